@@ -1,0 +1,42 @@
+"""Run one command as the only child of a small process and report what it used. Started by `process.run`.
+
+Linux counts a child's peak memory from the size of the process that forked it, so a child of a large Python process
+would be read as large. This file imports next to nothing and is that small process (about 10 MiB, the least it can
+report). It also ends the command when its own standard input closes: when the process that asked for it is gone,
+killed or not.
+
+Usage: python -I -S _launcher.py REPORT_FD COMMAND...
+"""
+
+import _thread
+import os
+import signal
+import sys
+import time
+
+GRACE_S = 3
+
+
+def main() -> None:
+    report_fd, argv = int(sys.argv[1]), sys.argv[2:]
+    os.set_inheritable(report_fd, False)
+    no_input = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    start_s = time.perf_counter()
+    # A group of its own, so that what the command starts ends with it.
+    pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=no_input, setpgroup=0)
+    os.write(report_fd, f"{pid}\n".encode())
+
+    def end_with_parent() -> None:
+        os.read(0, 1)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            os.killpg(pid, number)
+            time.sleep(GRACE_S)
+
+    _thread.start_new_thread(end_with_parent, ())
+    _, status, usage = os.wait4(pid, 0)
+    elapsed_s = time.perf_counter() - start_s
+    cpu_s, peak_rss_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    os.write(report_fd, f"{os.waitstatus_to_exitcode(status)} {elapsed_s} {cpu_s} {peak_rss_bytes}\n".encode())
+
+
+main()

@@ -1,0 +1,212 @@
+"""BART's file formats: `.cfl/.hdr` arrays and the multi-array files that hold network weights.
+
+A `.hdr` is text (`# Dimensions`, then one line of integers), the `.cfl` beside it the raw values: little-endian
+complex64, first dimension fastest. A multi-cfl has all its arrays one after the other in one `.cfl`, and the sections
+`# SizesDimensions` (the ranks) and `# MultiDimensions` (one line of dimensions per array) in its header.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bart_bridge.errors import InputError
+
+MAX_RANK = 16
+_DTYPE = np.dtype("<c8")
+
+
+def stem(path: str | Path) -> Path:
+    """Return BART's name of an array: its path without `.cfl` or `.hdr`."""
+    path = Path(path)
+    return path.with_suffix("") if path.suffix in {".cfl", ".hdr"} else path
+
+
+def files(path: str | Path) -> tuple[Path, Path]:
+    """Return the two files of an array, `.cfl` and `.hdr`."""
+    name = stem(path)
+    return name.with_name(name.name + ".cfl"), name.with_name(name.name + ".hdr")
+
+
+def exists(path: str | Path) -> bool:
+    """Tell whether both files of an array are there."""
+    return all(file.is_file() for file in files(path))
+
+
+def read_dims(path: str | Path) -> tuple[int, ...]:
+    """Read the dimensions of an array from its header, without its values.
+
+    Raises:
+        InputError: The header is missing or malformed, or the rank is above 16.
+    """
+    header = files(path)[1]
+    dims = _integers(_sections(header), "Dimensions", header)[0]
+    if len(dims) > MAX_RANK:
+        raise InputError(f"{header}: at most {MAX_RANK} dimensions are allowed, found {len(dims)}")
+    return dims
+
+
+def read(path: str | Path) -> NDArray[np.complex64]:
+    """Open an array, memory-mapped and read-only.
+
+    Args:
+        path: Name of the array, with or without `.cfl` or `.hdr`.
+
+    Returns:
+        Complex64 array with the dimensions of the header, in Fortran order. Its values are read when they are used.
+
+    Raises:
+        InputError: A file is missing, the header is malformed, or the `.cfl` is shorter or longer than it says.
+    """
+    dims = read_dims(path)
+    data = files(path)[0]
+    _check_size(data, prod(dims), dims)
+    return np.memmap(data, dtype=_DTYPE, mode="r", shape=dims, order="F")
+
+
+def write(path: str | Path, array: ArrayLike) -> None:
+    """Write an array so that a reader finds the old one, the new one or none, never half of one.
+
+    Args:
+        path: Name of the array, with or without `.cfl` or `.hdr`; its folder must exist.
+        array: Any numeric array of rank 1 to 16 without empty dimensions; stored as complex64.
+
+    Raises:
+        InputError: The rank is not in 1..16 or a dimension is 0.
+        OSError: The folder cannot be written or the disk is full.
+    """
+    values = np.asarray(array)
+    if not 1 <= values.ndim <= MAX_RANK or values.size == 0:
+        raise InputError(f"{path}: an array of 1 to {MAX_RANK} non-empty dimensions is needed, received {values.shape}")
+    header = f"# Dimensions\n{_line(values.shape)}"
+    _write_pair(path, header, lambda file: _dump(values, file))
+
+
+def read_multi(path: str | Path) -> list[NDArray[np.complex64]]:
+    """Read all arrays of a multi-cfl into memory, in their order.
+
+    Raises:
+        InputError: A file is missing, the header is malformed or contradicts itself, or the `.cfl` has another length.
+    """
+    data, header = files(path)
+    sections = _sections(header)
+    total = prod(_integers(sections, "Dimensions", header)[0])
+    if "SizesDimensions" not in sections:
+        raise InputError(f"{header}: not a file of several arrays (no section 'SizesDimensions')")
+    ranks = _integers(sections, "SizesDimensions", header)[0]
+    all_dims = _integers(sections, "MultiDimensions", header)
+    if tuple(len(dims) for dims in all_dims) != ranks:
+        raise InputError(f"{header}: ranks {ranks} do not match the {len(all_dims)} lines of dimensions")
+    if sum(map(prod, all_dims)) != total:
+        raise InputError(f"{header}: the arrays hold {sum(map(prod, all_dims))} values, 'Dimensions' says {total}")
+    _check_size(data, total, (total,))
+    values = np.fromfile(data, dtype=_DTYPE)
+    ends = np.cumsum([prod(dims) for dims in all_dims])
+    return [flat.reshape(dims, order="F") for flat, dims in zip(np.split(values, ends[:-1]), all_dims, strict=True)]
+
+
+def write_multi(path: str | Path, arrays: Sequence[ArrayLike]) -> None:
+    """Write several arrays into one multi-cfl, atomically; see `write` for arguments and errors."""
+    values = [np.asarray(array) for array in arrays]
+    if not values or any(value.ndim == 0 or value.size == 0 for value in values):
+        raise InputError(f"{path}: a list of non-empty arrays is needed, received {[v.shape for v in values]}")
+    header = (
+        f"# Dimensions\n{sum(value.size for value in values)} \n"
+        f"# SizesDimensions\n{_line([value.ndim for value in values])}"
+        "# MultiDimensions\n" + "".join(_line(value.shape) for value in values)
+    )
+
+    def dump(file: BinaryIO) -> None:
+        for value in values:
+            _dump(value, file)
+
+    _write_pair(path, header, dump)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text file under a temporary name in its folder, then rename it."""
+    _replace(path, lambda file: file.write(text.encode()))
+
+
+def _line(numbers: Iterable[int]) -> str:
+    return " ".join(str(number) for number in numbers) + " \n"
+
+
+def _dump(values: NDArray[np.generic], file: BinaryIO) -> None:
+    """Write values in Fortran order, one hyperplane of the last dimension at a time to bound the memory."""
+    for index in range(values.shape[-1]):
+        file.write(np.asarray(values[..., index], dtype=_DTYPE).tobytes(order="F"))
+
+
+def _replace(path: Path, dump: Callable[[BinaryIO], object]) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            dump(file)
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_pair(path: str | Path, header: str, dump: Callable[[BinaryIO], object]) -> None:
+    data_file, header_file = files(path)
+    # Without its header an array does not exist, so an interrupted overwrite leaves none instead of a mixed one.
+    header_file.unlink(missing_ok=True)
+    _replace(data_file, dump)
+    write_text_atomically(header_file, header)
+
+
+def _sections(header: Path) -> dict[str, list[str]]:
+    """Split a header into its sections; unknown ones (`# Command`, `# Creator`, ...) are kept and ignored."""
+    try:
+        text = header.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise InputError(f"{header}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{header}: cannot be read ({error.strerror})") from None
+    sections: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            lines = sections.setdefault(line[1:].strip(), [])
+        elif line.strip():
+            lines.append(line)
+    return sections
+
+
+def _integers(sections: dict[str, list[str]], section: str, header: Path) -> list[tuple[int, ...]]:
+    lines = sections.get(section)
+    if not lines:
+        raise InputError(f"{header}: no section '{section}'")
+    try:
+        rows = [tuple(int(word) for word in line.split()) for line in lines]
+    except ValueError:
+        raise InputError(f"{header}: section '{section}' must hold integers, found {' '.join(lines)[:80]!r}") from None
+    if any(number < 1 for row in rows for number in row):
+        raise InputError(f"{header}: section '{section}' must hold positive integers, found {' '.join(lines)[:80]!r}")
+    return rows
+
+
+def _check_size(data: Path, values: int, dims: tuple[int, ...]) -> None:
+    expected = values * _DTYPE.itemsize
+    try:
+        found = data.stat().st_size
+    except FileNotFoundError:
+        raise InputError(f"{data}: no such file") from None
+    if found != expected:
+        raise InputError(f"{data}: dimensions {' '.join(map(str, dims))} need {expected} bytes, the file has {found}")

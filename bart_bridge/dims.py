@@ -1,0 +1,72 @@
+"""BART's 16 dimensions by name, and the arrays that networks use instead.
+
+BART stores the first dimension fastest, numpy's default is the last one fastest: a BART array `[x, y, 1, coil, ...,
+batch]` and a network array `(batch, coil, y, x)` are the same bytes read with opposite orders, so nothing is copied.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge.errors import InputError
+
+
+class Dim(IntEnum):
+    """The meaning of each dimension of a BART array."""
+
+    X = 0
+    Y = 1
+    Z = 2
+    COIL = 3
+    MAPS = 4
+    TE = 5
+    COEFF = 6
+    COEFF2 = 7
+    ITERATION = 8
+    CSHIFT = 9
+    TIME = 10
+    TIME2 = 11
+    LEVEL = 12
+    SLICE = 13
+    AVERAGE = 14
+    BATCH = 15
+
+
+# reconet treats these three as one batch, slices running fastest.
+_BATCH = (Dim.SLICE, Dim.AVERAGE, Dim.BATCH)
+_USED = (Dim.X, Dim.Y, Dim.COIL, *_BATCH)
+
+
+def describe(shape: tuple[int, ...]) -> str:
+    """Name the dimensions of a shape that are not 1: `x 48, y 48, coil 4`."""
+    named = [f"{Dim(dim).name.lower()} {size}" for dim, size in enumerate(shape) if size != 1]
+    return ", ".join(named) or "a single value"
+
+
+def to_batch_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """View a BART array as `(batch, coil, y, x)`; slices, averages and batch become one batch.
+
+    Args:
+        array: BART array of any rank up to 16 with one z, one map and no other dimension.
+
+    Raises:
+        InputError: A dimension is used that two-dimensional networks do not have.
+    """
+    shape = array.shape + (1,) * (len(Dim) - array.ndim)
+    unexpected = [Dim(dim).name.lower() for dim, size in enumerate(shape) if size != 1 and dim not in _USED]
+    if unexpected:
+        raise InputError(
+            f"dimensions other than x, y, coil, slice, average and batch must be 1, found {describe(shape)}"
+        )
+    batch = shape[Dim.SLICE] * shape[Dim.AVERAGE] * shape[Dim.BATCH]
+    return array.reshape((*shape[:2], shape[Dim.COIL], batch), order="F").transpose(3, 2, 1, 0)
+
+
+def from_batch_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """View an array `(batch, coil, y, x)` as a BART array of 16 dimensions."""
+    batch, coil, y, x = array.shape
+    shape = (x, y, 1, coil, *(1,) * (Dim.BATCH - Dim.MAPS), batch)
+    return array.transpose(3, 2, 1, 0).reshape(shape, order="F")

@@ -1,0 +1,45 @@
+"""Exceptions that a user may see, each with the exit code of the command that raised it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class BartTfError(Exception):
+    """Base of every error that is told to the user in one line instead of a traceback."""
+
+    exit_code = 1
+
+
+class InputError(BartTfError, ValueError):
+    """A file, option or configuration value that breaks a rule; exit code 2."""
+
+    exit_code = 2
+
+
+class ToolError(BartTfError, RuntimeError):
+    """A program that was missing, failed, crashed or ran past its time limit; exit code 1.
+
+    Args:
+        message: What happened, in a few words.
+        argv: The command that was run, empty where none could be.
+        returncode: Its exit code; negative for the number of the signal that ended it.
+        stderr_tail: The last lines it wrote to standard error.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        argv: Sequence[str] = (),
+        returncode: int | None = None,
+        stderr_tail: Sequence[str] = (),
+    ) -> None:
+        self.argv = tuple(argv)
+        self.returncode = returncode
+        self.stderr_tail = tuple(stderr_tail)
+        parts = [message]
+        if argv:
+            parts.append("command: " + " ".join(argv))
+        if stderr_tail:
+            parts.append("stderr: " + " | ".join(stderr_tail))
+        super().__init__("; ".join(parts))

@@ -1,0 +1,143 @@
+"""Run a child process: stream its output, bound its time, end it with us, and read what it used."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from bart_bridge.errors import ToolError
+
+_LAUNCHER = Path(__file__).with_name("_launcher.py")
+_TAIL_LINES = 200
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a child process left behind.
+
+    Attributes:
+        returncode: Exit code; negative for the number of the signal that ended it.
+        elapsed_s: Wall seconds from its start to its end.
+        cpu_s: User and system seconds of it and of the children it waited for.
+        peak_rss_bytes: Largest resident set of it or of any child it waited for; at least the launcher's 10 MiB.
+        stdout: Its last 200 lines of standard output.
+        stderr: Its last 200 lines of standard error.
+    """
+
+    returncode: int
+    elapsed_s: float
+    cpu_s: float
+    peak_rss_bytes: int
+    stdout: tuple[str, ...]
+    stderr: tuple[str, ...]
+
+    @property
+    def crashed(self) -> bool:
+        """Whether a signal ended it."""
+        return self.returncode < 0
+
+    def describe(self) -> str:
+        """Say how it ended: `exited with code 1`, `was ended by SIGABRT`."""
+        if self.crashed:
+            return f"was ended by {signal.Signals(-self.returncode).name}"
+        return f"exited with code {self.returncode}"
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+    on_line: Callable[[str], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
+) -> Finished:
+    """Run a command to its end, whatever its exit code.
+
+    The child and its group are ended when this call is interrupted (Ctrl-C) and also when this process is killed.
+
+    Args:
+        argv: The program and its arguments; no shell sees them.
+        folder: Working directory of the child.
+        environment: Variables set on top of this process's.
+        timeout_s: Wall seconds after which the child is ended; unlimited by default.
+        on_line: Called with each line of either stream as it comes; a carriage return ends a line too.
+        on_start: Called with the child's process id.
+
+    Raises:
+        ToolError: The program cannot be started, or ran into its time limit.
+    """
+    report_read, report_write = os.pipe()
+    launcher = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_LAUNCHER), str(report_write), *argv],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        pass_fds=[report_write],
+        start_new_session=True,
+    )
+    os.close(report_write)
+    stdout: deque[str] = deque(maxlen=_TAIL_LINES)
+    stderr: deque[str] = deque(maxlen=_TAIL_LINES)
+    readers = [_reader(launcher.stdout, stdout, on_line), _reader(launcher.stderr, stderr, on_line)]
+    assert launcher.stdin is not None
+    try:
+        with os.fdopen(report_read) as report:
+            pid = report.readline()
+            if pid and on_start:
+                on_start(int(pid))
+            # The timer closes the launcher's standard input, which ends the child; the report then comes as always.
+            timer = threading.Timer(timeout_s, launcher.stdin.close) if timeout_s else None
+            if timer:
+                timer.start()
+            usage = report.readline().split()
+            timed_out = timer is not None and not timer.is_alive()
+            if timer:
+                timer.cancel()
+    finally:
+        launcher.stdin.close()
+        for reader in readers:
+            reader.join()
+        launcher.wait()
+        for stream in (launcher.stdout, launcher.stderr):
+            assert stream is not None
+            stream.close()
+    if not pid:
+        raise ToolError("cannot be started", argv, stderr_tail=_last(stderr, 1))
+    if not usage:
+        raise ToolError("the process that watched it was killed", argv)
+    if timed_out:
+        raise ToolError(f"did not end within {timeout_s:g} s", argv, stderr_tail=_last(stderr, 3))
+    return Finished(int(usage[0]), float(usage[1]), float(usage[2]), int(usage[3]), tuple(stdout), tuple(stderr))
+
+
+def _last(lines: deque[str], count: int) -> tuple[str, ...]:
+    return tuple(lines)[-count:]
+
+
+def _reader(stream: IO[str] | None, tail: deque[str], on_line: Callable[[str], None] | None) -> threading.Thread:
+    assert stream is not None
+
+    def read() -> None:
+        for raw in stream:
+            line = raw.rstrip()
+            if line:
+                tail.append(line)
+                if on_line:
+                    on_line(line)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,152 @@
+"""Find a BART binary, ask what it is, and run its tools."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge import cfl, process
+from bart_bridge.errors import ToolError
+
+Argument: TypeAlias = "str | int | float | Path | NDArray[np.generic]"
+
+_VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
+_STDERR_LINES = 3
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """A BART binary.
+
+    Attributes:
+        path: The binary.
+        source: What named it: `explicit path`, `BART_TOOLBOX_PATH`, `TOOLBOX_PATH` or `PATH`.
+        version: For example `(0, 8, 0)`.
+        build_flags: What `bart version -V` says of the build, for example `{"CUDA": "0", "OMP": "1"}`.
+    """
+
+    path: Path
+    source: str
+    version: tuple[int, ...]
+    build_flags: dict[str, str] = field(hash=False)
+
+    @classmethod
+    def find(cls, path: str | Path | None = None) -> Toolbox:
+        """Find BART: the given path, then `BART_TOOLBOX_PATH`, `TOOLBOX_PATH`, then `PATH`.
+
+        Args:
+            path: The binary or its folder. Where it is given or a variable is set, nothing else is tried.
+
+        Raises:
+            ToolError: There is none, or it does not answer `version -V`.
+        """
+        binary, source = _locate(path)
+        with tempfile.TemporaryDirectory() as folder:
+            finished = process.run([str(binary), "version", "-V"], folder=Path(folder), timeout_s=60)
+        match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", finished.stdout[0] if finished.stdout else "")
+        if finished.returncode != 0 or not match:
+            raise ToolError(
+                f"not a working BART: it {finished.describe()}",
+                (str(binary), "version", "-V"),
+                finished.returncode,
+                finished.stderr[-_STDERR_LINES:],
+            )
+        flags = dict(line.split("=", 1) for line in finished.stdout[1:] if "=" in line)
+        return cls(binary, source, tuple(int(number) for number in match.groups()), flags)
+
+    @property
+    def version_text(self) -> str:
+        """The version as BART writes it, for example `0.8.00`."""
+        major, minor, patch = self.version
+        return f"{major}.{minor}.{patch:02d}"
+
+    def argv(self, *arguments: str | int | float | Path) -> list[str]:
+        """Return the command line of a tool, to be run by somebody else."""
+        return [str(self.path), *map(str, arguments)]
+
+    def run(
+        self,
+        *arguments: str | int | float | Path,
+        timeout_s: float | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> process.Finished:
+        """Run a tool on files, in a private temporary folder; name the files by absolute paths.
+
+        Args:
+            arguments: The tool's name and its arguments, each passed on unchanged.
+            timeout_s: Wall seconds after which the tool is ended; unlimited by default.
+            on_line: Called with each line of output as it comes.
+
+        Raises:
+            ToolError: The tool failed, with its command line, exit code and last lines of standard error.
+        """
+        argv = self.argv(*arguments)
+        with tempfile.TemporaryDirectory(prefix="bart-") as folder:
+            finished = process.run(argv, folder=Path(folder), timeout_s=timeout_s, on_line=on_line)
+        if finished.returncode != 0:
+            raise failure(argv, finished)
+        return finished
+
+    def compute(self, *arguments: Argument, timeout_s: float | None = None) -> NDArray[np.complex64]:
+        """Run a tool on arrays and return its output.
+
+            image = toolbox.compute("fft", "-iu", 3, kspace)
+
+        Args:
+            arguments: The tool's name and its arguments. Arrays stand where the tool expects file names; the name of
+                the output is appended.
+            timeout_s: Wall seconds after which the tool is ended; unlimited by default.
+
+        Returns:
+            The output in memory, complex64, with the dimensions BART gave it.
+
+        Raises:
+            ToolError: The tool failed.
+        """
+        with tempfile.TemporaryDirectory(prefix="bart-") as name:
+            folder = Path(name)
+            words: list[str] = []
+            for number, argument in enumerate(arguments):
+                if isinstance(argument, np.ndarray):
+                    cfl.write(folder / f"input{number}", argument)
+                    words.append(str(folder / f"input{number}"))
+                else:
+                    words.append(str(argument))
+            self.run(*words, folder / "output", timeout_s=timeout_s)
+            return np.array(cfl.read(folder / "output"), order="F")
+
+
+def failure(argv: Sequence[str], finished: process.Finished) -> ToolError:
+    """Describe a BART command that ended badly."""
+    lines = (_COLOUR.sub("", line).strip() for line in finished.stderr or finished.stdout)
+    tail = [line for line in lines if line][-_STDERR_LINES:]
+    return ToolError(f"bart {argv[1]} {finished.describe()}", argv, finished.returncode, tail)
+
+
+def _locate(path: str | Path | None) -> tuple[Path, str]:
+    named = [(path, "explicit path")] if path else []
+    named += [(value, variable) for variable in _VARIABLES if (value := os.environ.get(variable))]
+    for candidate, source in named:
+        binary = Path(candidate).expanduser().absolute()
+        if binary.is_dir():
+            binary = binary / "bart"
+        if not (binary.is_file() and os.access(binary, os.X_OK)):
+            raise ToolError(f"no BART binary at {binary} (named by {source})")
+        return binary, source
+    on_path = shutil.which("bart")
+    if on_path is None:
+        raise ToolError(
+            f"BART was not found: neither {' nor '.join(_VARIABLES)} is set, and no 'bart' is on PATH "
+            "(Debian and Ubuntu: apt-get install bart)"
+        )
+    return Path(on_path), "PATH"
