@@ -1,0 +1,167 @@
+"""The dataset folder: BART files for each split, and `dataset.yaml`, which says where they come from.
+
+    FOLDER/dataset.yaml
+    FOLDER/train/kspace.cfl     [x, y, 1, coil, ..., batch]   sampled k-space, centred unitary FFT
+    FOLDER/train/coils.cfl      [x, y, 1, coil, ..., batch]   coil sensitivities
+    FOLDER/train/pattern.cfl    [x, y, 1, 1, ..., batch or 1] sampling pattern; optional
+    FOLDER/train/reference.cfl  [x, y, 1, 1, ..., batch]      fully sampled image; optional, needed for training
+
+and the same for `validation` and `test`. Each file has its `.hdr` beside it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from bart_bridge import cfl
+from bart_bridge.dims import describe, to_batch_coil_yx
+from bart_bridge.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The files that describe a number of slices of one size; every array is memory-mapped.
+
+    Attributes:
+        kspace: Path of the k-space, `(batch, coil, y, x)` for networks.
+        coils: Path of the coil sensitivities, same shape.
+        pattern: Path of the sampling pattern, `(batch or 1, 1, y, x)`; without it, sampled is where k-space is not 0.
+        reference: Path of the reference images, `(batch, 1, y, x)`, if there are any.
+    """
+
+    kspace: Path
+    coils: Path
+    pattern: Path | None = None
+    reference: Path | None = None
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Split:
+        """Name the files of a split by the layout of the dataset folder."""
+        optional = {name: folder / name for name in ("pattern", "reference") if cfl.files(folder / name)[1].exists()}
+        return cls(folder / "kspace", folder / "coils", **optional)
+
+    @property
+    def items(self) -> int:
+        """Number of slices."""
+        return to_batch_coil_yx(cfl.read(self.kspace)).shape[0]
+
+    def arrays(self) -> dict[str, NDArray[np.complex64]]:
+        """Open every file of this split as `(batch, coil, y, x)`."""
+        return {name: to_batch_coil_yx(cfl.read(path)) for name, path in self._paths()}
+
+    def validate(self) -> None:
+        """Check what every engine relies on.
+
+        Raises:
+            InputError: A file is missing or damaged, dimensions do not match, a value is NaN or infinite, a slice's
+                pattern samples nothing, or a slice has no signal.
+        """
+        arrays = self.arrays()
+        batch, coil, y, x = arrays["kspace"].shape
+        allowed = {
+            "coils": [(batch, coil, y, x)],
+            "pattern": [(batch, 1, y, x), (1, 1, y, x)],
+            "reference": [(batch, 1, y, x)],
+        }
+        for name, path in self._paths():
+            if name in allowed and arrays[name].shape not in allowed[name]:
+                raise InputError(
+                    f"{path}: dimensions ({describe(cfl.read_dims(path))}) do not match those of "
+                    f"{self.kspace} ({describe(cfl.read_dims(self.kspace))})"
+                )
+            for number, item in enumerate(arrays[name]):
+                if not np.isfinite(item).all():
+                    raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {number}")
+        for number, item in enumerate(arrays.get("pattern", ())):
+            if not item.any():
+                raise InputError(f"{self.pattern}: a pattern must sample something, slice {number} is all zero")
+        for number, item in enumerate(arrays["kspace"]):
+            if not item.any():
+                raise InputError(f"{self.kspace}: k-space must hold a signal, slice {number} is all zero")
+
+    def _paths(self) -> list[tuple[str, Path]]:
+        return [(name, path) for name, path in vars(self).items() if path is not None]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset folder.
+
+    Attributes:
+        folder: Where it is.
+        description: What `dataset.yaml` says.
+    """
+
+    folder: Path
+    description: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Dataset:
+        """Open a dataset folder; its splits are validated by whoever uses them.
+
+        Raises:
+            InputError: The folder or its `dataset.yaml` is missing or unreadable.
+        """
+        file = folder / "dataset.yaml"
+        try:
+            description = yaml.safe_load(file.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{folder}: not a dataset folder, dataset.yaml cannot be read ({reason})") from None
+        if not isinstance(description, dict):
+            raise InputError(f"{file}: must be a mapping, found {type(description).__name__}")
+        return cls(folder, description)
+
+    def split(self, name: str) -> Split:
+        """Return a split by its name.
+
+        Raises:
+            InputError: The dataset has no such split.
+        """
+        if not (self.folder / name).is_dir():
+            found = ", ".join(split for split in SPLITS if (self.folder / split).is_dir()) or "none"
+            raise InputError(f"{self.folder}: no split '{name}' (found: {found})")
+        return Split.in_folder(self.folder / name)
+
+
+def write_split(folder: Path, arrays: dict[str, NDArray[np.complex64]]) -> None:
+    """Write the arrays of a split, BART arrays named `kspace`, `coils`, `pattern`, `reference`, into a new folder."""
+    folder.mkdir(parents=True)
+    for name, array in arrays.items():
+        cfl.write(folder / name, array)
+
+
+@contextmanager
+def new_folder(folder: Path, description: dict[str, Any]) -> Iterator[Path]:
+    """Make a dataset folder that appears only when it is complete.
+
+    Yields:
+        A temporary folder beside it, to be filled with splits.
+
+    Raises:
+        InputError: The folder exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: already exists; name a new folder or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield temporary
+        (temporary / "dataset.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
+        temporary.chmod(0o755)
+        temporary.replace(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

@@ -1,0 +1,143 @@
+"""Command lines of `bart reconet` for training and applying a network, and the history that training leaves."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge import cfl, weights
+from bart_bridge.dataset import Split
+from bart_bridge.errors import InputError
+from bart_bridge.process import Finished
+from bart_bridge.settings import ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.toolbox import Toolbox, failure
+
+_PROGRESS = re.compile(r"#(\d+)->(\d+)/(\d+);.*?loss: ([^;]+);")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is, as read from a line of its output."""
+
+    epoch: int
+    batch: int
+    batches: int
+    loss: float
+
+
+def parse_progress(line: str) -> Progress | None:
+    """Read a line of `reconet`'s progress, or None where it is something else."""
+    match = _PROGRESS.search(line)
+    return Progress(int(match[1]), int(match[2]), int(match[3]), float(match[4])) if match else None
+
+
+def train_argv(
+    toolbox: Toolbox,
+    network: Network,
+    training: Training,
+    epochs: int,
+    split: Split,
+    weights_path: Path,
+    *,
+    initial: Path,
+    history: Path,
+) -> list[str]:
+    """Return the command that trains a network from given weights.
+
+    Args:
+        toolbox: The BART to use.
+        network: The network.
+        training: Algorithm, learning rate, batch size and loss.
+        epochs: Number of epochs.
+        split: The slices to train on; a reference is needed.
+        weights_path: Where the trained weights go.
+        initial: Weights to start from; those of one iteration are repeated for more.
+        history: Where the history goes; read it with `read_history`.
+
+    Raises:
+        InputError: The split has no reference.
+    """
+    if split.reference is None:
+        raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
+    algorithm = f"{training.algorithm},learning-rate={training.learning_rate},epochs={epochs},export-history={history}"
+    batch_size = min(training.batch_size, split.items)
+    loss = training.loss or network.default_loss
+    options = [*_network_options(network), f"--train-loss={loss}=1", f"--batch-size={batch_size}", *_pattern(split)]
+    files = [split.kspace, split.coils, weights_path, split.reference]
+    return toolbox.argv("reconet", "--train", *options, "--load", initial, "-T", algorithm, *files)
+
+
+def apply_argv(toolbox: Toolbox, network: Network, split: Split, weights_path: Path, output: Path) -> list[str]:
+    """Return the command that reconstructs the slices of a split with given weights."""
+    files = [split.kspace, split.coils, weights_path, output]
+    return toolbox.argv("reconet", "--apply", *_network_options(network), *_pattern(split), *files)
+
+
+def check_trained(argv: list[str], finished: Finished, network: Network, weights_path: Path, history: Path) -> None:
+    """Judge a training by what it wrote.
+
+    BART 0.8.00 and 1.0.00 abort while freeing memory after everything is written if an algorithm was named. Complete
+    files count as success then; any other failure is one.
+
+    Raises:
+        ToolError: The training failed.
+    """
+    if finished.returncode == 0:
+        return
+    if finished.returncode != -signal.SIGABRT:
+        raise failure(argv, finished)
+    try:
+        complete = bool(np.all(cfl.read(history)[..., 0, :].real == 1))
+        complete = complete and all(np.isfinite(array).all() for array in weights.read(weights_path, network).values())
+    except InputError:
+        complete = False
+    if not complete:
+        raise failure(argv, finished)
+
+
+def read_history(path: Path, network: Network) -> dict[str, NDArray[np.float64]]:
+    """Read what training recorded.
+
+    Returns:
+        `seconds` since the start of the epoch, `loss`, and `lambda_0`, `lambda_1`, ... where lambda is trained; each
+        `(epoch, batch)`.
+
+    Raises:
+        InputError: The file is damaged or has another number of columns.
+    """
+    history = cfl.read(path)
+    lambdas = 0 if network.fixed_lambda is not None else (1 if network.shared_lambda else network.iterations)
+    names = ["seconds", "loss", *(f"lambda_{number}" for number in range(lambdas))]
+    values = history.reshape((*history.shape, *(1,) * (4 - history.ndim)))[:, :, 1].real.astype(np.float64)
+    if values.shape[-1] != len(names):
+        raise InputError(f"{path}: {len(names)} columns expected ({', '.join(names)}), found {values.shape[-1]}")
+    return {name: values[..., column] for column, name in enumerate(names)}
+
+
+def _pattern(split: Split) -> list[str]:
+    return [f"--pattern={split.pattern}"] if split.pattern else []
+
+
+def _network_options(network: Network) -> list[str]:
+    block = f"F={network.filters},X={network.kernel_x},Y={network.kernel_y}"
+    options = [f"--network={network.kind}", f"--iterations={network.iterations}"]
+    if isinstance(network, VarNetSettings):
+        options.append(f"--varnet-block={block},W={network.basis}")
+    else:
+        options.append(f"--resnet-block={block},L={network.layers}{_without(network)}")
+    consistency = [network.data_consistency, f"max-cg-iter={network.max_cg_iterations}"]
+    if network.fixed_lambda is not None:
+        consistency.append(f"fix-lambda={network.fixed_lambda}")
+    options.append("--data-consistency=" + ",".join(consistency))
+    options.append("--shared-weights" if network.shared_weights else "--no-shared-weights")
+    options.append("--shared-lambda" if network.shared_lambda else "--no-shared-lambda")
+    return options + (["--normalize"] if network.normalize else [])
+
+
+def _without(network: ModlSettings) -> str:
+    return ("" if network.batch_norm else ",no-batch-normalization") + ("" if network.bias else ",no-bias")

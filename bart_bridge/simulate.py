@@ -1,0 +1,217 @@
+"""Phantom datasets made with BART: the data that needs no download.
+
+Phantoms are drawn in k-space, where BART knows them exactly, on a rotated Cartesian grid; a smooth random phase, BART's
+coil sensitivities, complex noise and a sampling pattern follow. Every random number comes from the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from bart_bridge import dataset
+from bart_bridge.dims import from_batch_coil_yx, to_batch_coil_yx
+from bart_bridge.errors import InputError
+from bart_bridge.toolbox import Toolbox
+
+# Random tubes in two of three phantoms, an object of flat shapes in the third: BART has three of those, one a split.
+_GEOMETRY = {"train": 1, "validation": 3, "test": 2}
+_SPLIT_OFFSET = {"train": 0, "validation": 1_000, "test": 2_000}
+
+
+class Simulation(BaseModel):
+    """What a simulated dataset is like.
+
+    Attributes:
+        size: Pixels along x and y (default 48).
+        coil_count: Number of receive coils (default 4).
+        train: Number of slices for training (default 24).
+        validation: Number of slices for choosing parameters (default 4).
+        test: Number of slices for the quality that is reported (default 8).
+        slices_per_phantom: Slices that show one phantom, rotated; a phantom is never in two splits (default 2).
+        noise: Standard deviation of the complex noise in k-space, relative to the maximum of the image (default 0.01).
+        pattern: `random` is variable-density random sampling in two dimensions, `regular` every n-th phase-encoding
+            line and a fully sampled centre.
+        acceleration: Pixels of k-space per sampled pixel for `random`, distance of lines for `regular` (default 4).
+        reference_size: Width of the fully sampled centre in pixels (default 8).
+        pattern_per_slice: Draw a new pattern for every slice (default), or use one for all.
+        seed: Seed of every random number (default 0).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(48, ge=16, le=1024)
+    coil_count: int = Field(4, ge=1, le=64)
+    train: PositiveInt = 24
+    validation: PositiveInt = 4
+    test: PositiveInt = 8
+    slices_per_phantom: PositiveInt = 2
+    noise: float = Field(0.01, ge=0)
+    pattern: Literal["random", "regular"] = "random"
+    acceleration: float = Field(4.0, ge=1)
+    reference_size: int = Field(8, ge=0)
+    pattern_per_slice: bool = True
+    seed: int = Field(0, ge=0)
+
+
+def simulate(
+    folder: Path, settings: Simulation, toolbox: Toolbox, on_progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Make a dataset folder of phantoms; it appears only when it is complete.
+
+    Args:
+        folder: Where to; must not exist or be empty.
+        settings: What it is like.
+        toolbox: The BART that draws the phantoms.
+        on_progress: Called with the number of slices that are done and that are wanted.
+
+    Raises:
+        InputError: The folder is not empty, or the settings contradict each other.
+        ToolError: BART failed.
+    """
+    coils = _coils(settings, toolbox)
+    total = settings.train + settings.validation + settings.test
+    description = {
+        "name": folder.name,
+        "source": "simulated phantoms",
+        "bart": toolbox.version_text,
+        "simulation": settings.model_dump(),
+    }
+    done = 0
+    with dataset.new_folder(folder, description) as temporary:
+        for split in dataset.SPLITS:
+            items = getattr(settings, split)
+            generator = np.random.default_rng([settings.seed, _SPLIT_OFFSET[split]])
+            images = np.empty((items, 1, settings.size, settings.size), np.complex64)
+            for item in range(items):
+                phantom = item // settings.slices_per_phantom
+                images[item, 0] = _image(settings, split, phantom, generator, toolbox)
+                done += 1
+                if on_progress:
+                    on_progress(done, total)
+            dataset.write_split(temporary / split, _acquire(images, coils, settings, split, toolbox))
+
+
+def sampling_pattern(
+    size_x: int, size_y: int, kind: str, acceleration: float, reference_size: int, generator: Generator
+) -> NDArray[np.float32]:
+    """Draw a sampling pattern.
+
+    Args:
+        size_x: Pixels along the readout.
+        size_y: Pixels along the phase encoding.
+        kind: `regular`: every n-th line along y and `reference_size` lines in the centre, constant along x.
+            `random`: single positions with a density that falls off as the fourth power of the distance from the edge,
+            `reference_size` squared in the centre, exactly one of `acceleration` positions in all.
+        acceleration: At least 1; rounded to whole lines for `regular`.
+        reference_size: Width of the fully sampled centre.
+        generator: Source of randomness; not used by `regular`.
+
+    Returns:
+        Zeros and ones, `(y, x)`, centre at index `floor(n/2)`.
+
+    Raises:
+        InputError: The fully sampled centre alone holds more positions than the acceleration allows.
+    """
+    y, x = np.mgrid[:size_y, :size_x]
+    from_centre_y, from_centre_x = y - size_y // 2, x - size_x // 2
+    half = reference_size / 2
+    in_lines = (from_centre_y >= -half) & (from_centre_y < half)
+    if kind == "regular":
+        return (in_lines | (from_centre_y % round(acceleration) == 0)).astype(np.float32)
+    centre = in_lines & (from_centre_x >= -half) & (from_centre_x < half)
+    wanted = round(size_x * size_y / acceleration) - int(centre.sum())
+    if wanted < 0:
+        raise InputError(
+            f"reference_size must leave room for other samples: {reference_size} squared is more than 1 of "
+            f"{acceleration:g} positions of {size_x} x {size_y}"
+        )
+    radius = np.hypot(from_centre_y / (size_y / 2), from_centre_x / (size_x / 2))
+    density = np.where(centre, 0.0, np.clip(1 - radius / 1.5, 0, None) ** 4 + 1e-3)
+    chosen = generator.choice(density.size, size=wanted, replace=False, p=(density / density.sum()).ravel())
+    pattern = centre.astype(np.float32)
+    pattern.flat[chosen] = 1
+    return pattern
+
+
+def _coils(settings: Simulation, toolbox: Toolbox) -> NDArray[np.complex64]:
+    """BART's analytic coil sensitivities, scaled to a root sum of squares of 1: `(1, coil, y, x)`."""
+    coils = to_batch_coil_yx(toolbox.compute("phantom", "-S", settings.coil_count, "-x", settings.size))
+    return coils / np.sqrt(np.sum(np.abs(coils) ** 2, axis=1, keepdims=True))
+
+
+def _image(
+    settings: Simulation, split: str, phantom: int, generator: Generator, toolbox: Toolbox
+) -> NDArray[np.complex64]:
+    """Draw one slice `(y, x)`: the phantom at a random angle, maximum magnitude 1, with a smooth phase."""
+    size = settings.size
+    angle = generator.uniform(0, 2 * np.pi)
+    ky, kx = np.mgrid[:size, :size] - size // 2
+    trajectory = np.stack(
+        [np.cos(angle) * kx - np.sin(angle) * ky, np.sin(angle) * kx + np.cos(angle) * ky, np.zeros((size, size))]
+    ).transpose(0, 2, 1)
+    if phantom % 3 == 2:
+        kspace = toolbox.compute("phantom", "-G", "-g", _GEOMETRY[split], "-k", "-t", trajectory).squeeze()
+    else:
+        # Shape and contrast belong to the phantom, not to the slice: every rotation of it shows the same object.
+        seed = 1 + settings.seed * 10_000 + _SPLIT_OFFSET[split] + phantom
+        contrast = np.random.default_rng([seed]).uniform(0.1, 1.0, size=4 + seed % 5)
+        shapes = toolbox.compute("phantom", "-N", contrast.size, "-r", seed, "-b", "-k", "-t", trajectory)
+        kspace = shapes.squeeze() @ contrast
+    image = to_batch_coil_yx(toolbox.compute("fft", "-iu", 3, kspace))[0, 0]
+    phase = _smooth_phase(size, generator)
+    return (image / np.abs(image).max() * np.exp(1j * phase)).astype(np.complex64)
+
+
+def _smooth_phase(size: int, generator: Generator) -> NDArray[np.float64]:
+    """A sum of the lowest spatial frequencies with random coefficients, radians `(y, x)`."""
+    y, x = np.mgrid[:size, :size] / size
+    phase = np.zeros((size, size))
+    for order_y, order_x in np.ndindex(3, 3):
+        offset_y, offset_x = generator.uniform(0, 2 * np.pi, size=2)
+        phase += generator.normal() * np.cos(np.pi * order_y * y + offset_y) * np.cos(np.pi * order_x * x + offset_x)
+    return phase
+
+
+def _acquire(
+    images: NDArray[np.complex64], coils: NDArray[np.complex64], settings: Simulation, split: str, toolbox: Toolbox
+) -> dict[str, NDArray[np.complex64]]:
+    items = len(images)
+    all_coils = np.broadcast_to(coils, (items, *coils.shape[1:]))
+    generator = np.random.default_rng([settings.seed, _SPLIT_OFFSET[split], 1])
+    pattern = np.stack(
+        [
+            sampling_pattern(
+                settings.size,
+                settings.size,
+                settings.pattern,
+                settings.acceleration,
+                settings.reference_size,
+                generator,
+            )
+            for _ in range(items if settings.pattern_per_slice else 1)
+        ]
+    )[:, None]
+    if not settings.pattern_per_slice:
+        # All splits share it; drawn from the seed alone.
+        shared = np.random.default_rng([settings.seed, 1])
+        pattern[0, 0] = sampling_pattern(
+            settings.size, settings.size, settings.pattern, settings.acceleration, settings.reference_size, shared
+        )
+    kspace = toolbox.compute("fft", "-u", 3, from_batch_coil_yx(images * all_coils))
+    if settings.noise > 0:
+        noise_seed = 1 + settings.seed * 10_000 + _SPLIT_OFFSET[split]
+        kspace = toolbox.compute("noise", "-s", noise_seed, "-n", settings.noise**2, kspace)
+    bart_pattern = from_batch_coil_yx(pattern.astype(np.complex64))
+    return {
+        "kspace": kspace * bart_pattern,
+        "coils": from_batch_coil_yx(all_coils),
+        "pattern": bart_pattern,
+        "reference": from_batch_coil_yx(images),
+    }
