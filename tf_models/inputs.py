@@ -1,0 +1,65 @@
+"""What the networks see of a dataset: adjoint image, coil sensitivities and point spread function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge.dataset import Split
+
+_IMAGE = (-2, -1)
+
+
+def centred_ifft(kspace: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+    """Transform the last two axes with the centred unitary inverse DFT; the centre is at index `floor(n/2)`."""
+    shifted = np.fft.ifftshift(kspace, axes=_IMAGE)
+    return np.fft.fftshift(np.fft.ifft2(shifted, axes=_IMAGE, norm="ortho"), axes=_IMAGE)
+
+
+def to_real(array: NDArray[np.complexfloating]) -> NDArray[np.float32]:
+    """Turn complex numbers into a trailing axis of 2."""
+    return np.stack([array.real, array.imag], axis=-1).astype(np.float32)
+
+
+def to_complex(array: NDArray[np.floating]) -> NDArray[np.complex64]:
+    """Turn a trailing axis of 2 into complex numbers."""
+    return (array[..., 0] + 1j * array[..., 1]).astype(np.complex64)
+
+
+def network_inputs(split: Split) -> dict[str, NDArray[np.float32]]:
+    """Read a split of a dataset for Keras, whole, into memory.
+
+    Returns:
+        `adjoint` `(batch, y, x, 2)`: the zero-filled image A^H y = sum_c conj(C_c) F^-1(conj(P) y_c),
+        `coils` `(batch, coil, y, x, 2)`, and `psf` `(batch, y, x)`: the squared magnitude of the sampling pattern,
+        centred. All float32.
+
+    Raises:
+        InputError: A file is missing or damaged.
+    """
+    arrays = split.arrays()
+    batch, _, y, x = arrays["kspace"].shape
+    adjoint = np.empty((batch, y, x), np.complex64)
+    psf = np.empty((batch, y, x), np.float32)
+    for item, (kspace, coils, pattern) in enumerate(_items(arrays)):
+        adjoint[item] = np.sum(coils.conj() * centred_ifft(pattern.conj() * kspace), axis=0)
+        psf[item] = np.abs(pattern) ** 2
+    return {"adjoint": to_real(adjoint), "coils": to_real(arrays["coils"]), "psf": psf}
+
+
+def reference_images(split: Split) -> NDArray[np.complex64]:
+    """Read the reference of a split that has one, complex64 `(batch, y, x)`."""
+    return np.ascontiguousarray(split.arrays()["reference"][:, 0])
+
+
+def _items(arrays: dict[str, NDArray[np.complex64]]) -> Iterator[tuple[NDArray[np.complex64], ...]]:
+    """Yield k-space, coils and pattern of each slice; without a pattern, sampled is where any coil has a signal."""
+    for item, (kspace, coils) in enumerate(zip(arrays["kspace"], arrays["coils"], strict=True)):
+        if "pattern" in arrays:
+            patterns = arrays["pattern"]
+            pattern = patterns[item if len(patterns) > 1 else 0, 0]
+        else:
+            pattern = np.any(kspace != 0, axis=0).astype(np.complex64)
+        yield kspace, coils, pattern

@@ -1,0 +1,70 @@
+"""Model-based deep learning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from bart_bridge.settings import Loss, ModlSettings
+from bart_bridge.weights import Weights
+from tf_models.layers import BatchNorm, ResidualBlock
+from tf_models.operators import Tensor
+from tf_models.unrolled import UnrolledNetwork
+
+
+@keras.saving.register_keras_serializable("bart_tf")
+class Modl(UnrolledNetwork):
+    """MoDL (Aggarwal et al. 2019, doi 10.1109/TMI.2018.2865356) as computed by `reconet --network modl`.
+
+        z_t = x_{t-1} + N(x_{t-1}),   x_t = (A^H A + lambda)^-1 (A^H y + lambda z_t),   x_0 = A^H y
+
+    or with `data_consistency="gradient-step"` x_t = z_t - lambda (A^H A x_{t-1} - A^H y). N is
+    `tf_models.layers.ResidualBlock`. Inputs, output and arguments: `UnrolledNetwork`.
+    """
+
+    network: ModlSettings
+
+    def __init__(self, network: ModlSettings | dict[str, Any], loss: Loss | None = None, **kwargs: Any) -> None:
+        super().__init__(ModlSettings.model_validate(network), loss, **kwargs)
+        self.regularizer = ResidualBlock(self.network, name="regularizer")
+
+    def regularize(self, image: Tensor, iteration: int, training: bool) -> Tensor:
+        """Return z_t."""
+        return self.regularizer(image, iteration=iteration, training=training)
+
+    def named_variables(self) -> dict[str, Any]:
+        """Return `lambda`, the convolutions, the biases and `gamma`."""
+        return {**super().named_variables(), **self.regularizer.arrays}
+
+    def set_named_weights(self, weights: Weights) -> None:
+        """Take over weights and statistics with the names and shapes of `bart_bridge.weights`."""
+        super().set_named_weights(weights)
+        for norm, (name, layer) in self._statistics():
+            values = weights[name] if layer is None else weights[name][:, layer]
+            for iteration, (mean, variance) in enumerate(values):
+                norm.mean[iteration].assign(np.concatenate([mean.real, mean.imag]))
+                norm.variance[iteration].assign(variance.real)
+
+    def named_weights(self) -> Weights:
+        """Return weights and statistics with the names, shapes and order of `bart_bridge.weights`."""
+        weights = super().named_weights()
+        hidden = []
+        for norm, (name, layer) in self._statistics():
+            mean = np.stack([ops.convert_to_numpy(mean) for mean in norm.mean])
+            variance = np.stack([ops.convert_to_numpy(variance) for variance in norm.variance])
+            complex_mean = mean[:, : norm.channels] + 1j * mean[:, norm.channels :]
+            values = np.stack([complex_mean, variance], axis=1).astype(np.complex64)
+            if layer is None:
+                weights[name] = values
+            else:
+                hidden.append(values)
+                weights[name] = np.stack(hidden, axis=1)
+        return weights
+
+    def _statistics(self) -> list[tuple[BatchNorm, tuple[str, int | None]]]:
+        """Pair each batch norm with its named array and, for a hidden layer, its place there."""
+        hidden = [("bn_i", layer) for layer in range(self.network.layers - 2)]
+        return list(zip(self.regularizer.norms, [("bn_0", None), *hidden, ("bn_n", None)], strict=False))

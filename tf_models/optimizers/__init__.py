@@ -1,0 +1,1 @@
+"""Optimizers as BART defines them, for Keras."""

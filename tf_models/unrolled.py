@@ -1,0 +1,121 @@
+"""The loop that both networks share: initial image, T times regularizer and data consistency, scaling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from bart_bridge.settings import Loss, Network
+from bart_bridge.weights import Weights, layout
+from tf_models.layers import DataConsistency
+from tf_models.losses import LOSSES
+from tf_models.operators import SenseNormal, Tensor
+
+Inputs = dict[str, Tensor]
+
+
+class UnrolledNetwork(keras.Model):
+    """Reconstruct images from `{"adjoint", "coils", "psf"}`; see `tf_models.inputs.network_inputs` for their shapes.
+
+    The output is the image `(batch, y, x, 2)`, float32. With `normalize`, slices are divided by s = max |A^H y| before
+    the first iteration and the result is multiplied by s; the training loss compares image / s with reference / s.
+
+    A new network has the weights 0: give it some with `set_named_weights`, or load a saved one.
+
+    Args:
+        network: Sizes and options.
+        loss: Name of the training loss; BART's default for the network if None.
+    """
+
+    def __init__(self, network: Network, loss: Loss | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.network = network
+        self.training_loss: Loss = loss or network.default_loss
+        self.data_consistency = DataConsistency(network, name="data_consistency")
+        self.batch_loss = LastValue(name="batch_loss")
+        self.built = True
+
+    def regularize(self, image: Tensor, iteration: int, training: bool) -> Tensor:
+        """Return what the data-consistency step of an iteration gets for images `(batch, y, x, 2)`."""
+        raise TypeError(f"{type(self).__name__} is not a network of its own; use VarNet or Modl")
+
+    def named_variables(self) -> dict[str, Any]:
+        """Return the variables by the names of `bart_bridge.weights`, without the statistics of batch norm."""
+        return {} if self.data_consistency.lambdas is None else {"lambda": self.data_consistency.lambdas}
+
+    def call(self, inputs: Inputs, training: bool = False) -> Tensor:
+        """Reconstruct a batch."""
+        scale = self.scale(inputs)
+        adjoint = inputs["adjoint"] / scale
+        normal = SenseNormal(inputs["coils"], inputs["psf"])
+        image = adjoint
+        for iteration in range(self.network.iterations):
+            regularized = self.regularize(image, iteration, training)
+            image = self.data_consistency(image, regularized, adjoint, normal=normal, iteration=iteration)
+        return image * scale
+
+    def scale(self, inputs: Inputs) -> Tensor:
+        """Return what each slice is divided by, `(batch, 1, 1, 1)`."""
+        if not self.network.normalize:
+            return ops.ones_like(inputs["adjoint"][:, :1, :1, :1])
+        squares = ops.sum(ops.square(inputs["adjoint"]), axis=-1, keepdims=True)
+        return ops.sqrt(ops.max(squares, axis=(1, 2), keepdims=True))
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Tensor:
+        """Return the training loss of a batch, on images divided by the scale of their slice."""
+        scale = self.scale(x)
+        loss = LOSSES[self.training_loss](y / scale, y_pred / scale)
+        self.batch_loss.update_state(loss)
+        return loss
+
+    def set_named_weights(self, weights: Weights) -> None:
+        """Take over weights with the names and shapes of `bart_bridge.weights`.
+
+        Real weights (lambda, activations) take the real part.
+        """
+        for name, variable in self.named_variables().items():
+            values = weights[name]
+            real = len(variable.shape) == values.ndim
+            variable.assign(values.real if real else np.stack([values.real, values.imag], axis=-1))
+
+    def named_weights(self) -> Weights:
+        """Return the weights with the names, shapes and order of `bart_bridge.weights`."""
+        values = {name: ops.convert_to_numpy(variable) for name, variable in self.named_variables().items()}
+        return {
+            array.name: _complex(values[array.name], array.shape)
+            for array in layout(self.network)
+            if array.name in values
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs."""
+        return {"network": self.network.model_dump(), "loss": self.training_loss, "name": self.name}
+
+
+@keras.saving.register_keras_serializable("bart_tf")
+class LastValue(keras.metrics.Metric):
+    """The value of the last batch; Keras's own loss metric is the mean over the epoch so far."""
+
+    def __init__(self, name: str = "last_value", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.value = self.add_variable((), "zeros", name="value")
+
+    def update_state(self, value: Tensor, *_: Any, **__: Any) -> None:
+        """Remember a value."""
+        self.value.assign(ops.stop_gradient(ops.cast(value, self.value.dtype)))
+
+    def result(self) -> Tensor:
+        """Return it."""
+        return self.value
+
+
+def _complex(values: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.complex64]:
+    if values.shape == shape:
+        return values.astype(np.complex64)
+    return (values[..., 0] + 1j * values[..., 1]).astype(np.complex64)

@@ -1,0 +1,37 @@
+"""The variational network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from bart_bridge.settings import Loss, VarNetSettings
+from tf_models.layers import VariationalBlock
+from tf_models.operators import Tensor
+from tf_models.unrolled import UnrolledNetwork
+
+
+@keras.saving.register_keras_serializable("bart_tf")
+class VarNet(UnrolledNetwork):
+    """Variational network (Hammernik et al. 2018, doi 10.1002/mrm.26977) as computed by `reconet --network varnet`.
+
+        x_t = x_{t-1} - R_t(x_{t-1}) - lambda_t (A^H A x_{t-1} - A^H y),   x_0 = A^H y
+
+    or with `data_consistency="proximal-mapping"` x_t = (A^H A + lambda_t)^-1 (A^H y + lambda_t (x - R_t(x))). R_t is
+    `tf_models.layers.VariationalBlock`. Inputs, output and arguments: `UnrolledNetwork`.
+    """
+
+    network: VarNetSettings
+
+    def __init__(self, network: VarNetSettings | dict[str, Any], loss: Loss | None = None, **kwargs: Any) -> None:
+        super().__init__(VarNetSettings.model_validate(network), loss, **kwargs)
+        self.regularizer = VariationalBlock(self.network, name="regularizer")
+
+    def regularize(self, image: Tensor, iteration: int, training: bool) -> Tensor:
+        """Return x - R_t(x)."""
+        return image - self.regularizer(image, iteration=iteration)
+
+    def named_variables(self) -> dict[str, Any]:
+        """Return `lambda`, `conv` and `rbf`."""
+        return {**super().named_variables(), "conv": self.regularizer.conv, "rbf": self.regularizer.rbf}
