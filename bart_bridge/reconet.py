@@ -46,6 +46,7 @@ def train_argv(
     *,
     initial: Path,
     history: Path,
+    gpu: bool = False,
 ) -> list[str]:
     """Return the command that trains a network from given weights.
 
@@ -58,6 +59,7 @@ def train_argv(
         weights_path: Where the trained weights go.
         initial: Weights to start from; those of one iteration are repeated for more.
         history: Where the history goes; read it with `read_history`.
+        gpu: Run on the GPU.
 
     Raises:
         InputError: The split has no reference.
@@ -67,15 +69,23 @@ def train_argv(
     algorithm = f"{training.algorithm},learning-rate={training.learning_rate},epochs={epochs},export-history={history}"
     batch_size = min(training.batch_size, split.items)
     loss = training.loss or network.default_loss
-    options = [*_network_options(network), f"--train-loss={loss}=1", f"--batch-size={batch_size}", *_pattern(split)]
+    options = [
+        *_network_options(network),
+        *_device(gpu),
+        f"--train-loss={loss}=1",
+        f"--batch-size={batch_size}",
+        *_pattern(split),
+    ]
     files = [split.kspace, split.coils, weights_path, split.reference]
     return toolbox.argv("reconet", "--train", *options, "--load", initial, "-T", algorithm, *files)
 
 
-def apply_argv(toolbox: Toolbox, network: Network, split: Split, weights_path: Path, output: Path) -> list[str]:
+def apply_argv(
+    toolbox: Toolbox, network: Network, split: Split, weights_path: Path, output: Path, *, gpu: bool = False
+) -> list[str]:
     """Return the command that reconstructs the slices of a split with given weights."""
     files = [split.kspace, split.coils, weights_path, output]
-    return toolbox.argv("reconet", "--apply", *_network_options(network), *_pattern(split), *files)
+    return toolbox.argv("reconet", "--apply", *_network_options(network), *_device(gpu), *_pattern(split), *files)
 
 
 def check_trained(argv: list[str], finished: Finished, network: Network, weights_path: Path, history: Path) -> None:
@@ -121,6 +131,10 @@ def read_history(path: Path, network: Network) -> dict[str, NDArray[np.float64]]
 
 def _pattern(split: Split) -> list[str]:
     return [f"--pattern={split.pattern}"] if split.pattern else []
+
+
+def _device(gpu: bool) -> list[str]:
+    return ["--gpu"] if gpu else []
 
 
 def _network_options(network: Network) -> list[str]:

@@ -162,6 +162,7 @@ def _image(
         # Shape and contrast belong to the phantom, not to the slice: every rotation of it shows the same object.
         seed = 1 + settings.seed * 10_000 + _SPLIT_OFFSET[split] + phantom
         contrast = np.random.default_rng([seed]).uniform(0.1, 1.0, size=4 + seed % 5)
+        contrast[0] = 0.4  # the body around the tubes, so that no single tube outshines the slice
         shapes = toolbox.compute("phantom", "-N", contrast.size, "-r", seed, "-b", "-k", "-t", trajectory)
         kspace = shapes.squeeze() @ contrast
     image = to_batch_coil_yx(toolbox.compute("fft", "-iu", 3, kspace))[0, 0]

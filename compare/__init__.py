@@ -1,0 +1,1 @@
+"""Run the same dataset through several engines, measure each in the same way, and lay the results side by side."""

@@ -1,0 +1,103 @@
+"""Apply trained runs to data of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from bart_bridge import cfl
+from bart_bridge.dataset import Split
+from bart_bridge.dims import from_batch_coil_yx, to_batch_coil_yx
+from bart_bridge.errors import InputError
+from bart_bridge.settings import Network
+from bart_bridge.simulate import sampling_pattern
+from bart_bridge.toolbox import Toolbox
+from compare import engines, figures, results, tables
+from compare.config import describe
+from compare.console import Reporter
+
+# Width of the fully sampled centre relative to the image, about that of the published patterns.
+_CENTRE = 0.1
+
+
+def undersample(split: Split, acceleration: float, folder: Path) -> Split:
+    """Give fully sampled data a random variable-density pattern, one for all slices, `FOLDER/pattern`.
+
+    Raises:
+        InputError: The acceleration is below 1.
+    """
+    if acceleration < 1:
+        raise InputError(f"acceleration must be at least 1, received {acceleration:g}")
+    y, x = split.arrays()["kspace"].shape[-2:]
+    pattern = sampling_pattern(x, y, "random", acceleration, round(_CENTRE * min(x, y)), np.random.default_rng(0))
+    cfl.write(folder / "pattern", from_batch_coil_yx(pattern[None, None].astype(np.complex64)))
+    return replace(split, pattern=folder / "pattern")
+
+
+def apply_runs(runs: list[Path], split: Split, folder: Path, toolbox: Toolbox, reporter: Reporter) -> str:
+    """Reconstruct a split with trained runs.
+
+    Args:
+        runs: Run folders of `bart-tf train` or `bart-tf compare`.
+        split: The slices.
+        folder: Where `<run>.cfl`, and with a reference `quality.csv`, `quality.md` and `images.png`, go.
+        toolbox: The BART to use.
+        reporter: Tells a person what happens.
+
+    Returns:
+        The quality table as Markdown, empty without a reference.
+
+    Raises:
+        InputError: A run folder holds no trained run.
+        ToolError: An engine failed.
+    """
+    from tf_models.inputs import network_inputs, to_complex
+
+    settings = [_settings(run) for run in runs]
+    zero_filled = to_complex(network_inputs(split)["adjoint"])
+    images: results.Images = {("", "zero-filled", "apply"): zero_filled}
+    cfl.write(folder / "zero-filled", from_batch_coil_yx(zero_filled[:, None]))
+    for run, (engine_name, device, network) in zip(runs, settings, strict=True):
+        engine = engines.create(engine_name, device, toolbox)
+        output = folder / run.name
+        with reporter.step(f"{run.name}: reconstruct {split.items} slices", 1):
+            engine.apply(folder, network, split, run / engine.weights_name, output)
+        images[run.name.removesuffix(f"-{engine_name}"), engine_name, "apply"] = to_batch_coil_yx(cfl.read(output))[
+            :, 0
+        ]
+    if split.reference is None:
+        reporter.say("no reference: images without a quality table")
+        return ""
+    return _compare(images, split.arrays()["reference"][:, 0], folder)
+
+
+def _compare(images: results.Images, reference: NDArray[np.complex64], folder: Path) -> str:
+    import pandas as pd
+
+    rows = results.quality_rows(images, reference)
+    table = pd.DataFrame(rows, columns=["engine", "network", "phase", "slice", "metric", "value", "unit", "definition"])
+    table["network"] = table["network"].fillna("")
+    cfl.write_text_atomically(folder / "quality.csv", table.to_csv(index=False))
+    markdown = tables.quality(table).markdown()
+    cfl.write_text_atomically(folder / "quality.md", markdown)
+    shown = {("", "reference", ""): reference, **images}
+    figures.image_panel(shown, table, 0).savefig(folder / "images.png", dpi=130)
+    return markdown
+
+
+def _settings(run: Path) -> tuple[Any, Any, Network]:
+    """Read engine, device and network of a run."""
+    try:
+        content = yaml.safe_load((run / "run.yaml").read_text())
+        network: Network = TypeAdapter(Network).validate_python(content["network"])
+        return content["engine"], content["device"], network
+    except ValidationError as error:
+        raise InputError(f"{run / 'run.yaml'}: {describe(error)}") from None
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{run}: not the folder of a trained run ({' '.join(str(error).split())})") from None

@@ -1,0 +1,38 @@
+"""The command `bart-tf`. Commands import what they need when they run, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from bart_bridge.errors import BartTfError
+from compare.cli import data, doctor, experiments, runs
+
+app = typer.Typer(
+    name="bart-tf",
+    help="Train and apply VarNet and MoDL with BART and with Keras on the same data, and compare them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (doctor, data, runs, experiments):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line; errors are one line each, exit code 1 for failures and 2 for wrong input."""
+    try:
+        app()
+    except BartTfError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 1)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(exit_code)

@@ -1,0 +1,71 @@
+"""`bart-tf simulate`: datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compare.cli import options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(simulate)
+
+
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Dataset folder to make; must not exist or be empty.")],
+    size: Annotated[int, typer.Option(help="Pixels along x and y.")] = 48,
+    coil_count: Annotated[int, typer.Option(help="Receive coils.")] = 4,
+    train: Annotated[int, typer.Option(help="Slices for training.")] = 24,
+    validation: Annotated[int, typer.Option(help="Slices for choosing parameters.")] = 4,
+    test: Annotated[int, typer.Option(help="Slices for measuring quality.")] = 8,
+    noise: Annotated[float, typer.Option(help="Noise in k-space, relative to the maximum of the image.")] = 0.01,
+    pattern: Annotated[
+        str, typer.Option(help="'random' (variable density) or 'regular' (every n-th line).")
+    ] = "random",
+    acceleration: Annotated[float, typer.Option(help="Undersampling factor.")] = 4.0,
+    reference_size: Annotated[int, typer.Option(help="Width of the fully sampled centre.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
+    bart: options.Bart = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Make a dataset of phantoms with BART: k-space, coil sensitivities, sampling patterns and references.
+
+    Example: [bold]bart-tf simulate data/phantoms --size 64 --acceleration 6[/bold]
+    """
+    from pydantic import ValidationError
+
+    from bart_bridge.errors import InputError
+    from bart_bridge.simulate import Simulation
+    from bart_bridge.simulate import simulate as make
+    from bart_bridge.toolbox import Toolbox
+    from compare.config import describe
+
+    try:
+        settings = Simulation.model_validate(
+            {
+                "size": size,
+                "coil_count": coil_count,
+                "train": train,
+                "validation": validation,
+                "test": test,
+                "noise": noise,
+                "pattern": pattern,
+                "acceleration": acceleration,
+                "reference_size": reference_size,
+                "seed": seed,
+            }
+        )
+    except ValidationError as error:
+        raise InputError(describe(error)) from None
+    reporter = options.reporter(quiet, verbose)
+    toolbox = Toolbox.find(bart)
+    reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)
+    total = train + validation + test
+    with reporter.step(f"simulate {total} slices", total) as advance:
+        make(folder.absolute(), settings, toolbox, lambda done, _: advance(done))
+    typer.echo(f"dataset: {folder}")

@@ -1,0 +1,62 @@
+"""`bart-tf doctor`: what is there, and what is missing."""
+
+from __future__ import annotations
+
+import typer
+
+from compare.cli import options
+
+_PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-image", "h5py", "matplotlib", "jax", "torch")
+_OPTIONAL = {"jax", "torch"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(bart: options.Bart = None) -> None:
+    """Say which BART, packages and devices are used, and what is missing.
+
+    Example: [bold]bart-tf doctor[/bold]
+
+    Exit code 1 if something that the comparison needs is missing.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from bart_bridge.errors import ToolError
+    from compare import machine
+
+    description = machine.describe()
+    table = Table(show_header=False, box=None)
+    complete = True
+    try:
+        from bart_bridge.toolbox import Toolbox
+
+        toolbox = Toolbox.find(bart)
+        table.add_row("BART", f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source})")
+        table.add_row("BART build", ", ".join(f"{flag}={value}" for flag, value in toolbox.build_flags.items()))
+    except ToolError as error:
+        complete = False
+        table.add_row("BART", f"[red]missing[/red]: {error}")
+    for package in _PACKAGES:
+        found = _version(package)
+        complete = complete and (found is not None or package in _OPTIONAL)
+        table.add_row(package, found or ("not installed (optional)" if package in _OPTIONAL else "[red]missing[/red]"))
+    table.add_row("Python", description["python"])
+    table.add_row("system", description["system"])
+    table.add_row("machine", machine.label(description))
+    table.add_row("NVIDIA GPUs", ", ".join(description["gpus"]) or "none: GPU memory will be n/a")
+    Console(soft_wrap=True).print(table)
+    if not complete:
+        raise typer.Exit(1)
+
+
+def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

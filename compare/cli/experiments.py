@@ -1,0 +1,72 @@
+"""`bart-tf compare` and `bart-tf report`: whole experiments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bart_bridge.errors import BartTfError
+from compare.cli import options
+
+if TYPE_CHECKING:
+    from compare.experiment import Outcome
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(compare)
+    app.command()(report)
+
+
+def compare(
+    config: options.Config,
+    output: options.Output = None,
+    bart: options.Bart = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train and apply every network on every engine, measure, and write the report.
+
+    What is complete is not run again: an interrupted comparison continues where it was.
+
+    Example: [bold]bart-tf compare configs/demo.yaml[/bold]
+    """
+    from bart_bridge.toolbox import Toolbox
+    from compare import report as reports
+    from compare import results
+    from compare.config import load
+    from compare.experiment import ExperimentRunner
+
+    experiment = load(config)
+    folder = options.output_folder(output, experiment.name)
+    reporter = options.reporter(quiet, verbose)
+    toolbox = Toolbox.find(bart)
+    reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)
+    try:
+        outcome = ExperimentRunner(experiment, folder, toolbox, reporter).run()
+        results.write(experiment, folder, toolbox)
+        page = reports.write(folder)
+    except KeyboardInterrupt:
+        raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
+    reporter.say(_summary(outcome))
+    typer.echo(f"report: {page}")
+    if outcome.failed:
+        raise BartTfError(f"{len(outcome.failed)} steps failed: {', '.join(outcome.failed)}")
+
+
+def report(folder: Annotated[Path, typer.Argument(help="Folder of an experiment, such as reports/demo.")]) -> None:
+    """Write tables and page of an experiment again from its results; nothing is run.
+
+    Example: [bold]bart-tf report reports/demo[/bold]
+    """
+    from compare import report as reports
+
+    typer.echo(f"report: {reports.write(folder.absolute())}")
+
+
+def _summary(outcome: Outcome) -> str:
+    if not outcome.computed and not outcome.failed:
+        return f"nothing to do: all {len(outcome.reused)} steps were done before, the report was made anew"
+    return f"{len(outcome.computed)} steps done, {len(outcome.reused)} done before, {len(outcome.failed)} failed"

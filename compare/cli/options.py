@@ -1,0 +1,32 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from compare.console import Reporter
+
+Bart = Annotated[
+    Path | None,
+    typer.Option(help="BART binary or its folder; default: BART_TOOLBOX_PATH, TOOLBOX_PATH, then PATH."),
+]
+Config = Annotated[Path, typer.Argument(help="Experiment, a YAML file such as configs/demo.yaml.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder; default reports/<name of experiment>.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and results only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show details, such as which BART is used.")]
+
+
+def reporter(quiet: bool, verbose: bool) -> Reporter:
+    """Make what tells a person how a command goes."""
+    from compare.console import Reporter
+
+    return Reporter(-1 if quiet else int(verbose))
+
+
+def output_folder(output: Path | None, name: str) -> Path:
+    """Return the folder of an experiment."""
+    return (output or Path("reports") / name).absolute()

@@ -1,0 +1,92 @@
+"""`bart-tf train` and `bart-tf apply`: single runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bart_bridge.errors import BartTfError, InputError
+from compare.cli import options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(train)
+    app.command()(apply)
+
+
+def train(
+    config: options.Config,
+    network: Annotated[str, typer.Option(help="Name of a network in the experiment.")],
+    engine: Annotated[str, typer.Option(help="'bart' or 'keras-tensorflow'.")],
+    output: options.Output = None,
+    bart: options.Bart = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train one network of an experiment on one engine; a later comparison uses the result.
+
+    Example: [bold]bart-tf train configs/demo.yaml --network modl --engine keras-tensorflow[/bold]
+    """
+    from bart_bridge.toolbox import Toolbox
+    from compare.config import load
+    from compare.experiment import ExperimentRunner, Run
+
+    experiment = load(config)
+    for kind, name, known in (("network", network, experiment.networks), ("engine", engine, experiment.engines)):
+        if name not in known:
+            raise InputError(f"{config}: no {kind} '{name}' (found: {', '.join(known)})")
+    folder = options.output_folder(output, experiment.name)
+    runner = ExperimentRunner(experiment, folder, Toolbox.find(bart), options.reporter(quiet, verbose))
+    outcome = runner.run(only=(network, engine))
+    if outcome.failed:
+        raise BartTfError("the training failed")
+    typer.echo(f"run: {Run(folder, network, engine).folder}")
+
+
+def apply(
+    run: Annotated[list[Path], typer.Argument(help="Folders of trained runs, such as reports/demo/runs/modl-bart.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for images and tables.")],
+    dataset: Annotated[Path | None, typer.Option(help="Dataset folder.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
+    kspace: Annotated[Path | None, typer.Option(help="k-space, a BART file; instead of a dataset.")] = None,
+    coils: Annotated[Path | None, typer.Option(help="Coil sensitivities, a BART file.")] = None,
+    pattern: Annotated[Path | None, typer.Option(help="Sampling pattern, a BART file.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Fully sampled images, a BART file.")] = None,
+    acceleration: Annotated[
+        float | None, typer.Option(help="Undersample fully sampled k-space at random by this factor.")
+    ] = None,
+    bart: options.Bart = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Reconstruct data with trained runs of any engine and compare with a reference where there is one.
+
+    Example: [bold]bart-tf apply reports/demo/runs/* --kspace kspace --coils sens --reference ref
+    --acceleration 4 -o reports/brain[/bold]
+    """
+    from bart_bridge.dataset import Dataset, Split
+    from bart_bridge.toolbox import Toolbox
+    from compare.application import apply_runs, undersample
+
+    if (dataset is None) == (kspace is None or coils is None):
+        raise InputError("name either --dataset, or --kspace and --coils")
+    if pattern and acceleration:
+        raise InputError("name either --pattern or --acceleration")
+    target = output.absolute()
+    if dataset is not None:
+        slices = Dataset.open(dataset.absolute()).split(split)
+    else:
+        paths = [path.absolute() if path else None for path in (kspace, coils, pattern, reference)]
+        slices = Split(*paths)  # type: ignore[arg-type]
+    slices.validate()
+    target.mkdir(parents=True, exist_ok=True)
+    if acceleration:
+        slices = undersample(slices, acceleration, target)
+    toolbox = Toolbox.find(bart)
+    table = apply_runs([path.absolute() for path in run], slices, target, toolbox, options.reporter(quiet, verbose))
+    if table:
+        typer.echo(table)
+    typer.echo(f"images: {target}")

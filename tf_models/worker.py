@@ -1,0 +1,132 @@
+"""The child process of a Keras engine: train or apply one network, as a job file says.
+
+    python -m tf_models.worker JOB.json
+
+The backend is the one of the environment variable KERAS_BACKEND. Progress goes to standard output in the form of
+`bart reconet`, so that one reader serves both engines.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from bart_bridge import cfl, weights
+from bart_bridge.dataset import Split
+from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.errors import BartTfError, ToolError
+from bart_bridge.reconet import Progress
+from bart_bridge.settings import Network, Training, stages
+
+
+class TrainJob(BaseModel):
+    """Train a network.
+
+    Attributes:
+        split: Slices with a reference.
+        initial: BART weights file to start from, of the first stage's network.
+        output: The trained model, a `.keras` file.
+        histories: One `.npz` for each stage.
+        device: `cpu` or `gpu`; refused if Keras sees no GPU.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["train"] = "train"
+    network: Network
+    training: Training
+    split: Split
+    initial: Path
+    output: Path
+    histories: list[Path]
+    device: Literal["cpu", "gpu"] = "cpu"
+
+
+class ApplyJob(BaseModel):
+    """Reconstruct slices.
+
+    Attributes:
+        split: The slices.
+        weights: A `.keras` file, or a BART weights file.
+        output: BART array of the images.
+        batch_size: Slices at a time.
+        device: `cpu` or `gpu`; refused if Keras sees no GPU.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["apply"] = "apply"
+    network: Network
+    split: Split
+    weights: Path
+    output: Path
+    batch_size: int = 10
+    device: Literal["cpu", "gpu"] = "cpu"
+
+
+def train(job: TrainJob) -> None:
+    """Run a training job; the model is written last."""
+    from tf_models import inputs, training
+    from tf_models.inputs import to_real
+
+    first_stage = stages(job.network, job.training)[0][0]
+    model, histories = training.train(
+        job.network,
+        job.training,
+        inputs.network_inputs(job.split),
+        to_real(inputs.reference_images(job.split)),
+        weights.read(job.initial, first_stage),
+        on_batch=_print,
+    )
+    for path, history in zip(job.histories, histories, strict=True):
+        np.savez(path, allow_pickle=False, **history)
+    temporary = job.output.with_name(f"unfinished-{job.output.name}")
+    model.save(temporary)
+    temporary.replace(job.output)
+
+
+def apply(job: ApplyJob) -> None:
+    """Run a reconstruction job."""
+    import keras
+
+    from tf_models import inputs, training
+
+    if job.weights.suffix == ".keras":
+        model = keras.saving.load_model(job.weights, compile=False)
+    else:
+        model = training.build(job.network, weights.read(job.weights, job.network))
+    images = model.predict(inputs.network_inputs(job.split), batch_size=job.batch_size, verbose=0)
+    cfl.write(job.output, from_batch_coil_yx(inputs.to_complex(images)[:, None]))
+
+
+def main() -> int:
+    """Run the job of the command line."""
+    adapter: TypeAdapter[TrainJob | ApplyJob] = TypeAdapter(Annotated[TrainJob | ApplyJob, Field(discriminator="kind")])
+    job = adapter.validate_json(Path(sys.argv[1]).read_bytes())
+    try:
+        _check_device(job.device)
+        train(job) if isinstance(job, TrainJob) else apply(job)
+    except BartTfError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    return 0
+
+
+def _check_device(device: str) -> None:
+    import keras
+
+    if device == "gpu" and not keras.distribution.list_devices("gpu"):
+        raise ToolError(f"device: {keras.backend.backend()} sees no GPU, 'gpu' needs one")
+
+
+def _print(progress: Progress) -> None:
+    line = f"#{progress.epoch}->{progress.batch}/{progress.batches}; loss: {progress.loss:e};"
+    print(line, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())
