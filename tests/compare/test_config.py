@@ -1,0 +1,76 @@
+import pytest
+import yaml
+
+from bart_bridge.errors import InputError
+from compare.config import load
+
+
+def write(tmp_path, **changes):
+    content = {
+        "name": "x",
+        "dataset": {"simulate": {"size": 32}},
+        "networks": {"vn": {"network": {"kind": "varnet"}, "training": {"epochs": 3}}},
+    }
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump({**content, **changes}))
+    return path
+
+
+def network(**options):
+    return {"vn": {"network": {"kind": "varnet", **options}, "training": {"epochs": 3}}}
+
+
+def test_defaults_are_those_of_bart(tmp_path):
+    experiment = load(write(tmp_path))
+    settings = experiment.networks["vn"].network
+    assert (settings.iterations, settings.filters, settings.kernel_x, settings.basis) == (10, 24, 11, 31)
+    assert experiment.engines == ["bart", "keras-tensorflow"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"engine": ["bart"]}, "engine: Extra inputs are not permitted"),
+        ({"networks": network(filter=3)}, r"networks\.vn\.network\.varnet\.filter: Extra inputs"),
+        ({"networks": network(filters="many")}, r"filters: .*valid integer.*received 'many'"),
+        ({"networks": network(filters="3")}, r"filters: .*valid integer.*received '3'"),
+        ({"networks": network(iterations=0)}, r"iterations: .*greater than 0.*received 0"),
+        ({"networks": network(kind="unet")}, r"networks\.vn\.network: .*'unet'"),
+        ({"networks": {}}, "networks: .*at least 1"),
+        ({"networks": {"a/b": network()["vn"]}}, "letters, digits"),
+        ({"engines": ["bart", "bart"]}, "engines must differ"),
+        ({"engines": ["matlab"]}, r"engines\.0: .*'matlab'"),
+        ({"dataset": {}}, "name either 'simulate' or 'folder'"),
+        ({"dataset": {"simulate": {}, "folder": "d"}}, "name either 'simulate' or 'folder'"),
+        ({"name": "../x"}, "name: "),
+    ],
+)
+def test_every_fault_is_one_line_with_file_and_key(tmp_path, changes, message):
+    path = write(tmp_path, **changes)
+    with pytest.raises(InputError, match=message) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1\n- 2", "", "\x00"])
+def test_what_is_no_experiment_is_refused(tmp_path, content):
+    path = tmp_path / "x.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"x\.yaml"):
+        load(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_dataset_folders_are_relative_to_the_file(tmp_path):
+    experiment = load(write(tmp_path, dataset={"folder": "data"}))
+    assert experiment.dataset.folder == tmp_path / "data"
+
+
+@pytest.mark.parametrize("name", ["demo", "varnet_knee", "modl_brain"])
+def test_shipped_configurations_are_valid(name, request):
+    load(request.config.rootpath / "configs" / f"{name}.yaml")

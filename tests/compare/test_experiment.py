@@ -1,0 +1,113 @@
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from bart_bridge import cfl
+from compare import results
+
+from .conftest import TINY, bart_tf
+
+
+def test_the_table_is_tidy_and_complete(tiny):
+    table, history = results.read(tiny[0])
+    assert tuple(table.columns) == results.COLUMNS
+    quality = table[table.metric == "psnr"].groupby(["network", "engine", "phase"]).size()
+    expected = {("", "zero-filled", "apply"): 2, ("", "cg-sense", "apply"): 2}
+    for network in ("varnet", "modl"):
+        for engine in ("bart", "keras-tensorflow"):
+            expected |= {(network, engine, "initial"): 2, (network, engine, "apply"): 2}
+    assert quality.to_dict() == expected
+    measured = table[table.metric.isin(["elapsed", "cpu", "peak_rss"])]
+    assert (measured.value > 0).all()
+    assert len(measured) == 3 * 3 * 4
+    # Two batches an epoch; MoDL has one epoch with a single iteration before its two.
+    assert history.groupby(["network", "engine"]).size().unique().tolist() == [6, 4]
+
+
+def test_what_cannot_be_read_is_not_available_with_a_reason(tiny):
+    table = pd.read_csv(tiny[0] / "results.csv", keep_default_na=False)
+    gpu = table[table.metric == "gpu_peak"]
+    if "no NVIDIA GPU" not in gpu.definition.iloc[0]:
+        pytest.skip("there is an NVIDIA GPU here")
+    assert (gpu.value == "n/a").all()
+
+
+def test_both_engines_start_from_the_same_weights(tiny):
+    table, _ = results.read(tiny[0])
+    initial = table[(table.phase == "initial") & (table.metric == "psnr")]
+    by_engine = initial.pivot_table(index=["network", "slice"], columns="engine", values="value")
+    assert by_engine["bart"].to_numpy() == pytest.approx(by_engine["keras-tensorflow"].to_numpy(), abs=1e-3)
+    losses = results.read(tiny[0])[1].query("epoch == 1 and batch == 1").groupby("network").loss
+    assert (losses.max() / losses.min()).max() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_second_run_computes_nothing_and_says_so(tiny, tiny_config):
+    folder, first = tiny
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.cfl")}
+    second = bart_tf("compare", tiny_config, "-o", folder)
+    assert second.returncode == 0
+    assert "14 steps done" in first.stderr
+    assert "nothing to do: all 14 steps were done before" in second.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.cfl")} == before
+
+
+def test_a_killed_run_continues_with_what_is_missing(tiny, tiny_config, tmp_path):
+    out = tmp_path / "out"
+    code = "from compare.cli import main; main()"
+    argv = [sys.executable, "-c", code, "compare", str(tiny_config), "-o", str(out)]
+    process = subprocess.Popen(argv, stderr=subprocess.PIPE)
+    # In the middle of a training by Keras, when everything of BART is done.
+    deadline = time.monotonic() + 300
+    job = out / "runs/varnet-keras-tensorflow/train-job.json"
+    while not job.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+    assert not (out / "index.html").exists()
+
+    finished = bart_tf("compare", tiny_config, "-o", out)
+    assert finished.returncode == 0, finished.stderr
+    assert "varnet on bart: train 2 epochs: done before" in finished.stderr
+    assert "varnet on keras-tensorflow: train 2 epochs: done before" not in finished.stderr
+    pd.testing.assert_frame_equal(quality(out), quality(tiny[0]), rtol=1e-3)
+
+
+def quality(folder):
+    table, _ = results.read(folder)
+    return table[table.metric.isin(["psnr", "ssim", "nmse", "regularization"])].drop(columns="machine").reset_index()
+
+
+def test_changed_training_repeats_only_what_depends_on_it(tiny, tmp_path):
+    out = tmp_path / "out"
+    config = tmp_path / "tiny.yaml"
+    content = yaml.safe_load(TINY)
+    content["engines"] = ["bart"]
+    config.write_text(yaml.safe_dump(content))
+    assert bart_tf("compare", config, "-o", out).returncode == 0
+    content["networks"]["modl"]["training"]["epochs"] = 3
+    config.write_text(yaml.safe_dump(content))
+    finished = bart_tf("compare", config, "-o", out)
+    assert "2 steps done, 6 done before" in finished.stderr
+
+
+def test_train_alone_is_used_by_a_later_comparison(tmp_path, tiny_config):
+    out = tmp_path / "out"
+    trained = bart_tf("train", tiny_config, "--network", "modl", "--engine", "bart", "-o", out)
+    assert trained.returncode == 0, trained.stderr
+    assert cfl.exists(out / "runs/modl-bart/weights")
+    assert "modl on bart: train 3 epochs: done before" in bart_tf("compare", tiny_config, "-o", out).stderr
+
+
+def test_train_names_what_there_is(tmp_path, tiny_config):
+    finished = bart_tf("train", tiny_config, "--network", "unet", "--engine", "bart", "-o", tmp_path)
+    assert finished.returncode == 2
+    assert "no network 'unet' (found: varnet, modl)" in finished.stderr

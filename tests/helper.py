@@ -1,0 +1,24 @@
+"""Property tests that every operator and layer can be put through."""
+
+import numpy as np
+from keras import ops
+
+
+def random_images(shape, seed=0):
+    """Random float32 numbers, the last axis real and imaginary part."""
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def dot(a, b):
+    return float(np.sum(np.asarray(a, np.float64) * np.asarray(b, np.float64)))
+
+
+def assert_self_adjoint(operator, shape):
+    """Check <u, A v> = <A u, v>, inner products over real and imaginary parts."""
+    u, v = random_images(shape, 1), random_images(shape, 2)
+    left, right = dot(u, ops.convert_to_numpy(operator(v))), dot(ops.convert_to_numpy(operator(u)), v)
+    assert abs(left - right) <= 1e-5 * np.linalg.norm(u) * np.linalg.norm(v)
+
+
+def relative_difference(a, b):
+    return float(np.linalg.norm(np.asarray(a) - np.asarray(b)) / np.linalg.norm(np.asarray(b)))

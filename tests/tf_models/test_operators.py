@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from tests.helper import assert_self_adjoint, dot, random_images, relative_difference
+from tf_models.inputs import centred_ifft, to_complex
+from tf_models.operators import SenseNormal, complex_multiply, conjugate_gradient, solve_regularized
+
+# Enough to converge, too few to reach a residual of exactly 0, where the unrolled derivative is undefined.
+STEPS = 25
+SIZES = [(8, 8), (9, 12), (7, 5)]
+
+
+def sense(size, seed=0):
+    """A random normal operator and its parts: (operator, coils, psf)."""
+    coils = random_images((2, 3, *size, 2), seed)
+    psf = np.random.default_rng(seed).uniform(0, 1, size=(2, *size)).astype(np.float32)
+    return SenseNormal(coils, psf), coils, psf
+
+
+def centred_fft(images):
+    shifted = np.fft.ifftshift(images, axes=(-2, -1))
+    return np.fft.fftshift(np.fft.fft2(shifted, norm="ortho"), axes=(-2, -1))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_normal_operator_is_the_formula(size):
+    operator, coils, psf = sense(size)
+    image = random_images((2, *size, 2), 5)
+    c = to_complex(coils)
+    kspace = centred_fft(c * to_complex(image)[:, None])
+    expected = np.sum(c.conj() * centred_ifft(psf[:, None] * kspace), axis=1)
+    assert relative_difference(to_complex(ops.convert_to_numpy(operator(image))), expected) < 1e-6
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_normal_operator_is_self_adjoint(size):
+    assert_self_adjoint(sense(size)[0], (2, *size, 2))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_normal_operator_is_positive_semidefinite(size):
+    operator, image = sense(size)[0], random_images((2, *size, 2), 3)
+    assert dot(image, ops.convert_to_numpy(operator(image))) > 0
+
+
+def test_complex_multiplication():
+    a, b = random_images((4, 2), 0), random_images((4, 2), 1)
+    for conjugate in (False, True):
+        expected = (to_complex(a).conj() if conjugate else to_complex(a)) * to_complex(b)
+        found = to_complex(ops.convert_to_numpy(complex_multiply(ops.array(a), ops.array(b), conjugate)))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_conjugate_gradients_solve():
+    operator = sense((6, 6))[0]
+    right = random_images((2, 6, 6, 2), 4)
+    found = conjugate_gradient(lambda x: operator(x) + 0.5 * x, ops.array(right), 60)
+    assert relative_difference(ops.convert_to_numpy(operator(found) + 0.5 * found), right) < 1e-5
+
+
+def test_conjugate_gradients_solve_each_slice_on_its_own():
+    operator, coils, psf = sense((6, 6))
+    right = random_images((2, 6, 6, 2), 4)
+    together = conjugate_gradient(lambda x: operator(x) + 0.1 * x, ops.array(right), 5)
+    alone = SenseNormal(coils[1:], psf[1:])
+    second = conjugate_gradient(lambda x: alone(x) + 0.1 * x, ops.array(right[1:]), 5)
+    assert relative_difference(ops.convert_to_numpy(together)[1:], ops.convert_to_numpy(second)) < 1e-6
+
+
+def test_a_zero_right_hand_side_stays_zero():
+    operator = sense((6, 6))[0]
+    found = ops.convert_to_numpy(conjugate_gradient(operator, ops.zeros((2, 6, 6, 2)), 10))
+    assert not found.any()
+
+
+def test_implicit_derivative_is_the_derivative_of_the_solution():
+    operator = sense((5, 6))[0]
+    right, probe = tf.constant(random_images((2, 5, 6, 2), 4)), random_images((2, 5, 6, 2), 6)
+
+    def implicit(vector, weight):
+        return tf.reduce_sum(probe * solve_regularized(operator, vector, weight, STEPS))
+
+    def unrolled(vector, weight):
+        return tf.reduce_sum(probe * conjugate_gradient(lambda x: operator(x) + weight * x, vector, STEPS))
+
+    gradients = []
+    for function in (implicit, unrolled):
+        weight = tf.constant(0.7)
+        with tf.GradientTape() as tape:
+            tape.watch([right, weight])
+            value = function(right, weight)
+        gradients.append(tape.gradient(value, [right, weight]))
+    assert relative_difference(gradients[0][0], gradients[1][0]) < 1e-4
+    assert float(gradients[0][1]) == pytest.approx(float(gradients[1][1]), rel=1e-3)
