@@ -21,7 +21,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.toolbox import Toolbox
 from compare import engines, machine, quality
 from compare.config import Experiment
-from compare.experiment import REFERENCES, Run
+from compare.steps import REFERENCES, Run
 
 if TYPE_CHECKING:
     import pandas

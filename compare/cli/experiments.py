@@ -37,7 +37,7 @@ def compare(
     from compare import report as reports
     from compare import results
     from compare.config import load
-    from compare.experiment import ExperimentRunner
+    from compare.experiment import run
 
     experiment = load(config)
     folder = options.output_folder(output, experiment.name)
@@ -45,7 +45,7 @@ def compare(
     toolbox = Toolbox.find(bart)
     reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)
     try:
-        outcome = ExperimentRunner(experiment, folder, toolbox, reporter).run()
+        outcome = run(experiment, folder, toolbox, reporter)
         results.write(experiment, folder, toolbox)
         page = reports.write(folder)
     except KeyboardInterrupt:

@@ -32,15 +32,16 @@ def train(
     """
     from bart_bridge.toolbox import Toolbox
     from compare.config import load
-    from compare.experiment import ExperimentRunner, Run
+    from compare.experiment import run
+    from compare.steps import Run
 
     experiment = load(config)
     for kind, name, known in (("network", network, experiment.networks), ("engine", engine, experiment.engines)):
         if name not in known:
             raise InputError(f"{config}: no {kind} '{name}' (found: {', '.join(known)})")
     folder = options.output_folder(output, experiment.name)
-    runner = ExperimentRunner(experiment, folder, Toolbox.find(bart), options.reporter(quiet, verbose))
-    outcome = runner.run(only=(network, engine))
+    reporter = options.reporter(quiet, verbose)
+    outcome = run(experiment, folder, Toolbox.find(bart), reporter, only=(network, engine))
     if outcome.failed:
         raise BartTfError("the training failed")
     typer.echo(f"run: {Run(folder, network, engine).folder}")

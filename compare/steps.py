@@ -1,0 +1,217 @@
+"""What there is to do in an experiment: one step for each thing that is worth keeping when the rest is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+import bart_bridge
+from bart_bridge import baselines, cfl, weights
+from bart_bridge.dataset import Dataset, Split
+from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.reconet import Progress
+from bart_bridge.settings import stages
+from bart_bridge.toolbox import Toolbox
+from compare import quality, records
+from compare.config import Experiment, TrainedNetwork
+from compare.console import Advance
+from compare.engines import Engine, History
+
+REFERENCES = ("zero-filled", "cg-sense")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do.
+
+    Attributes:
+        title: What a person reads.
+        record: Where its record goes.
+        identity: Fingerprint of everything it depends on.
+        total: Number of its units of progress.
+        work: Does it and returns what belongs into the record.
+    """
+
+    title: str
+    record: Path
+    identity: str
+    total: int
+    work: Callable[[Advance], dict[str, Any]]
+
+
+class Run:
+    """The files of one network on one engine.
+
+    Attributes:
+        name: Of the network, in the results.
+        engine: Name of the engine.
+        folder: Where the files are.
+    """
+
+    def __init__(self, root: Path, name: str, engine: str) -> None:
+        self.name, self.engine = name, engine
+        self.folder = root / "runs" / f"{name}-{engine}"
+
+    def record(self, phase: str) -> Path:
+        """Return the record of `initial`, `train` or `apply`."""
+        return self.folder / f"{phase}.json"
+
+    def images(self, phase: str) -> Path:
+        """Return the images of `initial` or `apply`, a BART array."""
+        return self.folder / f"{phase}-images"
+
+
+def reference_steps(root: Path, dataset: Dataset, data_identity: Any, toolbox: Toolbox) -> list[Step]:
+    """List the reconstructions without a network, which go to `root/references`."""
+    folder = root / "references"
+    test, validation = dataset.split("test"), dataset.split("validation")
+    return [
+        Step(
+            "zero-filled: reconstruct",
+            folder / "zero-filled.json",
+            records.fingerprint(data=data_identity, kind="zero-filled", version=bart_bridge.__version__),
+            test.items,
+            lambda advance: _zero_filled(test, folder / "zero-filled"),
+        ),
+        Step(
+            "cg-sense: choose its regularization on validation slices and reconstruct",
+            folder / "cg-sense.json",
+            records.fingerprint(data=data_identity, kind="cg-sense", bart=toolbox.version_text),
+            len(baselines.CG_SENSE_GRID) * validation.items + test.items,
+            lambda advance: _cg_sense(validation, test, folder / "cg-sense", toolbox, advance),
+        ),
+    ]
+
+
+def run_steps(
+    root: Path,
+    experiment: Experiment,
+    name: str,
+    trained: TrainedNetwork,
+    engine: Engine,
+    dataset: Dataset,
+    data_identity: Any,
+) -> dict[str, Step]:
+    """Return the steps of one network on one engine by their phase: `initial`, `train`, `apply`."""
+    run = Run(root, name, engine.name)
+    network, training = trained.network, trained.training
+    test = dataset.split("test")
+    determinants = {
+        "data": data_identity,
+        "network": network.model_dump(),
+        "seed": experiment.seed,
+        "device": experiment.device,
+        "engine": (engine.name, engine.version, engine.memory_plan),
+        "version": bart_bridge.__version__,
+    }
+    identities = {
+        "initial": records.fingerprint(**determinants, phase="initial"),
+        "train": records.fingerprint(**determinants, phase="train", training=training.model_dump()),
+        "apply": records.fingerprint(**determinants, phase="apply", training=training.model_dump()),
+    }
+
+    def reconstruct(phase: str, weights_name: str) -> dict[str, Any]:
+        return {"measurement": engine.apply(run.folder, network, test, run.folder / weights_name, run.images(phase))}
+
+    def initial(advance: Advance) -> dict[str, Any]:
+        _prepare(run.folder, experiment, trained, engine)
+        return reconstruct("initial", "initial-weights-all")
+
+    def train(advance: Advance) -> dict[str, Any]:
+        _prepare(run.folder, experiment, trained, engine)
+        start = run.folder / "initial-weights"
+        show = _training_progress(advance, training.pretraining_epochs)
+        measurement, histories = engine.train(run.folder, network, training, dataset.split("train"), start, show)
+        np.savez(run.folder / "history.npz", allow_pickle=False, **_joined(histories))
+        updates = sum(history["loss"].size for history in histories)
+        return {"measurement": measurement, "updates": updates, "loss": float(histories[-1]["loss"][-1].mean())}
+
+    def apply(advance: Advance) -> dict[str, Any]:
+        return reconstruct("apply", engine.weights_name)
+
+    epochs = training.pretraining_epochs + training.epochs
+    steps = {
+        "initial": ("reconstruct untrained", 1, initial),
+        "train": (f"train {epochs} epochs", epochs, train),
+        "apply": ("reconstruct", 1, apply),
+    }
+    return {
+        phase: Step(f"{name} on {engine.name}: {title}", run.record(phase), identities[phase], total, work)
+        for phase, (title, total, work) in steps.items()
+    }
+
+
+def _prepare(folder: Path, experiment: Experiment, trained: TrainedNetwork, engine: Engine) -> None:
+    """Write the settings of a run and the weights that every engine starts from.
+
+    `initial-weights` belong to the first stage of training, `initial-weights-all` to the whole network.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"engine": engine.name, "device": experiment.device, **trained.model_dump(mode="json")}
+    cfl.write_text_atomically(folder / "run.yaml", yaml.safe_dump(content, sort_keys=False))
+    first_stage = stages(trained.network, trained.training)[0][0]
+    first = weights.initial(first_stage, experiment.seed)
+    weights.write(folder / "initial-weights", first_stage, first)
+    complete = first if first_stage == trained.network else weights.expand(first, first_stage, trained.network)
+    weights.write(folder / "initial-weights-all", trained.network, complete)
+
+
+def _zero_filled(split: Split, output: Path) -> dict[str, Any]:
+    from tf_models.inputs import network_inputs, to_complex
+
+    _write_images(output, to_complex(network_inputs(split)["adjoint"]))
+    return {}
+
+
+def _cg_sense(validation: Split, test: Split, output: Path, toolbox: Toolbox, advance: Advance) -> dict[str, Any]:
+    done = 0
+
+    def on_slice() -> None:
+        nonlocal done
+        done += 1
+        advance(done)
+
+    reference = validation.arrays()["reference"][:, 0]
+
+    def psnr(regularization: float) -> float:
+        images = baselines.cg_sense(validation, toolbox, regularization, on_slice)
+        return float(np.mean([quality.measures(*pair)["psnr"] for pair in zip(images, reference, strict=True)]))
+
+    best = max(baselines.CG_SENSE_GRID, key=psnr)
+    _write_images(output, baselines.cg_sense(test, toolbox, best, on_slice))
+    return {"regularization": best}
+
+
+def _write_images(path: Path, images: NDArray[np.complex64]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cfl.write(path, from_batch_coil_yx(images[:, None]))
+
+
+def _training_progress(advance: Advance, pretraining_epochs: int) -> Callable[[Progress], None]:
+    """Count epochs over the stages: a stage begins where the epoch falls back to 1."""
+    previous, offset = 0, 0
+
+    def show(progress: Progress) -> None:
+        nonlocal previous, offset
+        if progress.epoch < previous:
+            offset = pretraining_epochs
+        previous = progress.epoch
+        finished = progress.batch == progress.batches
+        advance(offset + progress.epoch - (0 if finished else 1), f"loss {progress.loss:.3g}")
+
+    return show
+
+
+def _joined(histories: list[History]) -> dict[str, NDArray[np.float64]]:
+    """Name the columns of each stage `stage1_loss`, `stage1_seconds`, ..."""
+    return {
+        f"stage{number}_{name}": values
+        for number, history in enumerate(histories, start=1)
+        for name, values in history.items()
+    }
