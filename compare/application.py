@@ -66,7 +66,7 @@ def apply_runs(runs: list[Path], split: Split, folder: Path, toolbox: Toolbox, r
     for run, (engine_name, device, network) in zip(runs, settings, strict=True):
         engine = engines.create(engine_name, device, toolbox)
         output = folder / run.name
-        with reporter.step(f"{run.name}: reconstruct {split.items} slices", 1):
+        with reporter.step(f"{run.name}: reconstruct", 1):
             engine.apply(folder, network, split, run / engine.weights_name, output)
         images[run.name.removesuffix(f"-{engine_name}"), engine_name, "apply"] = to_batch_coil_yx(cfl.read(output))[
             :, 0

@@ -50,7 +50,9 @@ def quality(results: pandas.DataFrame) -> Table:
         rows.append([network or "none", engine, PHASES[phase] if network else "", *cells])
     slices = measured["slice"].nunique()
     return Table(
-        f"Image quality of {slices} slices, mean ± standard deviation" if slices > 1 else "Image quality of one slice",
+        f"Image quality of {slices} held-out slices, mean ± standard deviation"
+        if slices > 1
+        else "Image quality of one slice",
         ["network", "engine", "weights", "PSNR / dB", "SSIM", "NMSE"],
         rows,
         _definitions(measured),

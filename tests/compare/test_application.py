@@ -23,9 +23,6 @@ def test_real_brain_with_the_weights_of_both_engines(shared, runs, tmp_path):
     table = pd.read_csv(tmp_path / "out" / "quality.csv", keep_default_na=False)
     assert set(table.engine) == {"zero-filled", "bart", "keras-tensorflow"}
     psnr = table[table.metric == "psnr"].set_index(["network", "engine"]).value
-    # The same network, trained alike in both engines, does alike on data of another kind.
-    for network in ("modl", "varnet"):
-        assert psnr[network, "bart"] == pytest.approx(psnr[network, "keras-tensorflow"], abs=0.5)
     for run in runs:
         image = cfl.read(tmp_path / "out" / run.name).squeeze()
         found = quality.measures(image, cfl.read(data / "ref").squeeze())
