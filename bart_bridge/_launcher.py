@@ -21,22 +21,36 @@ def main() -> None:
     report_fd, argv = int(sys.argv[1]), sys.argv[2:]
     os.set_inheritable(report_fd, False)
     no_input = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    # Python ignores these two; its children would inherit that.
+    default = [signal.SIGPIPE, signal.SIGXFSZ]
     start_s = time.perf_counter()
     # A group of its own, so that what the command starts ends with it.
-    pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=no_input, setpgroup=0)
+    pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=no_input, setpgroup=0, setsigdef=default)
     os.write(report_fd, f"{pid}\n".encode())
 
     def end_with_parent() -> None:
         os.read(0, 1)
         for number in (signal.SIGTERM, signal.SIGKILL):
-            os.killpg(pid, number)
+            end_group(pid, number)
             time.sleep(GRACE_S)
 
     _thread.start_new_thread(end_with_parent, ())
-    _, status, usage = os.wait4(pid, 0)
+    # Not reaped before its group is ended: until then no other process can have its number.
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     elapsed_s = time.perf_counter() - start_s
+    end_group(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
     cpu_s, peak_rss_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
     os.write(report_fd, f"{os.waitstatus_to_exitcode(status)} {elapsed_s} {cpu_s} {peak_rss_bytes}\n".encode())
+    # At once: the thread must not wake up to a number that is no longer ours.
+    os._exit(0)
+
+
+def end_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        pass
 
 
 main()

@@ -104,6 +104,8 @@ def read_multi(path: str | Path) -> list[NDArray[np.complex64]]:
     all_dims = _integers(sections, "MultiDimensions", header)
     if tuple(len(dims) for dims in all_dims) != ranks:
         raise InputError(f"{header}: ranks {ranks} do not match the {len(all_dims)} lines of dimensions")
+    if max(ranks) > MAX_RANK:
+        raise InputError(f"{header}: at most {MAX_RANK} dimensions are allowed, found {max(ranks)}")
     if sum(map(prod, all_dims)) != total:
         raise InputError(f"{header}: the arrays hold {sum(map(prod, all_dims))} values, 'Dimensions' says {total}")
     _check_size(data, total, (total,))
@@ -115,8 +117,9 @@ def read_multi(path: str | Path) -> list[NDArray[np.complex64]]:
 def write_multi(path: str | Path, arrays: Sequence[ArrayLike]) -> None:
     """Write several arrays into one multi-cfl, atomically; see `write` for arguments and errors."""
     values = [np.asarray(array) for array in arrays]
-    if not values or any(value.ndim == 0 or value.size == 0 for value in values):
-        raise InputError(f"{path}: a list of non-empty arrays is needed, received {[v.shape for v in values]}")
+    if not values or any(not 1 <= value.ndim <= MAX_RANK or value.size == 0 for value in values):
+        shapes = [value.shape for value in values]
+        raise InputError(f"{path}: arrays of 1 to {MAX_RANK} non-empty dimensions are needed, received {shapes}")
     header = (
         f"# Dimensions\n{sum(value.size for value in values)} \n"
         f"# SizesDimensions\n{_line([value.ndim for value in values])}"
@@ -141,6 +144,9 @@ def _line(numbers: Iterable[int]) -> str:
 
 def _dump(values: NDArray[np.generic], file: BinaryIO) -> None:
     """Write values in Fortran order, one hyperplane of the last dimension at a time to bound the memory."""
+    if values.ndim == 1:
+        file.write(values.astype(_DTYPE).tobytes())
+        return
     for index in range(values.shape[-1]):
         file.write(np.asarray(values[..., index], dtype=_DTYPE).tobytes(order="F"))
 

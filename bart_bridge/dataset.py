@@ -49,17 +49,19 @@ class Split:
     @classmethod
     def in_folder(cls, folder: Path) -> Split:
         """Name the files of a split by the layout of the dataset folder."""
-        optional = {name: folder / name for name in ("pattern", "reference") if cfl.files(folder / name)[1].exists()}
+        # One file of the two is enough: reading the other one then says that it is missing.
+        found = {name for name in ("pattern", "reference") if any(map(Path.exists, cfl.files(folder / name)))}
+        optional = {name: folder / name for name in found}
         return cls(folder / "kspace", folder / "coils", **optional)
 
     @property
     def items(self) -> int:
         """Number of slices."""
-        return to_batch_coil_yx(cfl.read(self.kspace)).shape[0]
+        return _open(self.kspace).shape[0]
 
     def arrays(self) -> dict[str, NDArray[np.complex64]]:
         """Open every file of this split as `(batch, coil, y, x)`."""
-        return {name: to_batch_coil_yx(cfl.read(path)) for name, path in self._paths()}
+        return {name: _open(path) for name, path in self._paths()}
 
     def validate(self) -> None:
         """Check what every engine relies on.
@@ -134,6 +136,14 @@ class Dataset:
             found = ", ".join(split for split in SPLITS if (self.folder / split).is_dir()) or "none"
             raise InputError(f"{self.folder}: no split '{name}' (found: {found})")
         return Split.in_folder(self.folder / name)
+
+
+def _open(path: Path) -> NDArray[np.complex64]:
+    array = cfl.read(path)
+    try:
+        return to_batch_coil_yx(array)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def write_split(folder: Path, arrays: dict[str, NDArray[np.complex64]]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from bart_bridge.errors import ToolError
+from bart_bridge.errors import InputError, ToolError
 
 _LAUNCHER = Path(__file__).with_name("_launcher.py")
 _TAIL_LINES = 200
@@ -47,7 +47,8 @@ class Finished:
     def describe(self) -> str:
         """Say how it ended: `exited with code 1`, `was ended by SIGABRT`."""
         if self.crashed:
-            return f"was ended by {signal.Signals(-self.returncode).name}"
+            numbers = {number.value: number.name for number in signal.Signals}
+            return f"was ended by {numbers.get(-self.returncode, f'signal {-self.returncode}')}"
         return f"exited with code {self.returncode}"
 
 
@@ -74,7 +75,11 @@ def run(
 
     Raises:
         ToolError: The program cannot be started, or ran into its time limit.
+        InputError: The folder does not exist.
+        Exception: What `on_line` raised first; the child is not disturbed by it.
     """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder to run {argv[0]} in")
     report_read, report_write = os.pipe()
     launcher = subprocess.Popen(
         [sys.executable, "-I", "-S", str(_LAUNCHER), str(report_write), *argv],
@@ -91,7 +96,8 @@ def run(
     os.close(report_write)
     stdout: deque[str] = deque(maxlen=_TAIL_LINES)
     stderr: deque[str] = deque(maxlen=_TAIL_LINES)
-    readers = [_reader(launcher.stdout, stdout, on_line), _reader(launcher.stderr, stderr, on_line)]
+    errors: list[Exception] = []
+    readers = [_reader(launcher.stdout, stdout, on_line, errors), _reader(launcher.stderr, stderr, on_line, errors)]
     assert launcher.stdin is not None
     try:
         with os.fdopen(report_read) as report:
@@ -118,6 +124,8 @@ def run(
         raise ToolError("cannot be started", argv, stderr_tail=_last(stderr, 1))
     if not usage:
         raise ToolError("the process that watched it was killed", argv)
+    if errors:
+        raise errors[0]
     if timed_out:
         raise ToolError(f"did not end within {timeout_s:g} s", argv, stderr_tail=_last(stderr, 3))
     return Finished(int(usage[0]), float(usage[1]), float(usage[2]), int(usage[3]), tuple(stdout), tuple(stderr))
@@ -127,7 +135,9 @@ def _last(lines: deque[str], count: int) -> tuple[str, ...]:
     return tuple(lines)[-count:]
 
 
-def _reader(stream: IO[str] | None, tail: deque[str], on_line: Callable[[str], None] | None) -> threading.Thread:
+def _reader(
+    stream: IO[str] | None, tail: deque[str], on_line: Callable[[str], None] | None, errors: list[Exception]
+) -> threading.Thread:
     assert stream is not None
 
     def read() -> None:
@@ -135,8 +145,11 @@ def _reader(stream: IO[str] | None, tail: deque[str], on_line: Callable[[str], N
             line = raw.rstrip()
             if line:
                 tail.append(line)
-                if on_line:
-                    on_line(line)
+                if on_line and not errors:
+                    try:
+                        on_line(line)
+                    except Exception as error:  # noqa: BLE001  raised in the caller's thread; the pipe must be emptied
+                        errors.append(error)
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()

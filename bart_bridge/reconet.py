@@ -17,6 +17,7 @@ from bart_bridge.process import Finished
 from bart_bridge.settings import ModlSettings, Network, Training, VarNetSettings
 from bart_bridge.toolbox import Toolbox, failure
 
+_INVALID_FREE = re.compile(r"(free|munmap_chunk)\(\): invalid")
 _PROGRESS = re.compile(r"#(\d+)->(\d+)/(\d+);.*?loss: ([^;]+);")
 
 
@@ -62,10 +63,14 @@ def train_argv(
         gpu: Run on the GPU.
 
     Raises:
-        InputError: The split has no reference.
+        InputError: The split has no reference or fewer than two slices, or the path of the history has a comma.
     """
     if split.reference is None:
         raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
+    if split.items < 2:
+        raise InputError(f"{split.kspace}: reconet trains on two slices or more, found {split.items}")
+    if "," in str(history):
+        raise InputError(f"{history}: reconet takes no comma in the path of its history")
     algorithm = f"{training.algorithm},learning-rate={training.learning_rate},epochs={epochs},export-history={history}"
     batch_size = min(training.batch_size, split.items)
     loss = training.loss or network.default_loss
@@ -89,17 +94,18 @@ def apply_argv(
 
 
 def check_trained(argv: list[str], finished: Finished, network: Network, weights_path: Path, history: Path) -> None:
-    """Judge a training by what it wrote.
+    """Judge a training by how it ended and by what it wrote.
 
     BART 0.8.00 and 1.0.00 abort while freeing memory after everything is written if an algorithm was named. Complete
-    files count as success then; any other failure is one.
+    files count as success then; any other failure is one, also BART's own errors, which are aborts too.
 
     Raises:
         ToolError: The training failed.
     """
     if finished.returncode == 0:
         return
-    if finished.returncode != -signal.SIGABRT:
+    freed_wrongly = any(_INVALID_FREE.search(line) for line in finished.stderr)
+    if finished.returncode != -signal.SIGABRT or not freed_wrongly:
         raise failure(argv, finished)
     try:
         complete = bool(np.all(cfl.read(history)[..., 0, :].real == 1))

@@ -22,7 +22,6 @@ from bart_bridge.toolbox import Toolbox
 
 # Random tubes in two of three phantoms, an object of flat shapes in the third: BART has three of those, one a split.
 _GEOMETRY = {"train": 1, "validation": 3, "test": 2}
-_SPLIT_OFFSET = {"train": 0, "validation": 1_000, "test": 2_000}
 
 
 class Simulation(BaseModel):
@@ -44,17 +43,17 @@ class Simulation(BaseModel):
         seed: Seed of every random number (default 0).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: int = Field(48, ge=16, le=1024)
     coil_count: int = Field(4, ge=1, le=64)
-    train: PositiveInt = 24
+    train: int = Field(24, ge=2)
     validation: PositiveInt = 4
     test: PositiveInt = 8
     slices_per_phantom: PositiveInt = 2
-    noise: float = Field(0.01, ge=0)
+    noise: float = Field(0.01, ge=0, le=100)
     pattern: Literal["random", "regular"] = "random"
-    acceleration: float = Field(4.0, ge=1)
+    acceleration: float = Field(4.0, ge=1, le=1000)
     reference_size: int = Field(8, ge=0)
     pattern_per_slice: bool = True
     seed: int = Field(0, ge=0)
@@ -87,7 +86,7 @@ def simulate(
     with dataset.new_folder(folder, description) as temporary:
         for split in dataset.SPLITS:
             items = getattr(settings, split)
-            generator = np.random.default_rng([settings.seed, _SPLIT_OFFSET[split]])
+            generator = np.random.default_rng([settings.seed, dataset.SPLITS.index(split)])
             images = np.empty((items, 1, settings.size, settings.size), np.complex64)
             for item in range(items):
                 phantom = item // settings.slices_per_phantom
@@ -117,7 +116,8 @@ def sampling_pattern(
         Zeros and ones, `(y, x)`, centre at index `floor(n/2)`.
 
     Raises:
-        InputError: The fully sampled centre alone holds more positions than the acceleration allows.
+        InputError: The fully sampled centre alone holds more positions than the acceleration allows, or no position
+            is sampled at all.
     """
     y, x = np.mgrid[:size_y, :size_x]
     from_centre_y, from_centre_x = y - size_y // 2, x - size_x // 2
@@ -137,6 +137,8 @@ def sampling_pattern(
     chosen = generator.choice(density.size, size=wanted, replace=False, p=(density / density.sum()).ravel())
     pattern = centre.astype(np.float32)
     pattern.flat[chosen] = 1
+    if not pattern.any():
+        raise InputError(f"acceleration must leave samples: none of {size_x} x {size_y} is left by {acceleration:g}")
     return pattern
 
 
@@ -160,14 +162,19 @@ def _image(
         kspace = toolbox.compute("phantom", "-G", "-g", _GEOMETRY[split], "-k", "-t", trajectory).squeeze()
     else:
         # Shape and contrast belong to the phantom, not to the slice: every rotation of it shows the same object.
-        seed = 1 + settings.seed * 10_000 + _SPLIT_OFFSET[split] + phantom
-        contrast = np.random.default_rng([seed]).uniform(0.1, 1.0, size=4 + seed % 5)
+        seed = _bart_seed(settings.seed, dataset.SPLITS.index(split), phantom)
+        contrast = np.random.default_rng(seed).uniform(0.1, 1.0, size=4 + seed % 5)
         contrast[0] = 0.4  # the body around the tubes, so that no single tube outshines the slice
         shapes = toolbox.compute("phantom", "-N", contrast.size, "-r", seed, "-b", "-k", "-t", trajectory)
         kspace = shapes.squeeze() @ contrast
     image = to_batch_coil_yx(toolbox.compute("fft", "-iu", 3, kspace))[0, 0]
     phase = _smooth_phase(size, generator)
     return (image / np.abs(image).max() * np.exp(1j * phase)).astype(np.complex64)
+
+
+def _bart_seed(*numbers: int) -> int:
+    """Mix numbers into one seed that BART takes, so that no two phantoms have the same."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0]) >> 1
 
 
 def _smooth_phase(size: int, generator: Generator) -> NDArray[np.float64]:
@@ -185,30 +192,16 @@ def _acquire(
 ) -> dict[str, NDArray[np.complex64]]:
     items = len(images)
     all_coils = np.broadcast_to(coils, (items, *coils.shape[1:]))
-    generator = np.random.default_rng([settings.seed, _SPLIT_OFFSET[split], 1])
-    pattern = np.stack(
-        [
-            sampling_pattern(
-                settings.size,
-                settings.size,
-                settings.pattern,
-                settings.acceleration,
-                settings.reference_size,
-                generator,
-            )
-            for _ in range(items if settings.pattern_per_slice else 1)
-        ]
-    )[:, None]
-    if not settings.pattern_per_slice:
-        # All splits share it; drawn from the seed alone.
-        shared = np.random.default_rng([settings.seed, 1])
-        pattern[0, 0] = sampling_pattern(
-            settings.size, settings.size, settings.pattern, settings.acceleration, settings.reference_size, shared
-        )
+    number = dataset.SPLITS.index(split)
+    # One pattern for all slices is one for all splits, too.
+    entropy = [settings.seed, number, 1] if settings.pattern_per_slice else [settings.seed]
+    generator = np.random.default_rng(entropy)
+    shape = (settings.size, settings.size, settings.pattern, settings.acceleration, settings.reference_size)
+    count = items if settings.pattern_per_slice else 1
+    pattern = np.stack([sampling_pattern(*shape, generator) for _ in range(count)])[:, None]
     kspace = toolbox.compute("fft", "-u", 3, from_batch_coil_yx(images * all_coils))
     if settings.noise > 0:
-        noise_seed = 1 + settings.seed * 10_000 + _SPLIT_OFFSET[split]
-        kspace = toolbox.compute("noise", "-s", noise_seed, "-n", settings.noise**2, kspace)
+        kspace = toolbox.compute("noise", "-s", _bart_seed(settings.seed, number), "-n", settings.noise**2, kspace)
     bart_pattern = from_batch_coil_yx(pattern.astype(np.complex64))
     return {
         "kspace": kspace * bart_pattern,

@@ -21,7 +21,7 @@ Argument: TypeAlias = "str | int | float | Path | NDArray[np.generic]"
 
 _VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
 _STDERR_LINES = 3
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ class Toolbox:
 
 def failure(argv: Sequence[str], finished: process.Finished) -> ToolError:
     """Describe a BART command that ended badly."""
-    lines = (_COLOUR.sub("", line).strip() for line in finished.stderr or finished.stdout)
+    lines = (_CONTROL.sub("", line).strip() for line in finished.stderr or finished.stdout)
     tail = [line for line in lines if line][-_STDERR_LINES:]
-    return ToolError(f"bart {argv[1]} {finished.describe()}", argv, finished.returncode, tail)
+    return ToolError(f"{' '.join(['bart', *argv[1:2]])} {finished.describe()}", argv, finished.returncode, tail)
 
 
 def _locate(path: str | Path | None) -> tuple[Path, str]:
@@ -149,4 +149,4 @@ def _locate(path: str | Path | None) -> tuple[Path, str]:
             f"BART was not found: neither {' nor '.join(_VARIABLES)} is set, and no 'bart' is on PATH "
             "(Debian and Ubuntu: apt-get install bart)"
         )
-    return Path(on_path), "PATH"
+    return Path(on_path).absolute(), "PATH"

@@ -1,0 +1,343 @@
+"""Array files: round trips, exchange with BART, damaged files, and writes that are interrupted."""
+
+import contextlib
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from bart_bridge import cfl
+from bart_bridge.errors import InputError
+
+SIXTEEN = (2, 3, 1, 2, 1, 1, 2, 1, 1, 1, 3, 1, 1, 2, 1, 2)
+
+
+def numbered(*shape):
+    """An array whose values are all different."""
+    values = np.arange(1, 1 + np.prod(shape), dtype=np.float32)
+    return (values + 1j * values[::-1]).astype(np.complex64).reshape(shape)
+
+
+def write_header(name, text, values=1):
+    """A header of any content, beside data of the given number of values."""
+    name.with_suffix(".hdr").write_bytes(text if isinstance(text, bytes) else text.encode())
+    name.with_suffix(".cfl").write_bytes(bytes(8 * values))
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("rank", range(1, 17))
+def test_round_trip(tmp_path, rank, order):
+    array = np.asarray(numbered(*SIXTEEN[-rank:]), order=order)
+    cfl.write(tmp_path / "a", array)
+    assert cfl.read_dims(tmp_path / "a") == array.shape
+    np.testing.assert_array_equal(cfl.read(tmp_path / "a"), array)
+
+
+def test_file_holds_fortran_order(tmp_path):
+    array = numbered(2, 3, 4)
+    cfl.write(tmp_path / "a", array)
+    assert (tmp_path / "a.cfl").read_bytes() == array.tobytes(order="F")
+    assert cfl.read(tmp_path / "a").flags.f_contiguous
+
+
+@pytest.mark.parametrize(
+    "view", [lambda a: a[::-1, ::2], lambda a: a.T, lambda a: a.real, lambda a: a.real.astype(int)]
+)
+def test_any_numeric_view_is_written(tmp_path, view):
+    array = view(numbered(4, 6))
+    cfl.write(tmp_path / "a", array)
+    np.testing.assert_array_equal(cfl.read(tmp_path / "a"), array)
+
+
+@pytest.mark.parametrize("name", ["a", "a.cfl", "a.hdr", "a.b", "0.5"])
+def test_name_with_or_without_suffix(tmp_path, name):
+    cfl.write(tmp_path / name, numbered(2))
+    assert cfl.exists(tmp_path / name)
+    assert cfl.stem(tmp_path / name).name == name.removesuffix(".cfl").removesuffix(".hdr")
+    assert cfl.read(tmp_path / name).shape == (2,)
+
+
+def test_exists_needs_both_files(tmp_path):
+    cfl.write(tmp_path / "a", numbered(2))
+    (tmp_path / "a.hdr").unlink()
+    assert not cfl.exists(tmp_path / "a")
+
+
+# Exchange with BART
+
+
+def test_bart_shows_what_we_wrote(toolbox, tmp_path):
+    array = numbered(2, 3)
+    cfl.write(tmp_path / "a", array)
+    shown = toolbox.run("show", tmp_path / "a").stdout
+    rows = [[complex(word.replace("i", "j")) for word in line.split()] for line in shown]
+    np.testing.assert_array_equal(np.array(rows), array.T)
+
+
+def test_bart_transforms_what_we_wrote(toolbox, tmp_path):
+    array = numbered(6, 5, 1, 2)
+    cfl.write(tmp_path / "in", array)
+    toolbox.run("fft", "-u", 3, tmp_path / "in", tmp_path / "out")
+    shifted = np.fft.ifftshift(array, axes=(0, 1))
+    expected = np.fft.fftshift(np.fft.fft2(shifted, axes=(0, 1), norm="ortho"), axes=(0, 1))
+    np.testing.assert_allclose(cfl.read(tmp_path / "out").squeeze(), expected.squeeze(), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [1, 7, 16])
+def test_bart_reads_every_rank(toolbox, tmp_path, rank):
+    array = numbered(*SIXTEEN[:rank])
+    cfl.write(tmp_path / "in", array)
+    toolbox.run("scale", 2, tmp_path / "in", tmp_path / "out")
+    np.testing.assert_array_equal(cfl.read(tmp_path / "out").squeeze(), 2 * array.squeeze())
+
+
+def test_reads_what_bart_wrote(toolbox, tmp_path):
+    toolbox.run("ones", 4, 2, 3, 1, 5, tmp_path / "ones")
+    array = cfl.read(tmp_path / "ones")
+    assert array.shape[:4] == (2, 3, 1, 5)
+    assert np.all(array == 1)
+
+
+# Memory mapping
+
+
+def test_reading_maps_the_file(tmp_path):
+    cfl.write(tmp_path / "a", numbered(2, 3))
+    array = cfl.read(tmp_path / "a")
+    assert isinstance(array, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        array[0, 0] = 1
+
+
+def test_file_larger_than_memory_is_opened(tmp_path):
+    shape = (1 << 20, 1 << 16)  # 512 GiB, not one byte of it on the disk
+    (tmp_path / "a.hdr").write_text(f"# Dimensions\n{shape[0]} {shape[1]}\n")
+    with (tmp_path / "a.cfl").open("wb") as file:
+        file.truncate(8 * shape[0] * shape[1])
+    array = cfl.read(tmp_path / "a")
+    (tmp_path / "a.cfl").unlink()  # so that nobody copies it; the mapping stays
+    assert array.shape == shape
+    assert array[-1, -1] == 0
+
+
+# Damaged files
+
+
+@pytest.mark.parametrize("read", [cfl.read, cfl.read_multi])
+@pytest.mark.parametrize("suffix", [".hdr", ".cfl"])
+def test_missing_file_is_named(tmp_path, read, suffix):
+    cfl.write_multi(tmp_path / "a", [numbered(2)])
+    (tmp_path / f"a{suffix}").unlink()
+    with pytest.raises(InputError, match=rf"a\{suffix}: no such file"):
+        read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("read", [cfl.read, cfl.read_multi])
+@pytest.mark.parametrize("size", [0, 47, 49, 8000])
+def test_wrong_length_is_refused_with_both_sizes(tmp_path, read, size):
+    cfl.write_multi(tmp_path / "a", [numbered(6)])
+    os.truncate(tmp_path / "a.cfl", size)
+    with pytest.raises(InputError, match=rf"a\.cfl: dimensions 6 need 48 bytes, the file has {size}$"):
+        read(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("", "no section 'Dimensions'"),
+        ("# Dimensions\n", "no section 'Dimensions'"),
+        ("# Dimensions\n\n \n# Creator\nBART\n", "no section 'Dimensions'"),
+        ("2 3\n", "no section 'Dimensions'"),
+        (bytes(range(256)) * 4, "no section 'Dimensions'"),
+        (b"# Dimensions\n\xff\xfe\x00\x01\n", "must hold integers"),
+        ("# Dimensions\n2 x\n", "must hold integers, found '2 x'"),
+        ("# Dimensions\n1.5 2\n", "must hold integers, found '1.5 2'"),
+        ("# Dimensions\n" + "9" * 5000, "must hold integers"),
+        ("# Dimensions\n2 0\n", "must hold positive integers, found '2 0'"),
+        ("# Dimensions\n-1\n", "must hold positive integers, found '-1'"),
+        ("# Dimensions\n" + "1 " * 17, "at most 16 dimensions are allowed, found 17"),
+    ],
+)
+def test_malformed_header(tmp_path, header, message):
+    write_header(tmp_path / "a", header)
+    with pytest.raises(InputError, match=rf"a\.hdr: .*{message}"):
+        cfl.read(tmp_path / "a")
+
+
+def test_sections_that_bart_adds_are_ignored(tmp_path):
+    write_header(
+        tmp_path / "a", "# Command\nones 2 2 3 a \n# Dimensions\n2 3 \n# Files\n >a\n# Creator\nBART v0.8.00\n", 6
+    )
+    assert cfl.read(tmp_path / "a").shape == (2, 3)
+
+
+def test_path_below_a_file_cannot_be_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"a\.hdr: cannot be read"):
+        cfl.read(tmp_path / "file" / "a")
+
+
+# Writing
+
+
+@pytest.mark.parametrize("array", [np.float32(1), np.ones((1,) * 17), np.ones((2, 0)), []])
+def test_unwritable_shape_is_refused(tmp_path, array):
+    with pytest.raises(InputError, match="1 to 16 non-empty dimensions"):
+        cfl.write(tmp_path / "a", array)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Interrupt:
+    """A number that cannot be had: the user presses Ctrl-C."""
+
+    def __complex__(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("last", "error"), [("no number", ValueError), (Interrupt(), KeyboardInterrupt)])
+def test_interrupted_write_leaves_nothing(tmp_path, last, error):
+    with pytest.raises(error):
+        cfl.write(tmp_path / "a", np.array([1, 2, last], dtype=object))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_overwrite_leaves_no_array(tmp_path):
+    cfl.write(tmp_path / "a", numbered(3))
+    with pytest.raises(KeyboardInterrupt):
+        cfl.write(tmp_path / "a", np.array([1, 2, Interrupt()], dtype=object))
+    assert not cfl.exists(tmp_path / "a")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.cfl"]
+
+
+def test_reader_never_sees_half_an_array(tmp_path):
+    writer = threading.Thread(target=lambda: [cfl.write(tmp_path / "a", np.full((64, 64), n)) for n in range(200)])
+    writer.start()
+    seen = []
+    while writer.is_alive():
+        with contextlib.suppress(InputError):
+            seen.append(np.unique(cfl.read(tmp_path / "a")).size)
+    assert cfl.read(tmp_path / "a")[0, 0] == 199
+    assert set(seen) == {1}
+
+
+def test_array_can_be_overwritten_with_its_own_view(tmp_path):
+    cfl.write(tmp_path / "a", numbered(4, 3))
+    cfl.write(tmp_path / "a", cfl.read(tmp_path / "a")[::-1, 1:])
+    np.testing.assert_array_equal(cfl.read(tmp_path / "a"), numbered(4, 3)[::-1, 1:])
+
+
+def test_path_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(OSError, match="Not a directory"):
+        cfl.write(tmp_path / "file" / "a", numbered(2))
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_missing_folder_cannot_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        cfl.write(tmp_path / "missing" / "a", numbered(2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_have_the_permissions_of_the_umask(tmp_path):
+    previous = os.umask(0o027)
+    try:
+        cfl.write(tmp_path / "a", numbered(2))
+    finally:
+        os.umask(previous)
+    assert {file.stat().st_mode & 0o777 for file in cfl.files(tmp_path / "a")} == {0o640}
+
+
+# Several arrays in one file
+
+ARRAYS = [numbered(3), numbered(2, 1, 3, 2), numbered(1, 1), numbered(2, 3, 2)]
+
+
+def test_multi_round_trip(tmp_path):
+    cfl.write_multi(tmp_path / "a", ARRAYS)
+    read = cfl.read_multi(tmp_path / "a")
+    assert len(read) == len(ARRAYS)
+    for found, expected in zip(read, ARRAYS, strict=True):
+        np.testing.assert_array_equal(found, expected)
+        assert found.flags.writeable
+        assert found.flags.f_contiguous
+
+
+def test_bart_splits_what_we_wrote(toolbox, tmp_path):
+    cfl.write_multi(tmp_path / "multi", ARRAYS)
+    names = [tmp_path / f"part{number}" for number in range(len(ARRAYS))]
+    toolbox.run("multicfl", "-s", tmp_path / "multi", *names)
+    for name, expected in zip(names, ARRAYS, strict=True):
+        np.testing.assert_array_equal(cfl.read(name), expected)
+
+
+def test_reads_what_bart_combined(toolbox, tmp_path):
+    for number, array in enumerate(ARRAYS):
+        cfl.write(tmp_path / f"part{number}", array)
+    toolbox.run("multicfl", *(tmp_path / f"part{number}" for number in range(len(ARRAYS))), tmp_path / "multi")
+    for found, expected in zip(cfl.read_multi(tmp_path / "multi"), ARRAYS, strict=True):
+        np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+
+
+def test_weights_that_reconet_wrote_survive_unchanged(toolbox, dataset_folder, tmp_path):
+    train = dataset_folder / "train"
+    options = ["--network=varnet", "--iterations=2", "--varnet-block=F=2,X=3,Y=5,W=4", "-Tepochs=1"]
+    files = [train / "kspace", train / "coils", tmp_path / "trained", train / "reference"]
+    toolbox.run("reconet", "--train", *options, *files)
+    arrays = cfl.read_multi(tmp_path / "trained")
+    assert [array.shape for array in arrays] == [(2,), (2, 1, 3, 5, 1, 2), (2, 4, 2)]
+    cfl.write_multi(tmp_path / "copy", arrays)
+    assert (tmp_path / "copy.cfl").read_bytes() == (tmp_path / "trained.cfl").read_bytes()
+    sections = (tmp_path / "copy.hdr").read_text()
+    assert (tmp_path / "trained.hdr").read_text().startswith(sections)
+
+
+def multi_header(total, ranks, *dims):
+    lines = "".join(f"{line} \n" for line in dims)
+    return f"# Dimensions\n{total} \n# SizesDimensions\n{ranks} \n# MultiDimensions\n{lines}"
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (multi_header(6, "1 2", "2", "2 2").replace("SizesDimensions", "Sizes"), "not a file of several arrays"),
+        (multi_header(6, "1 2", "2", "2 2").replace("MultiDimensions", "Multi"), "no section 'MultiDimensions'"),
+        (multi_header(6, "1 2", "2"), r"ranks \(1, 2\) do not match the 1 lines"),
+        (multi_header(6, "1", "2", "2 2"), r"ranks \(1,\) do not match the 2 lines"),
+        (multi_header(6, "2 1", "2", "2 2"), r"ranks \(2, 1\) do not match"),
+        (multi_header(7, "1 2", "2", "2 2"), "the arrays hold 6 values, 'Dimensions' says 7"),
+        (multi_header(6, "1 2", "2", "2 x"), "'MultiDimensions' must hold integers"),
+        (multi_header(6, "1 2", "6", "2 0"), "'MultiDimensions' must hold positive integers"),
+        (multi_header(-6, "1 2", "2", "2 2"), "'Dimensions' must hold positive integers"),
+    ],
+)
+def test_multi_header_that_contradicts_itself(tmp_path, header, message):
+    write_header(tmp_path / "a", header, 6)
+    with pytest.raises(InputError, match=rf"a\.hdr: .*{message}"):
+        cfl.read_multi(tmp_path / "a")
+
+
+@pytest.mark.parametrize("arrays", [[], [np.ones(2), np.ones((0, 2))], [np.float32(1)]])
+def test_unwritable_arrays_are_refused(tmp_path, arrays):
+    with pytest.raises(InputError, match="non-empty dimensions are needed"):
+        cfl.write_multi(tmp_path / "a", arrays)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_multi_write_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        cfl.write_multi(tmp_path / "a", [numbered(2), np.array([1, Interrupt()], dtype=object)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_rank_of_arrays_in_a_multi_cfl_is_limited(tmp_path):
+    with pytest.raises(InputError, match="1 to 16"):
+        cfl.write_multi(tmp_path / "a", [np.ones((1,) * 17)])
+    (tmp_path / "a.hdr").write_text("# Dimensions\n1\n# SizesDimensions\n70\n# MultiDimensions\n" + "1 " * 70)
+    (tmp_path / "a.cfl").write_bytes(bytes(8))
+    with pytest.raises(InputError, match="found 70"):
+        cfl.read_multi(tmp_path / "a")

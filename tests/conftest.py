@@ -1,0 +1,39 @@
+"""What the tests of all packages share: the BART they run, a tiny dataset, and reference data where there is any."""
+
+from pathlib import Path
+
+import pytest
+
+from bart_bridge.simulate import Simulation, simulate
+from bart_bridge.toolbox import Toolbox
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Arrays are tiny here: BART is faster with one thread, above all on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def toolbox():
+    """The BART of this machine; without one the tests fail, they are not skipped."""
+    return Toolbox.find()
+
+
+@pytest.fixture(scope="session")
+def dataset_folder(toolbox, tmp_path_factory):
+    """A tiny simulated dataset; copy it before changing it."""
+    folder = tmp_path_factory.mktemp("simulated") / "dataset"
+    simulate(folder, Simulation(size=24, coil_count=3, train=4, validation=2, test=2, seed=1), toolbox)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of reference data, which is not part of the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"no reference data at {folder}")
+    return folder
