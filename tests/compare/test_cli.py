@@ -129,7 +129,7 @@ def zero_pattern(data):
 
 def not_a_number(data):
     kspace = np.array(cfl.read(data / "kspace"))
-    kspace.flat[5] = np.nan
+    kspace[(0,) * kspace.ndim] = np.nan
     cfl.write(data / "kspace", kspace)
 
 

@@ -99,12 +99,13 @@ def test_changed_training_repeats_only_what_depends_on_it(tiny, tmp_path):
     assert "2 steps done, 6 done before" in finished.stderr
 
 
-def test_train_alone_is_used_by_a_later_comparison(tmp_path, tiny_config):
-    out = tmp_path / "out"
-    trained = bart_tf("train", tiny_config, "--network", "modl", "--engine", "bart", "-o", out)
+def test_train_alone_is_used_by_a_later_comparison(tmp_path):
+    out, config = tmp_path / "out", tmp_path / "tiny.yaml"
+    config.write_text(TINY + "engines: [bart]\n")
+    trained = bart_tf("train", config, "--network", "modl", "--engine", "bart", "-o", out)
     assert trained.returncode == 0, trained.stderr
     assert cfl.exists(out / "runs/modl-bart/weights")
-    assert "modl on bart: train 3 epochs: done before" in bart_tf("compare", tiny_config, "-o", out).stderr
+    assert "modl on bart: train 3 epochs: done before" in bart_tf("compare", config, "-o", out).stderr
 
 
 def test_train_names_what_there_is(tmp_path, tiny_config):
