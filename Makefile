@@ -1,0 +1,33 @@
+# The tasks of this project; `make` alone lists them.
+
+# The Python that .venv is made with, for example `make setup PYTHON=python3.12`. Empty: the newest of 3.11 to 3.13.
+PYTHON ?=
+
+PYTEST = .venv/bin/python -m pytest --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
+
+.PHONY: help setup demo test test-all lint clean
+.NOTPARALLEL:
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
+
+setup: ## set up what is missing: .venv, BART
+	@PYTHON='$(PYTHON)' tools/setup
+
+demo: setup ## run the comparison of configs/demo.yaml; it ends with where the report is
+	.venv/bin/bart-tf compare configs/demo.yaml
+
+test: setup ## run the tests but the slow ones, with coverage
+	$(PYTEST) -m "not slow"
+
+test-all: setup ## run all tests, with coverage
+	$(PYTEST) -m "slow or not slow"
+
+lint: setup ## check style, format and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+clean: ## remove .venv and what the tools left; reports stay
+	rm -rf .venv build *.egg-info .coverage .coverage.* .benchmarks .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
