@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,28 +71,31 @@ def train_argv(
         raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
     if split.items < 2:
         raise InputError(f"{split.kspace}: reconet trains on two slices or more, found {split.items}")
+    if network.cg_derivative != "implicit":
+        raise InputError(f"cg_derivative: reconet differentiates implicitly, received '{network.cg_derivative}'")
     if "," in str(history):
         raise InputError(f"{history}: reconet takes no comma in the path of its history")
-    algorithm = f"{training.algorithm},learning-rate={training.learning_rate},epochs={epochs},export-history={history}"
     batch_size = min(training.batch_size, split.items)
-    loss = training.loss or network.default_loss
     options = [
         *_network_options(network),
         *_device(gpu),
-        f"--train-loss={loss}=1",
+        *_training_options(network, training, epochs, history),
         f"--batch-size={batch_size}",
         *_pattern(split),
     ]
     files = [split.kspace, split.coils, weights_path, split.reference]
-    return toolbox.argv("reconet", "--train", *options, "--load", initial, "-T", algorithm, *files)
+    return toolbox.argv("reconet", "--train", *options, "--load", initial, *files)
 
 
 def apply_argv(
     toolbox: Toolbox, network: Network, split: Split, weights_path: Path, output: Path, *, gpu: bool = False
 ) -> list[str]:
     """Return the command that reconstructs the slices of a split with given weights."""
+    rss_norm = ["--rss-norm"] if network.rss_norm else []
     files = [split.kspace, split.coils, weights_path, output]
-    return toolbox.argv("reconet", "--apply", *_network_options(network), *_device(gpu), *_pattern(split), *files)
+    return toolbox.argv(
+        "reconet", "--apply", *_network_options(network), *_device(gpu), *rss_norm, *_pattern(split), *files
+    )
 
 
 def check_trained(argv: list[str], finished: Finished, network: Network, weights_path: Path, history: Path) -> None:
@@ -108,7 +113,7 @@ def check_trained(argv: list[str], finished: Finished, network: Network, weights
     if finished.returncode != -signal.SIGABRT or not freed_wrongly:
         raise failure(argv, finished)
     try:
-        complete = bool(np.all(cfl.read(history)[..., 0, :].real == 1))
+        complete = bool(np.all(cfl.read(history)[..., 0, 1].real == 1))
         complete = complete and all(np.isfinite(array).all() for array in weights.read(weights_path, network).values())
     except InputError:
         complete = False
@@ -143,6 +148,35 @@ def _device(gpu: bool) -> list[str]:
     return ["--gpu"] if gpu else []
 
 
+def _training_options(network: Network, training: Training, epochs: int, history: Path) -> list[str]:
+    algorithm = {
+        training.algorithm: "",
+        "learning-rate": training.learning_rate,
+        "epochs": epochs,
+        "export-history": history,
+        "learning-rate-min": training.final_learning_rate,
+        "cosine-annealing-mod": training.cosine_epochs,
+        "epochs-warmup": training.warmup_epochs or None,
+        "weight-decay": training.weight_decay or None,
+        "batchnorm-momentum": training.batch_norm_momentum,
+    }
+    adam = {
+        "epsilon": training.adam_epsilon,
+        "beta1": training.adam_beta_1,
+        "beta2": training.adam_beta_2,
+        "reset-momentum": training.adam_reset_epochs,
+    }
+    losses = [f"--train-loss={_sub_options(training.loss_weights(network))}", f"-T{_sub_options(algorithm)}"]
+    # In BART the constants of Adam are its own sub-options.
+    return losses + ([f"--adam={_sub_options(adam)}"] if training.algorithm == "adam" else [])
+
+
+def _sub_options(options: Mapping[Any, Any]) -> str:
+    """Write `a=1,b` for `{"a": 1, "b": "", "c": None}`."""
+    words = [str(name) if value == "" else f"{name}={value}" for name, value in options.items() if value is not None]
+    return ",".join(words)
+
+
 def _network_options(network: Network) -> list[str]:
     block = f"F={network.filters},X={network.kernel_x},Y={network.kernel_y}"
     options = [f"--network={network.kind}", f"--iterations={network.iterations}"]
@@ -154,6 +188,10 @@ def _network_options(network: Network) -> list[str]:
     if network.fixed_lambda is not None:
         consistency.append(f"fix-lambda={network.fixed_lambda}")
     options.append("--data-consistency=" + ",".join(consistency))
+    start = network.sense_initialization
+    if start is not None:
+        given = {"sense": "", "fix-lambda": start.fixed_lambda, "max-cg-iter": start.max_cg_iterations}
+        options.append(f"--initial-reco={_sub_options(given)}")
     options.append("--shared-weights" if network.shared_weights else "--no-shared-weights")
     options.append("--shared-lambda" if network.shared_lambda else "--no-shared-lambda")
     return options + (["--normalize"] if network.normalize else [])

@@ -9,6 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 Loss = Literal["mse", "mad", "nmse", "mse-magnitude", "mad-magnitude", "nmse-magnitude", "ssim"]
 
 
+class SenseInitialization(BaseModel):
+    """Start from (A^H A + lambda)^-1 A^H y by conjugate gradients instead of from A^H y.
+
+    Attributes:
+        fixed_lambda: Regularization. By default the network's lambda for proximal mapping, and 0 for gradient steps.
+        max_cg_iterations: Steps. By default the network's for proximal mapping, and 30 for gradient steps.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fixed_lambda: float | None = None
+    max_cg_iterations: PositiveInt | None = None
+
+
 class NetworkSettings(BaseModel):
     """What both networks have.
 
@@ -18,6 +32,9 @@ class NetworkSettings(BaseModel):
             by it (default). The training loss is that of the divided images.
         max_cg_iterations: Conjugate gradient steps of a proximal mapping (default 10).
         fixed_lambda: Weight of the data term that is not trained; trained by default.
+        cg_derivative: `implicit` as in BART, or `unrolled`, for comparison, which BART does not have.
+        sense_initialization: Initial image of regularized SENSE; by default it is A^H y.
+        rss_norm: Multiply reconstructions, not those of training, by the root sum of squares of the coil sensitivities.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +43,31 @@ class NetworkSettings(BaseModel):
     normalize: bool = True
     max_cg_iterations: PositiveInt = 10
     fixed_lambda: float | None = None
+    cg_derivative: Literal["implicit", "unrolled"] = "implicit"
+    sense_initialization: SenseInitialization | None = None
+    rss_norm: bool = False
+    data_consistency: Literal["gradient-step", "proximal-mapping"]
+    shared_lambda: bool
+
+    @model_validator(mode="after")
+    def _initial_lambda_is_not_trained_alone(self) -> NetworkSettings:
+        fixed_lambda, steps = self.initial_solver()
+        own = not self.shared_lambda or steps != self.max_cg_iterations
+        if self.sense_initialization is not None and fixed_lambda is None and own:
+            raise ValueError(
+                "a trained lambda of the SENSE initialization must be the shared lambda of the network, with as many "
+                "conjugate gradient steps; give it a fixed_lambda"
+            )
+        return self
+
+    def initial_solver(self) -> tuple[float | None, int]:
+        """Return lambda of the SENSE initialization, None for the trained one of the network, and its steps."""
+        chosen = self.sense_initialization or SenseInitialization()
+        proximal = self.data_consistency == "proximal-mapping"
+        steps = chosen.max_cg_iterations or (self.max_cg_iterations if proximal else 30)
+        if chosen.fixed_lambda is not None:
+            return chosen.fixed_lambda, steps
+        return (self.fixed_lambda if proximal else 0.0), steps
 
 
 class VarNetSettings(NetworkSettings):
@@ -99,26 +141,54 @@ Network = Annotated[VarNetSettings | ModlSettings, Field(discriminator="kind")]
 
 
 class Training(BaseModel):
-    """How a network is trained.
+    """How a network is trained, with BART's rules.
 
     Attributes:
         algorithm: `adam` or `sgd`.
         learning_rate: Step size (default 0.001).
+        final_learning_rate: Let the step size fall to this: exponentially over all epochs, or as a cosine.
+        cosine_epochs: Period of the cosine in epochs; needs a final learning rate.
+        warmup_epochs: Epochs in which the step size grows linearly from 0; the other rules start after them.
+        weight_decay: After each update divide weights without a constraint by 1 + learning_rate * weight_decay.
+        adam_epsilon, adam_beta_1, adam_beta_2: Of Adam (defaults 1e-7, 0.9, 0.999).
+        adam_reset_epochs: Forget the moments every so many epochs.
+        batch_norm_momentum: Weight of the old statistics in an update (default 0.95).
         batch_size: Slices per update (default 10); a remainder of the slices is left out, as in BART.
         epochs: Passes over the training slices.
         pretraining_epochs: Passes with one unrolled iteration before that, from whose weights the network with all of
             its iterations starts: BART's two stages for MoDL (default 0).
-        loss: What is minimised; by default `mse-magnitude` for VarNet and `mse` for MoDL.
+        loss: What is minimised: a loss, or several with their weights; by default `mse-magnitude` for VarNet and `mse`
+            for MoDL.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     algorithm: Literal["adam", "sgd"] = "adam"
     learning_rate: PositiveFloat = 0.001
+    final_learning_rate: PositiveFloat | None = None
+    cosine_epochs: int | None = Field(None, ge=2)
+    warmup_epochs: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    adam_epsilon: PositiveFloat = 1e-7
+    adam_beta_1: float = Field(0.9, ge=0, lt=1)
+    adam_beta_2: float = Field(0.999, ge=0, lt=1)
+    adam_reset_epochs: PositiveInt | None = None
+    batch_norm_momentum: float = Field(0.95, ge=0, le=1)
     batch_size: PositiveInt = 10
     epochs: PositiveInt = 10
     pretraining_epochs: int = Field(0, ge=0)
-    loss: Loss | None = None
+    loss: Loss | dict[Loss, float] | None = None
+
+    @model_validator(mode="after")
+    def _cosine_needs_an_end(self) -> Training:
+        if self.cosine_epochs and self.final_learning_rate is None:
+            raise ValueError("cosine_epochs needs a final_learning_rate")
+        return self
+
+    def loss_weights(self, network: Network) -> dict[Loss, float]:
+        """Return the weight of each loss that is minimised for a network."""
+        loss = self.loss or network.default_loss
+        return loss if isinstance(loss, dict) else {loss: 1.0}
 
 
 def stages(network: Network, training: Training) -> list[tuple[Network, int]]:

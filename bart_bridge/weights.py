@@ -159,6 +159,24 @@ def initial(network: Network, seed: int) -> Weights:
     return weights
 
 
+def random(network: Network, seed: int) -> Weights:
+    """Draw weights of which none is 0, also where training starts from 0: for comparisons, which zeros would blind."""
+    weights = initial(network, seed)
+    generator = np.random.default_rng([seed, 1])
+    for name, values in weights.items():
+        if name.startswith(("bias", "gamma", "bn")):
+            values[:] = 0.3 * np.sqrt(2) * _complex_normal(generator, values.shape)
+        if name.startswith("bn"):
+            values[..., 1, :] = generator.uniform(0.5, 1.5, size=values[..., 1, :].shape)
+    return weights
+
+
+def truncate(weights: Weights, network: Network, iterations: int) -> tuple[Network, Weights]:
+    """Return the network that stops after so many unrolled iterations, and its weights."""
+    shorter = network.model_copy(update={"iterations": iterations})
+    return shorter, {array.name: weights[array.name][: array.shape[0]] for array in layout(shorter)}
+
+
 def expand(weights: Weights, source: Network, target: Network) -> Weights:
     """Repeat weights of a network with one iteration for all iterations of another, as `reconet --load` does.
 

@@ -57,7 +57,9 @@ class DataConsistency(keras.layers.Layer):
         weight = self.weight(iteration)
         if self.network.data_consistency == "gradient-step":
             return regularized - weight * (normal(image) - adjoint)
-        return solve_regularized(normal, adjoint + weight * regularized, weight, self.network.max_cg_iterations)
+        right = adjoint + weight * regularized
+        network = self.network
+        return solve_regularized(normal, right, weight, network.max_cg_iterations, network.cg_derivative)
 
 
 class VariationalBlock(keras.layers.Layer):
@@ -127,14 +129,19 @@ class BatchNorm(keras.layers.Layer):
     Args:
         channels: Number of complex channels.
         iterations: Number of unrolled iterations.
+
+    Attributes:
+        epsilon: Added to the variance.
+        momentum: Weight of the old statistics in an update; 0 takes over those of the last batch, which starts from
+            proper statistics: one pass over a batch with it, then 0.95 again.
     """
 
     epsilon = 1e-3
-    momentum = 0.95
 
     def __init__(self, channels: int, iterations: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
+        self.momentum = 0.95
         self.mean = [
             self.add_weight(name=f"mean_{t}", shape=(2 * channels,), initializer="zeros", trainable=False)
             for t in range(iterations)
@@ -195,7 +202,10 @@ class ResidualBlock(keras.layers.Layer):
         self.norms: list[BatchNorm] = []
         if network.batch_norm:
             channels = [filters] * (network.layers - 1) + [1]
-            self.norms = [BatchNorm(count, iterations, name=f"bn_{i}") for i, count in enumerate(channels)]
+            self.norms = [
+                BatchNorm(count, iterations, name=f"bn_{layer}", dtype=self.dtype_policy)
+                for layer, count in enumerate(channels)
+            ]
         self.built = True
 
     def call(self, image: Tensor, iteration: int, training: bool = False) -> Tensor:

@@ -27,9 +27,11 @@ class Modl(UnrolledNetwork):
 
     network: ModlSettings
 
-    def __init__(self, network: ModlSettings | dict[str, Any], loss: Loss | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, network: ModlSettings | dict[str, Any], loss: dict[Loss, float] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(ModlSettings.model_validate(network), loss, **kwargs)
-        self.regularizer = ResidualBlock(self.network, name="regularizer")
+        self.regularizer = ResidualBlock(self.network, name="regularizer", dtype=self.dtype_policy)
 
     def regularize(self, image: Tensor, iteration: int, training: bool) -> Tensor:
         """Return z_t."""

@@ -82,7 +82,9 @@ def conjugate_gradient(operator: Callable[[Tensor], Tensor], right_hand_side: Te
     return ops.fori_loop(0, iterations, step, start)[0]
 
 
-def solve_regularized(normal: SenseNormal, right_hand_side: Tensor, weight: Tensor, iterations: int) -> Tensor:
+def solve_regularized(
+    normal: SenseNormal, right_hand_side: Tensor, weight: Tensor, iterations: int, derivative: str = "implicit"
+) -> Tensor:
     """Solve `(A^H A + weight) x = right_hand_side` with conjugate gradients and differentiate implicitly.
 
     With g the gradient of the loss by x and q the same solve of g, the gradient by the right-hand side is q and the
@@ -93,10 +95,14 @@ def solve_regularized(normal: SenseNormal, right_hand_side: Tensor, weight: Tens
         right_hand_side: `(batch, y, x, 2)`.
         weight: Scalar, lambda.
         iterations: Conjugate gradient steps, forwards and for the derivative.
+        derivative: `unrolled` differentiates through the iterations instead, which keeps all of them.
     """
 
     def solve(vector: Tensor, weight: Tensor) -> Tensor:
         return conjugate_gradient(lambda image: normal(image) + weight * image, vector, iterations)
+
+    if derivative == "unrolled":
+        return solve(right_hand_side, weight)
 
     @ops.custom_gradient
     def solution_of(vector: Tensor, weight: Tensor) -> Any:

@@ -11,20 +11,30 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Loss, Network, Training, VarNetSettings, stages
 from bart_bridge.weights import Weights, expand
+from tf_models.inputs import to_complex
 from tf_models.modl import Modl
 from tf_models.optimizers.adam import Adam
+from tf_models.optimizers.schedules import BartSchedule
+from tf_models.optimizers.shrinkage import SGD
 from tf_models.unrolled import UnrolledNetwork
 from tf_models.varnet import VarNet
 
 History = dict[str, NDArray[np.float64]]
 
 
-def build(network: Network, weights: Weights, loss: Loss | None = None) -> UnrolledNetwork:
-    """Make the Keras model of a network, with the given weights."""
-    model = VarNet(network, loss) if isinstance(network, VarNetSettings) else Modl(network, loss)
+def build(
+    network: Network, weights: Weights, loss: dict[Loss, float] | None = None, dtype: str = "float32"
+) -> UnrolledNetwork:
+    """Make the Keras model of a network, with the given weights; `float64` computes in double precision."""
+    model: UnrolledNetwork
+    if isinstance(network, VarNetSettings):
+        model = VarNet(network, loss, dtype=dtype)
+    else:
+        model = Modl(network, loss, dtype=dtype)
     model.set_named_weights(weights)
     return model
 
@@ -36,6 +46,8 @@ def train(
     reference: NDArray[np.float32],
     initial: Weights,
     on_batch: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[int, UnrolledNetwork], None] = lambda epoch, model: None,
+    validation: tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]] | None = None,
 ) -> tuple[UnrolledNetwork, list[History]]:
     """Train a network from given weights.
 
@@ -46,18 +58,24 @@ def train(
         reference: Fully sampled images, `(batch, y, x, 2)` float32.
         initial: Weights to start from; those of one iteration if `training` asks for pretraining.
         on_batch: Called after each update.
+        on_epoch: Called before each epoch with its number from 0 and the model.
+        validation: Inputs and references of other slices, measured after each epoch.
 
     Returns:
-        The trained model and the history of each stage: `seconds` since the start of the epoch, `loss` and `lambda_0`,
-        `lambda_1`, ..., each `(epoch, batch)`. As in BART, the loss is the one before the update, lambda the one after.
+        The trained model and the history of each stage: `seconds` since the start of the epoch, `loss`, with validation
+        the measures of `bart_bridge.measures`, and `lambda_0`, `lambda_1`, ...; each `(epoch, batch)`. As in BART, the
+        loss is the one before the update, lambda the one after, and validation is recorded with the last batch of an
+        epoch (NaN elsewhere), on images divided by the scale of their slice.
     """
     weights, previous = initial, None
     histories = []
     for stage, epochs in stages(network, training):
         if previous is not None:
             weights = expand(weights, previous, stage)
-        model = build(stage, weights, training.loss)
-        histories.append(_fit(model, training, epochs, inputs, reference, on_batch))
+        model = build(stage, weights, training.loss_weights(stage))
+        recorder = _Recorder(epochs, on_batch, on_epoch, validation)
+        _fit(model, training, epochs, inputs, reference, recorder)
+        histories.append(recorder.history())
         weights, previous = model.named_weights(), stage
     return model, histories
 
@@ -68,18 +86,19 @@ def _fit(
     epochs: int,
     inputs: dict[str, NDArray[np.float32]],
     reference: NDArray[np.float32],
-    on_batch: Callable[[Progress], None],
-) -> History:
+    recorder: _Recorder,
+) -> None:
     for variable in model.trainable_variables:
         if variable.constraint is not None:
             variable.assign(variable.constraint(variable))
-    optimizer = Adam if training.algorithm == "adam" else keras.optimizers.SGD
-    model.compile(optimizer=optimizer(learning_rate=training.learning_rate))
     batch_size = min(training.batch_size, len(reference))
     batches = len(reference) // batch_size
+    model.compile(optimizer=_optimizer(training, epochs, batches))
+    if isinstance(model, Modl):
+        for norm in model.regularizer.norms:
+            norm.momentum = training.batch_norm_momentum
     # BART takes the slices in the order of the file and leaves a remainder out.
     used = slice(0, batches * batch_size)
-    recorder = _Recorder(epochs, batches, on_batch)
     model.fit(
         {name: values[used] for name, values in inputs.items()},
         reference[used],
@@ -89,32 +108,68 @@ def _fit(
         verbose=0,
         callbacks=[recorder],
     )
-    return recorder.history()
+
+
+def _optimizer(training: Training, epochs: int, batches: int) -> keras.optimizers.Optimizer:
+    schedule = BartSchedule(
+        training.learning_rate,
+        epochs,
+        batches,
+        training.final_learning_rate,
+        training.cosine_epochs,
+        training.warmup_epochs,
+    )
+    if training.algorithm == "sgd":
+        return SGD(schedule, shrinkage=training.weight_decay)
+    return Adam(
+        schedule,
+        training.adam_epsilon,
+        training.weight_decay,
+        training.adam_reset_epochs * batches if training.adam_reset_epochs else None,
+        beta_1=training.adam_beta_1,
+        beta_2=training.adam_beta_2,
+    )
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Keep seconds, loss and lambda of every update."""
+    """Keep what BART keeps of every update."""
 
-    def __init__(self, epochs: int, batches: int, on_batch: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        epochs: int,
+        on_batch: Callable[[Progress], None],
+        on_epoch: Callable[[int, UnrolledNetwork], None],
+        validation: tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]] | None,
+    ) -> None:
         super().__init__()
-        self.rows: list[list[list[float]]] = [[] for _ in range(epochs)]
-        self.batches = batches
-        self.on_batch = on_batch
+        self.rows: list[list[dict[str, float]]] = [[] for _ in range(epochs)]
+        self.on_batch, self.on_epoch, self.validation = on_batch, on_epoch, validation
         self.epoch = 0
         self.start_s = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch = epoch
+        self.on_epoch(epoch, self.model)
         self.start_s = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        loss = float((logs or {})["batch_loss"])
-        lambdas = self.model.data_consistency.lambdas
-        values = [] if lambdas is None else ops.convert_to_numpy(lambdas).tolist()
-        self.rows[self.epoch].append([time.perf_counter() - self.start_s, loss, *values])
-        self.on_batch(Progress(self.epoch + 1, batch + 1, self.batches, loss))
+        row = {"seconds": time.perf_counter() - self.start_s, "loss": float((logs or {})["batch_loss"])}
+        batches = self.params["steps"]
+        if self.validation is not None:
+            row |= self._validate(*self.validation) if batch == batches - 1 else dict.fromkeys(NAMES, np.nan)
+        if self.model.data_consistency.lambdas is not None:
+            values = ops.convert_to_numpy(self.model.data_consistency.lambdas)
+            row |= {f"lambda_{number}": float(value) for number, value in enumerate(values)}
+        self.rows[self.epoch].append(row)
+        self.on_batch(Progress(self.epoch + 1, batch + 1, batches, row["loss"]))
+
+    def _validate(self, inputs: dict[str, NDArray[np.float32]], reference: NDArray[np.float32]) -> dict[str, float]:
+        scale = ops.convert_to_numpy(self.model.scale(inputs))
+        images = self.model.predict(inputs, batch_size=len(reference), verbose=0)
+        pairs = zip(to_complex(images / scale), to_complex(reference / scale), strict=True)
+        found = [measures(image, truth) for image, truth in pairs]
+        return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
 
     def history(self) -> History:
-        values = np.array(self.rows)
-        names = ["seconds", "loss", *(f"lambda_{number}" for number in range(values.shape[-1] - 2))]
-        return {name: values[..., column] for column, name in enumerate(names)}
+        names = self.rows[0][0].keys()
+        return {name: np.array([[row[name] for row in epoch] for epoch in self.rows]) for name in names}

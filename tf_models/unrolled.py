@@ -13,7 +13,7 @@ from bart_bridge.settings import Loss, Network
 from bart_bridge.weights import Weights, layout
 from tf_models.layers import DataConsistency
 from tf_models.losses import LOSSES
-from tf_models.operators import SenseNormal, Tensor
+from tf_models.operators import SenseNormal, Tensor, solve_regularized
 
 Inputs = dict[str, Tensor]
 
@@ -28,14 +28,15 @@ class UnrolledNetwork(keras.Model):
 
     Args:
         network: Sizes and options.
-        loss: Name of the training loss; BART's default for the network if None.
+        loss: Weight of each training loss by its name; BART's default for the network if None.
+        **kwargs: Of `keras.Model`; `dtype="float64"` computes in double precision.
     """
 
-    def __init__(self, network: Network, loss: Loss | None = None, **kwargs: Any) -> None:
+    def __init__(self, network: Network, loss: dict[Loss, float] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.network = network
-        self.training_loss: Loss = loss or network.default_loss
-        self.data_consistency = DataConsistency(network, name="data_consistency")
+        self.training_loss: dict[Loss, float] = loss or {network.default_loss: 1.0}
+        self.data_consistency = DataConsistency(network, name="data_consistency", dtype=self.dtype_policy)
         self.batch_loss = LastValue(name="batch_loss")
         self.built = True
 
@@ -49,20 +50,38 @@ class UnrolledNetwork(keras.Model):
 
     def call(self, inputs: Inputs, training: bool = False) -> Tensor:
         """Reconstruct a batch."""
-        scale = self.scale(inputs)
-        adjoint = inputs["adjoint"] / scale
         normal = SenseNormal(inputs["coils"], inputs["psf"])
-        image = adjoint
+        image, scale = self._start(inputs["adjoint"], normal)
+        adjoint = inputs["adjoint"] / scale
+        image = image / scale
         for iteration in range(self.network.iterations):
             regularized = self.regularize(image, iteration, training)
             image = self.data_consistency(image, regularized, adjoint, normal=normal, iteration=iteration)
+        if self.network.rss_norm and not training:
+            scale = scale * ops.sqrt(ops.sum(ops.square(inputs["coils"]), axis=(1, -1)))[..., None]
         return image * scale
 
     def scale(self, inputs: Inputs) -> Tensor:
-        """Return what each slice is divided by, `(batch, 1, 1, 1)`."""
+        """Return what each slice is divided by, `(batch, 1, 1, 1)`; 1 without normalisation."""
+        return self._start(inputs["adjoint"], SenseNormal(inputs["coils"], inputs["psf"]))[1]
+
+    def _start(self, adjoint: Tensor, normal: SenseNormal) -> tuple[Tensor, Tensor]:
+        """Return the initial image, and what each slice is divided by, `(batch, 1, 1, 1)`."""
+        image = adjoint
+        if self.network.sense_initialization is not None:
+            fixed_lambda, steps = self.network.initial_solver()
+            weight = self.data_consistency.weight(0) if fixed_lambda is None else fixed_lambda
+            weight = ops.cast(weight, adjoint.dtype)
+            image = solve_regularized(normal, adjoint, weight, steps, self.network.cg_derivative)
+            if fixed_lambda is None:
+                # A trained initial image is part of the network: its data is scaled before it is known.
+                return image, self._scale(adjoint)
+        return image, self._scale(image)
+
+    def _scale(self, image: Tensor) -> Tensor:
         if not self.network.normalize:
-            return ops.ones_like(inputs["adjoint"][:, :1, :1, :1])
-        squares = ops.sum(ops.square(inputs["adjoint"]), axis=-1, keepdims=True)
+            return ops.ones_like(image[:, :1, :1, :1])
+        squares = ops.sum(ops.square(image), axis=-1, keepdims=True)
         return ops.sqrt(ops.max(squares, axis=(1, 2), keepdims=True))
 
     def compute_loss(
@@ -70,7 +89,8 @@ class UnrolledNetwork(keras.Model):
     ) -> Tensor:
         """Return the training loss of a batch, on images divided by the scale of their slice."""
         scale = self.scale(x)
-        loss = LOSSES[self.training_loss](y / scale, y_pred / scale)
+        reference, image = ops.cast(y, y_pred.dtype) / scale, y_pred / scale
+        loss = sum(weight * LOSSES[name](reference, image) for name, weight in self.training_loss.items())
         self.batch_loss.update_state(loss)
         return loss
 
@@ -95,7 +115,8 @@ class UnrolledNetwork(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs."""
-        return {"network": self.network.model_dump(), "loss": self.training_loss, "name": self.name}
+        policy = self.dtype_policy.name
+        return {"network": self.network.model_dump(), "loss": self.training_loss, "name": self.name, "dtype": policy}
 
 
 @keras.saving.register_keras_serializable("bart_tf")

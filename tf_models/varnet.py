@@ -24,9 +24,11 @@ class VarNet(UnrolledNetwork):
 
     network: VarNetSettings
 
-    def __init__(self, network: VarNetSettings | dict[str, Any], loss: Loss | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, network: VarNetSettings | dict[str, Any], loss: dict[Loss, float] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(VarNetSettings.model_validate(network), loss, **kwargs)
-        self.regularizer = VariationalBlock(self.network, name="regularizer")
+        self.regularizer = VariationalBlock(self.network, name="regularizer", dtype=self.dtype_policy)
 
     def regularize(self, image: Tensor, iteration: int, training: bool) -> Tensor:
         """Return x - R_t(x)."""

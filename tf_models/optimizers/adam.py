@@ -7,9 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from tf_models.optimizers.shrinkage import Shrinkage
+
 
 @keras.saving.register_keras_serializable("bart_tf")
-class Adam(keras.optimizers.Adam):
+class Adam(Shrinkage, keras.optimizers.Adam):
     """Adam, epsilon added to the bias-corrected root.
 
         m = b1 m + (1 - b1) g;   v = b2 v + (1 - b2) g^2
@@ -21,25 +23,46 @@ class Adam(keras.optimizers.Adam):
     Args:
         learning_rate: Defaults to 0.001.
         epsilon: Defaults to 1e-7.
+        shrinkage: BART's weight decay, see `Shrinkage`; defaults to 0.
+        reset_steps: Forget m, v and t every so many updates; defaults to never.
         **kwargs: As of `keras.optimizers.Adam`; `amsgrad` is not supported.
 
     References:
         Kingma and Ba (2015), arXiv 1412.6980, algorithm 1.
     """
 
-    def __init__(self, learning_rate: Any = 0.001, epsilon: float = 1e-7, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        epsilon: float = 1e-7,
+        shrinkage: float = 0.0,
+        reset_steps: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
         if self.amsgrad:
             raise ValueError("`amsgrad` is not supported. Received: amsgrad=True")
+        self.shrinkage = shrinkage
+        self.reset_steps = reset_steps
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable."""
         dtype = variable.dtype
-        step = ops.cast(self.iterations + 1, dtype)
-        first, second = (moments[self._get_variable_index(variable)] for moments in (self._momentums, self._velocities))
         gradient, rate = ops.cast(gradient, dtype), ops.cast(learning_rate, dtype)
+        first, second = (moments[self._get_variable_index(variable)] for moments in (self._momentums, self._velocities))
+        step = self.iterations
+        if self.reset_steps:
+            step = ops.mod(step, self.reset_steps)
+            kept = ops.cast(step > 0, dtype)
+            self.assign(first, kept * first)
+            self.assign(second, kept * second)
+        step = ops.cast(step + 1, dtype)
         self.assign_add(first, (gradient - first) * (1 - self.beta_1))
         self.assign_add(second, (ops.square(gradient) - second) * (1 - self.beta_2))
         corrected_first = first / (1 - ops.power(ops.cast(self.beta_1, dtype), step))
         corrected_second = second / (1 - ops.power(ops.cast(self.beta_2, dtype), step))
         self.assign_sub(variable, rate * corrected_first / (ops.sqrt(corrected_second) + self.epsilon))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**super().get_config(), "shrinkage": self.shrinkage, "reset_steps": self.reset_steps}

@@ -1,0 +1,44 @@
+"""`bart-tf reconet`: a drop-in for `bart reconet`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    # Options are BART's own and are read by their own parser.
+    # None of ours may be among them, not even -h: -Texport-history=x has one.
+    settings: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    app.command(context_settings=settings)(reconet)
+
+
+def reconet(context: typer.Context) -> None:
+    """Train, apply or evaluate a network with Keras, with the command line and the files of bart reconet.
+
+    Takes --train, --apply or --eval, --network, -I, -b, --normalize, --rss-norm, --pattern, --load, --varnet-block,
+    --resnet-block, --data-consistency, --initial-reco, --(no-)shared-weights, --(no-)shared-lambda, --train-loss,
+    --train-algo (-T), --adam and --valid-data as BART does, and refuses other options by name.
+
+    Example: [bold]bart-tf reconet --apply --network modl --normalize kspace coils weights output[/bold]
+    """
+    import os
+
+    from bart_bridge.command_line import parse
+    from bart_bridge.reconet import Progress
+
+    if {"-h", "--help"} & set(context.args):
+        typer.echo(context.get_help())
+        return
+    command = parse(context.args)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from tf_models.drop_in import run
+
+    def show(progress: Progress) -> None:
+        line = f"#{progress.epoch}->{progress.batch}/{progress.batches}; loss: {progress.loss:e};"
+        typer.echo(line, err=True)
+
+    for name, value in run(command, show).items():
+        typer.echo(f"{f'mean {name}' if name in {'psnr', 'ssim'} else name}: {value:e}")

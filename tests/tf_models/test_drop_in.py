@@ -1,0 +1,158 @@
+"""The same command lines through `bart reconet` and `bart-tf reconet`: every file that they write."""
+
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bart_bridge import cfl, weights
+from bart_bridge.command_line import parse
+
+SMALL = {
+    "varnet": "--network varnet -I2 --varnet-block F=3,X=5,Y=3,W=7",
+    "modl": "--network=modl -I 2 --resnet-block L=4,F=4",
+}
+DATA = "--pattern {d}/pattern {d}/kspace {d}/coils"
+VALID = "--valid-data=k={v}/kspace,c={v}/coils,p={v}/pattern,r={v}/reference"
+TRAIN = {
+    "varnet adam": "{varnet} --train -n -b 2 -l {w} -T adam,e=3,export-history=h,dump-mod=2",
+    "varnet sgd, one lambda": "{varnet} --train --shared-lambda -n --load {w} -Tsgd,r=0.05,e=3,export-history=h",
+    "varnet validation": "{varnet} -t -b 2 -l {w} -T adam,e=2,export-history=h " + VALID,
+    "varnet schedules": "{varnet} -t -n -l {w} -b 2 -T sgd,r=0.1,e=5,epochs-warmup=1,learning-rate-min=0.01,"
+    "weight-decay=0.5,export-history=h",
+    "varnet cosine": "{varnet} -t -n -l {w} -T adam,r=0.01,e=6,learning-rate-min=0.001,cosine-annealing-mod=3,"
+    "export-history=h --adam beta1=0.8,epsilon=1e-6,reset-momentum=2",
+    "varnet losses": "{varnet} -t -n -l {w} --train-loss mse=1,mad-magnitude=0.1 -T sgd,e=2,export-history=h",
+    "varnet proximal": "{varnet} -t -n -l {w} --data-consistency proximal-mapping,max-cg-iter=4 "
+    "-T adam,e=2,export-history=h",
+    "modl": "{modl} --train --normalize -b2 --load={w} -T adam,epochs=3,export-history=h,dump-mod=1",
+    "modl validation": "{modl} --train --normalize -b2 --load={w} -T adam,epochs=2,export-history=h " + VALID,
+    "modl from one iteration": "{modl} --train -n -l {one} -T sgd,e=2,export-history=h",
+    "modl trained sense": "{modl} -t -n -l {w} --initial-reco sense -T adam,e=3,export-history=h",
+    "modl decay": "{modl} -t -l {w} -T adam,e=3,weight-decay=0.1,batchnorm-momentum=0.8,export-history=h",
+}
+APPLY = {
+    "varnet": "{varnet} --apply -n",
+    "varnet rss": "{varnet} -a --rss-norm",
+    "varnet sense": "{varnet} -a -n --initial-reco sense,fix-lambda=0.1,max-cg-iter=7",
+    "varnet sense, 30 steps": "{varnet} -a --initial-reco sense",
+    "modl": "{modl} --apply --normalize --rss-norm",
+    "modl sense": "{modl} --apply --normalize --initial-reco sense",
+}
+REFUSED = {
+    "--trajectory x": "--trajectory is not supported",
+    "--lowmem": "--lowmem is not supported",
+    "--iPALM s": "--iPALM is not supported",
+    "--unknown": "--unknown",
+    "-T ipalm": "'ipalm' is not supported",
+    "-T adam,clip-norm=1": "'clip-norm' is not supported",
+    "-T adam,e=many": "epochs: .*integer",
+    "": "iPALM is not supported",
+    "-T adam --varnet-block Z=3": "Z must be 1",
+    "-T adam --resnet-block L=3": "does not belong to varnet",
+    "-T adam --apply": "exactly one of",
+    "-T adam --initial-reco lambda-init=3": "'lambda-init' is not supported",
+}
+
+
+def line(template, dataset_folder, folder):
+    paths = {
+        "d": dataset_folder / "train",
+        "v": dataset_folder / "validation",
+        "w": folder / "w",
+        "one": folder / "one",
+    }
+    return shlex.split(template.format(**SMALL, **paths))
+
+
+def networks_of(arguments, folder):
+    return parse([*arguments, "a", "b", "c", "d"]).network
+
+
+@pytest.fixture
+def both(dataset_folder, toolbox, tmp_path):
+    """Run a command line in both programs, each in its own folder."""
+
+    def run(template, result):
+        arguments = line(template, dataset_folder, tmp_path)
+        network = networks_of(arguments, tmp_path)
+        weights.write(tmp_path / "w", network, weights.random(network, 0))
+        single = network.model_copy(update={"iterations": 1})
+        weights.write(tmp_path / "one", single, weights.random(single, 0))
+        files = [*line(DATA, dataset_folder, tmp_path), *result(tmp_path)]
+        programs = {
+            "bart": [str(toolbox.path)],
+            "keras": [sys.executable, "-c", "from compare.cli import main; main()"],
+        }
+        for name, program in programs.items():
+            (tmp_path / name).mkdir()
+            argv = [*program, "reconet", *arguments, *files]
+            finished = subprocess.run(argv, cwd=tmp_path / name, capture_output=True, text=True, check=False)
+            # BART aborts after it has written everything; what it wrote is compared.
+            assert finished.returncode == 0 or (name == "bart" and "invalid pointer" in finished.stderr), (
+                finished.stderr
+            )
+        return network, tmp_path / "bart", tmp_path / "keras"
+
+    return run
+
+
+def assert_same_weights(network, found, expected):
+    """Compare all weights as one vector: single biases of MoDL jump where a ReLU changes sides under rounding."""
+    stored = [weights.read(path, network) for path in (found, expected)]
+    vectors = [np.concatenate([array.ravel() for array in arrays.values()]) for arrays in stored]
+    assert np.linalg.norm(vectors[0] - vectors[1]) < 1e-3 * np.linalg.norm(vectors[1])
+
+
+@pytest.mark.parametrize("name", TRAIN)
+def test_training_writes_the_same_files(name, both, dataset_folder):
+    network, bart, keras = both(TRAIN[name], lambda folder: ["weights", str(dataset_folder / "train" / "reference")])
+    written = sorted(path.name for path in bart.iterdir())
+    assert sorted(path.name for path in keras.iterdir()) == written
+    for header in bart.glob("weights*.hdr"):
+        assert_same_weights(network, keras / header.stem, header.with_suffix(""))
+    history, expected = (cfl.read(folder / "h") for folder in (keras, bart))
+    assert history.shape == expected.shape
+    np.testing.assert_array_equal(history[:, :, 0], expected[:, :, 0])
+    # The first column has the seconds.
+    tolerance = 1e-5 if network.kind == "varnet" else 5e-5
+    np.testing.assert_allclose(history[:, :, 1, 1:].real, expected[:, :, 1, 1:].real, rtol=20 * tolerance)
+    np.testing.assert_allclose(history[:, :, 1, 1].real, expected[:, :, 1, 1].real, rtol=tolerance)
+
+
+@pytest.mark.parametrize("name", APPLY)
+def test_applying_writes_the_same_images(name, both):
+    network, bart, keras = both(APPLY[name], lambda folder: [str(folder / "w"), "images"])
+    found, expected = cfl.read(keras / "images"), cfl.read(bart / "images")
+    assert found.shape == expected.shape
+    assert np.linalg.norm(found - expected) < (2e-5 if network.kind == "varnet" else 1e-4) * np.linalg.norm(expected)
+
+
+def test_evaluation_prints_the_same_measures(dataset_folder, toolbox, tmp_path):
+    arguments = line("--eval {varnet} -n " + DATA, dataset_folder, tmp_path)
+    network = parse([*arguments[:-2], "a", "b", "c", "d"]).network
+    weights.write(tmp_path / "w", network, weights.random(network, 0))
+    arguments += [str(tmp_path / "w"), str(dataset_folder / "train" / "reference")]
+    printed = []
+    for program in ([toolbox.path], [sys.executable, "-c", "from compare.cli import main; main()"]):
+        finished = subprocess.run([*program, "reconet", *arguments], capture_output=True, text=True, check=True)
+        pairs = [text.split(": ") for text in finished.stdout.splitlines()[-8:]]
+        printed.append({name: float(value) for name, value in pairs})
+    assert printed[1] == pytest.approx(printed[0], rel=1e-4)
+    assert list(printed[0]) == list(printed[1])
+
+
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_what_is_not_supported_is_refused_by_name(arguments):
+    from bart_bridge.errors import InputError
+
+    argv = ["--train", "--network", "varnet", *shlex.split(arguments), "k", "c", "w", "r"]
+    with pytest.raises(InputError, match=REFUSED[arguments]):
+        parse(argv)
+
+
+def test_the_test_network_of_bart():
+    network = parse(shlex.split("--train --test --network modl k c w r")).network
+    assert (network.iterations, network.layers, network.filters) == (2, 3, 8)

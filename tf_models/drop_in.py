@@ -1,0 +1,110 @@
+"""Do what a command line of `bart reconet` says, with Keras, and write the files that BART would write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge import cfl, weights
+from bart_bridge.command_line import ReconetCommand
+from bart_bridge.dataset import Split
+from bart_bridge.errors import InputError, ToolError
+from bart_bridge.measures import NAMES, measures
+from bart_bridge.reconet import Progress
+from bart_bridge.settings import Network
+from bart_bridge.weights import Weights
+from tf_models.inputs import network_inputs, reference_images, to_complex, to_real
+from tf_models.training import History, build, train
+from tf_models.unrolled import UnrolledNetwork
+
+# BART starts from random weights of a fixed seed of its own where none are loaded.
+_SEED = 0
+
+
+def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[str, float]:
+    """Train, apply or evaluate a network.
+
+    Args:
+        command: What to do, and with which files.
+        on_batch: Called after each update of a training.
+
+    Returns:
+        The measures of `bart_bridge.measures`, mean over slices, if the command is to evaluate, else nothing.
+
+    Raises:
+        InputError: A file is missing or damaged, or does not belong to the network.
+        ToolError: A GPU is wanted and Keras sees none.
+    """
+    import keras
+
+    if command.gpu and not keras.distribution.list_devices("gpu"):
+        raise ToolError(f"reconet: --gpu: {keras.backend.backend()} sees no GPU")
+    for split in filter(None, (command.split, command.validation)):
+        split.validate()
+    if command.mode == "train":
+        _train(command, on_batch)
+        return {}
+    model = build(command.network, weights.read(command.weights, command.network))
+    inputs = network_inputs(command.split)
+    images = to_complex(model.predict(inputs, batch_size=10, verbose=0))
+    if command.output is not None:
+        _write_images(command.output, images, command.split)
+        return {}
+    found = [measures(*pair) for pair in zip(images, reference_images(command.split), strict=True)]
+    return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
+
+
+def _train(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> None:
+    def dump(epoch: int, model: UnrolledNetwork) -> None:
+        if command.dump_epochs and epoch % command.dump_epochs == 0:
+            path = command.weights.with_name(f"{command.weights.name}_{epoch}")
+            weights.write(path, command.network, model.named_weights())
+
+    validation = None
+    if command.validation is not None:
+        validation = (network_inputs(command.validation), to_real(reference_images(command.validation)))
+    model, histories = train(
+        command.network,
+        command.training,
+        network_inputs(command.split),
+        to_real(reference_images(command.split)),
+        _start(command.network, command.load),
+        on_batch,
+        dump,
+        validation,
+    )
+    weights.write(command.weights, command.network, model.named_weights())
+    if command.history is not None:
+        _write_history(command.history, histories[0])
+
+
+def _start(network: Network, load: Path | None) -> Weights:
+    """Read the weights to start from; those of one iteration are repeated, as in BART."""
+    if load is None:
+        return weights.initial(network, _SEED)
+    try:
+        return weights.read(load, network)
+    except InputError as error:
+        single = network.model_copy(update={"iterations": 1})
+        try:
+            return weights.expand(weights.read(load, single), single, network)
+        except InputError:
+            raise error from None
+
+
+def _write_history(path: Path, history: History) -> None:
+    """Write `[epochs, batches, 2, columns]`: whether a value was acquired, and the value."""
+    values = np.stack(list(history.values()), axis=-1)
+    acquired = ~np.isnan(values)
+    cfl.write(path, np.stack([acquired, np.where(acquired, values, 0)], axis=2).astype(np.complex64))
+
+
+def _write_images(path: Path, images: NDArray[np.complex64], split: Split) -> None:
+    """Write images with the dimensions of the k-space, one coil, padded to BART's 16."""
+    dims = list(cfl.read_dims(split.kspace))
+    dims += [1] * (cfl.MAX_RANK - len(dims))
+    dims[3] = 1
+    cfl.write(path, images.transpose(2, 1, 0).reshape(dims, order="F"))

@@ -1,0 +1,64 @@
+"""BART's learning rates over a training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("bart_tf")
+class BartSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate of `reconet` at each update.
+
+        warm-up, e < w:   r (e B + b) / (w B)
+        exponential:      r (m / r)^((e - w) / (E - 1))
+        cosine:           m + (r - m) / 2 (1 + cos(pi ((e - w) mod M) / (M - 1)))
+
+    with epoch e of E, batch b of B, both from 0. Without m the rate stays at r after the warm-up.
+
+    Args:
+        learning_rate: r.
+        epochs: E.
+        batches: B.
+        final_learning_rate: m; None keeps the rate.
+        cosine_epochs: M; None lets the rate fall exponentially.
+        warmup_epochs: w, defaults to 0.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        epochs: int,
+        batches: int,
+        final_learning_rate: float | None = None,
+        cosine_epochs: int | None = None,
+        warmup_epochs: int = 0,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batches = batches
+        self.final_learning_rate = final_learning_rate
+        self.cosine_epochs = cosine_epochs
+        self.warmup_epochs = warmup_epochs
+
+    def __call__(self, step: Any) -> Any:
+        """Return the rate of an update, counted from 0."""
+        step = ops.cast(step, "float32")
+        epoch = ops.floor(step / self.batches) - self.warmup_epochs
+        rate, final = self.learning_rate, self.final_learning_rate
+        if final is None:
+            regular = rate * ops.ones_like(step)
+        elif self.cosine_epochs:
+            turn = ops.mod(epoch, self.cosine_epochs) / (self.cosine_epochs - 1)
+            regular = final + (rate - final) / 2 * (1 + ops.cos(np.pi * turn))
+        else:
+            regular = rate * ops.exp(epoch / max(self.epochs - 1, 1) * np.log(final / rate))
+        warm_steps = self.warmup_epochs * self.batches
+        return ops.where(step < warm_steps, rate * step / max(warm_steps, 1), regular)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return dict(vars(self))
