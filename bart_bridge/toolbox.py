@@ -21,6 +21,8 @@ Argument: TypeAlias = "str | int | float | Path | NDArray[np.generic]"
 
 _VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
 _STDERR_LINES = 3
+# Versions whose arithmetic is known.
+_COMPARED = {(0, 8), (1, 0)}
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -53,7 +55,7 @@ class Toolbox:
         binary, source = _locate(path)
         with tempfile.TemporaryDirectory() as folder:
             finished = process.run([str(binary), "version", "-V"], folder=Path(folder), timeout_s=60)
-        match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", finished.stdout[0] if finished.stdout else "")
+        match = re.match(r"(?:BART_VERSION=)?v?(\d+)\.(\d+)\.(\d+)", finished.stdout[0] if finished.stdout else "")
         if finished.returncode != 0 or not match:
             raise ToolError(
                 f"not a working BART: it {finished.describe()}",
@@ -69,6 +71,13 @@ class Toolbox:
         """The version as BART writes it, for example `0.8.00`."""
         major, minor, patch = self.version
         return f"{major}.{minor}.{patch:02d}"
+
+    @property
+    def warning(self) -> str:
+        """What is to be known before results of this version are trusted; empty for 0.8 and 1.0."""
+        if self.version[:2] in _COMPARED:
+            return ""
+        return f"BART {self.version_text} was never compared with ours: run bart-tf parity before you trust results"
 
     def argv(self, *arguments: str | int | float | Path) -> list[str]:
         """Return the command line of a tool, to be run by somebody else."""

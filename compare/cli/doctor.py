@@ -36,6 +36,8 @@ def doctor(bart: options.Bart = None) -> None:
 
         toolbox = Toolbox.find(bart)
         table.add_row("BART", f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source})")
+        if toolbox.warning:
+            table.add_row("", f"[yellow]{toolbox.warning}[/yellow]")
         table.add_row("BART build", ", ".join(f"{flag}={value}" for flag, value in toolbox.build_flags.items()))
     except ToolError as error:
         complete = False

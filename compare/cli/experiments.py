@@ -44,6 +44,8 @@ def compare(
     reporter = options.reporter(quiet, verbose)
     toolbox = Toolbox.find(bart)
     reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)
+    if toolbox.warning:
+        reporter.say(f"warning: {toolbox.warning}")
     try:
         outcome = run(experiment, folder, toolbox, reporter)
         results.write(experiment, folder, toolbox)

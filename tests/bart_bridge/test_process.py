@@ -149,12 +149,12 @@ def test_time_limit_that_is_not_reached(run):
 
 @pytest.mark.parametrize("mib", [150, 300])
 def test_peak_memory_is_what_it_allocated(run, mib):
-    finished = run(sys.executable, "-c", f"b'x' * ({mib} << 20)")
+    finished = run(sys.executable, "-S", "-c", f"b'x' * ({mib} << 20)")
     assert finished.peak_rss_bytes == pytest.approx(mib * MIB, rel=0.1)
 
 
 def test_peak_memory_includes_its_children(run):
-    finished = run("sh", "-c", f"{sys.executable} -c \"b'x' * (200 << 20)\"; true")
+    finished = run("sh", "-c", f"{sys.executable} -S -c \"b'x' * (200 << 20)\"; true")
     assert finished.peak_rss_bytes == pytest.approx(200 * MIB, rel=0.1)
 
 

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import pandas as pd
 import psutil
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from bart_bridge import cfl
 from compare import results
+from tests.helper import relative_difference
 
 from .conftest import TINY, bart_tf
 
@@ -112,3 +114,33 @@ def test_train_names_what_there_is(tmp_path, tiny_config):
     finished = bart_tf("train", tiny_config, "--network", "unet", "--engine", "bart", "-o", tmp_path)
     assert finished.returncode == 2
     assert "no network 'unet' (found: varnet, modl)" in finished.stderr
+
+
+@pytest.mark.parametrize("network", ["varnet", "modl"])
+def test_weights_trained_in_keras_reconstruct_alike_in_bart(tiny, tiny_config, toolbox, network, tmp_path):
+    """Shipped in BART's form, and the other way round."""
+    from bart_bridge import reconet, weights
+    from bart_bridge.dataset import Dataset
+    from compare.config import load
+    from tf_models.inputs import network_inputs, to_complex
+    from tf_models.training import build
+
+    settings = load(tiny_config).networks[network].network
+    split = Dataset.open(tiny[0] / "dataset").split("test")
+    trained = keras.saving.load_model(tiny[0] / f"runs/{network}-keras-tensorflow/weights.keras", compile=False)
+    weights.write(tmp_path / "weights", settings, trained.named_weights())
+    toolbox.run(*reconet.apply_argv(toolbox, settings, split, tmp_path / "weights", tmp_path / "images")[1:])
+    theirs, ours = cfl.read(tmp_path / "images"), cfl.read(tiny[0] / f"runs/{network}-keras-tensorflow/apply-images")
+    assert relative_difference(theirs, ours) < 1e-5
+
+    model = build(settings, weights.read(tiny[0] / f"runs/{network}-bart/weights", settings))
+    ours = to_complex(model.predict(network_inputs(split), verbose=0))
+    theirs = cfl.read(tiny[0] / f"runs/{network}-bart/apply-images").squeeze().T
+    assert relative_difference(ours, theirs) < 1e-5
+
+
+def test_parity_shows_every_stage(tiny_config):
+    finished = bart_tf("parity", tiny_config)
+    assert finished.returncode == 0, finished.stdout
+    for stage in ("adjoint", "image after 1", "image after 2", "losses of 3 epochs"):
+        assert finished.stdout.count(stage) == 2

@@ -11,7 +11,7 @@ from compare.monitor import Measurement
 def test_a_child_is_measured(tmp_path):
     code = "x = bytearray(300 * 2**20); sum(range(3_000_000)); print('done')"
     lines = []
-    finished, measurement = monitor.run([sys.executable, "-c", code], tmp_path, on_line=lines.append)
+    finished, measurement = monitor.run([sys.executable, "-S", "-c", code], tmp_path, on_line=lines.append)
     assert finished.returncode == 0
     assert lines == ["done"]
     assert measurement.peak_rss_bytes == pytest.approx(300 * 2**20, rel=0.1)
