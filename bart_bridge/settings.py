@@ -180,9 +180,12 @@ class Training(BaseModel):
     loss: Loss | dict[Loss, float] | None = None
 
     @model_validator(mode="after")
-    def _cosine_needs_an_end(self) -> Training:
+    def _schedule_is_possible(self) -> Training:
         if self.cosine_epochs and self.final_learning_rate is None:
             raise ValueError("cosine_epochs needs a final_learning_rate")
+        shortest = min(self.epochs, self.pretraining_epochs or self.epochs)
+        if self.warmup_epochs > shortest:
+            raise ValueError(f"warmup_epochs must be at most the epochs of a stage, {shortest}")
         return self
 
     def loss_weights(self, network: Network) -> dict[Loss, float]:

@@ -74,3 +74,17 @@ def test_dataset_folders_are_relative_to_the_file(tmp_path):
 @pytest.mark.parametrize("name", ["demo", "varnet_knee", "modl_brain"])
 def test_shipped_configurations_are_valid(name, request):
     load(request.config.rootpath / "configs" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"cosine_epochs": 3}, "cosine_epochs needs a final_learning_rate"),
+        ({"warmup_epochs": 4}, "warmup_epochs must be at most the epochs of a stage, 3"),
+        ({"algorithm": "ipalm"}, r"algorithm: .*'adam' or 'sgd'.*received 'ipalm'"),
+    ],
+)
+def test_impossible_training(tmp_path, training, message):
+    networks = {"vn": {"network": {"kind": "varnet"}, "training": {"epochs": 3, **training}}}
+    with pytest.raises(InputError, match=message):
+        load(write(tmp_path, networks=networks))
