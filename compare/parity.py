@@ -45,8 +45,9 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[tuple[str, str,
 def _adjoint(split: Split, toolbox: Toolbox) -> float:
     from tf_models.inputs import network_inputs, to_complex
 
-    pattern = [cfl.read(split.pattern)] if split.pattern else []
-    sampled = toolbox.compute("fmac", cfl.read(split.kspace), *pattern) if pattern else cfl.read(split.kspace)
+    sampled = cfl.read(split.kspace)
+    if split.pattern:
+        sampled = toolbox.compute("fmac", sampled, cfl.read(split.pattern))
     coil_images = toolbox.compute("fft", "-iu", 3, sampled)
     expected = toolbox.compute("fmac", "-C", "-s", 8, coil_images, cfl.read(split.coils))
     return relative_difference(to_complex(network_inputs(split)["adjoint"]), to_batch_coil_yx(expected)[:, 0])
