@@ -3,7 +3,7 @@
 # The Python that .venv is made with, for example `make setup PYTHON=python3.12`. Empty: the newest of 3.11 to 3.13.
 PYTHON ?=
 
-PYTEST = .venv/bin/python -m pytest --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
+PYTEST = .venv/bin/python -m pytest --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term --durations=15
 
 .PHONY: help setup demo test test-all lint clean
 .NOTPARALLEL:
