@@ -5,7 +5,7 @@ PYTHON ?=
 
 PYTEST = .venv/bin/python -m pytest --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term --durations=15
 
-.PHONY: help setup demo test test-all lint clean
+.PHONY: help setup demo test test-all test-backends lint clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -22,6 +22,10 @@ test: setup ## run the tests but the slow ones, with coverage
 
 test-all: setup ## run all tests, with coverage
 	$(PYTEST) -m "slow or not slow"
+
+test-backends: setup ## the networks on JAX, and on PyTorch where it is installed
+	.venv/bin/python -m pip install --quiet -c constraints.txt 'jax>=0.5'
+	.venv/bin/python -m pytest tests/backends
 
 lint: setup ## check style, format and types
 	.venv/bin/ruff check .

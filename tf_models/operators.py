@@ -107,12 +107,14 @@ def solve_regularized(
     @ops.custom_gradient
     def solution_of(vector: Tensor, weight: Tensor) -> Any:
         solution = solve(vector, weight)
+        # PyTorch: with the returned tensor itself in it, the derivative would keep itself and all of its graph alive.
+        constant = ops.stop_gradient(solution)
 
         def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor]:
             if upstream is None:
                 (upstream,) = arguments
             adjoint = solve(upstream, weight)
-            return adjoint, -ops.sum(solution * adjoint)
+            return adjoint, -ops.sum(constant * adjoint)
 
         return solution, gradient
 

@@ -133,7 +133,7 @@ class LastValue(keras.metrics.Metric):
 
     def result(self) -> Tensor:
         """Return it."""
-        return self.value
+        return ops.convert_to_tensor(self.value)
 
 
 def _complex(values: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.complex64]:

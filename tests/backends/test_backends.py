@@ -1,0 +1,124 @@
+"""Both networks on Keras's other backends: the images and losses of BART, the weights of TensorFlow.
+
+Each backend computes in one child process of its own, whatever the backend of this one.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bart_bridge import cfl, process, reconet, weights
+from bart_bridge.dataset import Dataset
+from bart_bridge.dims import to_batch_coil_yx
+from tests.backends.compute import NETWORKS, TRAINING
+from tests.helper import relative_difference
+from tests.tf_models.test_networks import OPTION_TOLERANCE, TOLERANCE
+
+# Norm of the difference by norm of the change. VarNet is smooth, measured: 1.3e-5. MoDL is not: where the input of a
+# ReLU is 0 up to rounding, backends differ by what a whole pixel contributes; measured: 4e-4, 2e-2 with such a pixel.
+UPDATE_TOLERANCE = {"varnet": 1e-4, "modl": 0.1}
+
+pytestmark = pytest.mark.parametrize("name", NETWORKS)
+
+
+@pytest.fixture(scope="module", params=["jax", "torch"])
+def backend(request):
+    if importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def dataset(dataset_folder):
+    return Dataset.open(dataset_folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the weights that all start from."""
+    path = tmp_path_factory.mktemp("backends")
+    for name, network in NETWORKS.items():
+        weights.write(path / name, network, weights.random(network, 0))
+    return path
+
+
+@pytest.fixture(scope="module")
+def results_of_tensorflow(folder, dataset_folder):
+    return compute("tensorflow", folder, dataset_folder)
+
+
+@pytest.fixture(scope="module")
+def results(backend, folder, dataset_folder, results_of_tensorflow):
+    return compute(backend, folder, dataset_folder)
+
+
+def compute(backend, folder, dataset_folder):
+    """Run compute.py with a backend; returns its arrays by name."""
+    argv = [sys.executable, "-m", "tests.backends.compute", str(folder), str(dataset_folder)]
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    root = Path(__file__).resolve().parents[2]
+    finished = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    return dict(np.load(folder / f"{backend}.npz"))
+
+
+def part(results, prefix):
+    """Those arrays whose names start with `prefix/`, by the rest of their names."""
+    return {key.removeprefix(f"{prefix}/"): values for key, values in results.items() if key.startswith(f"{prefix}/")}
+
+
+def test_images_are_those_of_bart(backend, name, results, folder, dataset, toolbox, tmp_path):
+    network = NETWORKS[name]
+    argv = reconet.apply_argv(toolbox, network, dataset.split("test"), folder / name, tmp_path / "images")
+    toolbox.run(*argv[1:])
+    expected = to_batch_coil_yx(cfl.read(tmp_path / "images"))[:, 0]
+    allowed = OPTION_TOLERANCE.get(name.replace("-", ", ", 1).replace("-", " "), TOLERANCE[network.kind])
+    assert relative_difference(results[f"{name}/images"], expected) < allowed
+
+
+def test_a_model_saved_under_tensorflow_gives_the_same_images(backend, name, results, results_of_tensorflow):
+    found, expected = results[f"{name}/images of the saved model"], results_of_tensorflow[f"{name}/images"]
+    assert relative_difference(found, expected) < TOLERANCE[NETWORKS[name].kind]
+    np.testing.assert_array_equal(found, results[f"{name}/images"])
+
+
+def test_training_follows_bart(backend, name, results, folder, dataset, toolbox, tmp_path):
+    """The losses before and after an Adam step, and the lambdas after each of two."""
+    network, trained, history = NETWORKS[name], tmp_path / "weights", tmp_path / "history"
+    split = dataset.split("train")
+    argv = reconet.train_argv(toolbox, network, TRAINING, 1, split, trained, initial=folder / name, history=history)
+    reconet.check_trained(argv, process.run(argv, folder=tmp_path), network, trained, history)
+    found, expected = part(results, f"{name}/history"), reconet.read_history(history, network)
+    assert found["loss"].shape == (1, 2)
+    for column in expected.keys() - {"seconds"}:
+        np.testing.assert_allclose(found[column], expected[column], rtol=5e-5)
+
+
+def test_training_moves_weights_as_under_tensorflow(backend, name, results, results_of_tensorflow):
+    """Weights and batch norm statistics after two Adam steps, and Adam's moments."""
+    network, bound = NETWORKS[name], UPDATE_TOLERANCE[NETWORKS[name].kind]
+    found, expected = (part(values, f"{name}/weights") for values in (results, results_of_tensorflow))
+    assert list(found) == list(expected) == [array.name for array in weights.layout(network)]
+    for array, before in weights.random(network, 0).items():
+        assert relative_difference(found[array] - before, expected[array] - before) < bound, array
+    found, expected = (part(values, f"{name}/moments") for values in (results, results_of_tensorflow))
+    assert list(found) == list(expected)
+    for variable, moment in expected.items():
+        assert relative_difference(found[variable], moment) < bound, variable
+
+
+def test_losses_are_those_of_tensorflow(backend, name, results, results_of_tensorflow):
+    """Before and after an Adam step."""
+    found, expected = (values[f"{name}/history/loss"] for values in (results, results_of_tensorflow))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["torch"], indirect=True)
+def test_torch_keeps_nothing_of_a_reconstruction(backend, name, results):
+    """Its graph consists of objects that must not refer to each other in a circle."""
+    assert results[f"{name}/tensors left"] == 0
