@@ -173,7 +173,12 @@ def _training_options(network: Network, training: Training, epochs: int, history
 
 def _sub_options(options: Mapping[Any, Any]) -> str:
     """Write `a=1,b` for `{"a": 1, "b": "", "c": None}`."""
-    words = [str(name) if value == "" else f"{name}={value}" for name, value in options.items() if value is not None]
+    words = []
+    for name, value in options.items():
+        if value is not None:
+            # Nine digits are more than BART's single precision holds.
+            text = f"{value:.9g}" if isinstance(value, float) else str(value)
+            words.append(f"{name}={text}" if text else str(name))
     return ",".join(words)
 
 
