@@ -24,7 +24,7 @@ test-all: setup ## run all tests, with coverage
 	$(PYTEST) -m "slow or not slow"
 
 test-backends: setup ## the networks on JAX, and on PyTorch where it is installed
-	.venv/bin/python -m pip install --quiet -c constraints.txt 'jax>=0.5'
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-jax.txt
 	.venv/bin/python -m pytest tests/backends
 
 lint: setup ## check style, format and types

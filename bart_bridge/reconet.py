@@ -158,6 +158,8 @@ def _training_options(network: Network, training: Training, epochs: int, history
         "cosine-annealing-mod": training.cosine_epochs,
         "epochs-warmup": training.warmup_epochs or None,
         "weight-decay": training.weight_decay or None,
+        "clip-norm": training.clip_norm,
+        "clip-value": training.clip_value,
         "batchnorm-momentum": training.batch_norm_momentum,
     }
     adam = {

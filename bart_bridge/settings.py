@@ -150,6 +150,8 @@ class Training(BaseModel):
         cosine_epochs: Period of the cosine in epochs; needs a final learning rate.
         warmup_epochs: Epochs in which the step size grows linearly from 0; the other rules start after them.
         weight_decay: After each update divide weights without a constraint by 1 + learning_rate * weight_decay.
+        clip_norm, clip_value: Clip gradients, array by array, as `reconet` does; see
+            `tf_models.optimizers.bart_modifiers.clip_gradient`.
         adam_epsilon, adam_beta_1, adam_beta_2: Of Adam (defaults 1e-7, 0.9, 0.999).
         adam_reset_epochs: Forget the moments every so many epochs.
         batch_norm_momentum: Weight of the old statistics in an update (default 0.95).
@@ -169,6 +171,8 @@ class Training(BaseModel):
     cosine_epochs: int | None = Field(None, ge=2)
     warmup_epochs: int = Field(0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
+    clip_norm: PositiveFloat | None = None
+    clip_value: PositiveFloat | None = None
     adam_epsilon: PositiveFloat = 1e-7
     adam_beta_1: float = Field(0.9, ge=0, lt=1)
     adam_beta_2: float = Field(0.999, ge=0, lt=1)

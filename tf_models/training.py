@@ -18,8 +18,8 @@ from bart_bridge.weights import Weights, expand
 from tf_models.inputs import to_complex
 from tf_models.modl import Modl
 from tf_models.optimizers.adam import Adam
+from tf_models.optimizers.bart_modifiers import SGD
 from tf_models.optimizers.schedules import BartSchedule
-from tf_models.optimizers.shrinkage import SGD
 from tf_models.unrolled import UnrolledNetwork
 from tf_models.varnet import VarNet
 
@@ -119,15 +119,20 @@ def _optimizer(training: Training, epochs: int, batches: int) -> keras.optimizer
         training.cosine_epochs,
         training.warmup_epochs,
     )
+    modifiers: dict[str, Any] = {
+        "shrinkage": training.weight_decay,
+        "bart_clip_norm": training.clip_norm,
+        "bart_clip_value": training.clip_value,
+    }
     if training.algorithm == "sgd":
-        return SGD(schedule, shrinkage=training.weight_decay)
+        return SGD(schedule, **modifiers)
     return Adam(
         schedule,
         training.adam_epsilon,
-        training.weight_decay,
-        training.adam_reset_epochs * batches if training.adam_reset_epochs else None,
+        reset_steps=training.adam_reset_epochs * batches if training.adam_reset_epochs else None,
         beta_1=training.adam_beta_1,
         beta_2=training.adam_beta_2,
+        **modifiers,
     )
 
 

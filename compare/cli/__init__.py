@@ -25,7 +25,12 @@ for module in (doctor, data, runs, experiments, parity, reconet):
 def main() -> None:
     """Run the command line; errors are one line each, exit code 1 for failures and 2 for wrong input."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        message = error.format_message()
+        if not message:  # the help was wanted, and is printed
+            sys.exit(error.exit_code)
+        _fail(message, error.exit_code)
     except BartTfError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:

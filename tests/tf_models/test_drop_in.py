@@ -28,10 +28,13 @@ TRAIN = {
     "varnet losses": "{varnet} -t -n -l {w} --train-loss mse=1,mad-magnitude=0.1 -T sgd,e=2,export-history=h",
     "varnet proximal": "{varnet} -t -n -l {w} --data-consistency proximal-mapping,max-cg-iter=4 "
     "-T adam,e=2,export-history=h",
+    "varnet clipped norm": "{varnet} -t -n -l {w} -T sgd,r=20,e=4,clip-norm=1e-5,export-history=h",
+    "varnet clipped value": "{varnet} -t -n -l {w} -T sgd,r=20,e=4,clip-value=2e-4,export-history=h",
     "modl": "{modl} --train --normalize -b2 --load={w} -T adam,epochs=3,export-history=h,dump-mod=1",
     "modl validation": "{modl} --train --normalize -b2 --load={w} -T adam,epochs=2,export-history=h " + VALID,
     "modl from one iteration": "{modl} --train -n -l {one} -T sgd,e=2,export-history=h",
     "modl trained sense": "{modl} -t -n -l {w} --initial-reco sense -T adam,e=3,export-history=h",
+    "modl clipped norm": "{modl} -t -n -l {w} -T sgd,r=0.1,e=4,clip-norm=1e-5,export-history=h",
     "modl decay": "{modl} -t -l {w} -T adam,e=3,weight-decay=0.1,batchnorm-momentum=0.8,export-history=h",
 }
 APPLY = {
@@ -48,7 +51,7 @@ REFUSED = {
     "--iPALM s": "--iPALM is not supported",
     "--unknown": "--unknown",
     "-T ipalm": "'ipalm' is not supported",
-    "-T adam,clip-norm=1": "'clip-norm' is not supported",
+    "-T adam,average-loss": "'average-loss' is not supported",
     "-T adam,e=many": "epochs: .*integer",
     "": "iPALM is not supported",
     "-T adam --varnet-block Z=3": "Z must be 1",

@@ -7,11 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from tf_models.optimizers.shrinkage import Shrinkage
+from tf_models.optimizers.bart_modifiers import BartModifiers
 
 
 @keras.saving.register_keras_serializable("bart_tf")
-class Adam(Shrinkage, keras.optimizers.Adam):
+class Adam(BartModifiers, keras.optimizers.Adam):
     """Adam, epsilon added to the bias-corrected root.
 
         m = b1 m + (1 - b1) g;   v = b2 v + (1 - b2) g^2
@@ -23,7 +23,8 @@ class Adam(Shrinkage, keras.optimizers.Adam):
     Args:
         learning_rate: Defaults to 0.001.
         epsilon: Defaults to 1e-7.
-        shrinkage: BART's weight decay, see `Shrinkage`; defaults to 0.
+        shrinkage: BART's weight decay, see `BartModifiers`; defaults to 0.
+        bart_clip_norm, bart_clip_value: See `clip_gradient`; defaults to None.
         reset_steps: Forget m, v and t every so many updates; defaults to never.
         **kwargs: As of `keras.optimizers.Adam`; `amsgrad` is not supported.
 
@@ -37,12 +38,14 @@ class Adam(Shrinkage, keras.optimizers.Adam):
         epsilon: float = 1e-7,
         shrinkage: float = 0.0,
         reset_steps: int | None = None,
+        bart_clip_norm: float | None = None,
+        bart_clip_value: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
         if self.amsgrad:
             raise ValueError("`amsgrad` is not supported. Received: amsgrad=True")
-        self.shrinkage = shrinkage
+        self.shrinkage, self.bart_clip_norm, self.bart_clip_value = shrinkage, bart_clip_norm, bart_clip_value
         self.reset_steps = reset_steps
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -65,4 +68,4 @@ class Adam(Shrinkage, keras.optimizers.Adam):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
-        return {**super().get_config(), "shrinkage": self.shrinkage, "reset_steps": self.reset_steps}
+        return {**super().get_config(), "reset_steps": self.reset_steps}
