@@ -12,7 +12,10 @@ import keras
 from keras import ops
 
 from bart_bridge.settings import ModlSettings, Network, VarNetSettings
-from tf_models.operators import SenseNormal, Tensor, complex_multiply, solve_regularized
+from tf_models.backend import Tensor, value_of
+from tf_models.kernels import field_of_experts
+from tf_models.normalization import batch_statistics, few_channels_conv, normalize
+from tf_models.operators import SenseNormal, complex_multiply, solve_regularized
 
 
 @keras.saving.register_keras_serializable("bart_tf")
@@ -54,16 +57,38 @@ class DataConsistency(keras.layers.Layer):
 
     def call(self, image: Tensor, regularized: Tensor, adjoint: Tensor, normal: SenseNormal, iteration: int) -> Tensor:
         """Return the image after this step; all images are `(batch, y, x, 2)`."""
-        weight = self.weight(iteration)
+        return self.compute(image, regularized, adjoint, normal, self.weight(iteration))
+
+    def compute(
+        self, image: Tensor, regularized: Tensor, adjoint: Tensor, normal: SenseNormal, weight: Tensor
+    ) -> Tensor:
+        """Return the image after this step with a given lambda, a scalar."""
         if self.network.data_consistency == "gradient-step":
             return regularized - weight * (normal(image) - adjoint)
         right = adjoint + weight * regularized
         network = self.network
         return solve_regularized(normal, right, weight, network.max_cg_iterations, network.cg_derivative)
 
+    def gradient(
+        self,
+        image: Tensor,
+        regularized: Tensor,
+        result: Tensor,
+        upstream: Tensor,
+        adjoint: Tensor,
+        normal: SenseNormal,
+        weight: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradients of `compute` by image, regularized image and lambda, with what it returned at hand."""
+        if self.network.data_consistency == "gradient-step":
+            of_weight = -ops.sum((normal(image) - adjoint) * upstream)
+            return -weight * normal(upstream), upstream, of_weight
+        solved = solve_regularized(normal, upstream, weight, self.network.max_cg_iterations)
+        return ops.zeros_like(image), weight * solved, ops.sum((regularized - result) * solved)
+
 
 class VariationalBlock(keras.layers.Layer):
-    """The gradient of VarNet's regularizer, a field of experts.
+    """VarNet's regularizer: u - R(u), R the gradient of a field of experts.
 
     R(u) = 1/F sum_f K_f^T phi_f(K_f u) with real-valued z_f = Re(k_f) * Re(u) + Im(k_f) * Im(u) and
     phi_f(z) = sum_j w_fj exp(-(z - mu_j)^2 / (2 sigma^2)), mu_j equally spaced on [-1, 1], sigma = 2 / W.
@@ -85,34 +110,20 @@ class VariationalBlock(keras.layers.Layer):
         self.rbf = self.add_weight(name="rbf", shape=(sets, network.basis, network.filters), initializer="zeros")
         self.built = True
 
-    def call(self, image: Tensor, iteration: int) -> Tensor:
-        """Return R(u) for images `(batch, y, x, 2)`, same shape."""
+    def arrays_of(self, iteration: Any) -> list[Tensor]:
+        """Return filters `(y, x, 1, filter, 2)` and weights of the activation `(basis, filter)` of an iteration."""
         index = 0 if self.network.shared_weights else iteration
+        return [value_of(self.conv)[index], value_of(self.rbf)[index]]
+
+    def compute(self, image: Tensor, conv: Tensor, rbf: Tensor) -> Tensor:
+        """Return u - R(u) for images `(batch, y, x, 2)`, same shape."""
         # (y, x, 2, filter): real and imaginary part of the image are two input channels.
-        kernel = ops.transpose(self.conv[index][:, :, 0], (0, 1, 3, 2))
-        padded = _mirror(_mirror(image, self.network.kernel_y - 1, axis=1), self.network.kernel_x - 1, axis=2)
-        filtered = ops.conv(padded, kernel, padding="valid")
-        activated = radial_basis_activation(filtered, self.rbf[index])
-        # The transposed convolution, written as one with the flipped kernel, which is faster.
-        flipped = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2))
-        return ops.conv(activated, flipped, padding="valid") / self.network.filters
+        kernel = ops.transpose(conv[:, :, 0], (0, 1, 3, 2))
+        return image - field_of_experts(image, kernel, rbf)
 
-
-def radial_basis_activation(values: Tensor, weights: Tensor) -> Tensor:
-    """Apply a sum of Gaussians to each channel; see `VariationalBlock`.
-
-    Args:
-        values: `(batch, y, x, filter)`.
-        weights: `(basis, filter)`.
-
-    Returns:
-        `(batch, y, x, filter)`.
-    """
-    basis = weights.shape[0]
-    sigma = 2 / basis
-    centres = ops.cast(ops.linspace(-1.0, 1.0, basis), values.dtype)
-    distance = (values[..., None, :] - centres[:, None]) / sigma
-    return ops.sum(weights * ops.exp(-0.5 * distance * distance), axis=-2)
+    def call(self, image: Tensor, iteration: int, training: bool = False) -> Tensor:
+        """Return u - R(u) for images `(batch, y, x, 2)`, same shape."""
+        return self.compute(image, *self.arrays_of(iteration))
 
 
 class BatchNorm(keras.layers.Layer):
@@ -131,12 +142,9 @@ class BatchNorm(keras.layers.Layer):
         iterations: Number of unrolled iterations.
 
     Attributes:
-        epsilon: Added to the variance.
         momentum: Weight of the old statistics in an update; 0 takes over those of the last batch, which starts from
             proper statistics: one pass over a batch with it, then 0.95 again.
     """
-
-    epsilon = 1e-3
 
     def __init__(self, channels: int, iterations: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -152,23 +160,25 @@ class BatchNorm(keras.layers.Layer):
         ]
         self.built = True
 
+    def statistics_of(self, iteration: int) -> list[Tensor]:
+        """Return the stored mean and variance of an iteration."""
+        return [value_of(variables[iteration]) for variables in (self.mean, self.variance)]
+
+    def update(self, iteration: int, mean: Tensor, variance: Tensor, values: Tensor) -> None:
+        """Take the statistics of a batch with so many values per channel into those that are stored."""
+        self._update(self.mean[iteration], mean)
+        self._update(self.variance[iteration], variance * values / (values - 1))
+
     def call(self, features: Tensor, iteration: int, training: bool = False) -> Tensor:
         """Normalise features `(batch, y, x, 2 * channels)`."""
         if not training:
-            return self._normalize(features, self.mean[iteration], self.variance[iteration])
-        mean = ops.mean(features, axis=(0, 1, 2))
-        squares = ops.mean(ops.square(features - mean), axis=(0, 1, 2))
-        variance = squares[: self.channels] + squares[self.channels :]
-        values = ops.cast(ops.prod(ops.shape(features)[:3]), variance.dtype)
-        self._update(self.mean[iteration], mean)
-        self._update(self.variance[iteration], variance * values / (values - 1))
-        return self._normalize(features, mean, variance)
-
-    def _normalize(self, features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        return (features - mean) * ops.tile(ops.rsqrt(variance + self.epsilon), 2)
+            return normalize(features, *self.statistics_of(iteration))
+        mean, variance = batch_statistics(features)
+        self.update(iteration, mean, variance, _values(features))
+        return normalize(features, mean, variance, of_batch=True)
 
     def _update(self, statistic: Any, value: Tensor) -> None:
-        statistic.assign(self.momentum * statistic + (1 - self.momentum) * ops.stop_gradient(value))
+        statistic.assign(self.momentum * statistic + (1 - self.momentum) * ops.cast(value, statistic.dtype))
 
 
 class ResidualBlock(keras.layers.Layer):
@@ -208,32 +218,75 @@ class ResidualBlock(keras.layers.Layer):
             ]
         self.built = True
 
-    def call(self, image: Tensor, iteration: int, training: bool = False) -> Tensor:
-        """Return z for images `(batch, y, x, 2)`, same shape."""
+    def arrays_of(self, iteration: Any) -> list[Tensor]:
+        """Return the arrays of an iteration, in the order of `arrays`, without their first axis."""
+        shared = self.network.shared_weights
+        return [value_of(array)[0 if shared and name != "gamma" else iteration] for name, array in self.arrays.items()]
+
+    def compute(
+        self, image: Tensor, *arrays: Tensor, statistics: list[list[Tensor]] | None = None
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Compute z without a change to the layer.
+
+        Args:
+            image: `(batch, y, x, 2)`.
+            arrays: Of one iteration, from `arrays_of`.
+            statistics: Mean and variance for each layer; by default those of the batch.
+
+        Returns:
+            z, `(batch, y, x, 2)`, and the statistics that were used.
+        """
+        named = dict(zip(self.arrays, arrays, strict=True))
+        last = self.network.layers - 1
+        used: list[list[Tensor]] = []
         features = image
         for layer in range(self.network.layers):
-            features = ops.conv(features, _real_kernel(self._of(layer, "conv", iteration)), padding="same")
+            kernel = _real_kernel(_of(layer, last, "conv", named))
+            bias = _real_bias(_of(layer, last, "bias", named)) if self.network.bias else None
+            features = (
+                few_channels_conv(features, kernel) if layer == last else ops.conv(features, kernel, padding="same")
+            )
             if self.network.batch_norm:
-                features = self.norms[layer](features, iteration=iteration, training=training)
-            if layer == self.network.layers - 1:
-                break
-            if self.network.bias:
-                features = features + _real_bias(self._of(layer, "bias", iteration))
-            features = ops.relu(features)
+                used.append(batch_statistics(features) if statistics is None else statistics[layer])
+                mean, variance = used[-1]
+                inner = layer < last
+                features = normalize(features, mean, variance, bias if inner else None, inner, statistics is None)
+            elif layer < last:
+                features = ops.relu(features if bias is None else features + bias)
         if self.network.batch_norm:
-            features = complex_multiply(self.arrays["gamma"][iteration], features)
-        if self.network.bias:
-            features = features + _real_bias(self._of(layer, "bias", iteration))
-        return image + features
+            features = complex_multiply(named["gamma"], features)
+        if bias is not None:
+            features = features + bias
+        return image + features, used
 
-    def _of(self, layer: int, kind: str, iteration: int) -> Tensor:
-        """Return the weights of a kind (`conv`, `bias`) of one layer."""
-        index = 0 if self.network.shared_weights else iteration
-        if layer == 0:
-            return self.arrays[f"{kind}_0"][index]
-        if layer == self.network.layers - 1:
-            return self.arrays[f"{kind}_n"][index]
-        return self.arrays[f"{kind}_i"][index, layer - 1]
+    def update(self, iteration: int, statistics: list[list[Tensor]], image: Tensor) -> None:
+        """Take the statistics of a batch of images into those that are stored."""
+        for norm, (mean, variance) in zip(self.norms, statistics, strict=True):
+            norm.update(iteration, mean, variance, _values(image))
+
+    def statistics_of(self, iteration: int) -> list[list[Tensor]]:
+        """Return the stored statistics of an iteration."""
+        return [norm.statistics_of(iteration) for norm in self.norms]
+
+    def call(self, image: Tensor, iteration: int, training: bool = False) -> Tensor:
+        """Return z for images `(batch, y, x, 2)`, same shape."""
+        statistics = None if training else self.statistics_of(iteration)
+        result, used = self.compute(image, *self.arrays_of(iteration), statistics=statistics)
+        if training and self.norms:
+            self.update(iteration, used, image)
+        return result
+
+
+def _of(layer: int, last: int, kind: str, named: dict[str, Tensor]) -> Tensor:
+    """Return the weights of a kind (`conv`, `bias`) of one layer."""
+    if layer == 0:
+        return named[f"{kind}_0"]
+    return named[f"{kind}_n"] if layer == last else named[f"{kind}_i"][layer - 1]
+
+
+def _values(features: Tensor) -> Tensor:
+    """Return the number of values in a channel."""
+    return ops.cast(ops.prod(ops.shape(features)[:3]), features.dtype)
 
 
 def _real_kernel(kernel: Tensor) -> Tensor:
@@ -247,13 +300,3 @@ def _real_kernel(kernel: Tensor) -> Tensor:
 def _real_bias(bias: Tensor) -> Tensor:
     """Write complex biases `(channel, 2)` as `(2 * channel)`."""
     return ops.reshape(ops.transpose(bias), (-1,))
-
-
-def _mirror(image: Tensor, width: int, axis: int) -> Tensor:
-    """Continue an image on both sides by mirroring it, edge pixel included."""
-    if width == 0:
-        return image
-    size = image.shape[axis]
-    before = ops.flip(ops.take(image, range(width), axis=axis), axis=axis)
-    after = ops.flip(ops.take(image, range(size - width, size), axis=axis), axis=axis)
-    return ops.concatenate([before, image, after], axis=axis)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from keras import ops
 
 from bart_bridge.settings import Loss
-from tf_models.operators import Tensor
+from tf_models.backend import Tensor
 
 _SMOOTHING = 1e-12
 _WINDOW = 7

@@ -10,8 +10,8 @@ from keras import ops
 
 from bart_bridge.settings import Loss, ModlSettings
 from bart_bridge.weights import Weights
+from tf_models.backend import Tensor, value_of
 from tf_models.layers import BatchNorm, ResidualBlock
-from tf_models.operators import Tensor
 from tf_models.unrolled import UnrolledNetwork
 
 
@@ -33,9 +33,22 @@ class Modl(UnrolledNetwork):
         super().__init__(ModlSettings.model_validate(network), loss, **kwargs)
         self.regularizer = ResidualBlock(self.network, name="regularizer", dtype=self.dtype_policy)
 
-    def regularize(self, image: Tensor, iteration: int, training: bool) -> Tensor:
-        """Return z_t."""
-        return self.regularizer(image, iteration=iteration, training=training)
+    def regularized(
+        self, image: Tensor, arrays: list[Tensor], statistics: list[list[Tensor]] | None
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Return z_t and the statistics that were used."""
+        return self.regularizer.compute(image, *arrays, statistics=statistics)
+
+    def stacked_statistics(self) -> list[list[Tensor]]:
+        """Return stored mean and variance of each batch norm, with an axis for iterations in front."""
+        return [
+            [ops.stack([value_of(value) for value in values]) for values in (norm.mean, norm.variance)]
+            for norm in self.regularizer.norms
+        ]
+
+    def update_statistics(self, iteration: int, statistics: list[list[Tensor]], image: Tensor) -> None:
+        """Take the statistics of a batch of images into those that are stored."""
+        self.regularizer.update(iteration, statistics, image)
 
     def named_variables(self) -> dict[str, Any]:
         """Return `lambda`, the convolutions, the biases and `gamma`."""

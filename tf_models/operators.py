@@ -6,11 +6,12 @@ Images are real arrays `(batch, y, x, 2)`, coil sensitivities `(batch, coil, y, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
+import keras
 from keras import ops
 
-Tensor: TypeAlias = Any
+from tf_models.backend import Tensor
 
 
 def complex_multiply(a: Tensor, b: Tensor, conjugate: bool = False) -> Tensor:
@@ -38,12 +39,35 @@ class SenseNormal:
     """
 
     def __init__(self, coils: Tensor, psf: Tensor) -> None:
-        self.coils = coils
         size_y, size_x = psf.shape[-2:]
-        self.psf = ops.roll(psf, (-(size_y // 2), -(size_x // 2)), axis=(-2, -1))[:, None]
+        psf = ops.roll(psf, (-(size_y // 2), -(size_x // 2)), axis=(-2, -1))[:, None]
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            # TensorFlow is faster with complex numbers, once they are there.
+            coils, psf = tf.complex(coils[..., 0], coils[..., 1]), tf.complex(psf, tf.zeros_like(psf))
+        self.coils, self.psf = coils, psf
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Apply the operator to images `(batch, y, x, 2)`; the result has the same shape."""
+        """Apply the operator to images `(batch, y, x, 2)`; the result has the same shape.
+
+        It is its own derivative, so nothing is kept for that.
+        """
+
+        @ops.custom_gradient
+        def apply(image: Tensor) -> Any:
+            def gradient(*arguments: Tensor, upstream: Tensor = None) -> Tensor:
+                return self._apply(arguments[0] if upstream is None else upstream)
+
+            return self._apply(image), gradient
+
+        return apply(image)
+
+    def _apply(self, image: Tensor) -> Tensor:
+        if keras.backend.backend() == "tensorflow":
+            from tf_models.tensorflow_kernels import sense_normal
+
+            return sense_normal(image, self.coils, self.psf)
         coil_images = complex_multiply(self.coils, image[:, None])
         real, imaginary = ops.fft2((coil_images[..., 0], coil_images[..., 1]))
         coil_images = ops.stack(ops.ifft2((real * self.psf, imaginary * self.psf)), axis=-1)

@@ -15,26 +15,31 @@ from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Loss, Network, Training, VarNetSettings, stages
 from bart_bridge.weights import Weights, expand
+from tf_models.backend import runs_on_tensorflow_cpu
 from tf_models.inputs import to_complex
 from tf_models.modl import Modl
 from tf_models.optimizers.adam import Adam
 from tf_models.optimizers.bart_modifiers import SGD
 from tf_models.optimizers.schedules import BartSchedule
-from tf_models.unrolled import UnrolledNetwork
+from tf_models.unrolled import MemoryPlan, UnrolledNetwork
 from tf_models.varnet import VarNet
 
 History = dict[str, NDArray[np.float64]]
 
 
 def build(
-    network: Network, weights: Weights, loss: dict[Loss, float] | None = None, dtype: str = "float32"
+    network: Network,
+    weights: Weights,
+    loss: dict[Loss, float] | None = None,
+    dtype: str = "float32",
+    memory: MemoryPlan = "plain",
 ) -> UnrolledNetwork:
     """Make the Keras model of a network, with the given weights; `float64` computes in double precision."""
     model: UnrolledNetwork
     if isinstance(network, VarNetSettings):
-        model = VarNet(network, loss, dtype=dtype)
+        model = VarNet(network, loss, memory=memory, dtype=dtype)
     else:
-        model = Modl(network, loss, dtype=dtype)
+        model = Modl(network, loss, memory=memory, dtype=dtype)
     model.set_named_weights(weights)
     return model
 
@@ -48,6 +53,7 @@ def train(
     on_batch: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[int, UnrolledNetwork], None] = lambda epoch, model: None,
     validation: tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]] | None = None,
+    memory: MemoryPlan = "plain",
 ) -> tuple[UnrolledNetwork, list[History]]:
     """Train a network from given weights.
 
@@ -60,6 +66,7 @@ def train(
         on_batch: Called after each update.
         on_epoch: Called before each epoch with its number from 0 and the model.
         validation: Inputs and references of other slices, measured after each epoch.
+        memory: See `UnrolledNetwork`.
 
     Returns:
         The trained model and the history of each stage: `seconds` since the start of the epoch, `loss`, with validation
@@ -72,7 +79,7 @@ def train(
     for stage, epochs in stages(network, training):
         if previous is not None:
             weights = expand(weights, previous, stage)
-        model = build(stage, weights, training.loss_weights(stage))
+        model = build(stage, weights, training.loss_weights(stage), memory=memory)
         recorder = _Recorder(epochs, on_batch, on_epoch, validation)
         _fit(model, training, epochs, inputs, reference, recorder)
         histories.append(recorder.history())
@@ -93,7 +100,9 @@ def _fit(
             variable.assign(variable.constraint(variable))
     batch_size = min(training.batch_size, len(reference))
     batches = len(reference) // batch_size
-    model.compile(optimizer=_optimizer(training, epochs, batches))
+    # On a CPU, what XLA makes faster is compiled where it is (`tf_models.backend.fused`); the rest gets slower by it.
+    jit_compile = False if runs_on_tensorflow_cpu() else "auto"
+    model.compile(optimizer=_optimizer(training, epochs, batches), jit_compile=jit_compile)
     if isinstance(model, Modl):
         for norm in model.regularizer.norms:
             norm.momentum = training.batch_norm_momentum

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from bart_bridge.settings import Loss, Network
 from bart_bridge.weights import Weights, layout
+from tf_models.backend import Tensor
 from tf_models.layers import DataConsistency
+from tf_models.lean import unroll
 from tf_models.losses import LOSSES
-from tf_models.operators import SenseNormal, Tensor, solve_regularized
+from tf_models.operators import SenseNormal, solve_regularized
 
 Inputs = dict[str, Tensor]
+MemoryPlan = Literal["plain", "lean"]
 
 
 class UnrolledNetwork(keras.Model):
@@ -29,20 +32,55 @@ class UnrolledNetwork(keras.Model):
     Args:
         network: Sizes and options.
         loss: Weight of each training loss by its name; BART's default for the network if None.
+        memory: `plain` (default) is the network as its authors wrote it, `lean` computes the same with little memory,
+            see `tf_models.lean`; it needs the implicit derivative of conjugate gradients.
         **kwargs: Of `keras.Model`; `dtype="float64"` computes in double precision.
     """
 
-    def __init__(self, network: Network, loss: dict[Loss, float] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        network: Network,
+        loss: dict[Loss, float] | None = None,
+        memory: MemoryPlan = "plain",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        if memory not in ("plain", "lean"):
+            raise ValueError(f"`memory` must be 'plain' or 'lean'. Received: memory={memory!r}")
+        if memory == "lean" and network.cg_derivative != "implicit":
+            raise ValueError(f"`memory='lean'` needs cg_derivative='implicit'. Received: '{network.cg_derivative}'")
         self.network = network
+        self.memory = memory
         self.training_loss: dict[Loss, float] = loss or {network.default_loss: 1.0}
         self.data_consistency = DataConsistency(network, name="data_consistency", dtype=self.dtype_policy)
         self.batch_loss = LastValue(name="batch_loss")
         self.built = True
 
-    def regularize(self, image: Tensor, iteration: int, training: bool) -> Tensor:
-        """Return what the data-consistency step of an iteration gets for images `(batch, y, x, 2)`."""
+    def regularized(
+        self, image: Tensor, arrays: list[Tensor], statistics: list[list[Tensor]] | None
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Compute what the data-consistency step of an iteration gets, without a change to the network.
+
+        Args:
+            image: `(batch, y, x, 2)`.
+            arrays: Weights of the regularizer in this iteration.
+            statistics: Mean and variance for each batch norm; None for those of the batch.
+
+        Returns:
+            The regularized image, and the statistics that were used.
+        """
         raise TypeError(f"{type(self).__name__} is not a network of its own; use VarNet or Modl")
+
+    def regularizer_arrays(self) -> list[Any]:
+        """Return the variables of the regularizer, each with an axis for iterations, of 1 if they share it."""
+        return [variable for name, variable in self.named_variables().items() if name != "lambda"]
+
+    def stacked_statistics(self) -> list[list[Tensor]]:
+        """Return stored mean and variance of each batch norm, with an axis for iterations in front."""
+        return []
+
+    def update_statistics(self, iteration: int, statistics: list[list[Tensor]], image: Tensor) -> None:
+        """Take the statistics of a batch of images into those that are stored."""
 
     def named_variables(self) -> dict[str, Any]:
         """Return the variables by the names of `bart_bridge.weights`, without the statistics of batch norm."""
@@ -54,9 +92,14 @@ class UnrolledNetwork(keras.Model):
         image, scale = self._start(inputs["adjoint"], normal)
         adjoint = inputs["adjoint"] / scale
         image = image / scale
-        for iteration in range(self.network.iterations):
-            regularized = self.regularize(image, iteration, training)
-            image = self.data_consistency(image, regularized, adjoint, normal=normal, iteration=iteration)
+        if self.memory == "lean":
+            image, used = unroll(self, image, adjoint, inputs["coils"], inputs["psf"], training)
+            for iteration, statistics in enumerate(used):
+                self.update_statistics(iteration, statistics, image)
+        else:
+            for iteration in range(self.network.iterations):
+                regularized = self.regularizer(image, iteration=iteration, training=training)
+                image = self.data_consistency(image, regularized, adjoint, normal=normal, iteration=iteration)
         if self.network.rss_norm and not training:
             scale = scale * ops.sqrt(ops.sum(ops.square(inputs["coils"]), axis=(1, -1)))[..., None]
         return image * scale
@@ -116,7 +159,13 @@ class UnrolledNetwork(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs."""
         policy = self.dtype_policy.name
-        return {"network": self.network.model_dump(), "loss": self.training_loss, "name": self.name, "dtype": policy}
+        return {
+            "network": self.network.model_dump(),
+            "loss": self.training_loss,
+            "memory": self.memory,
+            "name": self.name,
+            "dtype": policy,
+        }
 
 
 @keras.saving.register_keras_serializable("bart_tf")

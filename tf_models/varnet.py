@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from bart_bridge.settings import Loss, VarNetSettings
+from tf_models.backend import Tensor
 from tf_models.layers import VariationalBlock
-from tf_models.operators import Tensor
 from tf_models.unrolled import UnrolledNetwork
 
 
@@ -30,9 +30,11 @@ class VarNet(UnrolledNetwork):
         super().__init__(VarNetSettings.model_validate(network), loss, **kwargs)
         self.regularizer = VariationalBlock(self.network, name="regularizer", dtype=self.dtype_policy)
 
-    def regularize(self, image: Tensor, iteration: int, training: bool) -> Tensor:
-        """Return x - R_t(x)."""
-        return image - self.regularizer(image, iteration=iteration)
+    def regularized(
+        self, image: Tensor, arrays: list[Tensor], statistics: list[list[Tensor]] | None
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Return x - R_t(x), and no statistics."""
+        return self.regularizer.compute(image, *arrays), []
 
     def named_variables(self) -> dict[str, Any]:
         """Return `lambda`, `conv` and `rbf`."""

@@ -50,6 +50,9 @@ def results_of(name, folder, test, training):
     for variable in trained.optimizer.variables:
         if len(variable.shape):  # neither the number of the step nor the learning rate
             results[f"moments/{variable.path.split('/')[-1]}"] = ops.convert_to_numpy(variable)
+    leanly, (history,) = train(network, TRAINING, *training, initial, memory="lean")
+    results["lean loss"] = history["loss"]
+    results |= {f"lean weights/{array}": values for array, values in leanly.named_weights().items()}
     if keras.backend.backend() == "torch":
         results["tensors left"] = tensors_left(model, test)
     return results

@@ -118,6 +118,14 @@ def test_losses_are_those_of_tensorflow(backend, name, results, results_of_tenso
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_the_lean_plan_trains_the_same(backend, name, results):
+    network, bound = NETWORKS[name], UPDATE_TOLERANCE[NETWORKS[name].kind]
+    np.testing.assert_allclose(results[f"{name}/lean loss"], results[f"{name}/history/loss"], rtol=5e-6)
+    found, expected = (part(results, f"{name}/{kind}") for kind in ("lean weights", "weights"))
+    for array, before in weights.random(network, 0).items():
+        assert relative_difference(found[array] - before, expected[array] - before) < bound, array
+
+
 @pytest.mark.parametrize("backend", ["torch"], indirect=True)
 def test_torch_keeps_nothing_of_a_reconstruction(backend, name, results):
     """Its graph consists of objects that must not refer to each other in a circle."""

@@ -1,0 +1,106 @@
+"""The lean plan computes what the plain one does."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bart_bridge import weights
+from bart_bridge.settings import ModlSettings, SenseInitialization, Training, VarNetSettings
+from tests.helper import random_images
+from tf_models import lean
+from tf_models.training import build, train
+
+VARNET = {"iterations": 3, "filters": 3, "kernel_x": 4, "kernel_y": 3, "basis": 7}
+MODL = {"iterations": 3, "layers": 4, "filters": 3}
+NETWORKS = {
+    "varnet": VarNetSettings(**VARNET),
+    "varnet, shared": VarNetSettings(**VARNET, shared_weights=True, shared_lambda=True),
+    "varnet, proximal mapping": VarNetSettings(**VARNET, data_consistency="proximal-mapping"),
+    "varnet, fixed lambda": VarNetSettings(**VARNET, fixed_lambda=0.3),
+    "modl": ModlSettings(**MODL),
+    "modl, nothing shared": ModlSettings(**MODL, shared_weights=False, shared_lambda=False),
+    "modl, no batch norm": ModlSettings(**MODL, batch_norm=False, bias=False),
+    "modl, gradient step": ModlSettings(**MODL, data_consistency="gradient-step"),
+    "modl, trained sense": ModlSettings(**MODL, sense_initialization=SenseInitialization()),
+}
+SIZE = (9, 10)
+
+
+def inputs(dtype):
+    values = {
+        "adjoint": random_images((5, *SIZE, 2), 0) / 2,
+        "coils": random_images((5, 2, *SIZE, 2), 1) / 2,
+        "psf": np.random.default_rng(2).uniform(0.2, 1, size=(5, *SIZE)),
+    }
+    return {name: tf.constant(array, dtype) for name, array in values.items()}
+
+
+def loss_and_gradients(network, memory, dtype):
+    model = build(network, weights.random(network, 0), dtype=dtype, memory=memory)
+    x, y = inputs(dtype), tf.constant(random_images((5, *SIZE, 2), 4), dtype)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(x, y, model(x, training=True))
+        return loss, tape.gradient(loss, model.trainable_variables)
+
+    loss, gradients = step()
+    return float(loss), np.concatenate([np.ravel(array) for array in gradients]), model
+
+
+# Three slices of these sizes at a time, so that the last turn has fewer; and all at once.
+@pytest.fixture(params=[300, 10**6], ids=["in turns", "at once"])
+def _turns(request, monkeypatch):
+    monkeypatch.setattr(lean, "_CPU_PIXELS", request.param)
+
+
+@pytest.mark.usefixtures("_turns")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_both_plans_have_the_same_loss_gradients_and_statistics(name):
+    plain, lean_plan = (loss_and_gradients(NETWORKS[name], memory, "float64") for memory in ("plain", "lean"))
+    assert lean_plan[0] == pytest.approx(plain[0], rel=1e-12)
+    np.testing.assert_allclose(lean_plan[1], plain[1], rtol=1e-8, atol=1e-8 * np.abs(plain[1]).max())
+    for left, right in zip(lean_plan[2].variables, plain[2].variables, strict=True):
+        if "batch_loss" not in right.path:
+            np.testing.assert_allclose(left, right, rtol=1e-10, atol=1e-12, err_msg=right.path)
+    x = inputs("float64")
+    images = [model.predict(x, verbose=0) for *_, model in (plain, lean_plan)]
+    np.testing.assert_allclose(*images, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["varnet", "modl"])
+def test_single_precision(name):
+    plain, lean_plan = (loss_and_gradients(NETWORKS[name], memory, "float32") for memory in ("plain", "lean"))
+    assert lean_plan[0] == pytest.approx(plain[0], rel=1e-6)
+    assert np.linalg.norm(lean_plan[1] - plain[1]) < 1e-4 * np.linalg.norm(plain[1])
+
+
+@pytest.mark.parametrize("name", ["varnet", "modl"])
+def test_training_is_the_same(name):
+    network, x = NETWORKS[name], {key: value.numpy() for key, value in inputs("float32").items()}
+    y, initial = random_images((5, *SIZE, 2), 4), weights.random(network, 0)
+    training = Training(learning_rate=0.01, epochs=4, batch_size=2)
+    losses = [train(network, training, x, y, initial, memory=memory)[1][0]["loss"] for memory in ("plain", "lean")]
+    np.testing.assert_allclose(*losses, rtol={"varnet": 1e-5, "modl": 5e-5}[name])
+
+
+def test_a_saved_model_keeps_its_plan(tmp_path):
+    network = NETWORKS["varnet"]
+    model = build(network, weights.random(network, 0), memory="lean")
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").memory == "lean"
+
+
+@pytest.mark.parametrize(
+    ("network", "memory", "message"),
+    [
+        (NETWORKS["varnet"], "tiny", "memory='tiny'"),
+        (ModlSettings(**MODL, cg_derivative="unrolled"), "lean", "cg_derivative='implicit'"),
+    ],
+    ids=["plan", "derivative"],
+)
+def test_what_is_not_possible_is_refused(network, memory, message):
+    with pytest.raises(ValueError, match=message):
+        build(network, weights.random(network, 0), memory=memory)

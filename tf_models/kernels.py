@@ -1,0 +1,171 @@
+"""The field of experts of VarNet with its derivative, written so that little is stored and little is computed.
+
+Written with `keras.ops` for every backend. For TensorFlow on a CPU some of it is replaced by
+`tf_models.tensorflow_kernels`, which computes the same faster; tests compare the two.
+
+Images are `(batch, y, x, 2)`, features `(batch, y, x, filter)`, filters `(y, x, 2, filter)`: real and imaginary part
+of the image are two channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from tf_models.backend import Tensor, runs_on_tensorflow_cpu
+
+
+def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor) -> Tensor:
+    """Compute R(u) = 1/F sum_f K_f^T phi_f(K_f u), u continued by mirroring; see `tf_models.layers.VariationalBlock`.
+
+    The derivative is written out: it keeps the features K u, phi and phi' and nothing else, and needs no gradient of a
+    convolution but that by its filters.
+
+    Args:
+        image: u, `(batch, y, x, 2)`.
+        kernel: Filters, `(y, x, 2, filter)`.
+        weights: Of the Gaussians, `(basis, filter)`.
+
+    Returns:
+        R(u), `(batch, y, x, 2)`.
+    """
+
+    @ops.custom_gradient
+    def block(image: Tensor, kernel: Tensor, weights: Tensor) -> Any:
+        size_y, size_x, _, filters = kernel.shape
+        margin = ((0, 0), (size_y - 1, size_y - 1), (size_x - 1, size_x - 1), (0, 0))
+        padded = mirror(image, size_y - 1, size_x - 1)
+        values = ops.conv(padded, kernel, padding="valid")
+        activated, slope = radial_basis(values, weights)
+        result = spread(activated, kernel) / filters
+
+        def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
+            if upstream is None:
+                (upstream,) = arguments
+            around = ops.pad(upstream / filters, margin)
+            of_activated = ops.conv(around, kernel, padding="valid")
+            of_weights = radial_basis_gradient(values, of_activated, weights.shape[0])
+            of_values = of_activated * slope
+            of_kernel = filter_gradient(padded, of_values, (size_y, size_x))
+            of_kernel = of_kernel + filter_gradient(around, activated, (size_y, size_x))
+            of_padded = spread(ops.pad(of_values, margin), kernel)
+            return mirror_adjoint(of_padded, size_y - 1, size_x - 1), of_kernel, of_weights
+
+        return result, gradient
+
+    return block(image, kernel, weights)
+
+
+def spread(features: Tensor, kernel: Tensor) -> Tensor:
+    """Sum the flipped filters at each pixel, weighted with the features: the transposed convolution, valid part.
+
+    A convolution with two output channels is slow everywhere. Here it runs along y only, with a channel for each column
+    of the filters; then the columns are shifted and added.
+    """
+    size_y, size_x, _, filters = kernel.shape
+    columns = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 3, 1, 2))
+    sums = ops.conv(features, ops.reshape(columns, (size_y, 1, filters, 2 * size_x)), padding="valid")
+    width = features.shape[2] - size_x + 1
+    result = sums[:, :, :width, :2]
+    for column in range(1, size_x):
+        result = result + sums[:, :, column : column + width, 2 * column : 2 * column + 2]
+    return result
+
+
+def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the gradient of `conv(image, kernel)` by the filters, `features` being the one by the result.
+
+    Written as one matrix product for each row of the filters: the routines that libraries have for this are slow with
+    few channels and large filters.
+
+    Args:
+        image: `(batch, y + size_y - 1, x + size_x - 1, 2)`.
+        features: `(batch, y, x, filter)`.
+        size: Of the filters, y and x.
+
+    Returns:
+        `(size_y, size_x, 2, filter)`.
+    """
+    if runs_on_tensorflow_cpu():
+        from tf_models import tensorflow_kernels
+
+        return tensorflow_kernels.filter_gradient(image, features, size)
+    _, height, width, filters = features.shape
+    flat = ops.reshape(features, (-1, filters))
+    rows = []
+    for y in range(size[0]):
+        line = image[:, y : y + height]
+        patches = ops.concatenate([line[:, :, x : x + width] for x in range(size[1])], axis=-1)
+        rows.append(ops.matmul(ops.transpose(ops.reshape(patches, (-1, 2 * size[1]))), flat))
+    return ops.reshape(ops.stack(rows), (*size, 2, filters))
+
+
+def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute phi_f(z) = sum_j w_jf exp(-(z - mu_j)^2 / (2 sigma^2)) and its derivative by z.
+
+    Args:
+        values: z, `(batch, y, x, filter)`.
+        weights: w, `(basis, filter)`.
+
+    Returns:
+        phi and phi', each `(batch, y, x, filter)`.
+    """
+    if runs_on_tensorflow_cpu():
+        from tf_models import tensorflow_kernels
+
+        return tensorflow_kernels.radial_basis(values, weights)
+    activated, slope = ops.zeros_like(values), ops.zeros_like(values)
+    for number, (distance, gaussian) in enumerate(_gaussians(values, weights.shape[0])):
+        part = weights[number] * gaussian
+        activated = activated + part
+        slope = slope - part * distance
+    return activated, slope * (weights.shape[0] / 2)
+
+
+def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tensor:
+    """Return the gradient by the weights of `radial_basis`, `(basis, filter)`; `upstream` is the one by phi."""
+    if runs_on_tensorflow_cpu():
+        from tf_models import tensorflow_kernels
+
+        return tensorflow_kernels.radial_basis_gradient(values, upstream, basis)
+    return ops.stack([ops.sum(upstream * gaussian, axis=(0, 1, 2)) for _, gaussian in _gaussians(values, basis)])
+
+
+def _gaussians(values: Tensor, basis: int) -> list[tuple[Tensor, Tensor]]:
+    """Return (z - mu_j) / sigma and exp(-(z - mu_j)^2 / (2 sigma^2)) for each j."""
+    distances = [(values - (-1 + 2 * number / (basis - 1))) * (basis / 2) for number in range(basis)]
+    return [(distance, ops.exp(-0.5 * distance * distance)) for distance in distances]
+
+
+def mirror(image: Tensor, height: int, width: int) -> Tensor:
+    """Continue images by mirroring, the pixels at the edge included, by `height` and `width` pixels on each side."""
+    for margin, axis in ((height, 1), (width, 2)):
+        if margin:
+            first, last = _ends(image, margin, axis)
+            image = ops.concatenate([ops.flip(first, axis=axis), image, ops.flip(last, axis=axis)], axis=axis)
+    return image
+
+
+def mirror_adjoint(padded: Tensor, height: int, width: int) -> Tensor:
+    """Add what lies outside of the image to the pixels it was mirrored from: the adjoint of `mirror`."""
+    for margin, axis in ((width, 2), (height, 1)):
+        if margin:
+            size = padded.shape[axis] - 2 * margin
+            first, last = (ops.flip(end, axis=axis) for end in _ends(padded, margin, axis))
+            inside = _part(padded, margin, margin + size, axis)
+            rest = [(0, 0)] * 4
+            rest[axis] = (0, size - margin)
+            inside = inside + ops.pad(first, rest)
+            rest[axis] = (size - margin, 0)
+            padded = inside + ops.pad(last, rest)
+    return padded
+
+
+def _ends(image: Tensor, margin: int, axis: int) -> tuple[Tensor, Tensor]:
+    size = image.shape[axis]
+    return _part(image, 0, margin, axis), _part(image, size - margin, size, axis)
+
+
+def _part(image: Tensor, start: int, stop: int, axis: int) -> Tensor:
+    return image[:, start:stop] if axis == 1 else image[:, :, start:stop]

@@ -1,0 +1,139 @@
+"""Batch normalisation of complex features and the convolutions around it, with derivatives that keep little.
+
+Features are `(batch, y, x, 2 * channels)`: first the real parts of all channels, then the imaginary parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from tf_models.backend import Tensor, channel_means, fused
+from tf_models.kernels import filter_gradient
+
+EPSILON = 1e-3
+
+
+def batch_statistics(features: Tensor) -> list[Tensor]:
+    """Return the complex mean, `(2 * channels,)`, and the biased variance mean |x - m|^2, `(channels,)`.
+
+    They are constants to a derivative; `normalize` takes care of their part in it.
+    """
+    features = ops.stop_gradient(features)
+    mean = channel_means(features)
+    squares = channel_means(_squared_distance(features, mean))
+    channels = squares.shape[0] // 2
+    return [mean, squares[:channels] + squares[channels:]]
+
+
+def normalize(
+    features: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    bias: Tensor | None = None,
+    rectify: bool = False,
+    of_batch: bool = False,
+) -> Tensor:
+    """Return (x - m) / sqrt(v + 1e-3), if wanted with a bias and max(0, .) of each part.
+
+    Args:
+        features: x.
+        mean: m, `(2 * channels,)`.
+        variance: v, `(channels,)`.
+        bias: Added then, `(2 * channels,)`.
+        rectify: Whether negative parts become 0.
+        of_batch: Whether m and v are those of x (`batch_statistics`): the derivative is that of both.
+    """
+    bias = ops.zeros_like(mean) if bias is None else bias
+
+    @ops.custom_gradient
+    def block(features: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Any:
+        scale = ops.tile(ops.rsqrt(variance + EPSILON), 2)
+        result = (_rectified if rectify else _affine)(features, mean, scale, bias)
+
+        def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, ...]:
+            if upstream is None:
+                (upstream,) = arguments
+            if rectify:
+                upstream = _where_positive(upstream, result)
+            mean_upstream = channel_means(upstream)
+            values = ops.cast(ops.size(upstream) / upstream.shape[-1], upstream.dtype)
+            if of_batch:
+                # The variance is that of both parts together.
+                along = channel_means(_times_normalized(upstream, features, mean, scale))
+                channels = along.shape[0] // 2
+                along = ops.tile(along[:channels] + along[channels:], 2)
+                of_features = _without_means(upstream, features, mean, scale, mean_upstream, along)
+            else:
+                of_features = upstream * scale
+            return of_features, mean_upstream * values, ops.zeros_like(mean), ops.zeros_like(variance)
+
+        return result, gradient
+
+    return block(features, bias, ops.stop_gradient(mean), ops.stop_gradient(variance))
+
+
+def few_channels_conv(features: Tensor, kernel: Tensor) -> Tensor:
+    """Compute `ops.conv(features, kernel, padding="same")` for a result of two channels, of odd size.
+
+    That is slow as it stands. Here it is one along y, with a result for each column of the kernel, which are then
+    shifted and added; its derivative by the kernel is `tf_models.kernels.filter_gradient` with the parts exchanged.
+
+    Args:
+        features: `(batch, y, x, channels)`.
+        kernel: `(y, x, channels, 2)`.
+    """
+
+    @ops.custom_gradient
+    def block(features: Tensor, kernel: Tensor) -> Any:
+        size_y, size_x, channels, _ = kernel.shape
+        columns = ops.reshape(ops.transpose(kernel, (0, 2, 1, 3)), (size_y, 1, channels, 2 * size_x))
+        half_y, half_x = size_y // 2, size_x // 2
+        sums = ops.pad(ops.conv(features, columns, padding="same"), ((0, 0), (0, 0), (half_x, half_x), (0, 0)))
+        width = features.shape[2]
+        result = sum(sums[:, :, x : x + width, 2 * x : 2 * x + 2] for x in range(size_x))
+
+        def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor]:
+            if upstream is None:
+                (upstream,) = arguments
+            flipped = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2))
+            around = ops.pad(upstream, ((0, 0), (half_y, half_y), (half_x, half_x), (0, 0)))
+            of_kernel = ops.flip(filter_gradient(around, features, (size_y, size_x)), axis=(0, 1))
+            return ops.conv(upstream, flipped, padding="same"), ops.transpose(of_kernel, (0, 1, 3, 2))
+
+        return result, gradient
+
+    return block(features, kernel)
+
+
+@fused
+def _squared_distance(features: Tensor, mean: Tensor) -> Tensor:
+    return ops.square(features - mean)
+
+
+@fused
+def _affine(features: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    return (features - mean) * scale + bias
+
+
+@fused
+def _rectified(features: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    return ops.maximum((features - mean) * scale + bias, 0)
+
+
+@fused
+def _where_positive(upstream: Tensor, result: Tensor) -> Tensor:
+    return ops.where(result > 0, upstream, ops.zeros_like(upstream))
+
+
+@fused
+def _times_normalized(upstream: Tensor, features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return upstream * (features - mean) * scale
+
+
+@fused
+def _without_means(
+    upstream: Tensor, features: Tensor, mean: Tensor, scale: Tensor, mean_upstream: Tensor, along: Tensor
+) -> Tensor:
+    return scale * (upstream - mean_upstream - (features - mean) * scale * along)
