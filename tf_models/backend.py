@@ -12,6 +12,26 @@ from keras import ops
 Tensor: TypeAlias = Any
 
 
+def use_full_precision() -> None:
+    """Compute matrix products and convolutions of single precision on a GPU with all of its digits, not with TF32's 10.
+
+    BART does, and conjugate gradients need it.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+    elif backend == "torch":
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    else:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
 def value_of(variable: Any) -> Tensor:
     """Return the value of a Keras variable; `ops.convert_to_tensor` returns the variable itself."""
     if keras.backend.backend() != "tensorflow":

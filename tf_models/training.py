@@ -15,7 +15,7 @@ from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Loss, Network, Training, VarNetSettings, stages
 from bart_bridge.weights import Weights, expand
-from tf_models.backend import runs_on_tensorflow_cpu
+from tf_models.backend import runs_on_tensorflow_cpu, use_full_precision
 from tf_models.inputs import to_complex
 from tf_models.modl import Modl
 from tf_models.optimizers.adam import Adam
@@ -35,6 +35,7 @@ def build(
     memory: MemoryPlan = "plain",
 ) -> UnrolledNetwork:
     """Make the Keras model of a network, with the given weights; `float64` computes in double precision."""
+    use_full_precision()
     model: UnrolledNetwork
     if isinstance(network, VarNetSettings):
         model = VarNet(network, loss, memory=memory, dtype=dtype)
