@@ -16,7 +16,7 @@ from bart_bridge import cfl, weights
 from bart_bridge.dataset import Split
 from bart_bridge.errors import InputError
 from bart_bridge.process import Finished
-from bart_bridge.settings import ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.settings import IpalmRules, ModlSettings, Network, Training, VarNetSettings
 from bart_bridge.toolbox import Toolbox, failure
 
 _INVALID_FREE = re.compile(r"(free|munmap_chunk)\(\): invalid")
@@ -65,7 +65,8 @@ def train_argv(
         gpu: Run on the GPU.
 
     Raises:
-        InputError: The split has no reference or fewer than two slices, or the path of the history has a comma.
+        InputError: The split has no reference or fewer than two slices, the path of the history has a comma, or this BART
+            does not have the algorithm for this network.
     """
     if split.reference is None:
         raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
@@ -73,6 +74,7 @@ def train_argv(
         raise InputError(f"{split.kspace}: reconet trains on two slices or more, found {split.items}")
     if network.cg_derivative != "implicit":
         raise InputError(f"cg_derivative: reconet differentiates implicitly, received '{network.cg_derivative}'")
+    _check_algorithm(toolbox, network, training)
     if "," in str(history):
         raise InputError(f"{history}: reconet takes no comma in the path of its history")
     batch_size = min(training.batch_size, split.items)
@@ -148,9 +150,25 @@ def _device(gpu: bool) -> list[str]:
     return ["--gpu"] if gpu else []
 
 
+def _check_algorithm(toolbox: Toolbox, network: Network, training: Training) -> None:
+    if training.algorithm == "admm":
+        raise InputError("algorithm: reconet has no ADMM for weights")
+    if training.algorithm != "ipalm" or toolbox.version >= (1, 0):
+        return
+    if network.kind != "varnet":
+        raise InputError(
+            f"algorithm: BART {toolbox.version_text} has iPALM only as the default of VarNet; "
+            f"for {network.kind} '-T ipalm' runs Adam"
+        )
+    if training.ipalm != IpalmRules():
+        raise InputError(f"ipalm: BART {toolbox.version_text} ignores the sub-options of --iPALM; leave the defaults")
+
+
 def _training_options(network: Network, training: Training, epochs: int, history: Path) -> list[str]:
+    # iPALM is VarNet's default in every version, and in 0.8.00 its name stands for Adam.
+    unnamed = training.algorithm == "ipalm" and network.kind == "varnet" and training.ipalm == IpalmRules()
     algorithm = {
-        training.algorithm: "",
+        **({} if unnamed else {training.algorithm: ""}),
         "learning-rate": training.learning_rate,
         "epochs": epochs,
         "export-history": history,
@@ -169,8 +187,26 @@ def _training_options(network: Network, training: Training, epochs: int, history
         "reset-momentum": training.adam_reset_epochs,
     }
     losses = [f"--train-loss={_sub_options(training.loss_weights(network))}", f"-T{_sub_options(algorithm)}"]
-    # In BART the constants of Adam are its own sub-options.
-    return losses + ([f"--adam={_sub_options(adam)}"] if training.algorithm == "adam" else [])
+    # In BART the constants of Adam and of iPALM are sub-options of their own.
+    if training.algorithm == "adam":
+        losses.append(f"--adam={_sub_options(adam)}")
+    if training.algorithm == "ipalm" and not unnamed:
+        losses.append(f"--iPALM={_sub_options(_ipalm(training.ipalm))}")
+    return losses
+
+
+def _ipalm(rules: IpalmRules) -> dict[str, Any]:
+    return {
+        "L-min": rules.smallest,
+        "L-max": rules.largest,
+        "L-reduce": rules.reduce,
+        "L-increase": rules.increase,
+        "alpha": rules.alpha,
+        "beta": rules.beta,
+        "convex": "" if rules.step == "convex" else None,
+        "non-trivial-step-size": None if rules.step == "trivial" else "",
+        "no-momentum-reduction": None if rules.reduce_momentum else "",
+    }
 
 
 def _sub_options(options: Mapping[Any, Any]) -> str:

@@ -170,6 +170,8 @@ class IPALM(keras.optimizers.Optimizer):
         if not self.built:
             self.build(list(variables))
         self._check_variables_are_known(variables)
+        if not tf.executing_eagerly():
+            closure = tf.function(closure, autograph=False)  # one trace for all of its calls
         indices = [self._get_variable_index(variable) for variable in variables]
         tf.cond(self._iterations.value > 0, lambda: None, lambda: self._project(variables, indices))
         for variable, index in zip(variables, indices, strict=True):
