@@ -49,7 +49,8 @@ _INITIAL_RECO = {
 }
 _TRAINING = {
     **{"r": "learning_rate", "learning-rate": "learning_rate", "e": "epochs", "epochs": "epochs"},
-    **{"sgd": "sgd", "adam": "adam", "ipalm": "ipalm", "weight-decay": "weight_decay", "epochs-warmup": "warmup_epochs"},
+    **{"sgd": "sgd", "adam": "adam", "ipalm": "ipalm"},
+    **{"weight-decay": "weight_decay", "epochs-warmup": "warmup_epochs"},
     **{"clip-norm": "clip_norm", "clip-value": "clip_value"},
     **{"learning-rate-min": "final_learning_rate", "cosine-annealing-mod": "cosine_epochs"},
     **{"batchnorm-momentum": "batch_norm_momentum", "export-history": "history", "dump-mod": "dump_epochs"},

@@ -21,7 +21,7 @@ from tf_models.modl import Modl
 from tf_models.optimizers.adam import Adam
 from tf_models.optimizers.admm import ADMM, evaluated_at_z
 from tf_models.optimizers.bart_modifiers import SGD
-from tf_models.optimizers.ipalm import IPALM
+from tf_models.optimizers.ipalm import COUNTS, IPALM
 from tf_models.optimizers.schedules import BartSchedule
 from tf_models.unrolled import MemoryPlan, UnrolledNetwork
 from tf_models.varnet import VarNet
@@ -72,7 +72,7 @@ def train(
 
     Returns:
         The trained model and the history of each stage: `seconds` since the start of the epoch, `loss`, with validation
-        the measures of `bart_bridge.measures`, and `lambda_0`, `lambda_1`, ...; each `(epoch, batch)`. As in BART, the
+        the measures of `bart_bridge.measures`, with iPALM its counts, and `lambda_0`, `lambda_1`, ...; each `(epoch, batch)`. As in BART, the
         loss is the one before the update (after it for iPALM), lambda the one after, and validation is recorded with the last batch of an
         epoch (NaN elsewhere), on images divided by the scale of their slice.
     """
@@ -180,6 +180,8 @@ class _Recorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         row = {"seconds": time.perf_counter() - self.start_s, "loss": float((logs or {})["batch_loss"])}
+        # iPALM counts its work.
+        row |= {name: float(value) for name, value in (logs or {}).items() if name in COUNTS}
         batches = self.params["steps"]
         if self.validation is not None:
             row |= self._validate(*self.validation) if batch == batches - 1 else dict.fromkeys(NAMES, np.nan)

@@ -401,7 +401,9 @@ def test_what_bart_cannot_train_is_refused_with_the_reason(dataset_folder, toolb
 
     with pytest.raises(InputError, match="reconet has no ADMM"):
         argv("varnet", (1, 0, 0), algorithm="admm")
-    with pytest.raises(InputError, match="0.8.00 has iPALM only as the default of VarNet; for modl '-T ipalm' runs Adam"):
+    with pytest.raises(
+        InputError, match="0.8.00 has iPALM only as the default of VarNet; for modl '-T ipalm' runs Adam"
+    ):
         argv("modl", (0, 8, 0), algorithm="ipalm")
     with pytest.raises(InputError, match="0.8.00 ignores the sub-options of --iPALM"):
         argv("varnet", (0, 8, 0), algorithm="ipalm", ipalm={"reduce": 1.5})
@@ -470,10 +472,7 @@ def test_wrong_arguments_are_named(make, message):
 
 
 def test_ipalm_says_which_backend_it_needs():
-    code = (
-        "import keras; keras.backend.backend = lambda: 'jax'\n"
-        "from tf_models.optimizers.ipalm import IPALM\nIPALM()"
-    )
+    code = "import keras; keras.backend.backend = lambda: 'jax'\nfrom tf_models.optimizers.ipalm import IPALM\nIPALM()"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "IPALM needs the backend tensorflow. Received: backend=jax" in finished.stderr
 

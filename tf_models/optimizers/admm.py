@@ -143,7 +143,9 @@ class ADMM(keras.optimizers.Optimizer):
     def residuals(self) -> dict[str, float]:
         """Return `primal_residual` |w - z| and `dual_residual` rho |z_new - z| of the last step of z, over all weights."""
         squares = {"primal_residual": self._primal_squares, "dual_residual": self._dual_squares}
-        return {name: float(sum(ops.convert_to_numpy(each) for each in values)) ** 0.5 for name, values in squares.items()}
+        return {
+            name: float(sum(ops.convert_to_numpy(each) for each in values)) ** 0.5 for name, values in squares.items()
+        }
 
     def split(self) -> list[Tensor]:
         """Return z of every variable."""

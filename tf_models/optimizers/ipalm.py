@@ -12,6 +12,7 @@ from keras import ops
 
 from tf_models.optimizers.proximal import Specification, Tensor, maps_of
 
+COUNTS = ("gradient_evaluations", "loss_evaluations", "backtracks")
 Closure = Callable[[], Tensor]
 _UNSUPPORTED = (
     *("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "loss_scale_factor"),
@@ -132,17 +133,13 @@ class IPALM(keras.optimizers.Optimizer):
             for variable in variables
         ]
         self._gradients, self._losses, self._backtracks = (
-            self.add_variable((), "zeros", dtype="int64", name=name)
-            for name in ("gradient_evaluations", "loss_evaluations", "backtracks")
+            self.add_variable((), "zeros", dtype="int64", name=name) for name in COUNTS
         )
 
     def counts(self) -> dict[str, Any]:
         """Return the evaluations so far: `gradient_evaluations`, `loss_evaluations` without them, `backtracks`."""
-        return {
-            "gradient_evaluations": ops.convert_to_tensor(self._gradients),
-            "loss_evaluations": ops.convert_to_tensor(self._losses),
-            "backtracks": ops.convert_to_tensor(self._backtracks),
-        }
+        counts = map(ops.convert_to_tensor, (self._gradients, self._losses, self._backtracks))
+        return dict(zip(COUNTS, counts, strict=True))
 
     def lipschitz(self) -> list[Tensor]:
         """Return L of every block."""
