@@ -68,8 +68,8 @@ def train_argv(
         validation: Slices to be measured after each epoch; a reference is needed.
 
     Raises:
-        InputError: The split has no reference or fewer than two slices, the path of the history has a comma, or this BART
-            does not have the algorithm for this network.
+        InputError: The split has no reference or fewer than two slices, the path of the history has a comma, or this
+            BART does not have the algorithm for this network.
     """
     if split.reference is None:
         raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
@@ -131,8 +131,8 @@ def read_history(path: Path, network: Network, validated: bool = False) -> dict[
     """Read what training recorded.
 
     Returns:
-        `seconds` since the start of the epoch, `loss`, if validation slices were measured `bart_bridge.measures` of them
-        (NaN but with the last batch of an epoch), and `lambda_0`, `lambda_1`, ... where lambda is trained; each
+        `seconds` since the start of the epoch, `loss`, if validation slices were measured `bart_bridge.measures` of
+        them (NaN but with the last batch of an epoch), and `lambda_0`, `lambda_1`, ... where lambda is trained; each
         `(epoch, batch)`.
 
     Raises:

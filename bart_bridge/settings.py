@@ -228,10 +228,11 @@ class Training(BaseModel):
     def _ipalm_adapts_its_step(self) -> Training:
         """BART ignores schedules with iPALM, and its weight decay takes tau for the step size there."""
         scheduled = self.final_learning_rate is not None or self.warmup_epochs
-        if self.algorithm == "ipalm" and (scheduled or self.weight_decay):
-            raise ValueError("ipalm has no learning-rate schedule and no weight_decay")
-        if self.algorithm == "admm" and self.weight_decay:
-            raise ValueError("admm has no weight_decay")
+        modified = self.weight_decay or self.clip_norm is not None or self.clip_value is not None
+        if self.algorithm == "ipalm" and (scheduled or modified):
+            raise ValueError("ipalm has no learning-rate schedule, weight_decay or clipping")
+        if self.algorithm == "admm" and modified:
+            raise ValueError("admm has no weight_decay or clipping")
         return self
 
     @model_validator(mode="after")

@@ -71,10 +71,11 @@ def train(
         memory: See `UnrolledNetwork`.
 
     Returns:
-        The trained model and the history of each stage: `seconds` since the start of the epoch, `loss`, with validation
-        the measures of `bart_bridge.measures`, with iPALM its counts, and `lambda_0`, `lambda_1`, ...; each `(epoch, batch)`. As in BART, the
-        loss is the one before the update (after it for iPALM), lambda the one after, and validation is recorded with the last batch of an
-        epoch (NaN elsewhere), on images divided by the scale of their slice.
+        The trained model and the history of each stage: `seconds` since the start of the epoch, `loss`, with iPALM its
+        counts, with validation the measures of `bart_bridge.measures`, and `lambda_0`, `lambda_1`, ...; each
+        `(epoch, batch)`. As in BART, the loss is the one before the update (after it for iPALM), lambda the one after,
+        and validation is recorded with the last batch of an epoch (NaN elsewhere), on images divided by the scale of
+        their slice.
     """
     weights, previous = initial, None
     histories = []

@@ -56,7 +56,7 @@ REFUSED = {
     "--iPALM L-max=10": "BART ignores --iPALM unless iPALM is named",
     "--iPALM s,L-size=10": "'L-size' is not supported",
     "-T ipalm,sgd": "name one training algorithm, not ipalm and sgd",
-    "-T e=2,weight-decay=0.1": "ipalm has no learning-rate schedule and no weight_decay",
+    "-T e=2,weight-decay=0.1": "ipalm has no learning-rate schedule, weight_decay or clipping",
     "--unknown": "--unknown",
     "-T adam,average-loss": "'average-loss' is not supported",
     "-T adam,e=many": "epochs: .*integer",

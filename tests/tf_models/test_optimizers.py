@@ -23,8 +23,8 @@ from tf_models.inputs import network_inputs, reference_images, to_real
 from tf_models.optimizers import proximal
 from tf_models.optimizers.adam import Adam
 from tf_models.optimizers.admm import ADMM, Residuals, evaluated_at_z
+from tf_models.optimizers.bart_modifiers import SGD
 from tf_models.optimizers.ipalm import IPALM, PRESETS
-from tf_models.optimizers.shrinkage import SGD
 from tf_models.training import build, train
 
 PENALTY = 0.1
@@ -402,10 +402,10 @@ def test_what_bart_cannot_train_is_refused_with_the_reason(dataset_folder, toolb
     with pytest.raises(InputError, match="reconet has no ADMM"):
         argv("varnet", (1, 0, 0), algorithm="admm")
     with pytest.raises(
-        InputError, match="0.8.00 has iPALM only as the default of VarNet; for modl '-T ipalm' runs Adam"
+        InputError, match=r"0\.8\.00 has iPALM only as the default of VarNet; for modl '-T ipalm' runs Adam"
     ):
         argv("modl", (0, 8, 0), algorithm="ipalm")
-    with pytest.raises(InputError, match="0.8.00 ignores the sub-options of --iPALM"):
+    with pytest.raises(InputError, match=r"0\.8\.00 ignores the sub-options of --iPALM"):
         argv("varnet", (0, 8, 0), algorithm="ipalm", ipalm={"reduce": 1.5})
     assert "--iPALM=" not in " ".join(argv("varnet", (0, 8, 0), algorithm="ipalm"))
     newer = " ".join(argv("modl", (1, 0, 0), algorithm="ipalm", ipalm={"reduce": 1.5}))

@@ -34,8 +34,8 @@ class ADMM(keras.optimizers.Optimizer):
     With `balancing`, rho of each variable follows its residuals: where |w - z| is more than 10 times rho |z_new - z|,
     rho doubles, and halves in the opposite case.
 
-    This is Boyd's splitting w = z of the weights, with the linearised step of Ouyang; it is not dlADMM (Wang 2019). That
-    and Taylor (2016) split a network into layers with activations as variables of their own, each solved for in turn.
+    This is Boyd's splitting w = z of the weights, with the linearised step of Ouyang; it is not dlADMM (Wang 2019).
+    That and Taylor (2016) split a network into layers with activations as variables of their own, each solved for in turn.
     It does not apply to an unrolled network: its layers share weights, and the conjugate gradients and radial-basis
     activations between them have no update in closed form.
 
@@ -141,7 +141,7 @@ class ADMM(keras.optimizers.Optimizer):
             self.assign(state[index], ops.where(due, new, ops.convert_to_tensor(old)))
 
     def residuals(self) -> dict[str, float]:
-        """Return `primal_residual` |w - z| and `dual_residual` rho |z_new - z| of the last step of z, over all weights."""
+        """Return `primal_residual` |w - z| and `dual_residual` rho |z_new - z|, over all weights, of z's last step."""
         squares = {"primal_residual": self._primal_squares, "dual_residual": self._dual_squares}
         return {
             name: float(sum(ops.convert_to_numpy(each) for each in values)) ** 0.5 for name, values in squares.items()

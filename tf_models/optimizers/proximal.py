@@ -46,8 +46,8 @@ def project_unit_ball(values: Tensor) -> Tensor:
 def project_zero_mean_unit_sphere(filters: Tensor) -> Tensor:
     """Return argmin_x |x - v|^2 over mean(x) = 0, |x| = 1 for each filter, as BART does.
 
-    The complex mean over the pixels is taken away, then the filter is divided by its norm. A filter that is constant has
-    no nearest point: it becomes 0.
+    The complex mean over the pixels is taken away, then the filter is divided by its norm. A filter that is constant
+    has no nearest point: it becomes 0.
     """
     centred, norm = _centred(filters)
     return centred / ops.where(norm > 0, norm, 1)
