@@ -188,7 +188,7 @@ def check_algorithm(toolbox: Toolbox, network: Network, training: Training) -> N
 def _training_options(network: Network, training: Training, epochs: int, history: Path) -> list[str]:
     # iPALM is VarNet's default in every version, and in 0.8.00 its name stands for Adam.
     unnamed = training.algorithm == "ipalm" and network.kind == "varnet" and training.ipalm == IpalmRules()
-    algorithm = {
+    algorithm: dict[str, Any] = {
         **({} if unnamed else {training.algorithm: ""}),
         "learning-rate": training.learning_rate,
         "epochs": epochs,

@@ -154,10 +154,10 @@ class IpalmRules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    alpha: float | None = Field(None, ge=0)
-    beta: float | None = Field(None, ge=0)
-    increase: float = Field(2.0, gt=1)
-    reduce: float = Field(1.2, ge=1)
+    alpha: float | None = Field(default=None, ge=0)
+    beta: float | None = Field(default=None, ge=0)
+    increase: float = Field(default=2.0, gt=1)
+    reduce: float = Field(default=1.2, ge=1)
     smallest: PositiveFloat = 1e-10
     largest: PositiveFloat = 1e10
     reduce_momentum: bool = True
