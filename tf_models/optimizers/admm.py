@@ -35,8 +35,8 @@ class ADMM(keras.optimizers.Optimizer):
     rho doubles, and halves in the opposite case.
 
     This is Boyd's splitting w = z of the weights, with the linearised step of Ouyang; it is not dlADMM (Wang 2019).
-    That and Taylor (2016) split a network into layers with activations as variables, each solved for in turn. It does not
-    apply to an unrolled network: its layers share weights, and the conjugate gradients and radial-basis
+    That and Taylor (2016) split a network into layers with activations as variables, each solved for in turn. It does
+    not apply to an unrolled network: its layers share weights, and the conjugate gradients and radial-basis
     activations between them have no update in closed form.
 
     Args:

@@ -68,7 +68,7 @@ def _centred(filters: Tensor) -> tuple[Tensor, Tensor]:
 
 
 _PENALTIES = {"l1": prox_l1, "squared_l2": prox_squared_l2}
-_SETS = {
+_SETS: dict[str, Callable[..., Tensor]] = {
     "box": project_box,
     "non_negative": project_non_negative,
     "unit_ball": project_unit_ball,
@@ -93,7 +93,7 @@ def proximal_map(specification: Specification) -> ProximalMap:
         return lambda values, step: penalty(values, step, *numbers)
     if name not in _SETS:
         raise ValueError(f"`proximal` must be one of {', '.join([*_PENALTIES, *_SETS])}. Received: {name}")
-    project: Callable[..., Tensor] = _SETS[name]
+    project = _SETS[name]
     return lambda values, step: project(values, *numbers)
 
 
