@@ -167,12 +167,12 @@ class IPALM(keras.optimizers.Optimizer):
         if not self.built:
             self.build(list(variables))
         self._check_variables_are_known(variables)
-        if not tf.executing_eagerly():
-            closure = tf.function(closure, autograph=False)  # one trace for all of its calls
         indices = [self._get_variable_index(variable) for variable in variables]
         tf.cond(self._iterations.value > 0, lambda: None, lambda: self._project(variables, indices))
+        evaluate = _one_function(closure)
         for variable, index in zip(variables, indices, strict=True):
-            loss = self._update_block(closure, variable, index, state)
+            differentiate = _one_function(_value_and_gradient(closure, variable))
+            loss = self._update_block(evaluate, differentiate, variable, index, state)
         self._iterations.assign_add(1)
         return loss
 
@@ -181,7 +181,14 @@ class IPALM(keras.optimizers.Optimizer):
             variable.assign(self._maps[index](ops.convert_to_tensor(variable), ops.cast(0, variable.dtype)))
             self._previous[index].assign(variable)
 
-    def _update_block(self, closure: Closure, variable: Any, index: int, state: Sequence[Any]) -> Tensor:
+    def _update_block(
+        self,
+        evaluate: Closure,
+        differentiate: Callable[[], tuple[Tensor, Tensor]],
+        variable: Any,
+        index: int,
+        state: Sequence[Any],
+    ) -> Tensor:
         import tensorflow as tf
 
         rules, dtype, prox = self.rules, variable.dtype, self._maps[index]
@@ -191,17 +198,15 @@ class IPALM(keras.optimizers.Optimizer):
         change = current - self._previous[index].value
         before = [tf.identity(each.value) for each in state]
 
-        def loss_at(point: Tensor) -> Tensor:
+        def move_to(point: Tensor) -> None:
             for each, value in zip(state, before, strict=True):
                 each.assign(value)
             variable.assign(point)
-            return ops.cast(closure(), dtype)
 
         def linearize(scale: Tensor) -> tuple[Tensor, Tensor]:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(variable.value)
-                loss = loss_at(current + scale * self._inertia(rules.beta, dtype) * change)
-            return loss, tape.gradient(loss, variable.value, unconnected_gradients="zero")
+            move_to(current + scale * self._inertia(rules.beta, dtype) * change)
+            loss, gradient = differentiate()
+            return ops.cast(loss, dtype), gradient
 
         once = None if rules.reduce_momentum else linearize(ops.ones((), dtype))
 
@@ -210,7 +215,8 @@ class IPALM(keras.optimizers.Optimizer):
             start = current + scale * self._inertia(rules.alpha, dtype) * change
             tau = rules.tau() * lipschitz
             point = prox(start - gradient / tau, 1 / tau)
-            found = loss_at(point)
+            move_to(point)
+            found = ops.cast(evaluate(), dtype)
             moved = point - start
             bound = loss + tf.reduce_sum(gradient * moved) + lipschitz / 2 * tf.reduce_sum(moved * moved)
             accepted = (found <= bound + slack * tf.abs(bound)) | (lipschitz >= rules.largest)
@@ -254,6 +260,28 @@ class IPALM(keras.optimizers.Optimizer):
         """Return the arguments."""
         own = {"preset": self.preset, "rules": dict(self.changed_rules), "proximal": dict(self.proximal)}
         return {**super().get_config(), **own}
+
+
+def _value_and_gradient(closure: Closure, variable: Any) -> Callable[[], tuple[Tensor, Tensor]]:
+    import tensorflow as tf
+
+    def differentiate() -> tuple[Tensor, Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variable.value)
+            loss = closure()
+        return loss, tape.gradient(loss, variable.value, unconnected_gradients="zero")
+
+    return differentiate
+
+
+def _one_function(function: Callable[[], Any]) -> Callable[[], Any]:
+    """Keep a function of its own in the graph: copied to all of its calls, it takes minutes to prepare."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return function
+    compiled: Callable[[], Any] = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+    return compiled
 
 
 class ClosureTrainingMixin:
