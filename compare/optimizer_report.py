@@ -75,7 +75,7 @@ def tuning(study: Study, choices: dict[str, Any]) -> Table:
     )
     return Table(
         "Candidates, and their error on the validation slices",
-        ["network", "optimizer", "settings", "sum (|x| - |r|)² / sum |r|²", ""],
+        ["network", "optimizer", "settings", "validation NMSE", ""],
         rows,
         [note],
     )
@@ -141,13 +141,16 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
             ends = {axis: part.groupby(["optimizer", "seed"])[axis].max().min() for axis in _AXES}
             for optimizer in part.optimizer.unique():
                 own = part[part.optimizer == optimizer]
-                cells = [_spread(_at(own, axis, ends[axis]), "{:.5f}") for axis in _AXES]
+                cells = [_spread(_at(own, axis, ends[axis]).reindex(study.seeds), "{:.5f}") for axis in _AXES]
                 rows.append([network, optimizer, engine, *cells])
     return Table(
         "Error of the validation slices at equal cost, mean ± standard deviation over seeds",
         ["network", "optimizer", "engine", *(f"at equal {label}" for label in _AXES.values())],
         rows,
-        [f"The cost is the smallest at which a run of the engine on the network ended. {_NO_TRIES}: n/a."],
+        [
+            "The cost is the smallest at which a run of the engine on the network ended; n/a if a seed has no epoch below.",
+            f"{_NO_TRIES}: n/a.",
+        ],
     )
 
 
