@@ -148,7 +148,7 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
         ["network", "optimizer", "engine", *(f"at equal {label}" for label in _AXES.values())],
         rows,
         [
-            "The cost is the smallest at which a run of the engine on the network ended; n/a if a seed has no epoch below.",
+            "The cost is the smallest at which a run ended; n/a if a seed has no epoch below it.",
             f"{_NO_TRIES}: n/a.",
         ],
     )
