@@ -22,9 +22,9 @@ _LONG = (
     *("train", "eval", "apply", "gpu", "load=", "batch-size=", "iterations=", "normalize", "network=", "test"),
     *("resnet-block=", "varnet-block=", "data-consistency=", "initial-reco=", "shared-weights", "no-shared-weights"),
     *("shared-lambda", "no-shared-lambda", "rss-norm", "pattern=", "valid-data=", "train-loss=", "train-algo="),
-    *("adam=", "load-memory"),
+    *("adam=", "iPALM=", "load-memory"),
     # Known to BART and not to us; listed so that they are refused by name.
-    *("trajectory=", "mask=", "valid-loss=", "iPALM=", "lowmem", "export-graph=", "unet="),
+    *("trajectory=", "mask=", "valid-loss=", "lowmem", "export-graph=", "unet="),
 )
 _NAMES = {
     **{"t": "train", "e": "eval", "a": "apply", "g": "gpu", "l": "load", "b": "batch-size", "I": "iterations"},
@@ -49,7 +49,8 @@ _INITIAL_RECO = {
 }
 _TRAINING = {
     **{"r": "learning_rate", "learning-rate": "learning_rate", "e": "epochs", "epochs": "epochs"},
-    **{"sgd": "sgd", "adam": "adam", "weight-decay": "weight_decay", "epochs-warmup": "warmup_epochs"},
+    **{"sgd": "sgd", "adam": "adam", "ipalm": "ipalm"},
+    **{"weight-decay": "weight_decay", "epochs-warmup": "warmup_epochs"},
     **{"clip-norm": "clip_norm", "clip-value": "clip_value"},
     **{"learning-rate-min": "final_learning_rate", "cosine-annealing-mod": "cosine_epochs"},
     **{"batchnorm-momentum": "batch_norm_momentum", "export-history": "history", "dump-mod": "dump_epochs"},
@@ -58,6 +59,11 @@ _TRAINING = {
 _ADAM = {
     **{"s": "adam", "adam": "adam", "epsilon": "adam_epsilon", "beta1": "adam_beta_1", "beta2": "adam_beta_2"},
     **{"reset-momentum": "adam_reset_epochs"},
+}
+_IPALM = {
+    **{"s": "ipalm", "ipalm": "ipalm", "L-min": "smallest", "L-max": "largest", "L-reduce": "reduce"},
+    **{"L-increase": "increase", "alpha": "alpha", "beta": "beta", "convex": "convex"},
+    **{"non-trivial-step-size": "nonconvex", "no-momentum-reduction": "no_momentum_reduction"},
 }
 _VALIDATION = {
     **{"k": "kspace", "kspace": "kspace", "c": "coils", "coil": "coils", "p": "pattern", "pattern": "pattern"},
@@ -110,7 +116,7 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
         InputError: An option is unknown, not supported here or has a wrong value, or a file is missing from the line.
     """
     options, files = _split(arguments)
-    for name in ("trajectory", "mask", "valid-loss", "iPALM", "lowmem", "export-graph", "unet"):
+    for name in ("trajectory", "mask", "valid-loss", "lowmem", "export-graph", "unet"):
         if name in options:
             raise InputError(f"reconet: --{name} is not supported by bart-tf")
     modes = [mode for mode in ("train", "apply", "eval") if mode in options]
@@ -215,22 +221,33 @@ def _training(options: dict[str, str], mode: str, network: Network) -> tuple[Tra
     """Return the training, and of its options those that name files."""
     values = _sub_options(options, "train-algo", _TRAINING)
     adam = _sub_options(options, "adam", _ADAM)
-    chosen = {name for name in ("sgd", "adam") if values.pop(name, False) or (name in adam and adam.pop(name))}
+    ipalm = _sub_options(options, "iPALM", _IPALM)
+    named = [name for name in ("sgd", "adam", "ipalm") for found in (values, adam, ipalm) if found.pop(name, False)]
+    chosen = sorted(set(named))
     values.pop("batchgen-same", None)
     if len(chosen) > 1:
-        raise InputError("reconet: name one training algorithm, not both sgd and adam")
-    if mode == "train" and not chosen and isinstance(network, VarNetSettings):
-        raise InputError(
-            "reconet: VarNet's default algorithm iPALM is not supported by bart-tf; name -T adam or -T sgd"
-        )
+        raise InputError(f"reconet: name one training algorithm, not {' and '.join(chosen)}")
+    algorithm = chosen[0] if chosen else ("ipalm" if isinstance(network, VarNetSettings) else "adam")
+    if mode == "train" and ipalm and chosen != ["ipalm"]:
+        raise InputError("reconet: BART ignores --iPALM unless iPALM is named too; add -T ipalm")
     extra: Values = {name: values.pop(name) for name in ("history", "dump_epochs") if name in values}
     losses = _sub_options(options, "train-loss", {name: name for name in _LOSSES})
-    values |= adam if chosen != {"sgd"} else {}
-    values |= {"algorithm": next(iter(chosen), "adam"), "loss": losses or None}
+    values |= adam if algorithm == "adam" else {}
+    values |= {"algorithm": algorithm, "loss": losses or None}
+    if algorithm == "ipalm":
+        values["ipalm"] = _ipalm_rules(ipalm)
     if "batch-size" in options:
         values["batch_size"] = options["batch-size"]
     values.setdefault("epochs", 1)  # as in BART
     return Training.model_validate(values), extra
+
+
+def _ipalm_rules(values: Values) -> Values:
+    """BART's -1 stands for an inertia that grows with the steps, and `convex` matters only with the other step size."""
+    convex, adapted = values.pop("convex", False), values.pop("nonconvex", False)
+    values["reduce_momentum"] = not values.pop("no_momentum_reduction", False)
+    values["step"] = ("convex" if convex else "nonconvex") if adapted else "trivial"
+    return {name: value for name, value in values.items() if name not in ("alpha", "beta") or float(value) != -1}
 
 
 def _validation(options: dict[str, str]) -> Split | None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from bart_bridge import cfl, weights
 from bart_bridge.dataset import Split
 from bart_bridge.errors import InputError
+from bart_bridge.measures import NAMES
 from bart_bridge.process import Finished
-from bart_bridge.settings import ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.settings import IpalmRules, ModlSettings, Network, Training, VarNetSettings
 from bart_bridge.toolbox import Toolbox, failure
 
 _INVALID_FREE = re.compile(r"(free|munmap_chunk)\(\): invalid")
@@ -50,6 +51,7 @@ def train_argv(
     initial: Path,
     history: Path,
     gpu: bool = False,
+    validation: Split | None = None,
 ) -> list[str]:
     """Return the command that trains a network from given weights.
 
@@ -63,9 +65,11 @@ def train_argv(
         initial: Weights to start from; those of one iteration are repeated for more.
         history: Where the history goes; read it with `read_history`.
         gpu: Run on the GPU.
+        validation: Slices to be measured after each epoch; a reference is needed.
 
     Raises:
-        InputError: The split has no reference or fewer than two slices, or the path of the history has a comma.
+        InputError: The split has no reference or fewer than two slices, the path of the history has a comma, or this
+            BART does not have the algorithm for this network.
     """
     if split.reference is None:
         raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
@@ -73,6 +77,7 @@ def train_argv(
         raise InputError(f"{split.kspace}: reconet trains on two slices or more, found {split.items}")
     if network.cg_derivative != "implicit":
         raise InputError(f"cg_derivative: reconet differentiates implicitly, received '{network.cg_derivative}'")
+    check_algorithm(toolbox, network, training)
     if "," in str(history):
         raise InputError(f"{history}: reconet takes no comma in the path of its history")
     batch_size = min(training.batch_size, split.items)
@@ -82,6 +87,7 @@ def train_argv(
         *_training_options(network, training, epochs, history),
         f"--batch-size={batch_size}",
         *_pattern(split),
+        *_validation(validation),
     ]
     files = [split.kspace, split.coils, weights_path, split.reference]
     return toolbox.argv("reconet", "--train", *options, "--load", initial, *files)
@@ -121,11 +127,12 @@ def check_trained(argv: list[str], finished: Finished, network: Network, weights
         raise failure(argv, finished)
 
 
-def read_history(path: Path, network: Network) -> dict[str, NDArray[np.float64]]:
+def read_history(path: Path, network: Network, validated: bool = False) -> dict[str, NDArray[np.float64]]:
     """Read what training recorded.
 
     Returns:
-        `seconds` since the start of the epoch, `loss`, and `lambda_0`, `lambda_1`, ... where lambda is trained; each
+        `seconds` since the start of the epoch, `loss`, if validation slices were measured `bart_bridge.measures` of
+        them (NaN but with the last batch of an epoch), and `lambda_0`, `lambda_1`, ... where lambda is trained; each
         `(epoch, batch)`.
 
     Raises:
@@ -133,8 +140,12 @@ def read_history(path: Path, network: Network) -> dict[str, NDArray[np.float64]]
     """
     history = cfl.read(path)
     lambdas = 0 if network.fixed_lambda is not None else (1 if network.shared_lambda else network.iterations)
-    names = ["seconds", "loss", *(f"lambda_{number}" for number in range(lambdas))]
-    values = history.reshape((*history.shape, *(1,) * (4 - history.ndim)))[:, :, 1].real.astype(np.float64)
+    names = ["seconds", "loss", *(NAMES if validated else ()), *(f"lambda_{number}" for number in range(lambdas))]
+    acquired, values = np.moveaxis(history.reshape((*history.shape, *(1,) * (4 - history.ndim))).real, 2, 0)
+    values = np.where(acquired == 1, values, np.nan).astype(np.float64)
+    if validated and values.shape[-1] == len(names) + 1:
+        # BART 1.0.00 has one measure more, `mse scaled`, after the others.
+        values = np.delete(values, 2 + len(NAMES), axis=-1)
     if values.shape[-1] != len(names):
         raise InputError(f"{path}: {len(names)} columns expected ({', '.join(names)}), found {values.shape[-1]}")
     return {name: values[..., column] for column, name in enumerate(names)}
@@ -144,13 +155,41 @@ def _pattern(split: Split) -> list[str]:
     return [f"--pattern={split.pattern}"] if split.pattern else []
 
 
+def _validation(split: Split | None) -> list[str]:
+    if split is None:
+        return []
+    paths = {"kspace": split.kspace, "coil": split.coils, "pattern": split.pattern, "ref": split.reference}
+    return [f"--valid-data={_sub_options(paths)}"]
+
+
 def _device(gpu: bool) -> list[str]:
     return ["--gpu"] if gpu else []
 
 
+def check_algorithm(toolbox: Toolbox, network: Network, training: Training) -> None:
+    """Refuse what a BART cannot train.
+
+    Raises:
+        InputError: It does not have the algorithm for this network; with the reason.
+    """
+    if training.algorithm == "admm":
+        raise InputError("algorithm: reconet has no ADMM for weights")
+    if training.algorithm != "ipalm" or toolbox.version >= (1, 0):
+        return
+    if network.kind != "varnet":
+        raise InputError(
+            f"algorithm: BART {toolbox.version_text} has iPALM only as the default of VarNet; "
+            f"for {network.kind} '-T ipalm' runs Adam"
+        )
+    if training.ipalm != IpalmRules():
+        raise InputError(f"ipalm: BART {toolbox.version_text} ignores the sub-options of --iPALM; leave the defaults")
+
+
 def _training_options(network: Network, training: Training, epochs: int, history: Path) -> list[str]:
-    algorithm = {
-        training.algorithm: "",
+    # iPALM is VarNet's default in every version, and in 0.8.00 its name stands for Adam.
+    unnamed = training.algorithm == "ipalm" and network.kind == "varnet" and training.ipalm == IpalmRules()
+    algorithm: dict[str, Any] = {
+        **({} if unnamed else {training.algorithm: ""}),
         "learning-rate": training.learning_rate,
         "epochs": epochs,
         "export-history": history,
@@ -169,8 +208,26 @@ def _training_options(network: Network, training: Training, epochs: int, history
         "reset-momentum": training.adam_reset_epochs,
     }
     losses = [f"--train-loss={_sub_options(training.loss_weights(network))}", f"-T{_sub_options(algorithm)}"]
-    # In BART the constants of Adam are its own sub-options.
-    return losses + ([f"--adam={_sub_options(adam)}"] if training.algorithm == "adam" else [])
+    # In BART the constants of Adam and of iPALM are sub-options of their own.
+    if training.algorithm == "adam":
+        losses.append(f"--adam={_sub_options(adam)}")
+    if training.algorithm == "ipalm" and not unnamed:
+        losses.append(f"--iPALM={_sub_options(_ipalm(training.ipalm))}")
+    return losses
+
+
+def _ipalm(rules: IpalmRules) -> dict[str, Any]:
+    return {
+        "L-min": rules.smallest,
+        "L-max": rules.largest,
+        "L-reduce": rules.reduce,
+        "L-increase": rules.increase,
+        "alpha": rules.alpha,
+        "beta": rules.beta,
+        "convex": "" if rules.step == "convex" else None,
+        "non-trivial-step-size": None if rules.step == "trivial" else "",
+        "no-momentum-reduction": None if rules.reduce_momentum else "",
+    }
 
 
 def _sub_options(options: Mapping[Any, Any]) -> str:

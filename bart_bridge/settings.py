@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -140,12 +140,36 @@ class ModlSettings(NetworkSettings):
 Network = Annotated[VarNetSettings | ModlSettings, Field(discriminator="kind")]
 
 
+class IpalmRules(BaseModel):
+    """The constants of `reconet --iPALM`, with BART's defaults; see `tf_models.optimizers.ipalm.Rules`.
+
+    Attributes:
+        alpha, beta: Inertia of the step and of its gradient; k / (k + 3) by default.
+        increase: Factor of L after a rejected try.
+        reduce: Divisor of L after an accepted one.
+        smallest, largest: Limits of L.
+        reduce_momentum: Halve the inertia after a rejected try.
+        step: `trivial` is 1 / L; `nonconvex` and `convex` depend on alpha and beta.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alpha: float | None = Field(default=None, ge=0)
+    beta: float | None = Field(default=None, ge=0)
+    increase: float = Field(default=2.0, gt=1)
+    reduce: float = Field(default=1.2, ge=1)
+    smallest: PositiveFloat = 1e-10
+    largest: PositiveFloat = 1e10
+    reduce_momentum: bool = True
+    step: Literal["trivial", "nonconvex", "convex"] = "trivial"
+
+
 class Training(BaseModel):
     """How a network is trained, with BART's rules.
 
     Attributes:
-        algorithm: `adam` or `sgd`.
-        learning_rate: Step size (default 0.001).
+        algorithm: `adam`, `sgd`, `ipalm` or `admm`, which BART does not have.
+        learning_rate: Step size (default 0.001); the first one for iPALM, which then adapts it (default 1).
         final_learning_rate: Let the step size fall to this: exponentially over all epochs, or as a cosine.
         cosine_epochs: Period of the cosine in epochs; needs a final learning rate.
         warmup_epochs: Epochs in which the step size grows linearly from 0; the other rules start after them.
@@ -154,6 +178,11 @@ class Training(BaseModel):
             `tf_models.optimizers.bart_modifiers.clip_gradient`.
         adam_epsilon, adam_beta_1, adam_beta_2: Of Adam (defaults 1e-7, 0.9, 0.999).
         adam_reset_epochs: Forget the moments every so many epochs.
+        ipalm: Rules of iPALM that differ from BART's.
+        admm_rho: Weight of ADMM's splitting (default 1).
+        admm_relaxation: Over-relaxation of ADMM, from 1 (default) to 1.8.
+        admm_dual_interval: Updates of the weights for each of ADMM's dual variable (default 1).
+        admm_balancing: Adapt ADMM's rho to its residuals (default false).
         batch_norm_momentum: Weight of the old statistics in an update (default 0.95).
         batch_size: Slices per update (default 10); a remainder of the slices is left out, as in BART.
         epochs: Passes over the training slices.
@@ -165,7 +194,7 @@ class Training(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    algorithm: Literal["adam", "sgd"] = "adam"
+    algorithm: Literal["adam", "sgd", "ipalm", "admm"] = "adam"
     learning_rate: PositiveFloat = 0.001
     final_learning_rate: PositiveFloat | None = None
     cosine_epochs: int | None = Field(None, ge=2)
@@ -177,11 +206,34 @@ class Training(BaseModel):
     adam_beta_1: float = Field(0.9, ge=0, lt=1)
     adam_beta_2: float = Field(0.999, ge=0, lt=1)
     adam_reset_epochs: PositiveInt | None = None
+    ipalm: IpalmRules = IpalmRules()
+    admm_rho: PositiveFloat = 1.0
+    admm_relaxation: float = Field(1.0, ge=1, le=1.8)
+    admm_dual_interval: PositiveInt = 1
+    admm_balancing: bool = False
     batch_norm_momentum: float = Field(0.95, ge=0, le=1)
     batch_size: PositiveInt = 10
     epochs: PositiveInt = 10
     pretraining_epochs: int = Field(0, ge=0)
     loss: Loss | dict[Loss, float] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_step_of_ipalm(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("algorithm") == "ipalm":
+            return {"learning_rate": 1.0, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _ipalm_adapts_its_step(self) -> Training:
+        """BART ignores schedules with iPALM, and its weight decay takes tau for the step size there."""
+        scheduled = self.final_learning_rate is not None or self.warmup_epochs
+        modified = self.weight_decay or self.clip_norm is not None or self.clip_value is not None
+        if self.algorithm == "ipalm" and (scheduled or modified):
+            raise ValueError("ipalm has no learning-rate schedule, weight_decay or clipping")
+        if self.algorithm == "admm" and modified:
+            raise ValueError("admm has no weight_decay or clipping")
+        return self
 
     @model_validator(mode="after")
     def _schedule_is_possible(self) -> Training:

@@ -61,6 +61,7 @@ class Experiment(_Frozen):
         engines: Engines to run; default both.
         device: `cpu` (default) or `gpu`.
         seed: Seed of the initial weights, from which all engines start (default 0).
+        validate_epochs: Measure the validation slices after every epoch of training (default false); it costs time.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -70,6 +71,7 @@ class Experiment(_Frozen):
     engines: list[EngineName] = Field(["bart", "keras-tensorflow"], min_length=1)
     device: Literal["cpu", "gpu"] = "cpu"
     seed: int = Field(0, ge=0)
+    validate_epochs: bool = False
 
     @model_validator(mode="after")
     def _names(self) -> Experiment:

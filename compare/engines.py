@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +43,16 @@ class Engine(Protocol):
     weights_name: str
 
     def train(
-        self, folder: Path, network: Network, training: Training, split: Split, initial: Path, on_progress: OnProgress
+        self,
+        folder: Path,
+        network: Network,
+        training: Training,
+        split: Split,
+        initial: Path,
+        on_progress: OnProgress,
+        validation: Split | None = None,
     ) -> tuple[Measurement, list[History]]:
-        """Train from BART weights `initial` and leave the weights in `folder`.
+        """Train from BART weights `initial` and leave the weights in `folder`; measure `validation` after each epoch.
 
         Returns:
             What it used, and the history of each stage.
@@ -89,7 +96,14 @@ class BartEngine:
         self._gpu = device == "gpu"
 
     def train(
-        self, folder: Path, network: Network, training: Training, split: Split, initial: Path, on_progress: OnProgress
+        self,
+        folder: Path,
+        network: Network,
+        training: Training,
+        split: Split,
+        initial: Path,
+        on_progress: OnProgress,
+        validation: Split | None = None,
     ) -> tuple[Measurement, list[History]]:
         """Train in one `reconet` command for each stage."""
         total: Measurement | None = None
@@ -101,12 +115,11 @@ class BartEngine:
             history = folder / f"history-stage{number}"
             for path in (weights, history):
                 _remove(path)
-            argv = reconet.train_argv(
-                self.toolbox, stage, training, epochs, split, weights, initial=initial, history=history, gpu=self._gpu
-            )
+            files: dict[str, Any] = {"initial": initial, "history": history, "validation": validation}
+            argv = reconet.train_argv(self.toolbox, stage, training, epochs, split, weights, **files, gpu=self._gpu)
             finished, measurement = monitor.run(argv, folder, on_line=_progress_reader(on_progress))
             reconet.check_trained(argv, finished, stage, weights, history)
-            histories.append(reconet.read_history(history, stage))
+            histories.append(reconet.read_history(history, stage, validated=validation is not None))
             total = measurement if total is None else total.then(measurement)
             initial = weights
         assert total is not None
@@ -140,7 +153,14 @@ class KerasEngine:
         )
 
     def train(
-        self, folder: Path, network: Network, training: Training, split: Split, initial: Path, on_progress: OnProgress
+        self,
+        folder: Path,
+        network: Network,
+        training: Training,
+        split: Split,
+        initial: Path,
+        on_progress: OnProgress,
+        validation: Split | None = None,
     ) -> tuple[Measurement, list[History]]:
         """Train all stages in one child process."""
         from tf_models.worker import TrainJob
@@ -154,6 +174,7 @@ class KerasEngine:
             output=folder / self.weights_name,
             histories=histories,
             device=self._device,
+            validation=validation,
         )
         measurement = self._run(folder / "train-job.json", job.model_dump_json(indent=1), on_progress)
         return measurement, [dict(np.load(path)) for path in histories]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,12 @@ class Outcome:
 
 
 def run(
-    experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter, only: tuple[str, str] | None = None
+    experiment: Experiment,
+    folder: Path,
+    toolbox: Toolbox,
+    reporter: Reporter,
+    only: tuple[str, str] | None = None,
+    phases: Collection[str] = ("initial", "train", "apply"),
 ) -> Outcome:
     """Do what is missing of an experiment; a step that fails is named and the others go on.
 
@@ -46,6 +52,7 @@ def run(
         toolbox: The BART that makes data and baselines, and is the engine `bart`.
         reporter: Tells a person what happens.
         only: Name of one network and one engine: train only that, and reconstruct nothing.
+        phases: What is done of every run; references are made with `initial`.
 
     Raises:
         InputError: The dataset is not usable, or an engine cannot use the device.
@@ -57,14 +64,14 @@ def run(
     cfl.write_text_atomically(folder / "experiment.yaml", settings)
     dataset = _dataset(experiment, folder, toolbox, reporter)
     identity = _identity(experiment, dataset)
-    steps = [] if only else reference_steps(folder, dataset, identity, toolbox)
+    steps = [] if only or "initial" not in phases else reference_steps(folder, dataset, identity, toolbox)
     for engine in available:
         for name, trained in experiment.networks.items():
-            phases = run_steps(folder, experiment, name, trained, engine, dataset, identity)
+            of_run = run_steps(folder, experiment, name, trained, engine, dataset, identity)
             if only is None:
-                steps += phases.values()
+                steps += [of_run[phase] for phase in phases]
             elif only == (name, engine.name):
-                steps.append(phases["train"])
+                steps.append(of_run["train"])
     outcome = Outcome([], [], {})
     for number, step in enumerate(steps, start=1):
         _do(step, f"[{number}/{len(steps)}] {step.title}", outcome, reporter)

@@ -110,11 +110,13 @@ def run_steps(
         "engine": (engine.name, engine.version, engine.memory_plan),
         "version": bart_bridge.__version__,
     }
+    monitored = {"validate_epochs": True} if experiment.validate_epochs else {}
     identities = {
         "initial": records.fingerprint(**determinants, phase="initial"),
-        "train": records.fingerprint(**determinants, phase="train", training=training.model_dump()),
+        "train": records.fingerprint(**determinants, phase="train", training=training.model_dump(), **monitored),
         "apply": records.fingerprint(**determinants, phase="apply", training=training.model_dump()),
     }
+    validation = dataset.split("validation") if experiment.validate_epochs else None
 
     def reconstruct(phase: str, weights_name: str) -> dict[str, Any]:
         return {"measurement": engine.apply(run.folder, network, test, run.folder / weights_name, run.images(phase))}
@@ -127,7 +129,8 @@ def run_steps(
         _prepare(run.folder, experiment, trained, engine)
         start = run.folder / "initial-weights"
         show = _training_progress(advance, training.pretraining_epochs)
-        measurement, histories = engine.train(run.folder, network, training, dataset.split("train"), start, show)
+        split = dataset.split("train")
+        measurement, histories = engine.train(run.folder, network, training, split, start, show, validation)
         np.savez(run.folder / "history.npz", allow_pickle=False, **_joined(histories))
         updates = sum(history["loss"].size for history in histories)
         return {"measurement": measurement, "updates": updates, "loss": float(histories[-1]["loss"][-1].mean())}

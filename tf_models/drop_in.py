@@ -17,6 +17,7 @@ from bart_bridge.reconet import Progress
 from bart_bridge.settings import Network
 from bart_bridge.weights import Weights
 from tf_models.inputs import network_inputs, reference_images, to_complex, to_real
+from tf_models.optimizers.ipalm import COUNTS
 from tf_models.training import History, build, train
 from tf_models.unrolled import UnrolledNetwork
 
@@ -97,7 +98,7 @@ def _start(network: Network, load: Path | None) -> Weights:
 
 def _write_history(path: Path, history: History) -> None:
     """Write `[epochs, batches, 2, columns]`: whether a value was acquired, and the value."""
-    values = np.stack(list(history.values()), axis=-1)
+    values = np.stack([column for name, column in history.items() if name not in COUNTS], axis=-1)
     acquired = ~np.isnan(values)
     cfl.write(path, np.stack([acquired, np.where(acquired, values, 0)], axis=2).astype(np.complex64))
 

@@ -16,6 +16,7 @@ from tf_models.backend import Tensor, value_of
 from tf_models.kernels import field_of_experts
 from tf_models.normalization import batch_statistics, few_channels_conv, normalize
 from tf_models.operators import SenseNormal, complex_multiply, solve_regularized
+from tf_models.optimizers.proximal import project_zero_mean_unit_sphere
 
 
 @keras.saving.register_keras_serializable("bart_tf")
@@ -27,8 +28,7 @@ class ZeroMeanUnitNorm(keras.constraints.Constraint):
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the projected filters."""
-        w = w - ops.mean(w, axis=(1, 2), keepdims=True)
-        return w / ops.sqrt(ops.sum(w * w, axis=(1, 2, 5), keepdims=True))
+        return project_zero_mean_unit_sphere(w)
 
 
 class DataConsistency(keras.layers.Layer):

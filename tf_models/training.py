@@ -19,7 +19,9 @@ from tf_models.backend import runs_on_tensorflow_cpu, use_full_precision
 from tf_models.inputs import to_complex
 from tf_models.modl import Modl
 from tf_models.optimizers.adam import Adam
+from tf_models.optimizers.admm import ADMM, evaluated_at_z
 from tf_models.optimizers.bart_modifiers import SGD
+from tf_models.optimizers.ipalm import COUNTS, IPALM
 from tf_models.optimizers.schedules import BartSchedule
 from tf_models.unrolled import MemoryPlan, UnrolledNetwork
 from tf_models.varnet import VarNet
@@ -70,10 +72,11 @@ def train(
         memory: See `UnrolledNetwork`.
 
     Returns:
-        The trained model and the history of each stage: `seconds` since the start of the epoch, `loss`, with validation
-        the measures of `bart_bridge.measures`, and `lambda_0`, `lambda_1`, ...; each `(epoch, batch)`. As in BART, the
-        loss is the one before the update, lambda the one after, and validation is recorded with the last batch of an
-        epoch (NaN elsewhere), on images divided by the scale of their slice.
+        The trained model and the history of each stage: `seconds` since the start of the epoch, `loss`, with iPALM its
+        counts, with validation the measures of `bart_bridge.measures`, and `lambda_0`, `lambda_1`, ...; each
+        `(epoch, batch)`. As in BART, the loss is the one before the update (after it for iPALM), lambda the one after,
+        and validation is recorded with the last batch of an epoch (NaN elsewhere), on images divided by the scale of
+        their slice.
     """
     weights, previous = initial, None
     histories = []
@@ -121,6 +124,8 @@ def _fit(
 
 
 def _optimizer(training: Training, epochs: int, batches: int) -> keras.optimizers.Optimizer:
+    if training.algorithm == "ipalm":
+        return IPALM(training.learning_rate, "bart", training.ipalm.model_dump())
     schedule = BartSchedule(
         training.learning_rate,
         epochs,
@@ -136,6 +141,14 @@ def _optimizer(training: Training, epochs: int, batches: int) -> keras.optimizer
     }
     if training.algorithm == "sgd":
         return SGD(schedule, **modifiers)
+    if training.algorithm == "admm":
+        return ADMM(
+            schedule,
+            training.admm_rho,
+            training.admm_relaxation,
+            training.admm_dual_interval,
+            training.admm_balancing,
+        )
     return Adam(
         schedule,
         training.adam_epsilon,
@@ -169,6 +182,8 @@ class _Recorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         row = {"seconds": time.perf_counter() - self.start_s, "loss": float((logs or {})["batch_loss"])}
+        # iPALM counts its work.
+        row |= {name: float(value) for name, value in (logs or {}).items() if name in COUNTS}
         batches = self.params["steps"]
         if self.validation is not None:
             row |= self._validate(*self.validation) if batch == batches - 1 else dict.fromkeys(NAMES, np.nan)
@@ -180,7 +195,8 @@ class _Recorder(keras.callbacks.Callback):
 
     def _validate(self, inputs: dict[str, NDArray[np.float32]], reference: NDArray[np.float32]) -> dict[str, float]:
         scale = ops.convert_to_numpy(self.model.scale(inputs))
-        images = self.model.predict(inputs, batch_size=len(reference), verbose=0)
+        with evaluated_at_z(self.model):
+            images = self.model.predict(inputs, batch_size=len(reference), verbose=0)
         pairs = zip(to_complex(images / scale), to_complex(reference / scale), strict=True)
         found = [measures(image, truth) for image, truth in pairs]
         return {name: float(np.mean([values[name] for values in found])) for name in NAMES}

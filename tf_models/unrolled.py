@@ -16,12 +16,13 @@ from tf_models.layers import DataConsistency
 from tf_models.lean import unroll
 from tf_models.losses import LOSSES
 from tf_models.operators import SenseNormal, solve_regularized
+from tf_models.optimizers.ipalm import ClosureTrainingMixin
 
 Inputs = dict[str, Tensor]
 MemoryPlan = Literal["plain", "lean"]
 
 
-class UnrolledNetwork(keras.Model):
+class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
     """Reconstruct images from `{"adjoint", "coils", "psf"}`; see `tf_models.inputs.network_inputs` for their shapes.
 
     The output is the image `(batch, y, x, 2)`, float32. With `normalize`, slices are divided by s = max |A^H y| before

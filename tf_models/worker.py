@@ -32,6 +32,7 @@ class TrainJob(BaseModel):
         output: The trained model, a `.keras` file.
         histories: One `.npz` for each stage.
         device: `cpu` or `gpu`; refused if Keras sees no GPU.
+        validation: Slices to be measured after each epoch.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +45,7 @@ class TrainJob(BaseModel):
     output: Path
     histories: list[Path]
     device: Literal["cpu", "gpu"] = "cpu"
+    validation: Split | None = None
 
 
 class ApplyJob(BaseModel):
@@ -73,6 +75,9 @@ def train(job: TrainJob) -> None:
     from tf_models import inputs, training
     from tf_models.inputs import to_real
 
+    validation = None
+    if job.validation is not None:
+        validation = (inputs.network_inputs(job.validation), to_real(inputs.reference_images(job.validation)))
     first_stage = stages(job.network, job.training)[0][0]
     model, histories = training.train(
         job.network,
@@ -81,6 +86,7 @@ def train(job: TrainJob) -> None:
         to_real(inputs.reference_images(job.split)),
         weights.read(job.initial, first_stage),
         on_batch=_print,
+        validation=validation,
     )
     for path, history in zip(job.histories, histories, strict=True):
         np.savez(path, allow_pickle=False, **history)

@@ -81,7 +81,7 @@ def test_shipped_configurations_are_valid(name, request):
     [
         ({"cosine_epochs": 3}, "cosine_epochs needs a final_learning_rate"),
         ({"warmup_epochs": 4}, "warmup_epochs must be at most the epochs of a stage, 3"),
-        ({"algorithm": "ipalm"}, r"algorithm: .*'adam' or 'sgd'.*received 'ipalm'"),
+        ({"algorithm": "lbfgs"}, r"algorithm: .*'adam', 'sgd', 'ipalm' or 'admm'.*received 'lbfgs'"),
     ],
 )
 def test_impossible_training(tmp_path, training, message):

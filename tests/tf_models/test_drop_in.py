@@ -9,6 +9,7 @@ import pytest
 
 from bart_bridge import cfl, weights
 from bart_bridge.command_line import parse
+from bart_bridge.settings import IpalmRules
 from tf_models import drop_in
 
 SMALL = {
@@ -20,6 +21,10 @@ VALID = "--valid-data=k={v}/kspace,c={v}/coils,p={v}/pattern,r={v}/reference"
 TRAIN = {
     "varnet adam": "{varnet} --train -n -b 2 -l {w} -T adam,e=3,export-history=h,dump-mod=2",
     "varnet sgd, one lambda": "{varnet} --train --shared-lambda -n --load {w} -Tsgd,r=0.05,e=3,export-history=h",
+    "varnet ipalm": "{varnet} -t -n -b 2 -l {w} -T e=5,export-history=h,dump-mod=2 " + VALID,
+    "varnet ipalm, rejected tries": "{varnet} -t -n -b 2 -l {w} -T r=1e4,e=5,export-history=h",
+    "varnet ipalm, one lambda and set of filters": "{varnet} -t -n --shared-lambda --shared-weights -l {w} "
+    "-T r=10,e=5,export-history=h",
     "varnet validation": "{varnet} -t -b 2 -l {w} -T adam,e=2,export-history=h " + VALID,
     "varnet schedules": "{varnet} -t -n -l {w} -b 2 -T sgd,r=0.1,e=5,epochs-warmup=1,learning-rate-min=0.01,"
     "weight-decay=0.5,export-history=h",
@@ -48,12 +53,13 @@ APPLY = {
 REFUSED = {
     "--trajectory x": "--trajectory is not supported",
     "--lowmem": "--lowmem is not supported",
-    "--iPALM s": "--iPALM is not supported",
+    "--iPALM L-max=10": "BART ignores --iPALM unless iPALM is named",
+    "--iPALM s,L-size=10": "'L-size' is not supported",
+    "-T ipalm,sgd": "name one training algorithm, not ipalm and sgd",
+    "-T e=2,weight-decay=0.1": "ipalm has no learning-rate schedule, weight_decay or clipping",
     "--unknown": "--unknown",
-    "-T ipalm": "'ipalm' is not supported",
     "-T adam,average-loss": "'average-loss' is not supported",
     "-T adam,e=many": "epochs: .*integer",
-    "": "iPALM is not supported",
     "-T adam --varnet-block Z=3": "Z must be 1",
     "-T adam --resnet-block L=3": "does not belong to varnet",
     "-T adam --apply": "exactly one of",
@@ -90,7 +96,7 @@ def both(dataset_folder, toolbox, tmp_path, monkeypatch):
         bart.mkdir()
         keras.mkdir()
         finished = subprocess.run(
-            [toolbox.path, "reconet", *arguments], cwd=bart, capture_output=True, text=True, check=False
+            [toolbox.path, "reconet", *arguments], cwd=bart, capture_output=True, text=True, check=False, timeout=300
         )
         # BART aborts after it has written everything; what it wrote is compared.
         assert finished.returncode == 0 or "invalid pointer" in finished.stderr, finished.stderr
@@ -159,6 +165,32 @@ def test_what_is_not_supported_is_refused_by_name(arguments):
 def test_the_test_network_of_bart():
     network = parse(shlex.split("--train --test --network modl k c w r")).network
     assert (network.iterations, network.layers, network.filters) == (2, 3, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "algorithm", "rules"),
+    [
+        ("--network varnet", "ipalm", {}),
+        ("--network modl", "adam", {}),
+        ("--network modl -T ipalm", "ipalm", {}),
+        (
+            "--network varnet --iPALM s,L-min=1e-3,L-max=1e5,L-reduce=1.5,L-increase=3,no-momentum-reduction",
+            "ipalm",
+            {"smallest": 1e-3, "largest": 1e5, "reduce": 1.5, "increase": 3, "reduce_momentum": False},
+        ),
+        ("--network varnet -T ipalm --iPALM alpha=-1,beta=0.4", "ipalm", {"beta": 0.4}),
+        (
+            "--network varnet -T ipalm --iPALM alpha=0.2,beta=0.3,convex,non-trivial-step-size",
+            "ipalm",
+            {"alpha": 0.2, "beta": 0.3, "step": "convex"},
+        ),
+    ],
+)
+def test_the_options_of_ipalm(arguments, algorithm, rules):
+    training = parse(shlex.split(f"--train {arguments} k c w r")).training
+    assert training.algorithm == algorithm
+    assert training.learning_rate == (1.0 if algorithm == "ipalm" else 0.001)
+    assert training.ipalm == IpalmRules(**rules)
 
 
 def test_the_command_trains(dataset_folder, tmp_path):

@@ -1,1 +1,1 @@
-"""Optimizers as BART defines them, for Keras."""
+"""Optimizers for Keras: SGD, Adam and iPALM as BART defines them, and ADMM."""

@@ -1,0 +1,261 @@
+"""The page of the optimizer study, made from its results; every sentence of its text is made from the same numbers."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+import bart_bridge
+from bart_bridge.cfl import write_text_atomically
+from compare.optimizer_study import KERAS, Study, read
+from compare.tables import Table
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+_COLOURS = {"sgd": "tab:gray", "adam": "tab:blue", "ipalm": "tab:orange", "admm": "tab:green"}
+_AXES = {"gradient_evaluations": "gradient evaluations", "training_s": "seconds of training steps", "epoch": "epochs"}
+_NO_TRIES = "BART does not say how many gradients its iPALM takes"
+_NO_STATE = "BART does not show its optimizer's state"
+
+
+def write(folder: Path) -> Path:
+    """Write `index.html` and `tables.md` of a study that has run; nothing is run again.
+
+    Raises:
+        InputError: The folder holds no finished study.
+    """
+    study, choices, table, curves = read(folder)
+    content = {
+        "study": study,
+        "choices": choices,
+        "tables": [
+            tuning(study, choices),
+            quality(study, choices, table),
+            cost(study, choices, table),
+            speed(study, curves),
+        ],
+        "networks": [
+            {"name": name, "text": findings(name, table, curves), "curves": _embed(convergence(name, curves))}
+            for name in study.networks
+        ],
+        "version": bart_bridge.__version__,
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("compare"),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name, template in (("tables.md", "optimizers.md.j2"), ("index.html", "optimizers.html.j2")):
+        write_text_atomically(folder / name, environment.get_template(template).render(content))
+    return folder / "index.html"
+
+
+def tuning(study: Study, choices: dict[str, Any]) -> Table:
+    """What each optimizer could choose from, and what it chose."""
+    rows = []
+    for name, choice in choices["choices"].items():
+        network, optimizer = name.rsplit("-", 1)
+        for candidate, score in zip(choice["candidates"], choice["scores"], strict=True):
+            mark = "chosen" if candidate == choice["chosen"] else ""
+            mark += ", at the edge of the grid" if mark and choice["at_the_edge"] else ""
+            shown = "not finite" if score is None else f"{score:.5f}"
+            settings = ", ".join(f"{key} {value:g}" for key, value in candidate.items())
+            rows.append([network, optimizer, settings, shown, mark])
+    note = (
+        f"Trained by Keras from seed {study.seeds[0]} for all epochs; the choice holds for all seeds and both engines."
+    )
+    return Table(
+        "Candidates, and their error on the validation slices",
+        ["network", "optimizer", "settings", "validation NMSE", ""],
+        rows,
+        [note],
+    )
+
+
+def quality(study: Study, choices: dict[str, Any], table: pandas.DataFrame) -> Table:
+    """Quality of the test slices after the last epoch."""
+    formats = {"psnr": "{:.2f}", "ssim": "{:.4f}", "nmse": "{:.5f}"}
+    rows = []
+    for label, part in _cells(study, table):
+        rows.append([*label, *(_spread(part[metric], form) for metric, form in formats.items())])
+    return Table(
+        f"Quality of the test slices, mean ± standard deviation over {len(study.seeds)} seeds",
+        ["network", "optimizer", "engine", "PSNR / dB", "SSIM", "NMSE"],
+        rows,
+        [*_reasons(choices), "ADMM's weights are those of its feasible copy z."],
+    )
+
+
+def cost(study: Study, choices: dict[str, Any], table: pandas.DataFrame) -> Table:
+    """What a training costs."""
+    rows = []
+    for label, part in _cells(study, table):
+        rows.append(
+            [
+                *label,
+                _spread(1000 * part.step_s, "{:.1f}"),
+                _spread(part.train_s, "{:.1f}"),
+                _spread(part.peak_rss_bytes / 2**20, "{:.0f}"),
+                _spread(part.gpu_peak_bytes / 2**20, "{:.0f}"),
+                _spread(part.state_bytes, "{:.0f}"),
+            ]
+        )
+    return Table(
+        f"Cost of training, mean ± standard deviation over {len(study.seeds)} seeds",
+        [
+            "network",
+            "optimizer",
+            "engine",
+            "step / ms",
+            "whole / s",
+            "peak RSS / MiB",
+            "peak GPU / MiB",
+            "state / byte",
+        ],
+        rows,
+        [
+            *_reasons(choices),
+            f"state: what the optimizer keeps beside the weights, its counters included; {_NO_STATE}.",
+            "step: without the first epoch; whole: the child process with its start and set-up.",
+            "peak GPU is n/a where no NVIDIA GPU was used.",
+        ],
+    )
+
+
+def speed(study: Study, curves: pandas.DataFrame) -> Table:
+    """Error on the validation slices at the cost that every optimizer of an engine has spent."""
+    rows = []
+    for network in study.networks:
+        for engine in study.engines:
+            part = curves[(curves.network == network) & (curves.engine == engine)]
+            # Each axis is cut where the run that is first at its end is at its end.
+            ends = {axis: part.groupby(["optimizer", "seed"])[axis].max().min() for axis in _AXES}
+            for optimizer in part.optimizer.unique():
+                own = part[part.optimizer == optimizer]
+                cells = [_spread(_at(own, axis, ends[axis]).reindex(study.seeds), "{:.5f}") for axis in _AXES]
+                rows.append([network, optimizer, engine, *cells])
+    return Table(
+        "Error of the validation slices at equal cost, mean ± standard deviation over seeds",
+        ["network", "optimizer", "engine", *(f"at equal {label}" for label in _AXES.values())],
+        rows,
+        [
+            "The cost is the smallest at which a run ended; n/a if a seed has no epoch below it.",
+            f"{_NO_TRIES}: n/a.",
+        ],
+    )
+
+
+def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) -> list[str]:
+    """Say which optimizer was fastest, best and cheapest in Keras, where the seeds leave no doubt."""
+    part, own = (rows[(rows.network == network) & (rows.engine == KERAS)] for rows in (curves, table))
+    # The worst end of all runs: the error that every one of them reaches.
+    last = part[part.epoch == part.epoch.max()]
+    target = float(last.groupby("optimizer").error.max().max())
+    sentences = [
+        f"The error that every run of every optimizer reached on the validation slices is {target:.5f}.",
+    ]
+    for axis, label in _AXES.items():
+        reached = {name: _first(rows, axis, target) for name, rows in part.groupby("optimizer", sort=False)}
+        sentences.append(_verdict(f"In {label}, the fastest to reach it", reached, "{:.3g}"))
+    psnr = {name: list(-rows.psnr) for name, rows in own.groupby("optimizer", sort=False)}
+    sentences.append(
+        _verdict("After the last epoch, the best mean PSNR of the test slices", psnr, "{:.2f} dB", sign=-1)
+    )
+    steps = {name: list(1000 * rows.step_s) for name, rows in own.groupby("optimizer", sort=False)}
+    return [*sentences, _verdict("The least seconds per step", steps, "{:.1f} ms")]
+
+
+def convergence(network: str, curves: pandas.DataFrame) -> Figure:
+    """Draw the error of the validation slices over each cost; the range of the seeds is shaded."""
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+    figure = MatplotlibFigure(figsize=(12, 3.8), layout="constrained")
+    plots = figure.subplots(1, len(_AXES), sharey=True)
+    for axes, (axis, label) in zip(plots, _AXES.items(), strict=True):
+        for (optimizer, engine), part in curves[curves.network == network].groupby(["optimizer", "engine"], sort=False):
+            by_epoch = part.groupby("epoch")
+            along, error = by_epoch[axis].mean(), by_epoch.error
+            if along.isna().all():
+                continue
+            style = {"color": _COLOURS[str(optimizer)], "linestyle": "-" if engine == KERAS else "--"}
+            axes.semilogy(along, error.mean(), label=f"{optimizer}, {engine}", **style)
+            axes.fill_between(along, error.min(), error.max(), color=_COLOURS[str(optimizer)], alpha=0.12, linewidth=0)
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+    plots[0].set_ylabel("error of the validation slices")
+    plots[-1].legend(fontsize=7)
+    return figure
+
+
+def _cells(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], pandas.DataFrame]]:
+    return [
+        (
+            [network, optimizer, engine],
+            table[(table.network == network) & (table.optimizer == optimizer) & (table.engine == engine)],
+        )
+        for network in study.networks
+        for optimizer in study.optimizers
+        for engine in study.engines
+    ]
+
+
+def _reasons(choices: dict[str, Any]) -> list[str]:
+    return [f"n/a for {name} on bart: {reason}" for name, reason in choices["reasons"].items()]
+
+
+def _at(part: pandas.DataFrame, axis: str, end: float) -> pandas.Series[float]:
+    """Return the last error of each seed at which the cost is not above a limit."""
+    return part[part[axis] <= end].groupby("seed").error.last()
+
+
+def _first(part: pandas.DataFrame, axis: str, target: float) -> list[float]:
+    """Return for each seed the cost at which the error is first at most the target."""
+    return list(part[part.error <= target].groupby("seed")[axis].first())
+
+
+def _verdict(what: str, costs: dict[Any, list[float]], form: str, sign: int = 1) -> str:
+    """Name the least if its range over the seeds lies below all others', and say so if it does not.
+
+    Args:
+        what: Begins the sentence.
+        costs: Values of all seeds by optimizer; less is better.
+        form: Of a value.
+        sign: -1 where the values are shown with the opposite sign.
+    """
+    known = {name: values for name, values in costs.items() if values and all(value == value for value in values)}
+    if not known:
+        return f"{what}: n/a."
+    means = {name: sum(values) / len(values) for name, values in known.items()}
+    best, *others = sorted(means, key=lambda name: means[name])
+    shown = ", ".join(f"{name} {_range(known[name], form, sign)}" for name in (best, *others))
+    rivals = [name for name in others if min(known[name]) <= max(known[best])]
+    if rivals:
+        return f"{what}: the seeds do not tell {best} from {' and '.join(rivals)} ({shown})."
+    return f"{what}: {best} ({shown})."
+
+
+def _range(values: Sequence[float], form: str, sign: int) -> str:
+    low, high = sorted((sign * min(values), sign * max(values)))
+    number, _, unit = form.partition(" ")
+    return f"{number.format(low)} to {number.format(high)} {unit}".strip()
+
+
+def _spread(values: pandas.Series[float], form: str) -> str:
+    if values.empty or values.isna().any():
+        return "n/a"
+    return f"{form.format(values.mean())} ± {form.format(values.std())}"
+
+
+def _embed(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

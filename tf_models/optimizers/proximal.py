@@ -1,0 +1,121 @@
+"""Proximal maps and projections of weights: for constraints, iPALM and ADMM alike.
+
+The proximal map of a function f with step t takes v to argmin_x |x - v|^2 / 2 + t f(x); a projection is that of the
+indicator of a set, for which the step does not matter. Filters are `(iteration, y, x, in, out, 2)`, real and imaginary
+part along the last axis; sums over a filter are over y, x and both parts, means over y and x alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from keras import ops
+
+Tensor = Any
+ProximalMap = Callable[[Tensor, Tensor], Tensor]
+# Name of a map and the numbers it takes, as they stand in the configuration of an optimizer: `["l1", 0.1]`.
+Specification = Sequence[Any]
+
+
+def prox_l1(values: Tensor, step: Tensor, weight: float = 1.0) -> Tensor:
+    """Return argmin_x |x - v|^2 / 2 + step * weight * sum |x_i|, soft thresholding."""
+    return ops.sign(values) * ops.maximum(ops.abs(values) - step * weight, 0)
+
+
+def prox_squared_l2(values: Tensor, step: Tensor, weight: float = 1.0) -> Tensor:
+    """Return argmin_x |x - v|^2 / 2 + step * weight / 2 * |x|^2."""
+    return values / (1 + step * weight)
+
+
+def project_box(values: Tensor, lower: float, upper: float) -> Tensor:
+    """Return argmin_x |x - v|^2 over lower <= x_i <= upper."""
+    return ops.clip(values, lower, upper)
+
+
+def project_non_negative(values: Tensor) -> Tensor:
+    """Return argmin_x |x - v|^2 over x_i >= 0."""
+    return ops.maximum(values, 0)
+
+
+def project_unit_ball(values: Tensor) -> Tensor:
+    """Return argmin_x |x - v|^2 over |x| <= 1, the l2 norm of the whole array."""
+    return values / ops.maximum(ops.sqrt(ops.sum(values * values)), 1)
+
+
+def project_zero_mean_unit_sphere(filters: Tensor) -> Tensor:
+    """Return argmin_x |x - v|^2 over mean(x) = 0, |x| = 1 for each filter, as BART does.
+
+    The complex mean over the pixels is taken away, then the filter is divided by its norm. A filter that is constant
+    has no nearest point: it becomes 0.
+    """
+    centred, norm = _centred(filters)
+    return centred / ops.where(norm > 0, norm, 1)
+
+
+def project_zero_mean_unit_ball(filters: Tensor) -> Tensor:
+    """Return argmin_x |x - v|^2 over mean(x) = 0, |x| <= 1 for each filter, as the original VarNet code does.
+
+    Hammernik et al. (2018), doi 10.1002/mrm.26977. A filter that is constant becomes 0.
+    """
+    centred, norm = _centred(filters)
+    return centred / ops.maximum(norm, 1)
+
+
+def _centred(filters: Tensor) -> tuple[Tensor, Tensor]:
+    centred = filters - ops.mean(filters, axis=(1, 2), keepdims=True)
+    return centred, ops.sqrt(ops.sum(centred * centred, axis=(1, 2, 5), keepdims=True))
+
+
+_PENALTIES = {"l1": prox_l1, "squared_l2": prox_squared_l2}
+_SETS: dict[str, Callable[..., Tensor]] = {
+    "box": project_box,
+    "non_negative": project_non_negative,
+    "unit_ball": project_unit_ball,
+    "zero_mean_unit_sphere": project_zero_mean_unit_sphere,
+    "zero_mean_unit_ball": project_zero_mean_unit_ball,
+}
+
+
+def proximal_map(specification: Specification) -> ProximalMap:
+    """Return the map `(values, step)` of a specification.
+
+    Args:
+        specification: `["l1", weight]`, `["squared_l2", weight]`, `["box", lower, upper]`, `["non_negative"]`,
+            `["unit_ball"]`, `["zero_mean_unit_sphere"]` or `["zero_mean_unit_ball"]`.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    name, *numbers = specification
+    if name in _PENALTIES:
+        penalty = _PENALTIES[name]
+        return lambda values, step: penalty(values, step, *numbers)
+    if name not in _SETS:
+        raise ValueError(f"`proximal` must be one of {', '.join([*_PENALTIES, *_SETS])}. Received: {name}")
+    project = _SETS[name]
+    return lambda values, step: project(values, *numbers)
+
+
+def maps_of(variables: Sequence[Any], proximal: Mapping[str, Specification]) -> list[ProximalMap]:
+    """Return the map of each variable: the one given for its name, else its Keras constraint, else the identity.
+
+    Args:
+        variables: Keras variables.
+        proximal: Specifications by the names of variables, such as `conv`.
+
+    Raises:
+        ValueError: A name is no variable's.
+    """
+    unknown = set(proximal) - {variable.name for variable in variables}
+    if unknown:
+        names = ", ".join(variable.name for variable in variables)
+        raise ValueError(f"`proximal` must name variables ({names}). Received: {', '.join(sorted(unknown))}")
+    return [_map_of(variable, proximal) for variable in variables]
+
+
+def _map_of(variable: Any, proximal: Mapping[str, Specification]) -> ProximalMap:
+    if variable.name in proximal:
+        return proximal_map(proximal[variable.name])
+    constraint = variable.constraint
+    return (lambda values, step: values) if constraint is None else (lambda values, step: constraint(values))
