@@ -42,8 +42,8 @@ def import_(
         list[str] | None,
         typer.Option(
             help="What goes where, such as train=1-15; once for each of train, validation and test. Numbers are "
-            "subjects (varnet-mat), trn0 ... and tst0 ... (modl-hdf5), files of a folder, otherwise slices; from 0, subjects "
-            "as they are named. Default: as published (varnet-mat, modl-hdf5), otherwise test=all."
+            "subjects (varnet-mat), trn0 ... and tst0 ... (modl-hdf5), files of a folder, otherwise slices; from 0, "
+            "subjects as they are named. Default: as published (varnet-mat, modl-hdf5), otherwise test=all."
         ),
     ] = None,
     slices: Annotated[
