@@ -146,7 +146,7 @@ def parse_split(words: Iterable[str]) -> dict[str, str]:
     split: dict[str, str] = {}
     for word in words:
         name, equals, selection = word.partition("=")
-        if not equals or not selection or name in split:
+        if not name or not equals or not selection or name in split:
             raise InputError(f"--split must be NAME=SELECTION, once for each split, received '{word}'")
         split[name] = selection
     return split
