@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def coils_of(choice: str, source: Source, toolbox: Callable[[], Toolbox]) -> Cal
     Raises:
         InputError: An option of ecalib is not known, or the file cannot be read or has another number of slices.
     """
-    words = shlex.split(choice) if choice else ["source" if source.has_coils else "ecalib"]
+    words = choice.split() or ["source" if source.has_coils else "ecalib"]
     if words == ["source"]:
         return lambda item, _: _own(item, source)
     if words[0] == "ecalib":
