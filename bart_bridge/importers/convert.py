@@ -69,10 +69,13 @@ def convert(
                 writers: dict[str, SliceWriter] = {}
                 for number, entry in enumerate(chosen):
                     position = positions[id(entry)]
-                    item = entry.load()
-                    with _naming(entry):
-                        _check(item.kspace, "k-space")
-                        arrays = _arrays(item, coils_from(item, position), sampled_by(item, split, number, position))
+                    # What overflows is found by the checks; a warning would be a second message.
+                    with np.errstate(all="ignore"):
+                        item = entry.load()
+                        with _naming(entry):
+                            _check(item.kspace, "k-space")
+                            sampled = sampled_by(item, split, number, position)
+                            arrays = _arrays(item, coils_from(item, position), sampled)
                     shapes = {name: values.shape for name, values in arrays.items()}
                     expected = expected or shapes
                     if shapes != expected:

@@ -76,14 +76,17 @@ def pattern_of(choice: PatternChoice, total: int) -> Callable[[Slice, str, int, 
         return lambda item, *_: _own(item)
     if choice.kind in {"regular", "random"}:
         return lambda item, split, number, _: _drawn(choice, item, split, number)
-    patterns = read_patterns(Path(choice.kind))
-    if len(patterns) not in {1, total}:
-        raise InputError(f"{choice.kind}: 1 pattern or one for each of {total} slices is needed, found {len(patterns)}")
-    return lambda item, _, __, position: _from_file(choice.kind, patterns[position if len(patterns) > 1 else 0], item)
+    count, read = open_patterns(Path(choice.kind))
+    if count not in {1, total}:
+        raise InputError(f"{choice.kind}: 1 pattern or one for each of {total} slices is needed, found {count}")
+    return lambda item, _, __, position: _from_file(choice.kind, read(position if count > 1 else 0), item)
 
 
-def read_patterns(path: Path) -> Complex:
-    """Read patterns from a BART file, or one from the variable `mask` of a MATLAB file, `(slices, y, x)`.
+def open_patterns(path: Path) -> tuple[int, Callable[[int], Complex]]:
+    """Open the patterns of a BART file, or the one in the variable `mask` of a MATLAB file.
+
+    Returns:
+        Their number, and what reads one of them, `(y, x)`.
 
     Raises:
         InputError: The file is missing or damaged, or holds something else.
@@ -94,11 +97,11 @@ def read_patterns(path: Path) -> Complex:
         mask = matlab.read(path, ["mask"])["mask"]
         if mask.ndim != 2:
             raise InputError(f"{path}: 'mask' must have two dimensions, found {mask.shape}")
-        return mask.T[None].astype(np.complex64)
-    batch, coil, _, _ = cfl_files.item_shape(path)
+        return 1, lambda _: mask.T.astype(np.complex64)
+    count, coil, _, _ = cfl_files.item_shape(path)
     if coil != 1:
         raise InputError(f"{path}: a pattern must have one coil, found {coil}")
-    return np.stack([cfl_files.read_item(path, number)[0] for number in range(batch)])
+    return count, lambda number: cfl_files.read_item(path, number)[0]
 
 
 def _own(item: Slice) -> Complex:

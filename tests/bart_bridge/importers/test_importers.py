@@ -231,6 +231,18 @@ def test_pattern_from_a_bart_file(truth, coils, tmp_path, count):
     np.testing.assert_array_equal(arrays["kspace"], truth.kspace * expected)
 
 
+def test_pattern_from_a_matlab_file(truth, coils, tmp_path):
+    """A mask of the oversampled readout fits if it is constant along it."""
+    from scipy.io import savemat
+
+    path = foreign.write_fastmri(truth, tmp_path / "file.h5")
+    lines = np.arange(foreign.Y) % 3 != 1
+    savemat(tmp_path / "mask.mat", {"mask": np.broadcast_to(lines, (2 * foreign.X, foreign.Y)).astype(float)})
+    choice = PatternChoice(str(tmp_path / "mask.mat"))
+    arrays = arrays_of(foreign.import_to(tmp_path / "data", "fastmri", path, coils=coils, pattern=choice))
+    np.testing.assert_array_equal(arrays["pattern"][0, 0], np.repeat(lines[:, None], foreign.X, axis=1))
+
+
 def test_a_pattern_cannot_sample_what_was_not_measured(truth, coils, tmp_path):
     path = tmp_path / "kspace"
     cfl.write(path, from_batch_coil_yx(truth.kspace * foreign.regular_lines()[:, None]))
