@@ -290,6 +290,19 @@ def test_estimated_coils_combine_to_the_image(truth, toolbox, tmp_path, coils):
     assert yaml.safe_load((folder / "dataset.yaml").read_text())["bart"] == toolbox.version_text
 
 
+def test_measured_brain_has_the_coils_and_the_reference_that_bart_gives(shared, toolbox, tmp_path):
+    brain = shared / "data/real/brain_t1_8ch"
+    choice = PatternChoice(str(brain / "pattern_vd6"))
+    folder = foreign.import_to(tmp_path / "data", "cfl", brain / "kspace", pattern=choice, toolbox=toolbox)
+    split = Dataset.open(folder).split("test")
+    split.validate()
+    expected = {"coils": "sens", "reference": "ref", "pattern": "pattern_vd6"}
+    for name, file in expected.items():
+        assert relative_difference(cfl.read(getattr(split, name)).squeeze(), cfl.read(brain / file).squeeze()) < 1e-5
+    sampled = toolbox.compute("fmac", brain / "kspace", brain / "pattern_vd6")
+    np.testing.assert_array_equal(cfl.read(split.kspace).squeeze(), sampled.squeeze())
+
+
 @pytest.mark.parametrize("option", ["-m 2", "--help", "-x", "output", "; ls", "-r /tmp/x", "-r"])
 def test_unknown_options_of_ecalib(truth, toolbox, tmp_path, option):
     path = foreign.write_bart(truth, tmp_path / "kspace")
