@@ -1,4 +1,6 @@
-"""Memory of an import that is larger than it: 4 GB in the form of a fastMRI brain volume. Minutes, and 6 GB of disk.
+"""Memory of an import that is larger than it: 4 GB in the form of a fastMRI brain volume, and 9 GB of disk.
+
+With the coils from a file it takes a minute; with those of ecalib, 83 times ecalib: ten minutes of a core.
 
 python -m pytest -m slow tests/benchmarks/test_import_memory.py -s
 """
