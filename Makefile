@@ -33,5 +33,5 @@ lint: setup ## check style, format and types
 	.venv/bin/mypy
 
 clean: ## remove .venv and what the tools left; reports stay
-	rm -rf .venv build *.egg-info .coverage .coverage.* .benchmarks .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build *.egg-info .coverage .coverage.* .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -26,7 +26,7 @@ def main() -> None:
     start_s = time.perf_counter()
     # A group of its own, so that what the command starts ends with it.
     pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=no_input, setpgroup=0, setsigdef=default)
-    os.write(report_fd, f"{pid}\n".encode())
+    report(report_fd, f"{pid}\n")
 
     def end_with_parent() -> None:
         os.read(0, 1)
@@ -41,9 +41,16 @@ def main() -> None:
     end_group(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     cpu_s, peak_rss_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    os.write(report_fd, f"{os.waitstatus_to_exitcode(status)} {elapsed_s} {cpu_s} {peak_rss_bytes}\n".encode())
+    report(report_fd, f"{os.waitstatus_to_exitcode(status)} {elapsed_s} {cpu_s} {peak_rss_bytes}\n")
     # At once: the thread must not wake up to a number that is no longer ours.
     os._exit(0)
+
+
+def report(file: int, line: str) -> None:
+    try:
+        os.write(file, line.encode())
+    except BrokenPipeError:  # who asked was interrupted: the command must still be ended
+        pass
 
 
 def end_group(group: int, number: int) -> None:

@@ -8,6 +8,7 @@ complex64, first dimension fastest. A multi-cfl has all its arrays one after the
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
@@ -20,6 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from bart_bridge.errors import InputError
 
 MAX_RANK = 16
+# BART's own headers have hundreds of bytes, with a long history of commands thousands.
+_MAX_HEADER_BYTES = 1 << 20
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _DTYPE = np.dtype("<c8")
 
 
@@ -97,13 +101,17 @@ def read_multi(path: str | Path) -> list[NDArray[np.complex64]]:
     """
     data, header = files(path)
     sections = _sections(header)
-    total = prod(_integers(sections, "Dimensions", header)[0])
+    dims = _integers(sections, "Dimensions", header)[0]
+    if len(dims) > MAX_RANK:
+        raise InputError(f"{header}: at most {MAX_RANK} dimensions are allowed, found {len(dims)}")
+    total = prod(dims)
     if "SizesDimensions" not in sections:
         raise InputError(f"{header}: not a file of several arrays (no section 'SizesDimensions')")
     ranks = _integers(sections, "SizesDimensions", header)[0]
     all_dims = _integers(sections, "MultiDimensions", header)
     if tuple(len(dims) for dims in all_dims) != ranks:
-        raise InputError(f"{header}: ranks {ranks} do not match the {len(all_dims)} lines of dimensions")
+        shown = str(ranks) if len(ranks) <= MAX_RANK else f"of {len(ranks)} arrays"
+        raise InputError(f"{header}: ranks {shown} do not match the {len(all_dims)} lines of dimensions")
     if max(ranks) > MAX_RANK:
         raise InputError(f"{header}: at most {MAX_RANK} dimensions are allowed, found {max(ranks)}")
     if sum(map(prod, all_dims)) != total:
@@ -180,11 +188,13 @@ def _write_pair(path: str | Path, header: str, dump: Callable[[BinaryIO], object
 def _sections(header: Path) -> dict[str, list[str]]:
     """Split a header into its sections; unknown ones (`# Command`, `# Creator`, ...) are kept and ignored."""
     try:
-        text = header.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        raise InputError(f"{header}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{header}: cannot be read ({error.strerror})") from None
+        with header.open("rb") as file:
+            content = file.read(_MAX_HEADER_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise _unreadable(header, error) from None
+    if len(content) > _MAX_HEADER_BYTES:
+        raise InputError(f"{header}: a header cannot be larger than {_MAX_HEADER_BYTES} bytes")
+    text = content.decode(errors="replace")
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():
@@ -199,20 +209,30 @@ def _integers(sections: dict[str, list[str]], section: str, header: Path) -> lis
     lines = sections.get(section)
     if not lines:
         raise InputError(f"{header}: no section '{section}'")
-    try:
-        rows = [tuple(int(word) for word in line.split()) for line in lines]
-    except ValueError:
-        raise InputError(f"{header}: section '{section}' must hold integers, found {' '.join(lines)[:80]!r}") from None
+    shown = f"found {' '.join(lines)[:80]!r}"
+    words = [line.split() for line in lines]
+    # Python's integers may have underscores, foreign digits and any length; those of a header may not.
+    if not all(_INTEGER.fullmatch(word) and len(word) < 20 for row in words for word in row):
+        raise InputError(f"{header}: section '{section}' must hold integers, {shown}")
+    rows = [tuple(map(int, row)) for row in words]
     if any(number < 1 for row in rows for number in row):
-        raise InputError(f"{header}: section '{section}' must hold positive integers, found {' '.join(lines)[:80]!r}")
+        raise InputError(f"{header}: section '{section}' must hold positive integers, {shown}")
     return rows
 
 
 def _check_size(data: Path, values: int, dims: tuple[int, ...]) -> None:
     expected = values * _DTYPE.itemsize
     try:
-        found = data.stat().st_size
-    except FileNotFoundError:
-        raise InputError(f"{data}: no such file") from None
+        with data.open("rb") as file:
+            found = os.fstat(file.fileno()).st_size
+    except (OSError, ValueError) as error:
+        raise _unreadable(data, error) from None
     if found != expected:
         raise InputError(f"{data}: dimensions {' '.join(map(str, dims))} need {expected} bytes, the file has {found}")
+
+
+def _unreadable(file: Path, error: OSError | ValueError) -> InputError:
+    """Say why a file cannot be opened; a name that no file can have is a ValueError."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{file}: no such file")
+    return InputError(f"{file}: cannot be read ({error.strerror if isinstance(error, OSError) else error})")

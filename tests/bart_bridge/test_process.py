@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -242,3 +243,26 @@ def test_a_missing_folder_is_named(tmp_path):
 def test_a_child_has_the_default_signals(run):
     (line,) = run("grep", "SigIgn", "/proc/self/status").stdout
     assert not int(line.split()[1], 16) & 1 << (signal.SIGPIPE - 1)
+
+
+def test_a_command_is_ended_even_where_nobody_hears_of_its_start(tmp_path):
+    """The launcher's first report breaks where who asked for it was interrupted before."""
+    read, write = os.pipe()
+    os.close(read)
+    command = ["sh", "-c", f"echo $$ > {tmp_path / 'written'}; mv {tmp_path / 'written'} {tmp_path / 'pid'}; sleep 300"]
+    argv = [sys.executable, "-I", "-S", str(ROOT / "bart_bridge/_launcher.py"), str(write), *command]
+    launcher = subprocess.Popen(argv, stdin=subprocess.PIPE, pass_fds=[write], cwd=tmp_path, start_new_session=True)
+    os.close(write)
+    deadline_s = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        assert launcher.poll() is None, "it must watch the command until the end"
+        launcher.stdin.close()
+        launcher.wait(20)
+        wait_until_gone(pid)
+        assert not psutil.pid_exists(pid)
+    finally:
+        if psutil.pid_exists(pid):
+            os.killpg(pid, signal.SIGKILL)

@@ -1,0 +1,53 @@
+"""Bare BART files: one array of k-space, `[x, y, 1, coil, ...]`, with any number of slices."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bart_bridge import cfl
+from bart_bridge.dims import to_batch_coil_yx
+from bart_bridge.errors import InputError
+from bart_bridge.importers.sampling import fully_sampled
+from bart_bridge.importers.source import Complex, Entry, Slice, Source
+
+
+def open_cfl(path: Path) -> Source:
+    """Open k-space in a BART file; measured is where any coil has a signal.
+
+    Raises:
+        InputError: A file is missing or damaged, or has dimensions that two-dimensional networks do not have.
+    """
+    count = item_shape(path)[0]
+    units = {
+        str(number): {0: Entry(f"{cfl.stem(path).name}/{number}", partial(_load, path, number))}
+        for number in range(count)
+    }
+    return Source("cfl", path, units, has_coils=False)
+
+
+def item_shape(path: Path) -> tuple[int, int, int, int]:
+    """Return the shape `(batch, coil, y, x)` of a BART file."""
+    batch, coil, y, x = _view(path).shape
+    return batch, coil, y, x
+
+
+def read_item(path: Path, number: int) -> Complex:
+    """Read one slice `(coil, y, x)`; the mapping of the file ends with it, so that its pages do not add up."""
+    return np.array(_view(path)[number])
+
+
+def _view(path: Path) -> Complex:
+    try:
+        return to_batch_coil_yx(cfl.read(path))
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if message.startswith(str(cfl.stem(path))) else f"{path}: {message}") from None
+
+
+def _load(path: Path, number: int) -> Slice:
+    kspace = read_item(path, number)
+    measured = np.any(kspace != 0, axis=0)
+    return Slice(kspace, fully_sampled(measured), measured)

@@ -1,0 +1,155 @@
+"""Write a source as a dataset folder, one slice at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge import dataset
+from bart_bridge.errors import BartTfError, InputError, ToolError
+from bart_bridge.importers.fourier import centred_ifft
+from bart_bridge.importers.sampling import PatternChoice, pattern_of
+from bart_bridge.importers.sensitivities import coils_of
+from bart_bridge.importers.source import Complex, Entry, Slice, Source
+from bart_bridge.importers.stream import SliceWriter
+from bart_bridge.toolbox import Toolbox
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def convert(
+    source: Source,
+    folder: Path,
+    splits: dict[str, list[Entry]],
+    pattern: PatternChoice,
+    coils: str,
+    toolbox: Callable[[], Toolbox],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Make a dataset folder; it appears only when it is complete.
+
+    The reference is that of the source or, of fully sampled data, the image that its coils combine to,
+    sum_c conj(C_c) F^-1 y_c. K-space is stored as sampled by the pattern.
+
+    Args:
+        source: What is imported.
+        folder: Where to; must not exist or be empty.
+        splits: The slices of each split, from `source.split`.
+        pattern: How they are sampled.
+        coils: Coil sensitivities, see `sensitivities.coils_of`.
+        toolbox: Finds BART; called only where it is needed.
+        on_progress: Called with the number of slices that are done and that are wanted.
+
+    Raises:
+        InputError: The folder is not empty, or a slice is damaged or cannot have the pattern or coil sensitivities.
+        ToolError: BART failed.
+    """
+    entries = [entry for unit in source.units.values() for entry in unit.values()]
+    positions = {id(entry): position for position, entry in enumerate(entries)}
+    used: list[Toolbox] = []
+
+    def find() -> Toolbox:
+        used.append(toolbox())
+        return used[-1]
+
+    sampled_by, coils_from = pattern_of(pattern, len(entries)), coils_of(coils, source, find)
+    total, done = sum(map(len, splits.values())), 0
+    if not total:
+        raise InputError(f"{source.path}: there are no slices to import")
+    with dataset.new_folder(folder, _description(source, folder, splits, pattern, coils, used)) as temporary:
+        expected: dict[str, tuple[int, ...]] = {}
+        for split, chosen in splits.items():
+            (temporary / split).mkdir()
+            with ExitStack() as stack:
+                writers: dict[str, SliceWriter] = {}
+                for number, entry in enumerate(chosen):
+                    position = positions[id(entry)]
+                    # What overflows is found by the checks; a warning would be a second message.
+                    with np.errstate(all="ignore"):
+                        item = entry.load()
+                        with _naming(entry):
+                            _check(item.kspace, "k-space")
+                            sampled = sampled_by(item, split, number, position)
+                            arrays = _arrays(item, coils_from(item, position), sampled)
+                    shapes = {name: values.shape for name, values in arrays.items()}
+                    expected = expected or shapes
+                    if shapes != expected:
+                        raise InputError(f"{source.path}: slices must be alike, {_difference(entry, shapes, expected)}")
+                    for name, values in arrays.items():
+                        if name not in writers:
+                            writers[name] = stack.enter_context(SliceWriter(temporary / split / name))
+                        if name != "pattern" or number == 0 or not pattern.shared:
+                            writers[name].append(values)
+                    done += 1
+                    if on_progress:
+                        on_progress(done, total)
+
+
+@contextmanager
+def _naming(entry: Entry) -> Iterator[None]:
+    """Say which slice an error is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{entry.name}: {error}") from None
+    except BartTfError as error:
+        raise ToolError(f"{entry.name}: {error}") from None
+
+
+def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
+    """Return what the dataset has of a slice, each array `(coil, y, x)`."""
+    if coils.shape != item.kspace.shape:
+        raise InputError(f"coil sensitivities must have the shape of k-space {item.kspace.shape}, found {coils.shape}")
+    if pattern.shape != item.kspace.shape[1:]:
+        raise InputError(f"the pattern must have the shape of k-space {item.kspace.shape[1:]}, found {pattern.shape}")
+    arrays: Arrays = {"kspace": item.kspace * pattern, "coils": coils, "pattern": pattern[None]}
+    if item.reference is not None:
+        arrays["reference"] = item.reference[None]
+    elif item.fully_sampled:
+        arrays["reference"] = np.sum(coils.conj() * centred_ifft(item.kspace), axis=0, keepdims=True)
+    for name, values in arrays.items():
+        _check(values, f"'{name}'")
+    return arrays
+
+
+def _check(values: NDArray[Any], name: str) -> None:
+    if not np.isfinite(values).all():
+        raise InputError(f"{name} must be finite, found NaN or infinity")
+    if not values.any():
+        raise InputError(f"{name} must not be zero everywhere")
+
+
+def _difference(entry: Entry, shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str:
+    for name, shape in expected.items():
+        if shapes.get(name) != shape:
+            return f"'{name}' of {entry.name} has shape {shapes.get(name, 'none')} after {shape}"
+    return f"{entry.name} has a reference, others have none"
+
+
+def _description(
+    source: Source,
+    folder: Path,
+    splits: dict[str, list[Entry]],
+    pattern: PatternChoice,
+    coils: str,
+    used: list[Toolbox],
+) -> dict[str, Any]:
+    drawn = pattern.kind in {"regular", "random"}
+    return {
+        "name": folder.name,
+        "source": f"imported from {source.kind}",
+        "import": {
+            "kind": source.kind,
+            "path": str(source.path),
+            **source.description,
+            "pattern": vars(pattern) if drawn else pattern.kind,
+            "coils": coils or ("source" if source.has_coils else "ecalib"),
+        },
+        **({"bart": used[0].version_text} if used else {}),
+        "slices": {split: [entry.name for entry in entries] for split, entries in splits.items()},
+    }

@@ -1,0 +1,64 @@
+"""Multi-coil HDF5 files of fastMRI.
+
+Knoll et al. (2020), doi 10.1148/ryai.2020190007. Rows of k-space are the readout, columns the phase encoding; the image
+has the readout's pixels of the reconstructed field of view and all of the phase encoding's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from bart_bridge.errors import InputError
+from bart_bridge.importers.encoding import parse_header, readout_pixels
+from bart_bridge.importers.fourier import remove_oversampling
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, reading
+
+_FORM = "a fastMRI multi-coil file"
+
+
+def open_fastmri(path: Path) -> Source:
+    """Open a file, or a folder of `.h5` files.
+
+    Units are slices of the one file, or the files of a folder in alphabetical order, both from 0.
+
+    Raises:
+        InputError: A file cannot be read or has another form.
+    """
+    files = sorted(path.glob("*.h5")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: a folder with .h5 files is needed, found none")
+    volumes = {file.name: _entries(file) for file in files}
+    description = {"readout": "oversampling removed: the field of view of the reconstruction", "files": list(volumes)}
+    if path.is_dir():
+        units = {str(number): entries for number, entries in enumerate(volumes.values())}
+    else:
+        units = {str(number): {0: entry} for number, entry in volumes[path.name].items()}
+    return Source("fastmri", path, units, has_coils=False, description=description)
+
+
+def _entries(path: Path) -> dict[int, Entry]:
+    with reading(path, _FORM), h5py.File(path, "r") as file:
+        for name in ("kspace", "ismrmrd_header"):
+            if name not in file:
+                raise InputError(f"{path}: no '{name}' in it (found: {', '.join(list(file)[:8]) or 'nothing'})")
+        shape = tuple(file["kspace"].shape)
+        if len(shape) != 4:
+            raise InputError(f"{path}: 'kspace' must have dimensions slice, coil, readout and phase, found {shape}")
+        pixels = readout_pixels(parse_header(file["ismrmrd_header"][()], path), shape[2], path)
+        if "mask" in file and file["mask"].shape != (shape[3],):
+            raise InputError(f"{path}: 'mask' must have {shape[3]} values, found {file['mask'].shape}")
+    return {item: Entry(f"{path.name}/{item}", partial(_load, path, item, pixels)) for item in range(shape[0])}
+
+
+def _load(path: Path, item: int, pixels: int) -> Slice:
+    with reading(path, _FORM), h5py.File(path, "r") as file:
+        kspace = as_complex(file["kspace"][item], path, "kspace").transpose(0, 2, 1)
+        lines = np.asarray(file["mask"]) != 0 if "mask" in file else None
+    if not np.isfinite(kspace).all():
+        raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {item} of 'kspace'")
+    pattern = None if lines is None else np.repeat(lines[:, None], pixels, axis=1)
+    return Slice(remove_oversampling(kspace, pixels), lines is None, pattern)

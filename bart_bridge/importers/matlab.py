@@ -1,0 +1,55 @@
+"""Variables of MATLAB files, version 5 (scipy) and version 7.3 (HDF5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge.errors import InputError
+from bart_bridge.importers.source import reading
+
+
+def read(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    """Read numeric variables, with their dimensions in MATLAB's order.
+
+    Args:
+        path: The file.
+        names: Variables that must be there.
+        optional: Variables that are returned where they are there.
+
+    Raises:
+        InputError: The file is missing or damaged, or a variable is missing or no numeric array.
+    """
+    with reading(path, "a MATLAB file"):
+        found = _read_hdf5(path, [*names, *optional]) if h5py.is_hdf5(path) else _read_5(path, [*names, *optional])
+    for name in names:
+        if name not in found:
+            raise InputError(f"{path}: no variable '{name}'")
+    for name, values in found.items():
+        if values.dtype.kind not in "biufc":
+            raise InputError(f"{path}: '{name}' must be a numeric array, found type {values.dtype}")
+    return found
+
+
+def _read_5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+    from scipy.io import loadmat
+
+    content = loadmat(path, variable_names=names)
+    return {name: np.asarray(content[name]) for name in names if name in content}
+
+
+def _read_hdf5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
+    found = {}
+    with h5py.File(path, "r") as file:
+        for name in names:
+            if name in file:
+                values = np.asarray(file[name][()])
+                if values.dtype.names == ("real", "imag"):
+                    values = values["real"] + 1j * values["imag"]
+                found[name] = values.T  # HDF5 has MATLAB's dimensions reversed
+    return found

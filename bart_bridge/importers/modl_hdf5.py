@@ -1,0 +1,86 @@
+"""The brain data of MoDL, `dataset.hdf5`: images, coil sensitivities and masks, from which k-space is made.
+
+Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356; also at doi 10.5281/zenodo.6481291. The original transforms
+without shifts and has its masks in that order; here the masks are shifted and the transform is the centred one, which
+changes k-space by a phase only and the reconstruction not at all.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from bart_bridge.errors import InputError
+from bart_bridge.importers.fourier import IMAGE, centred_fft
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, reading
+
+_FORM = "MoDL's dataset.hdf5"
+_PREFIXES = ("trn", "tst")
+NOISE = 0.01
+
+
+def open_modl(path: Path, noise: float = NOISE, seed: int = 0) -> Source:
+    """Open a file with `trnOrg`, `trnCsm`, `trnMask` and the same for `tst`; one of the two sets is enough.
+
+    Rows of the images become x, columns y. Units are named `trn0`, ..., `tst0`, ...
+
+    Args:
+        path: The file.
+        noise: Standard deviation of the complex noise that is added to k-space, E|n|^2 = noise^2 (default 0.01, as the
+            authors have it).
+        seed: Seed of the noise.
+
+    Raises:
+        InputError: The file cannot be read, or its arrays do not belong together.
+    """
+    if not (np.isfinite(noise) and noise >= 0):
+        raise InputError(f"--noise must not be negative, received {noise:g}")
+    units: dict[str, dict[int, Entry]] = {}
+    counts = {}
+    with reading(path, _FORM), h5py.File(path, "r") as file:
+        for number, prefix in enumerate(_PREFIXES):
+            counts[prefix] = _count(file, prefix, path)
+            for item in range(counts[prefix]):
+                load = partial(_load, path, prefix, item, noise, (seed, number, item))
+                units[f"{prefix}{item}"] = {0: Entry(f"{prefix}{item}", load)}
+        if not units:
+            keys = ", ".join(list(file)[:8]) or "none"
+            raise InputError(f"{path}: trnOrg, trnCsm, trnMask or tstOrg, tstCsm, tstMask are needed, found: {keys}")
+    # As in Blumenthal et al. (2023): the validation slices are test slices.
+    split = {"train": f"trn0-{counts['trn'] - 1}", "validation": "tst50-122/8", "test": f"tst0-{counts['tst'] - 1}"}
+    description = {"noise": noise, "noise_seed": seed, "source_doi": "10.1109/TMI.2018.2865356"}
+    return Source("modl-hdf5", path, units, True, split, description=description)
+
+
+def _count(file: h5py.File, prefix: str, path: Path) -> int:
+    """Check the shapes of a set and return its number of slices; 0 if it is not there."""
+    names = [prefix + suffix for suffix in ("Org", "Csm", "Mask")]
+    found = [name for name in names if name in file]
+    if not found:
+        return 0
+    for name in names:
+        if name not in file or not isinstance(file[name], h5py.Dataset):
+            raise InputError(f"{path}: no array '{name}' beside '{found[0]}'")
+    images, coils, masks = (tuple(file[name].shape) for name in names)
+    if len(images) != 3 or len(coils) != 4 or (coils[0], *coils[2:]) != images or masks != images:
+        raise InputError(
+            f"{path}: {', '.join(names)} must have shapes (slices, rows, columns), (slices, coils, rows, columns) and "
+            f"(slices, rows, columns), found {images}, {coils} and {masks}"
+        )
+    return images[0]
+
+
+def _load(path: Path, prefix: str, item: int, noise: float, seed: tuple[int, ...]) -> Slice:
+    with reading(path, _FORM), h5py.File(path, "r") as file:
+        image = as_complex(file[f"{prefix}Org"][item], path, f"{prefix}Org").T
+        coils = as_complex(file[f"{prefix}Csm"][item], path, f"{prefix}Csm").transpose(0, 2, 1)
+        mask = as_complex(file[f"{prefix}Mask"][item], path, f"{prefix}Mask")
+    if not (np.isfinite(image).all() and np.isfinite(coils).all()):
+        raise InputError(f"{path}: values must be finite, found NaN or infinity in {prefix}{item}")
+    kspace = centred_fft(coils * image)
+    real, imaginary = np.random.default_rng(seed).normal(scale=noise * np.sqrt(0.5), size=(2, *kspace.shape))
+    kspace = kspace + (real + 1j * imaginary).astype(np.complex64)
+    return Slice(kspace, True, np.fft.fftshift(mask, axes=IMAGE).T, coils, image)

@@ -1,0 +1,57 @@
+"""Arrays that are written slice by slice, so that only one is in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge import cfl
+from bart_bridge.dims import Dim
+from bart_bridge.errors import InputError
+
+
+class SliceWriter:
+    """Write a BART array `[x, y, 1, coil, ..., batch]` whose number of slices is known only at the end.
+
+    The header comes last, when the `with` block ends without an exception: before that there is no array.
+
+    Args:
+        path: Name of the array, without `.cfl` or `.hdr`; its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.items = 0
+        self._shape: tuple[int, ...] = ()
+        self._file = cfl.files(path)[0].open("wb")
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Write one slice `(coil, y, x)`, stored as complex64.
+
+        Raises:
+            InputError: Its shape differs from that of the first slice.
+            OSError: The disk is full.
+        """
+        if self.items == 0:
+            self._shape = values.shape
+        elif values.shape != self._shape:
+            raise InputError(f"{self.path}: slices must have one shape, found {values.shape} after {self._shape}")
+        # The bytes of C order here are those of BART's Fortran order with the axes reversed.
+        self._file.write(np.ascontiguousarray(values, dtype="<c8").data)
+        self.items += 1
+
+    def __enter__(self) -> SliceWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if kind is None and self.items:
+            coil, y, x = self._shape
+            dims = [x, y, 1, coil, *(1,) * (Dim.BATCH - Dim.MAPS), self.items]
+            cfl.write_text_atomically(cfl.files(self.path)[1], f"# Dimensions\n{' '.join(map(str, dims))} \n")

@@ -1,0 +1,147 @@
+"""The knee data of the variational network, as published for MATLAB and as BART files.
+
+Hammernik et al. (2018), doi 10.1002/mrm.26977; BART files: doi 10.5281/zenodo.6482961. Splits and preparation are those
+of Blumenthal et al. (2023), doi 10.1002/mrm.29485. References are computed from the fully sampled data, because the
+original crops its own one pixel off the centre.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge.errors import InputError
+from bart_bridge.importers import cfl_files, matlab
+from bart_bridge.importers.fourier import crop_readout, remove_oversampling
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, as_complex
+
+_OVERSAMPLING = 2
+# The validation subject is one of the test subjects, as in the paper.
+_SPLIT = {"train": "1-15", "validation": "16", "test": "16-20"}
+_SLICES = "10-29"
+_PUBLISHED_LINES = 368
+
+
+def open_varnet(path: Path) -> Source:
+    """Open a folder such as `coronal_pd_fs`: one folder for each subject, and `masks`; or `ksp_P.cfl` and `col_P.cfl`.
+
+    Slices are numbered from 0: slice 10 is `rawdata11.mat`.
+
+    Raises:
+        InputError: It is no such folder, or it has several masks for 4-fold acceleration.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: a folder with the subjects of the knee data is needed")
+    subjects = _matlab_subjects(path) or _bart_subjects(path)
+    if not subjects:
+        raise InputError(f"{path}: neither <subject>/rawdata<number>.mat nor ksp_<subject>.cfl was found in it")
+    description = {
+        "readout": f"oversampling removed: the centre 1/{_OVERSAMPLING} of the image",
+        "source_doi": "10.1002/mrm.26977",
+    }
+    return Source("varnet-mat", path, subjects, True, _SPLIT, _SLICES, description)
+
+
+def published_lines() -> NDArray[np.bool_]:
+    """The regular 4-fold pattern of the published comparison: which of 368 phase-encoding lines are sampled."""
+    line = np.arange(_PUBLISHED_LINES)
+    centre, edges = (line >= 170) & (line <= 197), (line <= 18) | (line >= 349)
+    return (line % 4 == 0) | centre | edges
+
+
+def _numbered(paths: list[Path], pattern: str) -> dict[int, Path]:
+    matches = [(re.fullmatch(pattern, path.name, re.ASCII), path) for path in paths]
+    return dict(sorted((int(match[1]), path) for match, path in matches if match))
+
+
+def _matlab_subjects(path: Path) -> dict[str, dict[int, Entry]]:
+    lines = _mask_lines(path)
+    subjects = {}
+    for number, folder in _numbered([child for child in path.iterdir() if child.is_dir()], r"(\d{1,4})").items():
+        files = _numbered(list(folder.iterdir()), r"rawdata(\d{1,4})\.mat")
+        entries = {
+            slice_number - 1: Entry(f"{number}/{file.name}", partial(_load_matlab, file, slice_number, lines))
+            for slice_number, file in files.items()
+        }
+        if entries:
+            subjects[str(number)] = entries
+    return subjects
+
+
+def _mask_lines(path: Path) -> NDArray[np.bool_] | None:
+    """Read the sampled lines of the one mask for 4-fold acceleration, if there is one."""
+    masks = sorted(path.glob("masks/*[iI][pP]at4*.mat"))
+    if len(masks) > 1:
+        raise InputError(f"{path / 'masks'}: one 4-fold mask is needed, found {len(masks)}; choose with --pattern PATH")
+    if not masks:
+        return None
+    mask = matlab.read(masks[0], ["mask"])["mask"]
+    if mask.ndim != 2 or np.any(mask != mask[:1]):
+        raise InputError(f"{masks[0]}: 'mask' must be constant along the readout (dimension 1)")
+    return mask[0] != 0
+
+
+def _load_matlab(file: Path, number: int, lines: NDArray[np.bool_] | None) -> Slice:
+    variables = matlab.read(file, ["rawdata"], ["padlength_left", "padlength_right"])
+    maps = file.with_name(f"espirit{number}.mat")
+    coils = matlab.read(maps, ["sensitivities"])["sensitivities"]
+    # The zero-padded edges are known, so they count as sampled.
+    padded = [int(np.real(variables.get(f"padlength_{side}", np.zeros(1))).flat[0]) for side in ("left", "right")]
+    return _slice(
+        _coil_first(variables["rawdata"], file, "rawdata"),
+        _coil_first(coils, maps, "sensitivities"),
+        None if lines is None else _with_edges(lines, *padded),
+        file,
+    )
+
+
+def _with_edges(lines: NDArray[np.bool_], left: int, right: int) -> NDArray[np.bool_]:
+    number = np.arange(lines.size)
+    return lines | (number < left) | (number >= lines.size - right)
+
+
+def _coil_first(array: NDArray[Any], file: Path, name: str) -> Complex:
+    """Turn MATLAB's `(x, y, coil)` into `(coil, y, x)`; one coil has lost its dimension."""
+    if array.ndim not in {2, 3}:
+        raise InputError(f"{file}: '{name}' must have dimensions readout, phase encoding and coil, found {array.shape}")
+    return as_complex(array.reshape(*array.shape[:2], -1), file, name).transpose(2, 1, 0)
+
+
+def _bart_subjects(path: Path) -> dict[str, dict[int, Entry]]:
+    subjects = {}
+    for number, file in _numbered(list(path.iterdir()), r"ksp_(\d{1,4})\.cfl").items():
+        count, _, y, _ = cfl_files.item_shape(file)
+        lines = published_lines() if y == _PUBLISHED_LINES else None
+        subjects[str(number)] = {
+            item: Entry(f"{file.name}/{item}", partial(_load_bart, file, number, item, lines)) for item in range(count)
+        }
+    return subjects
+
+
+def _load_bart(file: Path, number: int, item: int, lines: NDArray[np.bool_] | None) -> Slice:
+    maps = file.with_name(f"col_{number}.cfl")
+    if cfl_files.item_shape(maps)[0] <= item:
+        raise InputError(f"{maps}: there is no slice {item}, {file.name} has one")
+    return _slice(cfl_files.read_item(file, item), cfl_files.read_item(maps, item), lines, file)
+
+
+def _slice(kspace: Complex, coils: Complex, lines: NDArray[np.bool_] | None, file: Path) -> Slice:
+    if kspace.shape[-1] % _OVERSAMPLING:
+        raise InputError(f"{file}: a readout with oversampling must have an even length, found {kspace.shape[-1]}")
+    if coils.shape != kspace.shape:
+        raise InputError(f"{file}: the coil sensitivities must have its shape {kspace.shape}, found {coils.shape}")
+    pixels = kspace.shape[-1] // _OVERSAMPLING
+    pattern = None
+    if lines is not None:
+        if lines.size != kspace.shape[1]:
+            raise InputError(f"{file}: the mask must have its {kspace.shape[1]} lines, found {lines.size}")
+        pattern = np.repeat(lines[:, None], pixels, axis=1)
+    # Damaged values are found where all slices are checked; the transform would only spread them with a warning.
+    if not np.isfinite(kspace).all():
+        raise InputError(f"{file}: values must be finite, found NaN or infinity in k-space")
+    return Slice(remove_oversampling(kspace, pixels), True, pattern, crop_readout(coils, pixels))

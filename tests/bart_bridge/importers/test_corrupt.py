@@ -1,0 +1,358 @@
+"""Whatever is wrong with a source: one line that names it, and nothing is left behind."""
+
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from bart_bridge import cfl
+from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.errors import InputError
+from tests import foreign
+
+# A library's warning beside the one line would be a second one.
+pytestmark = pytest.mark.filterwarnings("error")
+
+WRITERS = {
+    "varnet-mat": lambda truth, folder: foreign.write_varnet(truth, folder / "knee", subjects=[1]),
+    "modl-hdf5": lambda truth, folder: foreign.write_modl(truth, folder / "dataset.hdf5"),
+    "fastmri": lambda truth, folder: foreign.write_fastmri(truth, folder / "file.h5"),
+    "ismrmrd": lambda truth, folder: foreign.write_ismrmrd(truth, folder / "raw.h5", lines=range(0, foreign.Y, 6)),
+    "cfl": lambda truth, folder: foreign.write_bart(truth, folder / "kspace"),
+}
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return foreign.make_truth()
+
+
+@pytest.fixture
+def refused(truth, tmp_path):
+    """Import a source of a kind after it was damaged; return the message."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "out").mkdir()
+
+    def run(kind, damage):
+        path = WRITERS[kind](truth, tmp_path / "source")
+        path = damage(path) or path
+        coils = "" if kind in {"varnet-mat", "modl-hdf5"} else str(foreign.write_coils(truth, tmp_path / "coils"))
+        split = {"test": "tst0-2"} if kind == "modl-hdf5" else None
+        slices = "0-2" if kind == "varnet-mat" else None
+        with pytest.raises(InputError) as caught:
+            foreign.import_to(tmp_path / "out" / "data", kind, path, split, coils=coils, slices=slices)
+        assert list((tmp_path / "out").iterdir()) == []
+        message = str(caught.value)
+        assert "\n" not in message
+        assert len(message) < 600
+        return message
+
+    return run
+
+
+def main_file(kind, path):
+    return {"varnet-mat": path / "1/rawdata2.mat", "cfl": path.with_suffix(".cfl")}.get(kind, path)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("part", [0, 0.01, 0.5, 0.99])
+def test_truncated(refused, kind, part):
+    def damage(path):
+        file = main_file(kind, path)
+        os.truncate(file, int(file.stat().st_size * part))
+
+    assert str(refused(kind, damage)).find("/source/") > 0
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_another_format(refused, kind):
+    refused(kind, lambda path: main_file(kind, path).write_bytes(b"P5 2 2 255\n" + bytes(range(256)) * 20) and None)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_nothing_there(refused, kind):
+    message = refused(kind, lambda path: path.parent / "missing")
+    assert "missing" in message
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_folder_without_data(refused, tmp_path, kind):
+    (tmp_path / "empty").mkdir()
+    message = refused(kind, lambda _: tmp_path / "empty")
+    assert "empty" in message
+
+
+def test_a_file_in_place_of_the_knee_folder(refused):
+    assert "a folder" in refused("varnet-mat", lambda path: path / "1/rawdata1.mat")
+
+
+# VarNet
+
+
+def mat(name, **variables):
+    from scipy.io import savemat
+
+    return lambda path: savemat(path / name, variables)
+
+
+def with_nan(shape):
+    values = np.ones(shape, complex)
+    values[32, 20, 1] = np.nan
+    return values
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (mat("1/rawdata2.mat", kspace=1), "rawdata2.mat: no variable 'rawdata'"),
+        (mat("1/rawdata2.mat", rawdata="text"), "'rawdata' must be a numeric array"),
+        (mat("1/rawdata2.mat", rawdata={"a": 1}), "'rawdata' must be a numeric array"),
+        (
+            mat("1/rawdata2.mat", rawdata=np.ones((64, 36, 4, 2))),
+            "must have dimensions readout, phase encoding and coil",
+        ),
+        (
+            mat("1/rawdata2.mat", rawdata=np.ones((64, 36, 3))),
+            r"must have its shape \(3, 36, 64\), found \(4, 36, 64\)",
+        ),
+        (mat("1/rawdata2.mat", rawdata=with_nan((64, 36, 4))), "finite, found NaN or infinity in k-space"),
+        (mat("1/rawdata2.mat", rawdata=np.zeros((64, 36, 4))), "k-space must not be zero everywhere"),
+        (mat("1/espirit2.mat", sensitivities=with_nan((64, 36, 4))), "'coils' must be finite"),
+        (mat("1/espirit2.mat", reference=1), "espirit2.mat: no variable 'sensitivities'"),
+        (lambda path: (path / "1/espirit2.mat").unlink(), "espirit2.mat: a MATLAB file is needed, no such file"),
+        (mat("masks/COR_PD_FS_iPat4_masks.mat", mask=np.ones((64, 30))), "must have its 36 lines, found 30"),
+        (mat("masks/COR_PD_FS_iPat4_masks.mat", mask=np.eye(64, 36)), "must be constant along the readout"),
+        (mat("masks/other_iPat4_masks.mat", mask=np.ones((64, 36))), "one 4-fold mask is needed, found 2"),
+    ],
+)
+def test_varnet(refused, damage, message):
+    import re
+
+    assert re.search(message, refused("varnet-mat", damage))
+
+
+def test_slices_of_several_sizes(refused):
+    def damage(path):
+        mat("1/rawdata2.mat", rawdata=np.ones((60, 36, 4)))(path)
+        mat("1/espirit2.mat", sensitivities=np.ones((60, 36, 4)))(path)
+
+    assert "slices must be alike, 'kspace' of 1/rawdata2.mat" in refused("varnet-mat", damage)
+
+
+# HDF5
+
+
+def h5(**changes):
+    """Replace datasets: None deletes one, a function changes its values."""
+
+    def damage(path):
+        with h5py.File(path, "r+") as file:
+            for name, change in changes.items():
+                values = change(file[name][()]) if callable(change) else change
+                if name in file:
+                    del file[name]
+                if isinstance(values, dict):
+                    file.create_group(name)
+                elif values is not None:
+                    file[name] = values
+
+    return damage
+
+
+def nan_at_the_end(values):
+    values = np.array(values)
+    values.flat[-1] = np.nan
+    return values
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (h5(tstCsm=None), "no array 'tstCsm' beside 'tstOrg'"),
+        (h5(tstCsm={}), "no array 'tstCsm' beside 'tstOrg'"),
+        (h5(**dict.fromkeys(["trnOrg", "trnCsm", "trnMask", "tstOrg", "tstCsm", "tstMask"])), "found: none"),
+        (
+            h5(tstMask=lambda v: v[..., 1:]),
+            "(slices, rows, columns), found (3, 32, 36), (3, 4, 32, 36) and (3, 32, 35)",
+        ),
+        (h5(tstOrg=nan_at_the_end), "found NaN or infinity in tst2"),
+        (h5(tstOrg=np.zeros((3, 32, 36), "S3")), "'tstOrg' must hold numbers"),
+        (h5(tstMask=lambda v: 0 * v), "'kspace' must not be zero everywhere"),
+    ],
+)
+def test_modl(refused, damage, message):
+    assert message in refused("modl-hdf5", damage)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (h5(kspace=None), "no 'kspace' in it"),
+        (h5(kspace={}), "cannot be read as a fastMRI multi-coil file"),
+        (h5(kspace=lambda v: v[:, 0]), "must have dimensions slice, coil, readout and phase, found (3, 64, 36)"),
+        (h5(kspace=nan_at_the_end), "found NaN or infinity in slice 2"),
+        (h5(kspace=lambda v: v[:, :, :60]), "its header has a readout of 64, its data one of 60"),
+        (h5(mask=np.ones(30)), "'mask' must have 36 values, found (30,)"),
+        (h5(mask=np.zeros(36)), "must not be zero everywhere"),
+        (h5(ismrmrd_header=None), "no 'ismrmrd_header' in it"),
+        (h5(ismrmrd_header="no XML"), "cannot be read as ISMRMRD (its XML header)"),
+        (h5(ismrmrd_header="<a/>"), "cannot be read as ISMRMRD (its XML header)"),
+        (h5(ismrmrd_header=5), "cannot be read as"),
+        (h5(ismrmrd_header=lambda _: foreign.header(trajectory="RADIAL")), "only Cartesian encodings are supported"),
+        (h5(ismrmrd_header=lambda _: foreign.header(partitions=8)), "its header has 8 partitions"),
+        (h5(ismrmrd_header=lambda _: foreign.header(view=0.5)), "200 mm of 100 mm"),
+    ],
+)
+def test_fastmri(refused, damage, message):
+    assert message in refused("fastmri", damage)
+
+
+def test_volumes_of_several_sizes(refused, truth):
+    def damage(path):
+        h5(kspace=lambda v: v[:, :3])(foreign.write_fastmri(truth, path.with_name("file2.h5")))
+        return path.parent
+
+    # The coils of the file belong to the first size, and say so first.
+    assert "file2.h5/0: coil sensitivities must have the shape of k-space (3, 36, 32)" in refused("fastmri", damage)
+
+
+# ISMRMRD
+
+
+def raw(change):
+    """Change the heads of all lines, or the lines."""
+
+    def damage(path):
+        with h5py.File(path, "r+") as file:
+            data = file["dataset/data"][()]
+            change(data)
+            file["dataset/data"][...] = data
+
+    return damage
+
+
+def no_image(data):
+    data["head"]["flags"] = 1 << 18  # noise
+
+
+def reverse(data):
+    data["head"]["flags"][5] = 1 << 21
+
+
+def beyond(data):
+    data["head"]["idx"]["kspace_encode_step_1"][5] = foreign.Y
+
+
+def contrasts(data):
+    data["head"]["idx"]["contrast"][5] = 1
+
+
+def other_coils(data):
+    data["head"]["active_channels"][5] = 3
+
+
+def early_centre(data):
+    data["head"]["center_sample"][5] = 3
+
+
+def partial_echo(data):
+    data["head"]["discard_pre"][2:] = 10
+
+
+def fewer_samples(data):
+    data["head"]["number_of_samples"][5] = 60
+
+
+def nan_line(data):
+    values = np.array(data["data"][5])
+    values[7] = np.nan
+    data["data"][5] = values
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (raw(no_image), "no image lines in it"),
+        (raw(reverse), "read out backwards"),
+        (raw(beyond), "must be within the 36 of its header, found 0 to 36"),
+        (raw(contrasts), "one contrast is supported, it has 2"),
+        (raw(other_coils), "one number of coils is supported"),
+        (raw(early_centre), "line 5 does not fit into the readout of 64"),
+        (raw(partial_echo), "incomplete and oversampled"),
+        (raw(fewer_samples), "cannot be read as ISMRMRD raw data"),
+        (raw(nan_line), "found NaN or infinity in lines"),
+        (h5(**{"dataset/xml": None}), "cannot be read as ISMRMRD raw data (XML header not found"),
+        (h5(**{"dataset/data": None}), "no 'dataset/data' in it"),
+        (h5(**{"dataset/data": np.ones(3)}), "cannot be read as ISMRMRD raw data"),
+    ],
+)
+def test_ismrmrd(refused, damage, message):
+    assert message in refused("ismrmrd", damage)
+
+
+# BART
+
+
+def bart(change):
+    def damage(path):
+        cfl.write(path, change(np.array(cfl.read(path))))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.with_suffix(".hdr").unlink(), "kspace.hdr: no such file"),
+        (lambda path: path.with_suffix(".hdr").write_text("# Dimensions\nx\n") and None, "must hold integers"),
+        (bart(lambda v: v.reshape((32, 6, 6, *v.shape[3:]))), "dimensions other than x, y, coil"),
+        (bart(nan_at_the_end), "kspace/2: k-space must be finite"),
+        (bart(lambda v: v / np.abs(v).max() * 3.4e38), "must be finite"),
+        (bart(lambda v: 0 * v), "kspace/0: k-space must not be zero everywhere"),
+    ],
+)
+def test_bart(refused, damage, message):
+    assert message in refused("cfl", damage)
+
+
+# Interruption
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError])
+def test_an_interrupted_import_leaves_nothing(truth, tmp_path, error):
+    from bart_bridge.importers import open_source
+    from bart_bridge.importers.convert import convert
+    from bart_bridge.importers.sampling import PatternChoice
+
+    path = foreign.write_bart(truth, tmp_path / "kspace")
+    coils = foreign.write_coils(truth, tmp_path / "coils")
+    source = open_source("cfl", path)
+    seen = []
+
+    def stop(done, total):
+        seen.append(((done, total), sorted(file.name for file in (tmp_path / "out").iterdir())))
+        if done == 2:
+            raise error
+
+    with pytest.raises(error):
+        convert(source, tmp_path / "out/data", source.split({}, None), PatternChoice(), str(coils), lambda: None, stop)
+    assert [progress for progress, _ in seen] == [(1, 3), (2, 3)]
+    assert all("data" not in names for _, names in seen)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_not_touched(truth, tmp_path):
+    path = foreign.write_bart(truth, tmp_path / "kspace")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mine").write_text("kept")
+    with pytest.raises(InputError, match="already exists"):
+        foreign.import_to(tmp_path / "data", "cfl", path, coils=str(foreign.write_coils(truth, tmp_path / "coils")))
+    assert [file.name for file in (tmp_path / "data").iterdir()] == ["mine"]
+
+
+def test_coils_that_are_zero_everywhere(truth, tmp_path):
+    path = foreign.write_bart(truth, tmp_path / "kspace")
+    cfl.write(tmp_path / "coils", from_batch_coil_yx(0 * truth.coils[None]))
+    with pytest.raises(InputError, match="kspace/0: 'coils' must not be zero everywhere"):
+        foreign.import_to(tmp_path / "data", "cfl", path, coils=str(tmp_path / "coils"))

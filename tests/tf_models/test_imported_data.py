@@ -1,0 +1,100 @@
+"""Imported files of every kind reconstruct the image they were made of, through BART and through our operators."""
+
+import numpy as np
+import pytest
+
+from bart_bridge import cfl
+from bart_bridge.dataset import Dataset
+from bart_bridge.dims import to_batch_coil_yx
+from bart_bridge.importers.sampling import PatternChoice
+from tests import foreign
+from tests.helper import relative_difference
+from tf_models.inputs import network_inputs, reference_images, to_complex
+from tf_models.operators import SenseNormal, conjugate_gradient
+
+KINDS = {
+    "varnet-mat 5": ("varnet-mat", lambda truth, folder: foreign.write_varnet(truth, folder / "knee", subjects=[1])),
+    "varnet-mat 7.3": (
+        "varnet-mat",
+        lambda truth, folder: foreign.write_varnet(truth, folder / "knee", version="7.3", subjects=[1]),
+    ),
+    "varnet-mat cfl": ("varnet-mat", lambda truth, folder: foreign.write_zenodo(truth, folder / "knee", subjects=[1])),
+    "modl-hdf5": ("modl-hdf5", lambda truth, folder: foreign.write_modl(truth, folder / "dataset.hdf5")),
+    "fastmri": ("fastmri", lambda truth, folder: foreign.write_fastmri(truth, folder / "file.h5")),
+    "fastmri mask": ("fastmri", lambda truth, folder: foreign.write_fastmri(truth, folder / "file.h5", True)),
+    "ismrmrd": ("ismrmrd", lambda truth, folder: foreign.write_ismrmrd(truth, folder / "raw.h5")),
+    "ismrmrd undersampled": (
+        "ismrmrd",
+        lambda truth, folder: foreign.write_ismrmrd(truth, folder / "raw.h5", np.flatnonzero(foreign.regular_lines())),
+    ),
+    "cfl": ("cfl", lambda truth, folder: foreign.write_bart(truth, folder / "kspace")),
+}
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return foreign.make_truth()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def imported(request, truth, toolbox, tmp_path_factory):
+    """The split `test` of a source with every second line and eight in the centre, or its own pattern."""
+    folder = tmp_path_factory.mktemp("foreign")
+    kind, write = KINDS[request.param]
+    path = write(truth, folder)
+    own_coils = kind in {"varnet-mat", "modl-hdf5"}
+    own_pattern = request.param in {"varnet-mat 5", "modl-hdf5", "fastmri mask", "ismrmrd undersampled"}
+    pattern = PatternChoice() if own_pattern else PatternChoice("regular", 2, 8)
+    coils = "" if own_coils else str(foreign.write_coils(truth, folder / "coils"))
+    options = {"noise": 0.0} if kind == "modl-hdf5" else {}
+    split = {"test": "tst0-2"} if kind == "modl-hdf5" else {"test": "all"}
+    slices = "0-2" if kind == "varnet-mat" else None
+    foreign.import_to(folder / "data", kind, path, split, pattern, coils, toolbox, slices, **options)
+    split = Dataset.open(folder / "data").split("test")
+    split.validate()
+    return request.param, split
+
+
+def test_kspace_is_that_of_the_image_where_it_was_sampled(imported, truth):
+    _, split = imported
+    arrays = split.arrays()
+    pattern = np.broadcast_to(arrays["pattern"], (foreign.SLICES, 1, foreign.Y, foreign.X))
+    assert 0.2 < pattern.real.mean() < 0.7
+    assert relative_difference(arrays["kspace"], pattern * truth.kspace) < 1e-5
+    assert relative_difference(arrays["coils"], np.broadcast_to(truth.coils, arrays["coils"].shape)) < 1e-6
+
+
+def test_bart_reconstructs_the_image(imported, truth, toolbox):
+    _, split = imported
+    arrays = {name: cfl.read(getattr(split, name)) for name in ("kspace", "coils", "pattern")}
+    for number, image in enumerate(truth.images):
+        kspace, coils = arrays["kspace"][..., number], arrays["coils"][..., number]
+        pattern = arrays["pattern"][..., number if arrays["pattern"].shape[-1] > 1 else 0]
+        found = toolbox.compute("pics", "-w", 1, "-l2", "-r", 1e-7, "-i", 100, "-p", pattern, kspace, coils)
+        assert relative_difference(to_batch_coil_yx(found)[0, 0], image) < 2e-3
+
+
+def test_our_operators_reconstruct_the_image(imported, truth):
+    _, split = imported
+    inputs = network_inputs(split)
+    found = conjugate_gradient(SenseNormal(inputs["coils"], inputs["psf"]), inputs["adjoint"], 60)
+    assert relative_difference(to_complex(np.asarray(found)), truth.images) < 2e-3
+
+
+def test_reference_is_the_image(imported, truth):
+    name, split = imported
+    if name in {"fastmri mask", "ismrmrd undersampled"}:
+        assert split.reference is None
+    else:
+        assert relative_difference(reference_images(split), truth.images) < 1e-5
+
+
+def test_adjoint_is_the_one_of_the_original_modl(truth, toolbox, tmp_path):
+    path = foreign.write_modl(truth, tmp_path / "dataset.hdf5")
+    foreign.import_to(tmp_path / "data", "modl-hdf5", path, {"test": "tst0-2"}, toolbox=toolbox, noise=0.0)
+    coils = truth.coils.transpose(0, 2, 1)
+    images = truth.images.transpose(0, 2, 1)[:, None]
+    mask = np.fft.ifftshift(np.broadcast_to(foreign.regular_lines(), (foreign.X, foreign.Y)))
+    original = np.sum(coils.conj() * np.fft.ifft2(mask * np.fft.fft2(coils * images)), axis=1)
+    adjoint = to_complex(network_inputs(Dataset.open(tmp_path / "data").split("test"))["adjoint"])
+    assert relative_difference(adjoint, original.transpose(0, 2, 1)) < 1e-5
