@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import keras
@@ -65,7 +66,7 @@ class MoDLOriginal(keras.Model):
         policy = self.dtype_policy
         widths = [2, *[self.network.filters] * (self.network.layers - 1), 2]
         self.convolutions, self.norms = [], []
-        for number, (width, filters) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+        for number, (width, filters) in enumerate(pairwise(widths), start=1):
             convolution = keras.layers.Conv2D(
                 filters, 3, padding="same", use_bias=False, name=f"layer_{number}", dtype=policy
             )
@@ -150,8 +151,8 @@ def solve(normal: SenseNormal, right_hand_side: Tensor, weight: Tensor, network:
 
     With g the gradient of the loss by x and q = (A^H A + weight)^-1 g, the gradient by the right-hand side is q and the
     one by the weight is -<x, q> (Aggarwal et al. 2019, section III.C). The authors' code leaves the second one out
-    (`modl_legacy`), so that lambda learns through the right-hand side only. It also stops the solve of g by the absolute
-    tolerance, which a small g is below from the start; `implicit` takes all steps there.
+    (`modl_legacy`), so that lambda learns through the right-hand side only. It also stops the solve of g by the
+    absolute tolerance, which a small g is below from the start; `implicit` takes all steps there.
 
     Args:
         normal: The operator A^H A.
