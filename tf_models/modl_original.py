@@ -79,7 +79,10 @@ class MoDLOriginal(keras.Model):
         self.built = True
 
     def named_variables(self) -> dict[str, Any]:
-        """Return the variables, statistics included, by the names they have in the authors' checkpoints."""
+        """Return the variables, statistics included, by the names they have in the authors' checkpoints.
+
+        Kernels are `(y, x, in, out)`.
+        """
         variables = {}
         for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True), start=1):
             variables[f"Wts/Layer{number}/W"] = convolution.kernel
@@ -91,7 +94,8 @@ class MoDLOriginal(keras.Model):
         """Reconstruct a batch."""
         normal = SenseNormal(inputs["coils"], inputs["psf"])
         adjoint = inputs["adjoint"]
-        weight = ops.convert_to_tensor(self.weighting)
+        # A tensor: TensorFlow's custom gradients take no variable as an argument.
+        weight = ops.reshape(self.weighting, ())
         image = adjoint
         for _ in range(self.network.iterations):
             regularized = self.regularize(image, training)

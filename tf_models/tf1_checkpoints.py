@@ -69,7 +69,7 @@ def read(path: Path) -> Arrays:
             if name in _VARNET or (name.startswith("Wts/") and name.rpartition("/")[0] not in shapes)
         ]
         arrays = {name: np.asarray(reader.get_tensor(name)) for name in sorted(names)}
-    except (tf.errors.OpError, ValueError, RuntimeError, MemoryError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError, MemoryError) as error:
         raise InputError(f"{path}: damaged checkpoint ({' '.join(str(error).split())[:200]})") from None
     if not arrays:
         raise InputError(
@@ -113,6 +113,8 @@ def modl_settings(path: Path, arrays: Arrays, **settings: Any) -> ModlOriginalSe
 def modl(path: Path, arrays: Arrays, **settings: Any) -> MoDLOriginal:
     """Build MoDL from the variables of a checkpoint.
 
+    The authors' first image axis is BART's x and our last one, so the kernels are transposed.
+
     Args:
         path: For messages.
         arrays: The variables.
@@ -123,7 +125,7 @@ def modl(path: Path, arrays: Arrays, **settings: Any) -> MoDLOriginal:
     """
     model = MoDLOriginal(modl_settings(path, arrays, **settings))
     for name, variable in model.named_variables().items():
-        variable.assign(arrays[name])
+        variable.assign(arrays[name].swapaxes(0, 1) if name.endswith("/W") else arrays[name])
     return model
 
 
