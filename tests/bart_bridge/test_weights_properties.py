@@ -1,4 +1,4 @@
-"""Reading arrays and weights of any bytes: what is not a file of that kind is refused, in one line, and nothing else."""
+"""Reading arrays and weights of any bytes: what is not such a file is refused by its name, and nothing else happens."""
 
 import tempfile
 from math import prod
@@ -15,13 +15,13 @@ from bart_bridge.settings import ModlSettings, VarNetSettings
 
 VARNET = VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=2, basis=3)
 MODL = ModlSettings(iterations=2, layers=3, filters=2)
-READERS = [
-    cfl.read,
-    cfl.read_multi,
-    weights_info.describe_file,
-    lambda path: weights.read(path, VARNET),
-    lambda path: weights.read(path, MODL),
-]
+READERS = {
+    "read": lambda path: [cfl.read(path)],
+    "read_multi": cfl.read_multi,
+    "varnet": lambda path: list(weights.read(path, VARNET).values()),
+    "modl": lambda path: list(weights.read(path, MODL).values()),
+    "inferred": lambda path: list(weights.read(path, weights_info.infer(path)).values()),
+}
 # Every file is written anew for each example, so the number of examples is bounded by time.
 quick = settings(max_examples=60, deadline=None)
 
@@ -33,21 +33,19 @@ headers = st.lists(titles | lines, max_size=14).map("\n".join).map(str.encode) |
 
 
 def read_all(header, data):
-    """Put a file through every reader; what they return must come from the file."""
+    """Put a file through every reader: it returns all of the file, or refuses it by its name."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a"
         path.with_suffix(".hdr").write_bytes(header)
         path.with_suffix(".cfl").write_bytes(data)
-        for reader in READERS:
+        for reader in READERS.values():
             try:
-                found = reader(path)
+                arrays = reader(path)
             except InputError as error:
-                assert str(path) in str(error)
-                continue
-            arrays = {"read": [found]} if isinstance(found, np.ndarray) else found
-            if isinstance(arrays, dict):
-                arrays = [array for value in arrays.values() for array in (value if isinstance(value, list) else [value])]
-            if isinstance(arrays, list):
+                message = str(error)
+                if not message.startswith(str(path)):
+                    raise
+            else:
                 assert sum(array.size for array in arrays) * 8 == len(data)
 
 
@@ -96,7 +94,7 @@ def test_a_damaged_weights_file(valid, data):
         VarNetSettings,
         iterations=st.integers(1, 3),
         filters=st.integers(1, 3),
-        kernel_x=st.integers(1, 4),
+        kernel_x=st.integers(2, 4),
         kernel_y=st.integers(1, 4),
         basis=st.integers(2, 4),
         shared_weights=st.booleans(),
@@ -126,7 +124,9 @@ def test_sizes_are_told_from_the_file(network):
         inferred = weights_info.infer(path)
         for name, values in weights.read(path, inferred).items():
             np.testing.assert_array_equal(values, arrays[name])
-        for field in {"filters", "kernel_x", "kernel_y", "basis", "layers", "bias", "batch_norm"} & set(network.model_dump()):
+        for field in {"filters", "kernel_x", "kernel_y", "basis", "layers", "bias", "batch_norm"} & set(
+            network.model_dump()
+        ):
             assert getattr(inferred, field) == getattr(network, field)
         info = weights_info.describe_file(path)
         assert info.iterations in {None, network.iterations}
