@@ -175,7 +175,9 @@ def test_keras_reconstructs_with_what_bart_trained(name, demo, dataset_folder, c
     found = to_complex(model.predict(network_inputs(test), verbose=0))
     assert relative_difference(found, expected) < 1e-5
     assert command("to-bart", tmp_path / "model.keras", tmp_path / "again")[0] == 0
-    assert same_files(trained, tmp_path / "again")
+    # BART's header also says which command wrote it.
+    for ours, barts in zip(cfl.read_multi(tmp_path / "again"), cfl.read_multi(trained), strict=True):
+        assert ours.tobytes() == barts.tobytes()
 
 
 @pytest.mark.parametrize(
