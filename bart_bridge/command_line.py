@@ -69,6 +69,10 @@ _VALIDATION = {
     **{"k": "kspace", "kspace": "kspace", "c": "coils", "coil": "coils", "p": "pattern", "pattern": "pattern"},
     **{"r": "reference", "ref": "reference"},
 }
+_OF_THE_NETWORK = {
+    *("network", "iterations", "normalize", "rss-norm", "test", "varnet-block", "resnet-block", "data-consistency"),
+    *("initial-reco", "shared-weights", "no-shared-weights", "shared-lambda", "no-shared-lambda"),
+}
 _LOSSES = ("mse", "mad", "nmse", "mse-magnitude", "mad-magnitude", "nmse-magnitude", "ssim")
 # BART's very small networks for tests.
 _TEST = {
@@ -148,6 +152,23 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
         validation=_validation(options),
         gpu="gpu" in options,
     )
+
+
+def parse_network(arguments: Sequence[str]) -> tuple[Network, list[str]]:
+    """Read the options of `bart reconet` that say which network it is, and the files that follow.
+
+    Raises:
+        InputError: An option is unknown, says nothing about the network, or has a wrong value.
+    """
+    options, files = _split(arguments)
+    other = [name for name in options if name not in _OF_THE_NETWORK]
+    if other:
+        raise InputError(f"reconet: --{other[0]} says nothing about the network")
+    try:
+        return _network(options), files
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise InputError(f"reconet: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -97,11 +97,13 @@ def apply_argv(
     toolbox: Toolbox, network: Network, split: Split, weights_path: Path, output: Path, *, gpu: bool = False
 ) -> list[str]:
     """Return the command that reconstructs the slices of a split with given weights."""
-    rss_norm = ["--rss-norm"] if network.rss_norm else []
     files = [split.kspace, split.coils, weights_path, output]
-    return toolbox.argv(
-        "reconet", "--apply", *_network_options(network), *_device(gpu), *rss_norm, *_pattern(split), *files
-    )
+    return toolbox.argv("reconet", *apply_options(network), *_device(gpu), *_pattern(split), *files)
+
+
+def apply_options(network: Network) -> list[str]:
+    """Return the options that tell `reconet --apply` which network it is."""
+    return ["--apply", *_network_options(network), *(["--rss-norm"] if network.rss_norm else [])]
 
 
 def check_trained(argv: list[str], finished: Finished, network: Network, weights_path: Path, history: Path) -> None:

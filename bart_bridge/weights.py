@@ -95,7 +95,8 @@ def read(path: str | Path, network: Network) -> Weights:
     """Read a BART weights file.
 
     Raises:
-        InputError: The file is damaged or does not belong to the network; the first array that differs is named.
+        InputError: The file is damaged, does not belong to the network, or has a value that is not finite; the first
+            array of that kind is named.
     """
     stored, expected = cfl.read_multi(path), layout(network)
     for array, found in zip(expected, stored, strict=False):
@@ -107,6 +108,8 @@ def read(path: str | Path, network: Network) -> Weights:
         raise InputError(f"{path}: {network.kind} has {len(expected)} arrays, the file {len(stored)}")
     weights: Weights = {}
     for array, values in zip(expected, stored, strict=True):
+        if not np.isfinite(values).all():
+            raise InputError(f"{path}: array '{array.name}' must be finite, found NaN or infinity")
         named = values.transpose().reshape(array.shape)
         weights[array.name] = named[:, ::-1] if array.hidden_layers else named
     return weights

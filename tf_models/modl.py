@@ -70,8 +70,9 @@ class Modl(UnrolledNetwork):
         for norm, (name, layer) in self._statistics():
             mean = np.stack([ops.convert_to_numpy(mean) for mean in norm.mean])
             variance = np.stack([ops.convert_to_numpy(variance) for variance in norm.variance])
-            complex_mean = mean[:, : norm.channels] + 1j * mean[:, norm.channels :]
-            values = np.stack([complex_mean, variance], axis=1).astype(np.complex64)
+            values = np.zeros((len(mean), 2, norm.channels), np.complex64)
+            values[:, 0].real, values[:, 0].imag = mean[:, : norm.channels], mean[:, norm.channels :]
+            values[:, 1].real = variance
             if layer is None:
                 weights[name] = values
             else:

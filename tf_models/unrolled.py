@@ -189,4 +189,5 @@ class LastValue(keras.metrics.Metric):
 def _complex(values: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.complex64]:
     if values.shape == shape:
         return values.astype(np.complex64)
-    return (values[..., 0] + 1j * values[..., 1]).astype(np.complex64)
+    # Not by arithmetic, which loses the sign of a zero.
+    return np.ascontiguousarray(values, np.float32).view(np.complex64)[..., 0]
