@@ -87,7 +87,7 @@ class Page:
         tables: Shown in this order.
         figures: Shown in this order.
         viewer: Images to look at, from `compare.viewer.pack`; None for none.
-        setup: Titled lists of names and values: machine, versions, settings.
+        setup: Titled lists of names and values (texts, numbers, lists or mappings): machine, versions, settings.
         files: What the files beside the page contain, by name.
         engines: Names of the engines, which are marked with their colour in tables.
     """
@@ -127,6 +127,7 @@ def render(page: Page, version: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["setting"] = _setting
     loader = environment.loader
     assert loader is not None
     return environment.get_template("index.html.j2").render(
@@ -146,10 +147,12 @@ def _columns(frame: pandas.DataFrame) -> list[_Column]:
     columns = []
     for position, heading in enumerate(frame.columns):
         text = ", ".join(filter(None, map(str, heading))) if isinstance(heading, tuple) else str(heading)
+        # A unit stays on the line of the word before it.
+        text = text.replace(" / ", "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}")
         cells = _cells(frame.iloc[:, position])
         keys = [_key(cell) for cell in cells]
         known = [cell for cell in cells if cell and not cell.startswith(NOT_AVAILABLE)]
-        numeric = bool(known) and sum(key is not None for key in keys) == len(known)
+        numeric = any(cells) and sum(key is not None for key in keys) == len(known)
         columns.append(
             _Column(text, numeric, "published" in text.lower(), cells, keys if numeric else [None] * len(keys))
         )
@@ -163,6 +166,16 @@ def _cells(values: pandas.Series[Any]) -> list[str]:
     exponent = math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
     decimals = max(0, _SIGNIFICANT - 1 - exponent)
     return [NOT_AVAILABLE if value != value else f"{value:.{decimals}f}" for value in values.tolist()]
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_setting, value)) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_setting(of)}" for key, of in value.items()) or "none"
+    return NOT_AVAILABLE if value is None else str(value)
 
 
 def _key(cell: str) -> float | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-_SHOWN_SLICES = 4
+_SHOWN_SLICES = 2
 _FILES = {
     "results.csv": "every number of this page, one a line, with its unit and definition",
     "history.csv": "the training loss of every batch",
@@ -95,7 +95,8 @@ def _headline(ratios: tables.Table | None, measured_on: str) -> list[str]:
     if ratios is None:
         return []
     sentences = [
-        f"{network}, {phase}: Keras on TensorFlow takes {seconds} times BART's wall seconds and {memory} times its peak RSS."
+        f"{network}, {phase}: Keras on TensorFlow takes {seconds} times the wall seconds and {memory} times the peak RSS "
+        "of BART."
         for network, phase, seconds, memory in ratios.rows
     ]
     return [*sentences, f"Measured on {measured_on}."]

@@ -81,8 +81,11 @@ function viewer(data) {
     const context = canvas.getContext("2d");
     const pixels = context.createImageData(data.width, data.height);
     for (let i = 0; i < source.length; i++) {
-      const grey = (255 * (source[i] - low)) / (high - low);
-      pixels.data.set([grey, grey, grey, 255], 4 * i);
+      const grey = (255 * (source[i] - low)) / (high - low); // rounded and clipped where it is stored
+      pixels.data[4 * i] = grey;
+      pixels.data[4 * i + 1] = grey;
+      pixels.data[4 * i + 2] = grey;
+      pixels.data[4 * i + 3] = 255;
     }
     context.putImageData(pixels, 0, 0);
     return canvas;
@@ -195,6 +198,11 @@ function viewer(data) {
       const canvases = (image === reference ? [0] : [0, 1]).map(() => document.createElement("canvas"));
       for (const canvas of canvases) canvas.setAttribute("role", "img");
       figure.append(text, ...canvases);
+      if (image === reference) {
+        const legend = document.createElement("p");
+        legend.textContent = `Below the others: error × ${data.error_gain}`;
+        figure.append(legend);
+      }
       return { image, figure, text, canvas: canvases[0], error: canvases[1] };
     });
     element("tiles").replaceChildren(...tiles.map((tile) => tile.figure));
@@ -305,6 +313,7 @@ function viewer(data) {
   document.querySelectorAll(".stage").forEach(touch);
 
   element("viewer").hidden = false;
+  element("no-viewer").hidden = true;
   view.network = networks[0] ?? "";
   layOut();
   chooseSlice();
@@ -313,4 +322,5 @@ function viewer(data) {
   new ResizeObserver(refresh).observe(element("tiles"));
 }
 
-if (element("slices")) viewer(JSON.parse(element("slices").textContent));
+const able = "DecompressionStream" in window && "OffscreenCanvas" in window;
+if (element("slices") && able) viewer(JSON.parse(element("slices").textContent));
