@@ -127,7 +127,7 @@ def _figures(
 
 def _viewer(images: results.Images, table: pandas.DataFrame) -> dict[str, Any]:
     """Pack some slices of the reference, of what needs no network, and of the trained networks."""
-    chosen = {key: slices for key, slices in images.items() if key[2] != "initial"}
+    chosen = {key: slices for key, slices in images.items() if key[2] in {"", "apply"}}
     total, *shape = images["", "reference", ""].shape
     numbers = viewer.choose_slices(total, len(chosen), (shape[0], shape[1]))
     psnr = table[(table.metric == "psnr") & (table.phase == "apply")].astype({"slice": str})

@@ -96,4 +96,4 @@ def _encode(image: NDArray[np.float64], ceiling: float) -> str:
     codes = np.rint(np.clip(image / ceiling, 0, 1) * _LEVELS).astype(np.uint16).ravel()
     differences = np.diff(codes, prepend=np.uint16(0))
     planes = bytes((differences >> 8).astype(np.uint8)) + bytes((differences & 255).astype(np.uint8))
-    return base64.b64encode(zlib.compress(planes, 9)).decode()
+    return base64.b64encode(zlib.compress(planes)).decode()

@@ -38,7 +38,9 @@ def browser():
         own = playwright.chromium.executable_path
         found = next(filter(None, map(shutil.which, NAMES)), own if Path(own).exists() else None)
         if found is None:
-            message = f"no browser: none of {', '.join(NAMES)} is on PATH, and `playwright install chromium` was not run"
+            message = (
+                f"no browser: none of {', '.join(NAMES)} is on PATH, and `playwright install chromium` was not run"
+            )
             assert not os.environ.get("CI"), message
             pytest.skip(message)
         chromium = playwright.chromium.launch(executable_path=found, args=QUIET)
