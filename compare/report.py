@@ -95,8 +95,8 @@ def _headline(ratios: tables.Table | None, measured_on: str) -> list[str]:
     if ratios is None:
         return []
     sentences = [
-        f"{network}, {phase}: Keras on TensorFlow takes {seconds} times the wall seconds and {memory} times the peak RSS "
-        "of BART."
+        f"{network}, {phase}: Keras on TensorFlow takes {seconds} times the wall seconds of BART "
+        f"and {memory} times its peak RSS."
         for network, phase, seconds, memory in ratios.rows
     ]
     return [*sentences, f"Measured on {measured_on}."]

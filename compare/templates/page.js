@@ -162,12 +162,20 @@ function viewer(data) {
     refresh();
   }
 
-  // At most one drawing for each frame of the screen.
+  // At most one drawing for each frame of the screen; aria-busy until the last one is done.
   let waiting = false;
+  let drawing = null;
   function refresh() {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => { waiting = false; show(); say(); });
+    element("viewer").ariaBusy = "true";
+    requestAnimationFrame(async () => {
+      waiting = false;
+      say();
+      const mine = (drawing = show());
+      await mine;
+      if (drawing === mine && !waiting) element("viewer").ariaBusy = "false";
+    });
   }
 
   function grey() {

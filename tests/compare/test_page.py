@@ -1,3 +1,4 @@
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -111,8 +112,6 @@ def test_figures_say_their_size_and_wide_ones_get_the_whole_width():
 
 
 def png(figure):
-    import io
-
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()
