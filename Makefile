@@ -5,7 +5,7 @@ PYTHON ?=
 
 PYTEST = .venv/bin/python -m pytest --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term --durations=15
 
-.PHONY: help setup demo test test-all test-backends lint clean
+.PHONY: help setup browser demo test test-all test-backends lint clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -13,6 +13,9 @@ help: ## list these targets
 
 setup: ## set up what is missing: .venv, BART
 	@PYTHON='$(PYTHON)' tools/setup
+
+browser: ## set up what is missing, and a browser for the tests of the report's page
+	@PYTHON='$(PYTHON)' BROWSER=chromium tools/setup
 
 demo: setup ## run the comparison of configs/demo.yaml; it ends with where the report is
 	.venv/bin/bart-tf compare configs/demo.yaml

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from compare import colours
+
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from compare.results import Images
 
 ERROR_GAIN = 5
-_COLOURS = {"bart": "tab:blue", "keras-tensorflow": "tab:orange", "cg-sense": "tab:green", "zero-filled": "tab:gray"}
+_COLOURS = colours.of_engines(["bart", "keras-tensorflow", "cg-sense", "zero-filled"])
 
 
 def image_panel(images: Images, results: pandas.DataFrame, slice_number: int) -> Figure:

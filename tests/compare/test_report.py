@@ -14,13 +14,15 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.images, self.links, self.cells, self.open = [], [], [], []
+        self.images, self.links, self.ids, self.cells, self.open = [], [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
         if tag == "img":
             self.images.append(attributes)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
         if "href" in attributes:
             self.links.append(attributes["href"])
         self.open.append(tag)
@@ -38,7 +40,8 @@ def test_the_page_needs_no_other_file(tiny):
         assert kind == "data:image/png;base64"
         assert base64.b64decode(data).startswith(b"\x89PNG")
         assert image["alt"]
-    assert page.links == ["data:,"]
+    assert {link.removeprefix("#") for link in page.links} - {"data:,"} <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
 
 
 def test_page_and_markdown_show_the_same_numbers(tiny):

@@ -1,0 +1,139 @@
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from compare import colours, page, viewer
+
+
+def render(**content):
+    return page.render(
+        page.Page(**{"title": "t", "description": "", "headline": [], "tables": [], "figures": []} | content), "1.2.3"
+    )
+
+
+def cells(html):
+    return re.findall(r"<td class=\"([^\"]*)\"([^>]*)>([^<]*)</td>", html)
+
+
+def column(values):
+    return cells(render(tables=[page.Table("one", "One", "", pd.DataFrame({"heading / s": values}))]))
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([1234.5, 1.0, np.nan], ["1234", "1", "n/a"]),
+        ([12.345, -3.0], ["12.35", "-3.00"]),
+        ([3.21e-5, 1e-6], ["0.00003210", "0.00000100"]),
+        ([0.0, 0.0], ["0.000", "0.000"]),
+        ([12, 3], ["12", "3"]),
+        (["1.2 ± 0.1", "n/a"], ["1.2 ± 0.1", "n/a"]),
+    ],
+)
+def test_a_column_of_numbers_is_aligned_and_has_four_digits(values, shown):
+    found = column(values)
+    assert [text for *_, text in found] == shown
+    assert all("number" in kind for kind, *_ in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("31.20 ± 1.10", 31.2), ("−0.5 [−0.7, −0.3]", -0.5), ("1.5e-3", 0.0015), ("12 %", 12), ("4× (lean)", 4)],
+)
+def test_a_number_with_more_behind_it_is_sorted_as_the_number(text, key):
+    ((_, attributes, _),) = column([text])
+    assert float(re.search(r'data-key="(.*?)"', attributes)[1]) == key
+
+
+@pytest.mark.parametrize("texts", [["0.8.00", "1.0.00"], ["3x3", "5x5"], ["bart", "12"], ["", ""]])
+def test_what_is_not_a_number_throughout_is_text(texts):
+    for kind, attributes, _ in column(texts):
+        assert "number" not in kind
+        assert "data-key" not in attributes
+
+
+def test_an_index_is_shown_and_levels_of_headings_are_joined():
+    frame = pd.DataFrame(
+        [[1.0, 2.0]],
+        index=pd.Index(["varnet"], name="network"),
+        columns=pd.MultiIndex.from_tuples([("PSNR", "measured"), ("PSNR", "published")]),
+    )
+    html = render(tables=[page.Table("psnr", "PSNR", "", frame)])
+    headings = re.findall(r"<th [^>]*>(.*?)</th>", html)
+    assert headings == ["network", "PSNR, measured", "PSNR, published"]
+    assert [("published" in kind, text) for kind, _, text in cells(html)] == [
+        (False, "varnet"),
+        (False, "1.000"),
+        (True, "2.000"),
+    ]
+
+
+def test_texts_cannot_become_markup():
+    evil = "</script><script>alert(1)</script>"
+    figure = Figure()
+    image = viewer.Image(evil, evil, evil, np.ones((1, 2, 2)), [evil])
+    html = render(
+        title=evil,
+        description=evil,
+        headline=[evil],
+        warnings=[evil],
+        tables=[page.Table("a", evil, evil, pd.DataFrame({evil: [evil]}))],
+        figures=[page.Figure("b", evil, evil, png(figure))],
+        viewer=viewer.pack(image, [], [0], 5),
+        setup={evil: {evil: [evil]}},
+        files={evil: evil},
+        engines=[evil],
+    )
+
+    class Scripts(HTMLParser):
+        count = 0
+
+        def handle_starttag(self, tag, attributes):
+            self.count += tag == "script"
+
+    parser = Scripts()
+    parser.feed(html)
+    assert parser.count == 2
+    assert "alert(1)" in html
+
+
+def test_figures_say_their_size_and_wide_ones_get_the_whole_width():
+    wide, square = (page.Figure("f", "F", "", png(Figure(figsize=size))) for size in [(6, 2), (3, 3)])
+    assert wide.size == (600, 200)
+    assert wide.wide
+    assert square.size == (300, 300)
+    assert not square.wide
+
+
+def png(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
+def test_engines_have_fixed_colours_and_others_get_different_ones():
+    found = colours.of_engines(["bart", "bart-cudnn", "keras-jax", "keras-tensorflow", "bart"])
+    assert len(set(found.values())) == len(found) == 4
+    assert found["bart"] == colours.of_engines(["bart"])["bart"]
+
+
+def test_packed_images_are_json_and_small():
+    rng = np.random.default_rng(1)
+    image = viewer.Image("reference", "reference", "", rng.normal(1, 0.01, (2, 64, 64)))
+    packed = viewer.pack(image, [image], [0, 3], 5)
+    text = json.dumps(packed)
+    assert len(text) < 2 * 2 * 64 * 64 * 2
+    assert packed["numbers"] == [0, 3]
+
+
+def test_the_number_of_slices_bounds_the_page():
+    assert viewer.choose_slices(8, 5, (48, 48)) == list(range(8))
+    assert viewer.choose_slices(100, 5, (48, 48))[-1] < 100
+    assert len(viewer.choose_slices(100, 7, (320, 368))) * 7 * 320 * 368 <= 4_000_000
+    assert viewer.choose_slices(100, 50, (1024, 1024)) == [0]
