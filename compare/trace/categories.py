@@ -12,12 +12,18 @@ UNCLASSIFIED = "unclassified"
 # cuDNN, XLA, Eigen (TensorFlow) and PyTorch, mangled or not.
 PATTERNS = (
     ("FFT", r"fft|dpradix|spradix|bluestein|twiddle"),
-    ("convolution, GEMM", r"gemm|gemv|conv(?!ert)|winograd|xmma|cutlass|cudnn|im2col|wgrad|dgrad|fprop|mma_|ampere_s|dot_fus"),
+    (
+        "convolution, GEMM",
+        r"gemm|gemv|conv(?!ert)|winograd|xmma|cutlass|cudnn|im2col|wgrad|dgrad|fprop|mma_|ampere_s|dot_fus",
+    ),
     ("activation", r"pdf_gauss|relu|activation|sigmoid|tanh|gelu|batch_?norm|bn_(fw|bw)"),
     ("reduction", r"reduce|reduction|dot_kernel|asum|nrm2|zsum|softmax|scan|cumsum|max_?pool|arg_?max"),
     ("copy", r"copy|transpose|nchw|nhwc|concat|gather|scatter|slice|pad(ding)?|reverse|fill|memset|memcpy|broadcast"),
     ("copy", r"double2float|float2double|zreal|zcmpl|convert|cast|triag|permute|flip|bitcast|unpack"),
-    ("element-wise", r"kern_|elementwise|element_wise|pointwise|fusion|wrapped_|eigen|cwise|axpy|scal_|unfold|random|rng"),
+    (
+        "element-wise",
+        r"kern_|elementwise|element_wise|pointwise|fusion|wrapped_|eigen|cwise|axpy|scal_|unfold|random|rng",
+    ),
     ("element-wise", r"multiply|add_kernel|binary|unary|select|threshold|foreach|adam|sgd|apply_"),
 )
 _COMPILED = [(category, re.compile(pattern, re.IGNORECASE)) for category, pattern in PATTERNS]

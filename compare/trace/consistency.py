@@ -70,7 +70,18 @@ class Finding:
 def check(figures: Iterable[Figure]) -> list[Finding]:
     """Run every check over figures of one source."""
     known = list(figures)
-    checks = (_products, _shares, _orders, _agreements, _peaks, _ratios, _parts_of_training, _claims, _parameters, _names)
+    checks = (
+        _products,
+        _shares,
+        _orders,
+        _agreements,
+        _peaks,
+        _ratios,
+        _parts_of_training,
+        _claims,
+        _parameters,
+        _names,
+    )
     return [finding for one in checks for finding in one(known)]
 
 
@@ -99,13 +110,15 @@ def read(path: Path) -> list[Figure]:
     """
     try:
         with path.open(newline="") as file:
-            names = ("table", "network", "run", "item", "quantity", "value", "unit")
-            return [
-                figure(*(row[name] for name in names), half_width=float(row["half_width"]) if row["half_width"] else None)
-                for row in csv.DictReader(file)
-            ]
+            return [_row_figure(row) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as published figures ({error})") from None
+
+
+def _row_figure(row: dict[str, str]) -> Figure:
+    half_width = float(row["half_width"]) if row["half_width"] else None
+    place = row["table"], row["network"], row["run"], row["item"]
+    return figure(*place, row["quantity"], row["value"], row["unit"], half_width)
 
 
 def from_tables(tables: Iterable[Table]) -> list[Figure]:
@@ -204,7 +217,13 @@ def _shares(figures: list[Figure]) -> Iterator[Finding]:
 def _orders(figures: list[Figure]) -> Iterator[Finding]:
     for where, row in _rows(figures).items():
         for kind in ("time", "size"):
-            for small, large in (("min", "median"), ("median", "max"), ("min", "mean"), ("mean", "max"), ("max", "total")):
+            for small, large in (
+                ("min", "median"),
+                ("median", "max"),
+                ("min", "mean"),
+                ("mean", "max"),
+                ("max", "total"),
+            ):
                 first, second = row.get(f"{small}_{kind}"), row.get(f"{large}_{kind}")
                 if first and second and first.low > second.high:
                     yield Finding(

@@ -34,36 +34,39 @@ def unusable() -> str:
     if shutil.which("nsys") is None:
         return "nsys is not installed"
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report"
-        finished = subprocess.run(
-            [*prefix(report), "true"], capture_output=True, text=True, check=False, timeout=120, cwd=folder
-        )
-        if finished.returncode == 0 and _report(report) is not None:
+        argv = [*prefix(Path(folder)), "true"]
+        finished = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, cwd=folder)
+        if finished.returncode == 0 and _reports(Path(folder)):
             return ""
     return "nsys is installed, but makes no report here (its importer is missing or fails)"
 
 
-def prefix(report: Path) -> list[str]:
-    """Return what goes before a command to trace it; the environment must have `ENVIRONMENT`."""
+def prefix(folder: Path) -> list[str]:
+    """Return what goes before a command to leave a report of it in a folder; `ENVIRONMENT` must be set."""
     options = ["--trace=cuda", "--sample=none", "--cpuctxsw=none", "--force-overwrite=true"]
-    return ["nsys", "profile", *options, f"--output={report}"]
+    return ["nsys", "profile", *options, f"--output={folder}/report-%p"]
 
 
-def read_report(report: Path) -> list[Activity]:
-    """Export the report that a traced command left and read it.
+def read_reports(folder: Path) -> list[Activity]:
+    """Export the reports that traced commands left in a folder and add them up.
 
     Raises:
-        ToolError: There is none, or the export failed.
+        ToolError: There is none, or an export failed.
     """
-    found = _report(report)
-    if found is None:
-        raise ToolError(f"{report}: nsys left no report (.nsys-rep or .qdrep)")
-    target = report.with_suffix(".sqlite")
-    argv = ["nsys", "export", "--type=sqlite", "--force-overwrite=true", f"--output={target}", str(found)]
-    finished = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if finished.returncode != 0 or not target.exists():
-        raise ToolError("nsys export failed", argv, finished.returncode, finished.stderr.splitlines()[-2:])
-    return read_sqlite(target)
+    reports = _reports(folder)
+    if not reports:
+        raise ToolError(f"{folder}: nsys left no report (.nsys-rep or .qdrep)")
+    rows: dict[tuple[str, str], Activity] = {}
+    for report in reports:
+        target = folder / f"{report.stem}.sqlite"
+        argv = ["nsys", "export", "--type=sqlite", "--force-overwrite=true", f"--output={target}", str(report)]
+        finished = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if finished.returncode != 0 or not target.exists():
+            raise ToolError("nsys export failed", argv, finished.returncode, finished.stderr.splitlines()[-2:])
+        for row in read_sqlite(target):
+            known = rows.get((row.kind, row.name))
+            rows[row.kind, row.name] = known.plus(row) if known else row
+    return list(rows.values())
 
 
 def read_sqlite(path: Path) -> list[Activity]:
@@ -130,10 +133,8 @@ def operation(text: str) -> tuple[str, str]:
     raise InputError(f"not a memory operation of Nsight Systems: '{text}'")
 
 
-def _report(report: Path) -> Path | None:
-    # with_suffix would cut a name such as "varnet-0.8".
-    candidates = (report.with_name(report.name + suffix) for suffix in (".nsys-rep", ".qdrep"))
-    return next((path for path in candidates if path.exists()), None)
+def _reports(folder: Path) -> list[Path]:
+    return sorted(path for suffix in ("nsys-rep", "qdrep") for path in folder.glob(f"*.{suffix}"))
 
 
 def _table(database: sqlite3.Connection, kind: str, tables: set[str]) -> list[Activity]:
@@ -208,8 +209,8 @@ def _csv_row(path: Path, cells: list[str], header: list[tuple[str, float]], titl
     printed = 0.01 * values["total"] + 0.5
     if abs(count * values["mean"] - values["total"]) > printed and "Time" in title:
         raise InputError(
-            f"{path}: '{name}': count {count} x mean {values['mean']:g} is not the total {values['total']:g}; if numbers "
-            "have decimal commas, export again with LC_ALL=C"
+            f"{path}: '{name}': count {count} x mean {values['mean']:g} is not the total {values['total']:g}; if "
+            "numbers have decimal commas, export again with LC_ALL=C"
         )
     squares = values.get("std", 0.0) ** 2 * max(count - 1, 0)
     part = Distribution(count, values["total"], values["min"], values["max"], squares, {}, values.get("median"))
@@ -230,7 +231,7 @@ def _joined(first: Activity, second: Activity) -> Activity:
 
 
 def _number(path: Path, text: str, whole: bool) -> float:
-    """Read 12.5, 12,5 (a locale's decimal comma) and 1,234 (groups of thousands, in whole numbers and before a point)."""
+    """Read 12.5, 12,5 (a locale's decimal comma) and 1,234 (thousands, in whole numbers and before a point)."""
     plain = text.strip()
     if whole or "." in plain or plain.count(",") > 1:
         plain = plain.replace(",", "")

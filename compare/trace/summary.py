@@ -28,9 +28,12 @@ class Summary:
 
     @property
     def run(self) -> str:
-        """Network, engine and optimizer, in one line."""
-        words = (self.facts.get(name) for name in ("network", "engine", "optimizer"))
-        return ", ".join(str(word) for word in words if word) or str(self.facts.get("source", "unnamed run"))
+        """Network, engine, optimizer and repeat, in one line."""
+        repeat = self.facts.get("repeat")
+        words = [self.facts.get(name) for name in ("network", "engine", "optimizer")]
+        words += [f"repeat {repeat}" if repeat else "", "by nsys" if self.facts.get("tracer") == "nsys" else ""]
+        named = ", ".join(str(word) for word in words if word)
+        return named if self.facts.get("engine") else str(self.facts.get("source", "unnamed run"))
 
     def of(self, *kinds: str) -> list[Activity]:
         """Return the activities of some kinds, the longest first."""
@@ -123,5 +126,5 @@ def _distribution(row: dict[str, Any], unit: str, count: int) -> Distribution:
     if row[f"total_{unit}"] is None:
         return NOTHING
     squares = (row[f"std_{unit}"] or 0.0) ** 2 * (count - 1)
-    values = (row[f"{name}_{unit}"] for name in ("total", "min", "max"))
-    return Distribution(count, *values, squares, {}, row[f"median_{unit}"])
+    total, minimum, maximum = (row[f"{name}_{unit}"] for name in ("total", "min", "max"))
+    return Distribution(count, total, minimum, maximum, squares, {}, row[f"median_{unit}"])

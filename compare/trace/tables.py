@@ -16,9 +16,7 @@ _ORDER = ("memset", "HtoD", "DtoH", "DtoD")
 _ALLOCATION = ("malloc", "free", "memalloc", "memcreate", "memmap", "memaddress", "memrelease", "memunmap", "mempool")
 _SHOWN_FUNCTIONS = 12
 _MB_NOTE = "MB is 10^6 byte of traffic moved, not of memory held."
-_BUSY_NOTE = (
-    "GPU busy time is the sum of the durations of kernels and memory operations; what ran at the same time counts twice."
-)
+_BUSY_NOTE = "GPU busy time is the sum of the durations of kernels and memory operations; what overlaps counts twice."
 _WALL_NOTE = "wall time is that of the traced processes, start and set-up included, and longer than without a tracer."
 
 
@@ -77,7 +75,17 @@ def memory_by_size(summaries: list[Summary]) -> Table:
             part = row.bytes
             values = [part.total if part.count else None, part.mean, part.median, part.minimum, part.maximum, part.std]
             rows.append([summary.run, row.name, _whole(row.count), *(_megabytes(value) for value in values)])
-    columns = ["run", "operation", "count", "total / MB", "mean / MB", "median / MB", "min / MB", "max / MB", "std / MB"]
+    columns = [
+        "run",
+        "operation",
+        "count",
+        "total / MB",
+        "mean / MB",
+        "median / MB",
+        "min / MB",
+        "max / MB",
+        "std / MB",
+    ]
     return Table("CUDA memory operations by size (thesis, table 6)", columns, rows, [_MB_NOTE])
 
 
@@ -105,15 +113,15 @@ def functions(summaries: list[Summary]) -> list[Table]:
         label = f"{place}: {first[0].facts['optimizer']} against {second[0].facts['optimizer']}"
         for table, group in zip(made[1:], numbers, strict=True):
             calls = [_calls(summary, group) for summary in (*first, *second)]
-            made[0].rows.append([label, group, *_compared(calls, len(first), lambda found: _sum(found.values()))])
+            sums = [_sum(found) for found in calls]
+            made[0].rows.append([label, group, *_compared(sums[: len(first)], sums[len(first) :])])
             names = sorted({name for found in calls for name in found}, key=lambda name: -_longest(calls, name))
-            table.rows.extend(
-                [label, name, *_compared(calls, len(first), lambda found, name=name: found.get(name, (0, 0.0)))]
-                for name in names[:_SHOWN_FUNCTIONS]
-            )
+            for name in names[:_SHOWN_FUNCTIONS]:
+                picked = [found.get(name, (0, 0.0)) for found in calls]
+                table.rows.append([label, name, *_compared(picked[: len(first)], picked[len(first) :])])
     for table in made:
         table.notes.append(
-            "differs: the means differ by more than the spread (largest - smallest) between repeats of either optimizer; "
+            "differs: the means differ by more than the spread (largest - smallest) of repeats of either optimizer; "
             "n/a with one repeat. A function of the runtime may call one of the driver: groups overlap in time."
         )
     return made
@@ -149,7 +157,11 @@ def traces(summaries: list[Summary]) -> Table:
     """How each trace was taken and what it may lack."""
     names = ("tracer", "wall_s", "records", "dropped", "end", "machine")
     rows = [
-        [summary.run, *(_fact(summary.facts.get(name)) for name in names), _whole(sum(r.untimed for r in summary.activities))]
+        [
+            summary.run,
+            *(_fact(summary.facts.get(name)) for name in names),
+            _whole(sum(r.untimed for r in summary.activities)),
+        ]
         for summary in summaries
     ]
     columns = ["run", "tracer", "wall / s", "records", "dropped", "ended by", "machine", "without a time"]
@@ -215,25 +227,20 @@ def _calls(summary: Summary, group: str) -> dict[str, tuple[int, float]]:
     return found
 
 
-def _compared(
-    calls: list[dict[str, tuple[int, float]]],
-    first_count: int,
-    pick: Callable[[dict[str, tuple[int, float]]], tuple[int, float]],
-) -> list[str]:
-    picked = [pick(found) for found in calls]
-    sides = picked[:first_count], picked[first_count:]
-    cells, means, spreads = [], [], []
-    for side in sides:
-        values = [total_ns / count for count, total_ns in side if count]
-        mean = sum(values) / len(values) if values else None
+def _compared(first: list[tuple[int, float]], second: list[tuple[int, float]]) -> list[str]:
+    """Return calls, total and mean of both sides, each the mean of its repeats, and whether they differ."""
+    cells: list[str] = []
+    means, spreads = [], []
+    for side in (first, second):
+        repeats = [total_ns / count for count, total_ns in side if count]
+        mean = sum(repeats) / len(repeats) if repeats else None
         total_ms = sum(total_ns for _, total_ns in side) / len(side) / 1e6
-        cells += [_whole(round(sum(count for count, _ in side) / len(side))), f"{total_ms:.3f}", _whole(mean)]
+        cells += [_whole(sum(count for count, _ in side) / len(side)), f"{total_ms:.3f}", _whole(mean)]
         means.append(mean)
-        spreads.append(max(values) - min(values) if len(values) > 1 else None)
-    if means[0] is None or means[1] is None or None in spreads:
+        spreads.append(max(repeats) - min(repeats) if len(repeats) > 1 else None)
+    if means[0] is None or means[1] is None or spreads[0] is None or spreads[1] is None:
         return [*cells, NOT_AVAILABLE]
-    widest = max(spread for spread in spreads if spread is not None)
-    return [*cells, "differs" if abs(means[0] - means[1]) > widest else "no"]
+    return [*cells, "differs" if abs(means[0] - means[1]) > max(spreads[0], spreads[1]) else "no"]
 
 
 def _function_columns(what: str) -> list[str]:
@@ -245,9 +252,8 @@ def _function_title(number: int, group: str) -> str:
     return f"Host time in CUDA functions, {group} (thesis, table {number})"
 
 
-def _sum(values: object) -> tuple[int, float]:
-    pairs = list(values)  # type: ignore[call-overload]
-    return sum(count for count, _ in pairs), sum(total_ns for _, total_ns in pairs)
+def _sum(calls: dict[str, tuple[int, float]]) -> tuple[int, float]:
+    return sum(count for count, _ in calls.values()), sum(total_ns for _, total_ns in calls.values())
 
 
 def _longest(calls: list[dict[str, tuple[int, float]]], name: str) -> float:
