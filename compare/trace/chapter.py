@@ -103,21 +103,21 @@ def keep_summaries(folders: list[Path], folder: Path) -> None:
 def tracers_compared(summaries: list[Summary]) -> Table:
     """Compare counts and bytes of runs that both tracers saw; they should agree to 0.1 %."""
     rows = []
-    runs: dict[str, dict[str, Summary]] = {}
+    runs: dict[tuple[str, ...], dict[str, Summary]] = {}
     for found in summaries:
         if found.facts.get("engine"):
-            runs.setdefault(found.run, {})[str(found.facts.get("tracer"))] = found
-    for run, tracers in runs.items():
+            key = tuple(str(found.facts.get(name)) for name in ("network", "engine", "optimizer", "repeat"))
+            runs.setdefault(key, {})[str(found.facts.get("tracer"))] = found
+    for tracers in runs.values():
         if not {"nsys", "cupti"} <= tracers.keys():
             continue
         sides = [{(row.kind, row.name): row for row in tracers[name].activities} for name in ("nsys", "cupti")]
-        for key in sorted(sides[0].keys() | sides[1].keys()):
-            counts = [side[key].count if key in side else 0 for side in sides]
-            sizes = [side[key].bytes.total if key in side else 0 for side in sides]
+        for what in sorted(sides[0].keys() | sides[1].keys()):
+            counts = [side[what].count if what in side else 0 for side in sides]
+            sizes = [side[what].bytes.total if what in side else 0 for side in sides]
             agree = all(abs(a - b) <= _SLACK * max(a, b) for a, b in (counts, sizes))
-            rows.append(
-                [run, " ".join(key)[:80], *map(str, counts), *(f"{s:.0f}" for s in sizes), "yes" if agree else "NO"]
-            )
+            cells = [*map(str, counts), *(f"{size:.0f}" for size in sizes), "yes" if agree else "NO"]
+            rows.append([tracers["cupti"].run, " ".join(what)[:80], *cells])
     columns = ["run", "what", "count, nsys", "count, cupti", "bytes, nsys", "bytes, cupti", "agree to 0.1 %"]
     return Table("Both tracers on the same run", columns, rows, ["two runs of the same training, one for each tracer"])
 

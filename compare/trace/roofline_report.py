@@ -67,7 +67,7 @@ def figure(counted: list[Counted], ceilings: dict[str, Any] | None) -> Figure:
         times = {row.name: row.time_ns.total for row in run.summary.of("kernel")}
         longest = max(times.values(), default=1.0)
         sizes = [10 + 200 * times.get(kernel.name, 0.0) / longest for kernel in points]
-        intensities = [kernel.intensity for kernel in points]
+        intensities = [kernel.intensity or 0.0 for kernel in points]
         rates = [sum(kernel.flop.values()) / kernel.time_s for kernel in points]
         axes.scatter(intensities, rates, s=sizes, color=colour, alpha=0.4, linewidths=0)
         if total and total.intensity:
