@@ -6,7 +6,7 @@ import base64
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
@@ -15,6 +15,7 @@ from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
 from compare import figures, machine, results, tables
 from compare.config import Experiment, load
+from compare.trace import chapter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +57,7 @@ def write(folder: Path) -> Path:
         "experiment": experiment,
         "tables": [shown for shown in (tables.quality(table), tables.cost(table), tables.ratios(table)) if shown],
         "networks": networks,
+        "gpu": _gpu(folder),
         "missing": _missing(experiment, folder),
         "machine": machine.label(json.loads((folder / "machine.json").read_text())),
         "engines": sorted({*table[["engine", "engine_version"]].itertuples(index=False, name=None)}),
@@ -72,6 +74,15 @@ def write(folder: Path) -> Path:
     write_text_atomically(folder / "tables.md", environment.get_template("tables.md.j2").render(content))
     write_text_atomically(folder / "index.html", environment.get_template("index.html.j2").render(content))
     return folder / "index.html"
+
+
+def _gpu(folder: Path) -> dict[str, Any] | None:
+    """Return the chapter about the GPU, if something was traced."""
+    made = chapter.of_experiment(folder)
+    if made is None:
+        return None
+    figures = {name: _embed(figure) for name, figure in made.figures.items()}
+    return {"tables": made.tables, "figures": figures, "findings": [*map(str, made.findings)]}
 
 
 def _of(images: results.Images, network: str) -> results.Images:

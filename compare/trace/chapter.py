@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
 from compare.tables import Table
-from compare.trace import consistency, roofline, roofline_report, sources, summary, tables
+from compare.trace import consistency, roofline, roofline_report, shown, sources, summary, tables
 from compare.trace.roofline_report import Counted
 from compare.trace.summary import Summary
 
@@ -76,6 +76,11 @@ def of(folders: list[Path]) -> Chapter:
     return Chapter(made, figures, findings, published)
 
 
+def of_experiment(folder: Path) -> Chapter | None:
+    """Make the chapter from what `bart-tf profile` left in an experiment's folder; None if nothing was traced."""
+    return of([folder / "profile"]) if any(folder.glob("profile/*/summary.parquet")) else None
+
+
 def write(chapter: Chapter, folder: Path) -> Path:
     """Write the chapter: `tables.md`, a CSV file for each table, figures as PNG and PDF.
 
@@ -119,7 +124,9 @@ def tracers_compared(summaries: list[Summary]) -> Table:
             cells = [*map(str, counts), *(f"{size:.0f}" for size in sizes), "yes" if agree else "NO"]
             rows.append([tracers["cupti"].run, " ".join(what)[:80], *cells])
     columns = ["run", "what", "count, nsys", "count, cupti", "bytes, nsys", "bytes, cupti", "agree to 0.1 %"]
-    return Table("Both tracers on the same run", columns, rows, ["two runs of the same training, one for each tracer"])
+    return shown.table(
+        "Both tracers on the same run", columns, rows, ["two runs of the same training, one for each tracer"]
+    )
 
 
 def _counted(folders: list[Path]) -> list[Counted]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compare.tables import Table
-from compare.trace import categories
+from compare.trace import categories, shown
 from compare.trace.roofline import PRECISIONS, Kernel, whole
 from compare.trace.summary import Summary
 
@@ -51,7 +51,7 @@ def table(counted: list[Counted], ceilings: dict[str, Any] | None) -> Table:
         notes.append(f"ceilings measured on {ceilings['name']}: {memory}, {rates}")
     else:
         notes.append("ceilings: n/a, they were not measured")
-    return Table("Roofline of sampled kernel launches", columns, rows, notes)
+    return shown.table("Roofline of sampled kernel launches", columns, rows, notes)
 
 
 def figure(counted: list[Counted], ceilings: dict[str, Any] | None) -> Figure:

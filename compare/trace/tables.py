@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compare.tables import Table
-from compare.trace import categories
+from compare.trace import categories, shown
 from compare.trace.activity import Activity
 from compare.trace.gpu_state import QUANTITIES
 from compare.trace.summary import Summary
@@ -48,7 +48,7 @@ def gpu_state(summaries: list[Summary]) -> Table:
         rows.append([summary.run, *cells])
         notes.append(str(state.get("note", "n/a: the state of the GPU was not sampled")))
     columns = ["run", *QUANTITIES.values()]
-    return Table("GPU state, mean / maximum (thesis, table 4)", columns, rows, list(dict.fromkeys(notes)))
+    return shown.table("GPU state, mean / maximum (thesis, table 4)", columns, rows, list(dict.fromkeys(notes)))
 
 
 def memory_by_time(summaries: list[Summary]) -> Table:
@@ -64,7 +64,7 @@ def memory_by_time(summaries: list[Summary]) -> Table:
             )
     columns = ["run", "operation", "count", "total / ms", "mean / ns", "median / ns", "min / ns", "max / ns"]
     columns += ["std / ns", "of memory operations / %", "of GPU busy time / %", "of wall time / %"]
-    return Table("CUDA memory operations by time (thesis, table 5)", columns, rows, [_BUSY_NOTE, _WALL_NOTE])
+    return shown.table("CUDA memory operations by time (thesis, table 5)", columns, rows, [_BUSY_NOTE, _WALL_NOTE])
 
 
 def memory_by_size(summaries: list[Summary]) -> Table:
@@ -86,7 +86,7 @@ def memory_by_size(summaries: list[Summary]) -> Table:
         "max / MB",
         "std / MB",
     ]
-    return Table("CUDA memory operations by size (thesis, table 6)", columns, rows, [_MB_NOTE])
+    return shown.table("CUDA memory operations by size (thesis, table 6)", columns, rows, [_MB_NOTE])
 
 
 def by_optimizer(summaries: list[Summary]) -> list[Table]:
@@ -96,8 +96,8 @@ def by_optimizer(summaries: list[Summary]) -> list[Table]:
     columns = ["network, engine", "operation", *_optimizers(summaries)]
     note = "the first run of each optimizer; n/a: not run, or no such operation"
     return [
-        Table("Total size by optimizer, MB (thesis, table 7)", columns, size, [_MB_NOTE, note]),
-        Table("Mean time by optimizer, ns (thesis, table 8)", columns, mean, [note]),
+        shown.table("Total size by optimizer, MB (thesis, table 7)", columns, size, [_MB_NOTE, note]),
+        shown.table("Mean time by optimizer, ns (thesis, table 8)", columns, mean, [note]),
     ]
 
 
@@ -106,25 +106,32 @@ def functions(summaries: list[Summary]) -> list[Table]:
 
     A difference of means is marked where it exceeds the spread between repeats of both optimizers.
     """
-    numbers = {"runtime": 10, "allocation": 11, "driver": 12}
-    made = [Table(_function_title(9, "all groups"), _function_columns("group"), [], [])]
-    made += [Table(_function_title(numbers[group], group), _function_columns("function"), [], []) for group in numbers]
+    groups = {"runtime": 10, "allocation": 11, "driver": 12}
+    rows: dict[str, list[list[str]]] = {name: [] for name in ("all groups", *groups)}
     for place, (first, second) in _pairs(summaries).items():
         label = f"{place}: {first[0].facts['optimizer']} against {second[0].facts['optimizer']}"
-        for table, group in zip(made[1:], numbers, strict=True):
+        for group in groups:
             calls = [_calls(summary, group) for summary in (*first, *second)]
             sums = [_sum(found) for found in calls]
-            made[0].rows.append([label, group, *_compared(sums[: len(first)], sums[len(first) :])])
+            rows["all groups"].append([label, group, *_compared(sums[: len(first)], sums[len(first) :])])
             names = sorted({name for found in calls for name in found}, key=lambda name: -_longest(calls, name))
             for name in names[:_SHOWN_FUNCTIONS]:
                 picked = [found.get(name, (0, 0.0)) for found in calls]
-                table.rows.append([label, name, *_compared(picked[: len(first)], picked[len(first) :])])
-    for table in made:
-        table.notes.append(
-            "differs: the means differ by more than the spread (largest - smallest) of repeats of either optimizer; "
-            "n/a with one repeat. A function of the runtime may call one of the driver: groups overlap in time."
+                rows[group].append([label, name, *_compared(picked[: len(first)], picked[len(first) :])])
+    note = (
+        "differs: the means differ by more than the spread (largest - smallest) of repeats of either optimizer; "
+        "n/a with one repeat. A function of the runtime may call one of the driver: groups overlap in time."
+    )
+    sides = [f"{side}: {text}" for side in ("first", "second") for text in ("calls", "total / ms", "mean / ns")]
+    return [
+        shown.table(
+            f"Host time in CUDA functions, {group} (thesis, table {number})",
+            ["network, engine: optimizers", "group" if number == 9 else "function", *sides, "differs"],
+            rows[group],
+            [note],
         )
-    return made
+        for group, number in {"all groups": 9, **groups}.items()
+    ]
 
 
 def kernel_categories(summaries: list[Summary]) -> Table:
@@ -137,7 +144,7 @@ def kernel_categories(summaries: list[Summary]) -> Table:
                 share = _percent(total_ns / kernel_ns)
                 rows.append([summary.run, name, _whole(count), f"{total_ns / 1e6:.3f}", share])
     columns = ["run", "category", "count", "total / ms", "of kernel time / %"]
-    return Table("Kernels by what they do", columns, rows, ["by the patterns of compare/trace/categories.py"])
+    return shown.table("Kernels by what they do", columns, rows, ["by the patterns of compare/trace/categories.py"])
 
 
 def longest_kernels(summaries: list[Summary]) -> Table:
@@ -150,7 +157,7 @@ def longest_kernels(summaries: list[Summary]) -> Table:
             name = categories.short(row.name)
             rows.append([summary.run, name, categories.category(row.name), _whole(row.count), *times, share])
     columns = ["run", "kernel", "category", "count", "total / ms", "mean / ns", "median / ns", "of GPU busy time / %"]
-    return Table(f"The {_SHOWN_FUNCTIONS} longest kernels of each run", columns, rows, [_BUSY_NOTE])
+    return shown.table(f"The {_SHOWN_FUNCTIONS} longest kernels of each run", columns, rows, [_BUSY_NOTE])
 
 
 def traces(summaries: list[Summary]) -> Table:
@@ -165,7 +172,7 @@ def traces(summaries: list[Summary]) -> Table:
         for summary in summaries
     ]
     columns = ["run", "tracer", "wall / s", "records", "dropped", "ended by", "machine", "without a time"]
-    return Table("Traces", columns, rows, [_WALL_NOTE])
+    return shown.table("Traces", columns, rows, [_WALL_NOTE])
 
 
 def _memory(summary: Summary) -> list[Activity]:
@@ -243,15 +250,6 @@ def _compared(first: list[tuple[int, float]], second: list[tuple[int, float]]) -
     return [*cells, "differs" if abs(means[0] - means[1]) > max(spreads[0], spreads[1]) else "no"]
 
 
-def _function_columns(what: str) -> list[str]:
-    sides = [f"{side}: {text}" for side in ("first", "second") for text in ("calls", "total / ms", "mean / ns")]
-    return ["network, engine: optimizers", what, *sides, "differs"]
-
-
-def _function_title(number: int, group: str) -> str:
-    return f"Host time in CUDA functions, {group} (thesis, table {number})"
-
-
 def _sum(calls: dict[str, tuple[int, float]]) -> tuple[int, float]:
     return sum(count for count, _ in calls.values()), sum(total_ns for _, total_ns in calls.values())
 
@@ -265,7 +263,7 @@ def _whole(value: float | None) -> str:
 
 
 def _megabytes(value: float | None) -> str:
-    return NOT_AVAILABLE if value is None else f"{value / MB:.6g}"
+    return NOT_AVAILABLE if value is None else f"{value / MB:.3f}"
 
 
 def _percent(share: float | None) -> str:
