@@ -42,7 +42,8 @@ from compare.trace.gpu_state import QUANTITIES, GpuState  # noqa: E402
 # x, y, coils, and how k-space is sampled; the k-space of the knee without its readout oversampling.
 SIZES = {"varnet": (320, 368, 15, "regular", 4, 28), "modl": (256, 232, 12, "random", 6, 10)}
 NETWORKS = {"varnet": VarNetSettings(), "modl": ModlSettings()}
-LEARNING_RATES = {"sgd": 1e-4, "adam": 1e-3, "ipalm": 1e-3, "admm": 1e-3}
+# iPALM keeps its own first step.
+LEARNING_RATES = {"sgd": 1e-4, "adam": 1e-3, "admm": 1e-3}
 SLICES, BATCH, EPOCHS = 20, 10, 2
 RUN_LIMIT_S = 240
 _CURVE_POINTS = 400
@@ -82,6 +83,11 @@ def synthetic(folder, kind):
     return Split(*(folder / name for name in ("kspace", "coils", "pattern", "reference")))
 
 
+def training_of(optimizer):
+    rate = {"learning_rate": LEARNING_RATES[optimizer]} if optimizer in LEARNING_RATES else {}
+    return Training(algorithm=optimizer, batch_size=BATCH, epochs=EPOCHS, **rate)
+
+
 class Bart:
     """`bart reconet` with CUDA."""
 
@@ -95,6 +101,8 @@ class Bart:
         self.environment = {}
 
     def train(self, folder, network, training, split, initial):
+        if training.algorithm == "admm":
+            raise UnavailableError("BART has no ADMM for weights")
         argv = reconet.train_argv(
             self.toolbox,
             network,
@@ -257,7 +265,7 @@ def main():
 def one(folder, scratch, kind, engine, name, optimizer, repeat, split, library):
     """Train once untraced and once traced."""
     network = NETWORKS[kind]
-    training = Training(algorithm=optimizer, learning_rate=LEARNING_RATES[optimizer], batch_size=BATCH, epochs=EPOCHS)
+    training = training_of(optimizer)
     folder.mkdir()
     scratch.mkdir(parents=True)
     initial = scratch / "initial"
@@ -301,7 +309,7 @@ def count(folder, scratch, kind, engine, optimizer, split):
     """Count operations and bytes of a sample of kernels."""
     if reason := roofline.unusable():
         return f"n/a: {reason}"
-    training = Training(algorithm=optimizer, learning_rate=LEARNING_RATES[optimizer], batch_size=BATCH, epochs=EPOCHS)
+    training = training_of(optimizer)
     argv, _ = engine.train(scratch, NETWORKS[kind], training, split, scratch / "initial")
     log = folder / roofline.FILE
     try:

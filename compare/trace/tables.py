@@ -162,7 +162,7 @@ def longest_kernels(summaries: list[Summary]) -> Table:
 
 def traces(summaries: list[Summary]) -> Table:
     """How each trace was taken and what it may lack."""
-    names = ("tracer", "wall_s", "records", "dropped", "end", "machine")
+    names = ("tracer", "wall_s", "records", "dropped", "end", "errors", "machine")
     rows = [
         [
             summary.run,
@@ -171,7 +171,17 @@ def traces(summaries: list[Summary]) -> Table:
         ]
         for summary in summaries
     ]
-    columns = ["run", "tracer", "wall / s", "records", "dropped", "ended by", "machine", "without a time"]
+    columns = [
+        "run",
+        "tracer",
+        "wall / s",
+        "records",
+        "dropped",
+        "ended by",
+        "errors of CUPTI",
+        "machine",
+        "without a time",
+    ]
     return shown.table("Traces", columns, rows, [_WALL_NOTE])
 
 

@@ -41,7 +41,7 @@ static void check(CUptiResult result, const char *what)
 		return;
 	cuptiGetResultString(result, &text);
 	size_t used = strlen(errors);
-	snprintf(errors + used, sizeof(errors) - used, "%s%s: %s", used ? "; " : "", what, text);
+	snprintf(errors + used, sizeof(errors) - used, "%s%s: %s (%d)", used ? "; " : "", what, text, (int)result);
 }
 
 static const char *copy_name(unsigned kind)

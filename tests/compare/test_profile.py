@@ -9,8 +9,8 @@ import yaml
 
 from bart_bridge import process
 from bart_bridge.errors import InputError
-from compare import machine
-from compare.trace import roofline
+from compare import machine, report
+from compare.trace import roofline, summary
 from compare.trace.activity import Activity, Distribution
 from compare.trace.summary import Summary
 
@@ -127,3 +127,16 @@ def test_the_roofline_is_drawn_where_kernels_were_counted(tmp_path):
     row = next(line for line in (tmp_path / "out" / "tables.md").read_text().splitlines() if "all sampled" in line)
     assert "30 % of kernel time" in row
     assert row.rstrip(" |").endswith("memory")
+
+
+def test_the_report_has_a_chapter_where_something_was_traced(tiny, tmp_path):
+    folder = shutil.copytree(tiny[0], tmp_path / "copy")
+    before = report.write(folder).read_text()
+    row = Activity("memset", "memset", 2, 0, Distribution.of([1000, 3000]), Distribution.of([10, 20]))
+    facts = {"network": "varnet", "engine": "bart", "optimizer": "adam", "wall_s": 1.0, "tracer": "cupti"}
+    summary.write(Summary([row], facts), folder / "profile" / "varnet-bart-cupti-0" / "summary.parquet")
+    after = report.write(folder).read_text()
+    assert "What the GPU does" not in before
+    assert "What the GPU does" in after
+    assert "<td>varnet, bart, adam</td><td>memset</td><td>2</td><td>0.004</td><td>2000</td>" in after
+    assert "CUDA memory operations by time" in (folder / "tables.md").read_text()

@@ -3,8 +3,10 @@
 On a machine with a GPU, `python3 tests/compare/trace/gpu_selftest.py` checks it against known operations.
 """
 
+import os
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +121,40 @@ def test_no_cupti_is_said_in_one_line(tmp_path):
         cupti.find_in([tmp_path])
 
 
-def test_the_tracer_compiles_once(tmp_path):
+@pytest.fixture(scope="module")
+def found():
     try:
-        found = cupti.find()
+        return cupti.find()
     except ToolError as error:
         pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(
+    ("last_words", "returncode", "end"),
+    [
+        ("pass", 0, "exit"),
+        ("os.abort()", -6, "signal 6"),
+        # What BART does: it frees what it did not allocate, and the C library aborts.
+        ("libc.free(ctypes.c_void_p(libc.malloc(100) + 16))", -6, "signal 6"),
+        ("os.kill(os.getpid(), 15)", -15, "signal 15"),
+        ("os._exit(0)", 0, "running"),
+        ("if os.fork() == 0: sys.exit(0)", 0, "exit"),
+    ],
+)
+def test_a_trace_is_written_however_a_process_ends(found, tmp_path, last_words, returncode, end):
+    """Without a GPU CUPTI has no records, but thread, handlers and file are those of a real trace."""
+    library = cupti.build(found, tmp_path / "cache")
+    (tmp_path / "trace").mkdir()
+    start = "import ctypes, os, sys; libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p"
+    code = f"{start}\nctypes.CDLL({str(library)!r}).InitializeInjection()\n{last_words}"
+    environment = {**os.environ, **cupti.environment(library, tmp_path / "trace")}
+    finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert finished.returncode == returncode, finished.stderr
+    _, facts = cupti.read(tmp_path / "trace")
+    assert (facts["end"], facts["processes"], facts["dropped"]) == (end, "1", "0")
+
+
+def test_the_tracer_compiles_once(found, tmp_path):
     library = cupti.build(found, tmp_path)
     built = library.stat().st_mtime_ns
     symbols = subprocess.run(["nm", "-D", library], capture_output=True, text=True, check=True).stdout
