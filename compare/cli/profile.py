@@ -56,6 +56,8 @@ def profile(
         if config is None:
             raise InputError("name an experiment to trace, or --from with a saved trace")
         folder, failed = _trace(config, engine, tracer, repeats, roofline, output, bart, quiet, verbose)
+        if failed and not any(folder.glob("*/summary.parquet")):
+            raise BartTfError(f"no training could be traced: {'; '.join(failed.values())}")
         sources = [folder]
     made = chapter.of(sources)
     if saved:
