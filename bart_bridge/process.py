@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,6 +19,8 @@ from bart_bridge.errors import InputError, ToolError
 
 _LAUNCHER = Path(__file__).with_name("_launcher.py")
 _TAIL_LINES = 200
+_Wrapper = tuple[tuple[str, ...], Mapping[str, str]]
+_wrapper: ContextVar[_Wrapper] = ContextVar("wrapper", default=((), {}))
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,21 @@ class Finished:
         return f"exited with code {self.returncode}"
 
 
+@contextmanager
+def under(prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Put a tool such as a tracer before every command that `run` starts within the `with` block.
+
+    Args:
+        prefix: The tool and its arguments.
+        environment: Variables set for it, on top of those of the command.
+    """
+    token = _wrapper.set((tuple(prefix), environment or {}))
+    try:
+        yield
+    finally:
+        _wrapper.reset(token)
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -80,11 +99,12 @@ def run(
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder to run {argv[0]} in")
+    prefix, wrapper_environment = _wrapper.get()
     report_read, report_write = os.pipe()
     launcher = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_LAUNCHER), str(report_write), *argv],
+        [sys.executable, "-I", "-S", str(_LAUNCHER), str(report_write), *prefix, *argv],
         cwd=folder,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **(environment or {}), **wrapper_environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

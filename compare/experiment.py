@@ -62,8 +62,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     cfl.write_text_atomically(folder / "experiment.yaml", settings)
-    dataset = _dataset(experiment, folder, toolbox, reporter)
-    identity = _identity(experiment, dataset)
+    dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
     steps = [] if only or "initial" not in phases else reference_steps(folder, dataset, identity, toolbox)
     for engine in available:
         for name, trained in experiment.networks.items():
@@ -76,6 +75,16 @@ def run(
     for number, step in enumerate(steps, start=1):
         _do(step, f"[{number}/{len(steps)}] {step.title}", outcome, reporter)
     return outcome
+
+
+def open_dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> tuple[Dataset, Any]:
+    """Open the dataset of an experiment, simulated first where it is missing, and say what it is for fingerprints.
+
+    Raises:
+        InputError: The dataset is not usable.
+    """
+    dataset = _dataset(experiment, folder, toolbox, reporter)
+    return dataset, _identity(experiment, dataset)
 
 
 def _do(step: Step, title: str, outcome: Outcome, reporter: Reporter) -> None:

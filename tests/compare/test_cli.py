@@ -11,7 +11,10 @@ from bart_bridge import cfl
 
 from .conftest import TINY, bart_tf
 
-COMMANDS = ["doctor", "simulate", "import", "train", "apply", "compare", "report", "parity", "reconet"]
+COMMANDS = [
+    *("doctor", "simulate", "import", "train", "apply", "compare", "report", "optimizers", "parity", "profile", "reconet"),
+    "weights",
+]
 
 
 def one_line(finished, exit_code):

@@ -71,7 +71,7 @@ def test_dataset_folders_are_relative_to_the_file(tmp_path):
     assert experiment.dataset.folder == tmp_path / "data"
 
 
-@pytest.mark.parametrize("name", ["demo", "varnet_knee", "modl_brain"])
+@pytest.mark.parametrize("name", ["demo", "varnet_knee", "modl_brain", "profile"])
 def test_shipped_configurations_are_valid(name, request):
     load(request.config.rootpath / "configs" / f"{name}.yaml")
 

@@ -1,0 +1,1 @@
+"""What a GPU does in a run: traces, the tables made of them, their consistency, and the roofline."""

@@ -1,0 +1,146 @@
+"""The chapter about the GPU: every table, figure and finding of the traces in a folder, re-made from their files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bart_bridge.cfl import write_text_atomically
+from bart_bridge.errors import InputError
+from compare.tables import Table
+from compare.trace import consistency, roofline, roofline_report, shown, sources, summary, tables
+from compare.trace.roofline_report import Counted
+from compare.trace.summary import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SLACK = 0.001
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What is shown.
+
+    Attributes:
+        tables: In the order of the thesis.
+        figures: By the name of their file.
+        findings: What does not add up in these tables.
+        published: What does not add up in the published ones.
+    """
+
+    tables: list[Table]
+    figures: dict[str, Figure]
+    findings: list[consistency.Finding]
+    published: list[consistency.Finding]
+
+    def markdown(self) -> str:
+        """Return everything but the figures as Markdown."""
+        own = [f"- {finding}" for finding in self.findings] or ["- nothing: every check holds"]
+        published = [f"- {finding}" for finding in self.published] or [
+            "- not checked: the published figures are not here"
+        ]
+        lines = ["# What the GPU does", "", *(table.markdown() for table in self.tables)]
+        lines += ["## What does not add up in these tables", "", *own, ""]
+        lines += ["## What does not add up in the published tables", "", *published, ""]
+        return "\n".join(lines)
+
+
+def of(folders: list[Path]) -> Chapter:
+    """Make the chapter from traces, summaries and counted kernels.
+
+    Args:
+        folders: Files or folders that `compare.trace.sources` reads; `ncu.csv` beside a trace and `ceilings.json` in
+            the first folder make the roofline.
+
+    Raises:
+        InputError: There is no trace, or a file is damaged.
+    """
+    summaries = [found for folder in folders for found in sources.read(folder)]
+    made = tables.all_tables(summaries)
+    agreement = tracers_compared(summaries)
+    made += [agreement] if agreement.rows else []
+    figures: dict[str, Figure] = {}
+    counted = _counted(folders)
+    if counted:
+        path = folders[0] / roofline.CEILINGS
+        ceilings: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        made.append(roofline_report.table(counted, ceilings))
+        figures["roofline"] = roofline_report.figure(counted, ceilings)
+    findings = consistency.check(consistency.from_tables(made))
+    published = consistency.check_published() if consistency.PUBLISHED.exists() else []
+    return Chapter(made, figures, findings, published)
+
+
+def of_experiment(folder: Path) -> Chapter | None:
+    """Make the chapter from what `bart-tf profile` left in an experiment's folder; None if nothing was traced."""
+    return of([folder / "profile"]) if any(folder.glob("profile/*/summary.parquet")) else None
+
+
+def write(chapter: Chapter, folder: Path) -> Path:
+    """Write the chapter: `tables.md`, a CSV file for each table, figures as PNG and PDF.
+
+    Returns:
+        The Markdown file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, table in enumerate(chapter.tables):
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows([table.columns, *table.rows])
+        write_text_atomically(folder / f"table-{number:02d}-{_slug(table.title)}.csv", buffer.getvalue())
+    for name, figure in chapter.figures.items():
+        for suffix in ("png", "pdf"):
+            figure.savefig(folder / f"{name}.{suffix}", dpi=130)
+    write_text_atomically(folder / "tables.md", chapter.markdown())
+    return folder / "tables.md"
+
+
+def keep_summaries(folders: list[Path], folder: Path) -> None:
+    """Write the summary of each trace as Parquet."""
+    for number, found in enumerate(one for path in folders for one in sources.read(path)):
+        summary.write(found, folder / f"summary-{number:02d}-{_slug(found.run)}.parquet")
+
+
+def tracers_compared(summaries: list[Summary]) -> Table:
+    """Compare counts and bytes of runs that both tracers saw; they should agree to 0.1 %."""
+    rows = []
+    runs: dict[tuple[str, ...], dict[str, Summary]] = {}
+    for found in summaries:
+        if found.facts.get("engine"):
+            key = tuple(str(found.facts.get(name)) for name in ("network", "engine", "optimizer", "repeat"))
+            runs.setdefault(key, {})[str(found.facts.get("tracer"))] = found
+    for tracers in runs.values():
+        if not {"nsys", "cupti"} <= tracers.keys():
+            continue
+        sides = [{(row.kind, row.name): row for row in tracers[name].activities} for name in ("nsys", "cupti")]
+        for what in sorted(sides[0].keys() | sides[1].keys()):
+            counts = [side[what].count if what in side else 0 for side in sides]
+            sizes = [side[what].bytes.total if what in side else 0 for side in sides]
+            agree = all(abs(a - b) <= _SLACK * max(a, b) for a, b in (counts, sizes))
+            cells = [*map(str, counts), *(f"{size:.0f}" for size in sizes), "yes" if agree else "NO"]
+            rows.append([tracers["cupti"].run, " ".join(what)[:80], *cells])
+    columns = ["run", "what", "count, nsys", "count, cupti", "bytes, nsys", "bytes, cupti", "agree to 0.1 %"]
+    return shown.table(
+        "Both tracers on the same run", columns, rows, ["two runs of the same training, one for each tracer"]
+    )
+
+
+def _counted(folders: list[Path]) -> list[Counted]:
+    """Pair each `ncu.csv` with the summary in its folder or below."""
+    found = []
+    for folder in folders:
+        for path in sorted(folder.rglob(roofline.FILE)) if folder.is_dir() else []:
+            try:
+                found.append(Counted(sources.read(path.parent)[0], roofline.read(path)))
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
+    return found
+
+
+def _slug(text: str) -> str:
+    words = "".join(letter if letter.isalnum() else " " for letter in text.lower()).split()
+    return "-".join(words)[:60].rstrip("-")

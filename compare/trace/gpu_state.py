@@ -1,0 +1,86 @@
+"""The state of the GPUs while a run lasts, from NVML: temperature, power, utilisation, clocks and memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+_INTERVAL_S = 0.02
+QUANTITIES = {
+    "temperature_c": "temperature / °C",
+    "power_w": "power / W",
+    "utilisation_percent": "utilisation / %",
+    "sm_clock_mhz": "SM clock / MHz",
+    "memory_clock_mhz": "memory clock / MHz",
+    "memory_used_bytes": "memory in use on the device / MiB",
+}
+
+
+class GpuState:
+    """Sample the first GPU at 50 Hz within a `with` block; the device's own figures change more slowly than that.
+
+    Attributes:
+        samples: One list for each sample: seconds since the start, then the quantities in the order of `QUANTITIES`.
+        note: Why there are none, or how they were taken.
+    """
+
+    def __init__(self) -> None:
+        self.samples: list[list[float]] = []
+        self.note = "NVML, first GPU, sampled at 50 Hz"
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> GpuState:
+        """Start to sample."""
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+            device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        except ImportError:
+            self.note = "n/a: the package nvidia-ml-py is missing"
+        except pynvml.NVMLError as error:
+            self.note = f"n/a: no NVIDIA GPU ({error})"
+        else:
+            self._thread = threading.Thread(target=self._sample, args=(device,), daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop to sample."""
+        self._ended.set()
+        if self._thread:
+            self._thread.join()
+
+    def summary(self) -> dict[str, Any]:
+        """Return mean and maximum of each quantity, the number of samples, and the note."""
+        columns = list(zip(*self.samples, strict=True))[1:]
+        found: dict[str, Any] = {"note": self.note, "samples": len(self.samples)}
+        for name, values in zip(QUANTITIES, columns, strict=False):
+            found[name] = {"mean": sum(values) / len(values), "max": max(values)}
+        return found
+
+    def _sample(self, device: object) -> None:
+        import pynvml
+
+        start_s = time.perf_counter()
+        while not self._ended.wait(_INTERVAL_S):
+            try:
+                self.samples.append(
+                    [
+                        time.perf_counter() - start_s,
+                        pynvml.nvmlDeviceGetTemperature(device, pynvml.NVML_TEMPERATURE_GPU),
+                        pynvml.nvmlDeviceGetPowerUsage(device) / 1000,
+                        pynvml.nvmlDeviceGetUtilizationRates(device).gpu,
+                        pynvml.nvmlDeviceGetClockInfo(device, pynvml.NVML_CLOCK_SM),
+                        pynvml.nvmlDeviceGetClockInfo(device, pynvml.NVML_CLOCK_MEM),
+                        pynvml.nvmlDeviceGetMemoryInfo(device).used,
+                    ]
+                )
+            except pynvml.NVMLError as error:
+                self.note = f"NVML failed after {len(self.samples)} samples ({error})"
+                return

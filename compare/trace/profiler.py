@@ -1,0 +1,166 @@
+"""Run the trainings of an experiment under a tracer, apart from the runs that measure time and memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bart_bridge import process
+from bart_bridge.errors import BartTfError, InputError, ToolError
+from bart_bridge.toolbox import Toolbox
+from compare import engines, machine, records
+from compare.config import Experiment
+from compare.console import Reporter
+from compare.experiment import open_dataset
+from compare.steps import Step, run_steps
+from compare.trace import cupti, nsys, roofline, summary
+from compare.trace.activity import Activity
+from compare.trace.gpu_state import GpuState
+from compare.trace.summary import Summary
+
+TracerName = Literal["nsys", "cupti", "auto"]
+
+
+@dataclass(frozen=True)
+class Tracer:
+    """What traces.
+
+    Attributes:
+        name: `nsys` or `cupti`.
+        note: Why it is this one.
+        library: Of `cupti`.
+    """
+
+    name: str
+    note: str
+    library: Path | None = None
+
+    @contextmanager
+    def around(self, folder: Path) -> Iterator[None]:
+        """Trace every command that is started within the `with` block into an empty folder."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if self.library is None:
+            with process.under(nsys.prefix(folder), nsys.ENVIRONMENT):
+                yield
+        else:
+            with process.under(environment=cupti.environment(self.library, folder)):
+                yield
+
+    def read(self, folder: Path) -> tuple[list[Activity], dict[str, str]]:
+        """Read what was traced."""
+        if self.library is None:
+            return nsys.read_reports(folder), {"tracer": "nsys"}
+        return cupti.read(folder)
+
+
+def choose(name: TracerName) -> Tracer:
+    """Choose a tracer that works here; `auto` takes Nsight Systems where it can make a report, else CUPTI.
+
+    Raises:
+        ToolError: There is no NVIDIA GPU, or the tracer does not work here.
+    """
+    if not machine.gpus():
+        raise ToolError("no NVIDIA GPU was found: profile traces one; --from makes the tables of a saved trace")
+    reason = nsys.unusable() if name != "cupti" else "CUPTI was asked for"
+    if not reason:
+        return Tracer("nsys", "")
+    if name == "nsys":
+        raise ToolError(f"nsys cannot be used: {reason}; --tracer cupti does without")
+    return Tracer("cupti", reason, cupti.build(cupti.find()))
+
+
+def profile(
+    experiment: Experiment,
+    folder: Path,
+    toolbox: Toolbox,
+    reporter: Reporter,
+    tracer: Tracer,
+    engine_names: list[str],
+    repeats: int,
+    with_roofline: bool,
+) -> dict[str, str]:
+    """Trace the training of every network on every engine; what was traced before with the same settings is kept.
+
+    Args:
+        experiment: What is trained; its device must be `gpu`.
+        folder: Of the experiment; traces go to `profile` in it, so that no measured run is touched.
+        toolbox: The BART.
+        reporter: Tells a person what happens.
+        tracer: From `choose`.
+        engine_names: Engines of the experiment to run.
+        repeats: How often each is run.
+        with_roofline: Count operations and bytes of a sample of kernels with `ncu`, in one more run of each.
+
+    Returns:
+        What went wrong, by title.
+
+    Raises:
+        InputError: The experiment is not one for a GPU, or its dataset is not usable.
+    """
+    if experiment.device != "gpu":
+        raise InputError(f"device: profile traces the GPU and needs 'gpu', received '{experiment.device}'")
+    dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
+    root = folder / "profile"
+    common = {"machine": machine.label(machine.describe()), "tracer_note": tracer.note}
+    failed: dict[str, str] = {}
+    for name in engine_names:
+        engine = engines.create(name, experiment.device, toolbox)  # type: ignore[arg-type]
+        for network, trained in experiment.networks.items():
+            for repeat in range(repeats):
+                place = root / f"{network}-{engine.name}-{tracer.name}-{repeat}"
+                step = run_steps(place, experiment, network, trained, engine, dataset, identity)["train"]
+                facts = common | {
+                    "network": network,
+                    "network_kind": trained.network.kind,
+                    "engine": engine.name,
+                    "engine_version": engine.version,
+                    "optimizer": trained.training.algorithm,
+                    "repeat": repeat,
+                }
+                title = f"{step.title}, traced by {tracer.name}"
+                try:
+                    _trace(step, title, place, tracer, facts, reporter)
+                    if with_roofline and repeat == 0:
+                        _count(step, f"{step.title}, counted by ncu", place, reporter)
+                except BartTfError as error:
+                    reporter.say(f"{title}: FAILED: {error}", level=-1)
+                    failed[title] = str(error)
+    return failed
+
+
+def _trace(step: Step, title: str, place: Path, tracer: Tracer, facts: dict[str, Any], reporter: Reporter) -> None:
+    identity = records.fingerprint(step=step.identity, tracer=tracer.name)
+    if records.read(place / "trace.json", identity):
+        reporter.say(f"{title}: done before")
+        return
+    (place / "trace.json").unlink(missing_ok=True)
+    state = GpuState()
+    with reporter.step(title, step.total) as advance, state, tracer.around(place / "trace"):
+        details = step.work(advance)
+    activities, traced = tracer.read(place / "trace")
+    facts = traced | facts | {"wall_s": details["measurement"].elapsed_s, "state": state.summary()}
+    summary.write(Summary(activities, facts), place / "summary.parquet")
+    records.write(place / "trace.json", identity)
+
+
+def _count(step: Step, title: str, place: Path, reporter: Reporter) -> None:
+    log = place / roofline.FILE
+    if log.exists():
+        reporter.say(f"{title}: done before")
+        return
+    if reason := roofline.unusable():
+        raise ToolError(f"no roofline: {reason}")
+    unfinished = log.with_name(f"unfinished-{log.name}")
+    with reporter.step(title, step.total) as advance, process.under(roofline.prefix(unfinished)):
+        try:
+            step.work(advance)
+        except ToolError:
+            # What was counted before the command failed is whole launches; without any there is nothing to keep.
+            if not unfinished.exists() or not roofline.read(unfinished):
+                raise
+    unfinished.replace(log)

@@ -1,0 +1,10 @@
+"""The one place where tables of traces become tables of the report."""
+
+from __future__ import annotations
+
+from compare.tables import Table
+
+
+def table(title: str, columns: list[str], rows: list[list[str]], notes: list[str]) -> Table:
+    """Make a table of the report."""
+    return Table(title, columns, rows, notes)
