@@ -9,7 +9,8 @@ import keras
 from keras import ops
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from tf_models.operators import SenseNormal, Tensor, inner_product
+from tf_models.backend import Tensor
+from tf_models.operators import SenseNormal, inner_product
 
 
 class ModlOriginalSettings(BaseModel):

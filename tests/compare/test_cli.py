@@ -12,7 +12,8 @@ from bart_bridge import cfl
 from .conftest import TINY, bart_tf
 
 COMMANDS = [
-    *("doctor", "simulate", "import", "train", "apply", "compare", "report", "optimizers", "parity", "profile", "reconet"),
+    *("doctor", "simulate", "import", "train", "apply", "compare", "report", "optimizers", "parity", "profile"),
+    "reconet",
     "weights",
 ]
 
