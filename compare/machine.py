@@ -9,6 +9,8 @@ from typing import Any
 
 import psutil
 
+from compare import nvidia
+
 
 def describe() -> dict[str, Any]:
     """Describe hardware and system: processor, usable cores, memory, GPUs, operating system and Python."""
@@ -31,14 +33,7 @@ def label(description: dict[str, Any]) -> str:
 
 def gpus() -> list[str]:
     """Name the NVIDIA GPUs; empty where there is none or no driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-    except pynvml.NVMLError:
-        return []
+    return nvidia.Gpus().names()
 
 
 def _processor() -> str:
