@@ -24,12 +24,14 @@ from bart_bridge.toolbox import Toolbox, failure
 from compare import monitor
 from compare.config import EngineName
 from compare.monitor import MeasuredError, Measurement
+from compare.sampling import high_water_bytes
 
 if TYPE_CHECKING:
     from tf_models.worker import ApplyJob, TrainJob
 
 Device = Literal["cpu", "gpu"]
 History = dict[str, NDArray[np.float64]]
+_BASELINE_RUNS = 5
 OnProgress = Callable[[reconet.Progress], None]
 
 
@@ -210,7 +212,7 @@ class BartEngine:
         if self._baseline is None:
             self._baseline = self._measure_baseline(folder)
         finished, measurement = monitor.run(argv, folder, self._environment, on_line)
-        note = "largest sampled resident set of bart fft of 8 x 8 zeros, the median of 5 runs"
+        note = f"high-water mark of the resident set of bart fft of 8 x 8 zeros, the largest of {_BASELINE_RUNS} runs"
         return finished, replace(
             measurement,
             baseline_rss_bytes=self._baseline,
@@ -224,9 +226,8 @@ class BartEngine:
             zeros = Path(name) / "zeros"
             cfl.write(zeros, np.zeros((8, 8), np.complex64))
             argv = self.toolbox.argv("fft", "3", zeros, Path(name) / "out")
-            curves = [monitor.run(argv, Path(name), self._environment)[1].curve["rss_bytes"] for _ in range(5)]
-        peaks = [curve.max() for curve in curves if len(curve)]
-        return int(np.median(peaks)) if peaks else None
+            marks = [high_water_bytes(argv, Path(name), self._environment) for _ in range(_BASELINE_RUNS)]
+        return max((mark for mark in marks if mark is not None), default=None)
 
 
 class KerasEngine:

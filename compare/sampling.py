@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from bart_bridge import process
 from compare import nvidia
 
 # 50 times a second; the processes of the tree are listed anew ten times a second, which costs more.
@@ -30,6 +34,7 @@ NAMES = (
     "gpu_utilisation_percent",
 )
 Curve = dict[str, NDArray[np.float64]]
+_HIGH_WATER = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 _NOT_READ = float("nan")
 
 
@@ -104,6 +109,31 @@ class Sampler:
             sum(map(nvidia.power_w, on)),
             max(map(nvidia.utilisation_percent, on)),
         )
+
+
+def high_water_bytes(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> int | None:
+    """Return the largest resident set of a command that lives for milliseconds, None if it ended too soon.
+
+    Its own high-water mark is read a thousand times a second; what it reports at its end is at least the launcher's.
+    """
+    found: list[int] = []
+
+    def watch(pid: int) -> None:
+        status = Path(f"/proc/{pid}/status")
+        try:
+            while match := _HIGH_WATER.search(status.read_text()):
+                found.append(int(match[1]) * 1024)
+                time.sleep(0.001)
+        except OSError:
+            return
+
+    process.run(
+        argv,
+        folder=folder,
+        environment=environment,
+        on_start=lambda pid: threading.Thread(target=watch, args=(pid,), daemon=True).start(),
+    )
+    return max(found, default=None)
 
 
 def level_before_growth(seconds: NDArray[np.float64], level: NDArray[np.float64], tolerance: float) -> float | None:
