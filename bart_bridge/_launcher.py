@@ -41,9 +41,15 @@ def main() -> None:
     end_group(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     cpu_s, peak_rss_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    os.write(report_fd, f"{os.waitstatus_to_exitcode(status)} {elapsed_s} {cpu_s} {peak_rss_bytes}\n".encode())
+    result = f"{os.waitstatus_to_exitcode(status)} {elapsed_s} {cpu_s} {peak_rss_bytes} {own_peak_bytes()}\n"
+    os.write(report_fd, result.encode())
     # At once: the thread must not wake up to a number that is no longer ours.
     os._exit(0)
+
+
+def own_peak_bytes() -> int:
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
 def end_group(group: int, number: int) -> None:

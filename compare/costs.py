@@ -61,13 +61,17 @@ def _of_record(record: dict[str, Any], samples: Curve) -> Iterator[Value]:
 def _memory(used: dict[str, Any], samples: Curve) -> Iterator[Value]:
     peak, baseline = used["peak_rss_bytes"], used["baseline_rss_bytes"]
     definition = "largest resident memory of the process and its children, pages that they share counted once"
-    yield "peak_rss", peak, "byte", definition
-    level = _level(samples, "rss_bytes", RSS_TOLERANCE * peak)
+    too_small = (
+        "n/a: less than the process that starts it has itself, about 10 MiB, which is the least that can be told"
+    )
+    yield "peak_rss", peak, "byte", definition if peak is not None else too_small
+    level = _level(samples, "rss_bytes", RSS_TOLERANCE * peak) if peak else None
     yield "rss_before_growth", level, "byte", _LEVEL if level else "n/a: no level below the peak was held"
     yield "baseline_rss", baseline, "byte", used["baseline_note"]
-    above = None if baseline is None else max(0, peak - baseline)
-    definition = f"peak_rss less the process's baseline, {used['baseline_note']}"
-    yield "rss_above_baseline", above, "byte", definition if above is not None else used["baseline_note"]
+    above = None if baseline is None or peak is None else max(0, peak - baseline)
+    definition = f"process peak less the baseline of the process: {used['baseline_note']}"
+    reason = too_small if peak is None else used["baseline_note"]
+    yield "rss_above_baseline", above, "byte", definition if above is not None else reason
     gpu, note = used["gpu_peak_bytes"], used["gpu_note"]
     yield "gpu_peak", gpu, "byte", note
     level = _level(samples, "gpu_bytes", GPU_TOLERANCE_BYTES)
@@ -94,7 +98,7 @@ def _inference(times: dict[str, Any]) -> Iterator[Value]:
     for metric, key in (("inference", "wall_s"), ("inference_cpu", "cpu_s")):
         kind = "wall seconds" if key == "wall_s" else "user and system seconds"
         for value in times[key] or [None]:
-            shown = times["definition"] if value is None else f"{kind} of a slice, a row each: {times['definition']}"
+            shown = times["definition"] if value is None else f"{kind} of a slice: {times['definition']}"
             yield metric, value, "s", shown
 
 
@@ -108,5 +112,7 @@ def _finite(samples: Curve, name: str) -> Any:
 
 
 _NOTES = dict.fromkeys(("gpu_note", "baseline_note", "allocator_note"), "")
-_NUMBERS = dict.fromkeys(("elapsed_s", "cpu_s", "gpu_peak_bytes", "baseline_rss_bytes", "allocator_peak_bytes"))
-_EMPTY: dict[str, Any] = {"measurement": {**_NOTES, **_NUMBERS, "peak_rss_bytes": 0}}
+_NUMBERS = dict.fromkeys(
+    ("elapsed_s", "cpu_s", "gpu_peak_bytes", "baseline_rss_bytes", "allocator_peak_bytes", "peak_rss_bytes")
+)
+_EMPTY: dict[str, Any] = {"measurement": {**_NOTES, **_NUMBERS}}

@@ -204,7 +204,9 @@ class BartEngine:
         definition = "difference of a command for all test slices and one for a slice, by the number of further slices"
         if not wall_s:
             definition = "n/a: a difference needs two test slices or more"
-        return total, Inference(first.elapsed_s, wall_s, cpu_s, definition, "first command for one slice, with its start")
+        return total, Inference(
+            first.elapsed_s, wall_s, cpu_s, definition, "first command for one slice, with its start"
+        )
 
     def _run(
         self, argv: list[str], folder: Path, on_line: Callable[[str], None] | None = None

@@ -21,7 +21,7 @@ class Measurement:
         elapsed_s: Wall seconds.
         cpu_s: User and system seconds.
         peak_rss_bytes: Largest resident memory: that of the largest process, or the largest sampled sum over the
-            processes with shared pages counted once, whichever is more.
+            processes with shared pages counted once, whichever is more; None if it is less than can be told.
         gpu_peak_bytes: Largest GPU memory, sampled; None if unknown.
         gpu_note: Why `gpu_peak_bytes` is None, or how it was measured.
         ending: How it ended: `exited with code 0`, `was ended by SIGKILL`.
@@ -34,7 +34,7 @@ class Measurement:
 
     elapsed_s: float
     cpu_s: float
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
     gpu_peak_bytes: int | None
     gpu_note: str
     ending: str = ""
@@ -49,7 +49,7 @@ class Measurement:
         return Measurement(
             self.elapsed_s + later.elapsed_s,
             self.cpu_s + later.cpu_s,
-            max(self.peak_rss_bytes, later.peak_rss_bytes),
+            _larger(self.peak_rss_bytes, later.peak_rss_bytes),
             _larger(self.gpu_peak_bytes, later.gpu_peak_bytes),
             later.gpu_note if later.gpu_peak_bytes is not None else self.gpu_note,
             later.ending,
@@ -96,11 +96,11 @@ def run(
         finished = process.run(argv, folder=folder, environment=environment, on_line=on_line, on_start=sampler.start)
     finally:
         curve = sampler.stop()
-    sampled_rss, gpu_peak = _largest(curve, "rss_bytes"), _largest(curve, "gpu_bytes")
+    peak_rss, gpu_peak = max(finished.peak_rss_bytes, _largest(curve, "rss_bytes") or 0), _largest(curve, "gpu_bytes")
     return finished, Measurement(
         finished.elapsed_s,
         finished.cpu_s,
-        max(finished.peak_rss_bytes, sampled_rss or 0),
+        peak_rss if peak_rss > finished.least_rss_bytes else None,
         gpu_peak,
         sampler.gpu_note,
         finished.describe(),

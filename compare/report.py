@@ -13,7 +13,7 @@ import jinja2
 import bart_bridge
 from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
-from compare import figures, machine, results, tables
+from compare import all_tables, exports, figures, machine, results
 from compare.config import Experiment, load
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def write(folder: Path) -> Path:
     ]
     content = {
         "experiment": experiment,
-        "tables": [shown for shown in (tables.quality(table), tables.cost(table), tables.ratios(table)) if shown],
+        "tables": all_tables.of(experiment, table),
         "networks": networks,
         "missing": _missing(experiment, folder),
         "machine": machine.label(json.loads((folder / "machine.json").read_text())),
@@ -70,6 +70,7 @@ def write(folder: Path) -> Path:
         lstrip_blocks=True,
     )
     write_text_atomically(folder / "tables.md", environment.get_template("tables.md.j2").render(content))
+    exports.write(experiment, folder)
     write_text_atomically(folder / "index.html", environment.get_template("index.html.j2").render(content))
     return folder / "index.html"
 

@@ -46,6 +46,7 @@ COLUMNS = (
     "definition",
     "machine",
 )
+HISTORY_COLUMNS = ("network", "engine", "stage", "epoch", "batch", "seconds", "loss")
 MEMORY_COLUMNS = ("network", "engine", "repeat", "phase", *sampling.NAMES)
 NOT_AVAILABLE = "n/a"
 Row = dict[str, Any]
@@ -70,7 +71,7 @@ def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
     rows = [common | row for row in _rows(experiment, folder, toolboxes)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_text_atomically(folder / "results.csv", table.to_csv(index=False))
-    history = pd.DataFrame(_history_rows(experiment, folder))
+    history = pd.DataFrame(_history_rows(experiment, folder), columns=list(HISTORY_COLUMNS))
     write_text_atomically(folder / "history.csv", history.to_csv(index=False))
     memory = pd.DataFrame(_memory_rows(experiment, folder), columns=list(MEMORY_COLUMNS))
     write_text_atomically(folder / "memory.csv", memory.to_csv(index=False, float_format="%.10g"))
@@ -80,19 +81,50 @@ def read(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Read `results.csv` and `history.csv`; values that are not available are NaN.
 
     Raises:
-        InputError: A file is missing or has other columns.
+        InputError: `results.csv` is missing or has other columns, or `history.csv` is damaged.
     """
+    return read_table(folder), read_history(folder)
+
+
+def read_table(folder: Path) -> pandas.DataFrame:
+    """Read `results.csv`; values that are not available are NaN.
+
+    Raises:
+        InputError: It is missing or has other columns.
+    """
+    path = folder / "results.csv"
+    table = _read_csv(path, {"value": [NOT_AVAILABLE]})
+    if tuple(table.columns) != COLUMNS:
+        raise InputError(f"{path}: columns must be {', '.join(COLUMNS)}")
+    return table
+
+
+def read_history(folder: Path) -> pandas.DataFrame:
+    """Read `history.csv`, the losses; empty where it is missing."""
     import pandas as pd
 
-    tables = []
-    for name in ("results.csv", "history.csv"):
-        try:
-            tables.append(pd.read_csv(folder / name, keep_default_na=False, na_values={"value": [NOT_AVAILABLE]}))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder / name}: cannot be read ({' '.join(str(error).split())})") from None
-    if tuple(tables[0].columns) != COLUMNS:
-        raise InputError(f"{folder / 'results.csv'}: columns must be {', '.join(COLUMNS)}")
-    return tables[0], tables[1]
+    path = folder / "history.csv"
+    if not path.exists() or not path.read_text().strip():
+        return pd.DataFrame(columns=list(HISTORY_COLUMNS))
+    return _read_csv(path, {})
+
+
+def read_memory(folder: Path) -> pandas.DataFrame:
+    """Read `memory.csv`, the samples of every run; empty where it is missing."""
+    import pandas as pd
+
+    path = folder / "memory.csv"
+    if not path.exists():
+        return pd.DataFrame(columns=list(MEMORY_COLUMNS))
+    return _read_csv(path, {name: [""] for name in sampling.NAMES})
+
+
+def images_or_none(experiment: Experiment, folder: Path) -> Images:
+    """Open the images as `images` does; nothing where the dataset is not there any more."""
+    try:
+        return images(experiment, folder)
+    except (InputError, OSError):
+        return {}
 
 
 def images(experiment: Experiment, folder: Path) -> Images:
@@ -111,16 +143,6 @@ def images(experiment: Experiment, folder: Path) -> Images:
     return found
 
 
-def read_memory(folder: Path) -> pandas.DataFrame:
-    """Read `memory.csv`, the samples of every run; empty where it is missing."""
-    import pandas as pd
-
-    path = folder / "memory.csv"
-    if not path.exists():
-        return pd.DataFrame(columns=list(MEMORY_COLUMNS))
-    return pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in sampling.NAMES})
-
-
 def runs(experiment: Experiment, folder: Path, repeats: int = 1) -> list[Run]:
     """List the runs of an experiment, network by network; the first of each, or more of the repeated measurements."""
     return [
@@ -137,9 +159,7 @@ def test_references(experiment: Experiment, folder: Path) -> NDArray[np.complex6
     return dataset.split("test").arrays()["reference"][:, 0]
 
 
-def quality_rows(
-    images: Images, reference: NDArray[np.complex64], toolbox: Toolbox | None = None
-) -> Iterator[Row]:
+def quality_rows(images: Images, reference: NDArray[np.complex64], toolbox: Toolbox | None = None) -> Iterator[Row]:
     """Measure every reconstruction against the reference `(batch, y, x)`, by `bart measure` too if there is a BART."""
     for (network, engine, phase), reconstruction in images.items():
         columns = {"network": network, "engine": engine, "phase": phase}
@@ -245,6 +265,16 @@ def _history_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
                         "loss": losses[epoch, batch],
                     }
                 first += len(losses)
+
+
+def _read_csv(path: Path, not_available: dict[str, list[str]]) -> pandas.DataFrame:
+    import pandas as pd
+
+    try:
+        table: pandas.DataFrame = pd.read_csv(path, keep_default_na=False, na_values=not_available)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    return table
 
 
 def _dataset_name(experiment: Experiment) -> str:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 DEFINITIONS = {
     "setup": "wall seconds of the processes outside of epochs: start, reading, building, writing",
-    "compilation": "what the first batch of each stage took longer than the median batch of that stage: tracing, planning",
+    "compilation": "what the first batch of each stage took longer than the median of its others: tracing, planning",
     "training": "wall seconds of all epochs, all stages, without compilation",
     "epoch": "wall seconds of the median epoch of the last stage, without compilation",
 }
@@ -21,14 +21,15 @@ def training_seconds(histories: list[dict[str, NDArray[np.float64]]], elapsed_s:
         elapsed_s: Wall seconds of the processes.
 
     Returns:
-        `compilation`: what the first batch of each stage took longer than the median batch of that stage, None where a
-        stage has no other batch; `training`: all epochs without it; `setup`: everything outside of epochs; `epoch`: the
+        `compilation`: what the first batch of each stage took longer than the median of its other batches, None where a stage
+        has no other; `training`: all epochs without it; `setup`: everything outside of epochs; `epoch`: the
         median epoch of the last stage, without the compilation.
     """
     compilation: float | None = 0.0
     for history in histories:
         durations = np.diff(history["seconds"], prepend=0.0, axis=1)
-        first = max(0.0, float(durations[0, 0] - np.median(durations))) if durations.size > 1 else None
+        others = durations.ravel()[1:]
+        first = max(0.0, float(durations[0, 0] - np.median(others))) if len(others) else None
         compilation = None if compilation is None or first is None else compilation + first
     epochs = [history["seconds"][:, -1].copy() for history in histories]
     total_s = float(sum(seconds.sum() for seconds in epochs))
