@@ -80,8 +80,8 @@ def _panels(images: Images, results: pandas.DataFrame, name: str) -> Iterator[Sh
     chosen = {key: slices for key, slices in images.items() if key[0] in {"", name}}
     total = len(images["", "reference", ""])
     caption = (
-        f"Magnitude, and below it {figures.ERROR_GAIN} times the error of the magnitude, on the same grey scale from 0 to "
-        "the maximum of the reference."
+        f"Magnitude, and below it {figures.ERROR_GAIN} times the error of the magnitude, on the same grey scale from 0 "
+        "to the maximum of the reference."
     )
     for number in sorted({part * total // _SHOWN_SLICES for part in range(_SHOWN_SLICES)}):
         figure = figures.image_panel(chosen, results, number)
@@ -95,8 +95,8 @@ def _bland_altman(results: pandas.DataFrame, name: str) -> Iterator[Shown]:
         pair = [comparisons.slices_of(results, name, of, "psnr") for of in (engine, base)]
         if engine != base and len(pair[0].index.intersection(pair[1].index)):
             caption = (
-                f"Bland-Altman plot, {engine} less {base} over their mean, a mark for each test slice; lines are the mean "
-                "and 1.96 standard deviations on either side."
+                f"Bland-Altman plot, {engine} less {base} over their mean, a mark for each test slice; lines are the "
+                "mean and 1.96 standard deviations on either side."
             )
             figure = figures_measured.bland_altman(results, name, engine, base)
             yield _shown(name, f"bland-altman-{engine}", f"{engine} and {base}", caption, figure)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def of(experiment: Experiment, results: pandas.DataFrame) -> list[Table]:
     """Make the tables of an experiment from its results table alone; those with nothing in them are left out."""
-    kinds = {name: trained.network.kind for name, trained in experiment.networks.items()}
+    kinds: dict[str, str] = {name: trained.network.kind for name, trained in experiment.networks.items()}
     measured = [
         tables_compared.ratios(results),
         tables.quality(results),

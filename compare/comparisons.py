@@ -36,7 +36,7 @@ class Difference:
     reason: str
 
 
-def paired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
+def paired(first: NDArray[np.floating], second: NDArray[np.floating]) -> Difference:
     """Compare two columns of values of the same items: first less second.
 
     The interval is the bias-corrected and accelerated one (Efron 1987, doi 10.1080/01621459.1987.10478410) of 9999

@@ -1,4 +1,4 @@
-"""The files for a paper: every table as CSV, Markdown and LaTeX, every figure as PNG and PDF, the results as Parquet."""
+"""The files for a paper: tables as CSV, Markdown and LaTeX, figures as PNG and PDF, the results as Parquet."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def seconds_by_repeat(results: pandas.DataFrame) -> Figure:
             axes.plot(positions, part.value, "o", fillstyle="none", color=_COLOURS.get(engine), label=engine)
         axes.set_xticks(range(len(networks)), networks)
         axes.set_ylabel(heading)
-        axes.set_yscale("symlog" if (chosen.value <= 0).any() else "log")
+        axes.set_yscale("linear" if (chosen.value <= 0).any() else "log")
         axes.grid(alpha=0.3, axis="y")
         axes.legend(fontsize=7)
     return figure

@@ -16,7 +16,7 @@ DEFINITIONS = {
 }
 BART_DEFINITIONS = {
     "psnr_bart": "bart measure --psnr of the slice: 20 log10(max|r| / RMSE(|x|, |r|))",
-    "ssim_bart": "bart measure --ssim of the slice: magnitudes divided by max|r|, 7x7 uniform window, population covariance",
+    "ssim_bart": "bart measure --ssim of the slice: range max|r|, 7x7 uniform window, population covariance",
     "nmse_bart": "bart measure --mse-mag of the slice, divided by the mean of |r|^2",
 }
 RECOMPUTED_DEFINITIONS = {
@@ -26,7 +26,7 @@ RECOMPUTED_DEFINITIONS = {
 }
 FASTMRI_DEFINITIONS = {
     "psnr_fastmri": "fastMRI convention: one PSNR of magnitudes over all test slices as one volume, range its max|r|",
-    "ssim_fastmri": "fastMRI convention: SSIM of each slice with the range max|r| of all test slices, 7x7 uniform window",
+    "ssim_fastmri": "fastMRI convention: SSIM of each slice, 7x7 uniform window, range max|r| of all test slices",
     "nmse_fastmri": "fastMRI convention: sum (|x| - |r|)^2 / sum |r|^2 over all test slices as one volume",
 }
 UNITS = {"psnr": "dB", "ssim": "1", "nmse": "1"}

@@ -166,9 +166,9 @@ def _resident_bytes(tree: list[psutil.Process]) -> int:
     if len(tree) == 1:
         return int(tree[0].memory_info().rss)
     total = 0
-    for process in tree:
+    for one in tree:
         try:
-            total += process.memory_full_info().pss
+            total += one.memory_full_info().pss
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return total

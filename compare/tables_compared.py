@@ -135,7 +135,7 @@ def check(results: pandas.DataFrame) -> Table | None:
     if not rows:
         return None
     caption = (
-        "largest difference: absolute, in the unit of the measure, over all reconstructions and test slices, of BART's\n"
+        "largest difference: absolute, in the unit of the measure, of all reconstructed slices, of BART's\n"
         "definition computed by bart-tf in double precision and of bart measure in single precision."
     )
     frame = pd.DataFrame(rows, columns=["measure", "largest difference", "images"])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TITLES = {"bart": "BART", "tensorflow": "TensorFlow", "train": "training", "infer": "reconstruction"}
 _GPU = "A100"
 _SOURCES = [
-    "Published: not measured here. B22: Blumenthal et al. 2023, doi 10.1002/mrm.29485; T: the thesis, from B22 in part.",
+    "Published: not measured here. B22: Blumenthal et al. 2023, doi 10.1002/mrm.29485; T: the thesis, partly from B22.",
 ]
 # A ratio or a difference in dB that is nearer to "no difference" than this has no direction.
 _NONE = 0.01
@@ -43,8 +43,8 @@ def memory(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
     columns += [f"published: {gpu} / GB" for gpu in table.gpu.unique()]
     caption = [
         "ours: as in the table of memory; n/a: no GPU memory was read, the reason is in that table.",
-        "published, main (second): GPU memory. The source calls the second figure the peak; for TensorFlow it is below the "
-        "first, so it fits the level before the last growth of the allocator, and for BART the figure with cuDNN.",
+        "published, main (second): GPU memory. The source calls the second figure the peak; for TensorFlow it is below "
+        "the first, so it fits the level before the last growth of the allocator, and for BART the figure with cuDNN.",
         "Published sizes of networks and images are those of configs/varnet_knee.yaml and configs/modl_brain.yaml.",
         *_SOURCES,
     ]
@@ -72,8 +72,8 @@ def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
     columns += [f"published: training, {_GPU} / min", f"published: inference, {_GPU} / ms"]
     caption = [
         "ours: whole training command of the first repeat, mean reconstruction of a slice as in the table of times.",
-        "published: training of BART and inference (mean of 20) from T, Table 3; training of TensorFlow from B22. BART and "
-        "TensorFlow made different numbers of updates there, so their times are not to be divided.",
+        "published: training of BART and inference (mean of 20) from T, Table 3; training of TensorFlow from B22. BART "
+        "and TensorFlow made different numbers of updates there, so their times are not to be divided.",
         "n/a: not published, or not measured here.",
         *_SOURCES,
     ]
@@ -110,7 +110,7 @@ def quality(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
 
 
 def agreement(results: pandas.DataFrame, kinds: dict[str, str]) -> Table | None:
-    """Say where this experiment agrees with what was published and where not; None where nothing can be set beside it."""
+    """Say where this experiment agrees with what was published and where not; None without anything to compare."""
     import pandas as pd
 
     rows = []
@@ -121,11 +121,11 @@ def agreement(results: pandas.DataFrame, kinds: dict[str, str]) -> Table | None:
     columns = ["network", "quantity", "ours: mean (range)", "published: mean (range)", "verdict"]
     caption = [
         "ours: ratios with the range over the repeats; differences of PSNR with the 95 % bootstrap interval.",
-        f"published: ratios with the range over the GPUs, {_GPU} for times; differences with the 95 % bootstrap interval.",
-        "agrees: the ranges overlap. same direction: they do not, but both are above 1 (0 for differences), or both below, "
-        f"by {_NONE} or more. differs: neither.",
-        "Memory is that of the GPU process where it was read, and of the host process above its baseline else; sizes of this experiment's "
-        "networks and images may be far from the published ones. PSNR in dB, ratios in 1.",
+        f"published: ratios with the range over the GPUs, {_GPU} for times; differences with the 95 % interval.",
+        "agrees: the ranges overlap. same direction: they do not, but both are above 1 (0 for differences), or both "
+        f"below, by {_NONE} or more. differs: neither.",
+        "Memory is that of the GPU process where it was read, and of the host process above its baseline else; sizes "
+        "of this experiment's networks and images may be far from the published ones. PSNR in dB, ratios in 1.",
         *_SOURCES,
     ]
     title = "Where this experiment agrees with what was published"

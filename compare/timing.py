@@ -21,8 +21,8 @@ def training_seconds(histories: list[dict[str, NDArray[np.float64]]], elapsed_s:
         elapsed_s: Wall seconds of the processes.
 
     Returns:
-        `compilation`: what the first batch of each stage took longer than the median of its other batches, None where a stage
-        has no other; `training`: all epochs without it; `setup`: everything outside of epochs; `epoch`: the
+        `compilation`: what the first batch of each stage took longer than the median of its others, None where a stage
+        has no others; `training`: all epochs without it; `setup`: everything outside of epochs; `epoch`: the
         median epoch of the last stage, without the compilation.
     """
     compilation: float | None = 0.0

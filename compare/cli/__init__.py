@@ -7,7 +7,7 @@ import sys
 import typer
 
 from bart_bridge.errors import BartTfError
-from compare.cli import data, doctor, experiments, parity, reconet, runs
+from compare.cli import data, difference, doctor, experiments, parity, reconet, runs
 
 app = typer.Typer(
     name="bart-tf",
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (doctor, data, runs, experiments, parity, reconet):
+for module in (doctor, data, runs, experiments, difference, parity, reconet):
     module.register(app)
 
 

@@ -11,7 +11,7 @@ from bart_bridge import cfl
 
 from .conftest import TINY, bart_tf
 
-COMMANDS = ["doctor", "simulate", "train", "apply", "compare", "report", "parity", "reconet"]
+COMMANDS = ["doctor", "simulate", "train", "apply", "compare", "report", "diff", "parity", "reconet"]
 
 
 def one_line(finished, exit_code):
