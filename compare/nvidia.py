@@ -22,7 +22,9 @@ class Gpus:
         try:
             pynvml.nvmlInit()
             self.handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+            self.device_bytes()
         except pynvml.NVMLError as error:
+            self.handles = []
             self.reason = f"n/a: no NVIDIA GPU ({error})"
         if not self.handles and not self.reason:
             self.reason = "n/a: no NVIDIA GPU (the driver lists none)"
