@@ -21,20 +21,25 @@ _PNG_DPI = 200
 _LATEX_WORDS = {"±": r"$\pm$", "°": r"$^\circ$", "−": "$-$"}
 
 
-def write(experiment: Experiment, folder: Path) -> None:
+def write(experiment: Experiment, folder: Path) -> tuple[list[Table], list[all_figures.Shown]]:
     """Write `tables/`, `figures/` and `results.parquet` of an experiment from its results; nothing is run.
 
     Only `results.csv` is needed: figures of images, losses or memory over time are left out where those are missing.
+
+    Returns:
+        The tables, and the figures, whose files are `figures/<slug>.png`.
 
     Raises:
         InputError: `results.csv` is missing or has other columns.
     """
     table = results.read_table(folder)
     write_parquet(table, folder / "results.parquet")
-    write_tables(all_tables.of(experiment, table), folder / "tables")
+    tables = all_tables.of(experiment, table)
+    write_tables(tables, folder / "tables")
     images = results.images_or_none(experiment, folder)
-    shown = all_figures.of(experiment, table, results.read_history(folder), results.read_memory(folder), images)
+    shown = list(all_figures.of(experiment, table, results.read_history(folder), results.read_memory(folder), images))
     write_figures(shown, folder / "figures")
+    return tables, shown
 
 
 def write_tables(tables: Iterable[Table], folder: Path) -> None:

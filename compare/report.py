@@ -13,7 +13,7 @@ import jinja2
 import bart_bridge
 from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
-from compare import all_tables, exports, figures, machine, results
+from compare import exports, figures, machine, results
 from compare.config import Experiment, load
 
 if TYPE_CHECKING:
@@ -52,9 +52,10 @@ def write(folder: Path) -> Path:
         }
         for name, trained in experiment.networks.items()
     ]
+    exported, _ = exports.write(experiment, folder)
     content = {
         "experiment": experiment,
-        "tables": all_tables.of(experiment, table),
+        "tables": exported,
         "networks": networks,
         "missing": _missing(experiment, folder),
         "machine": machine.label(json.loads((folder / "machine.json").read_text())),
@@ -70,7 +71,6 @@ def write(folder: Path) -> Path:
         lstrip_blocks=True,
     )
     write_text_atomically(folder / "tables.md", environment.get_template("tables.md.j2").render(content))
-    exports.write(experiment, folder)
     write_text_atomically(folder / "index.html", environment.get_template("index.html.j2").render(content))
     return folder / "index.html"
 
