@@ -41,7 +41,8 @@ def main() -> None:
     end_group(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     cpu_s, peak_rss_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    report(report_fd, f"{os.waitstatus_to_exitcode(status)} {elapsed_s} {cpu_s} {peak_rss_bytes}\n")
+    result = f"{os.waitstatus_to_exitcode(status)} {elapsed_s} {cpu_s} {peak_rss_bytes} {own_peak_bytes()}\n"
+    report(report_fd, result)
     # At once: the thread must not wake up to a number that is no longer ours.
     os._exit(0)
 
@@ -51,6 +52,11 @@ def report(file: int, line: str) -> None:
         os.write(file, line.encode())
     except BrokenPipeError:  # who asked was interrupted: the command must still be ended
         pass
+
+
+def own_peak_bytes() -> int:
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
 def end_group(group: int, number: int) -> None:

@@ -32,6 +32,7 @@ class Finished:
         elapsed_s: Wall seconds from its start to its end.
         cpu_s: User and system seconds of it and of the children it waited for.
         peak_rss_bytes: Largest resident set of it or of any child it waited for; at least the launcher's 10 MiB.
+        least_rss_bytes: The launcher's own peak: a `peak_rss_bytes` that is not larger says only that it was not more.
         stdout: Its last 200 lines of standard output.
         stderr: Its last 200 lines of standard error.
     """
@@ -40,6 +41,7 @@ class Finished:
     elapsed_s: float
     cpu_s: float
     peak_rss_bytes: int
+    least_rss_bytes: int
     stdout: tuple[str, ...]
     stderr: tuple[str, ...]
 
@@ -148,7 +150,10 @@ def run(
         raise errors[0]
     if timed_out:
         raise ToolError(f"did not end within {timeout_s:g} s", argv, stderr_tail=_last(stderr, 3))
-    return Finished(int(usage[0]), float(usage[1]), float(usage[2]), int(usage[3]), tuple(stdout), tuple(stderr))
+    code, elapsed_s, cpu_s, peak_bytes, least_bytes = usage
+    return Finished(
+        int(code), float(elapsed_s), float(cpu_s), int(peak_bytes), int(least_bytes), tuple(stdout), tuple(stderr)
+    )
 
 
 def _last(lines: deque[str], count: int) -> tuple[str, ...]:

@@ -63,8 +63,8 @@ def apply_runs(runs: list[Path], split: Split, folder: Path, toolbox: Toolbox, r
     zero_filled = to_complex(network_inputs(split)["adjoint"])
     images: results.Images = {("", "zero-filled", "apply"): zero_filled}
     cfl.write(folder / "zero-filled", from_batch_coil_yx(zero_filled[:, None]))
-    for run, (engine_name, device, network) in zip(runs, settings, strict=True):
-        engine = engines.create(engine_name, device, toolbox)
+    for run, (engine_name, device, network, binary) in zip(runs, settings, strict=True):
+        engine = engines.create(engine_name, device, Toolbox.find(binary) if binary else toolbox)
         output = folder / run.name
         with reporter.step(f"{run.name}: reconstruct", 1):
             engine.apply(folder, network, split, run / engine.weights_name, output)
@@ -91,12 +91,12 @@ def _compare(images: results.Images, reference: NDArray[np.complex64], folder: P
     return markdown
 
 
-def _settings(run: Path) -> tuple[Any, Any, Network]:
-    """Read engine, device and network of a run."""
+def _settings(run: Path) -> tuple[Any, Any, Network, Any]:
+    """Read engine, device, network and, where it is not the one in use, BART binary of a run."""
     try:
         content = yaml.safe_load((run / "run.yaml").read_text())
         network: Network = TypeAdapter(Network).validate_python(content["network"])
-        return content["engine"], content["device"], network
+        return content["engine"], content["device"], network, content.get("bart_binary")
     except ValidationError as error:
         raise InputError(f"{run / 'run.yaml'}: {describe(error)}") from None
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:

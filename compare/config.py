@@ -13,7 +13,8 @@ from bart_bridge.errors import InputError
 from bart_bridge.settings import Network, Training
 from bart_bridge.simulate import Simulation
 
-EngineName = Literal["bart", "keras-tensorflow"]
+ENGINES = ("bart", "keras-tensorflow")
+EngineName = str
 
 
 class _Frozen(BaseModel):
@@ -58,10 +59,17 @@ class Experiment(_Frozen):
         description: A sentence for the report.
         dataset: The data.
         networks: Networks by the name they have in the results.
-        engines: Engines to run; default both.
+        engines: Engines to run, `bart`, `keras-tensorflow` or a name of `bart_binaries`; default the first two.
+        bart_binaries: More BART binaries (or their folders) by the name of their engine, such as `bart-cudnn`; a
+            relative path starts at the folder of the configuration file.
         device: `cpu` (default) or `gpu`.
-        seed: Seed of the initial weights, from which all engines start (default 0).
+        threads: Threads of each engine; default OMP_NUM_THREADS, and without that all cores this process may use.
+        seed: Seed of the initial weights (default 0).
         validate_epochs: Measure the validation slices after every epoch of training (default false); it costs time.
+        same_initial_weights: All engines start from the same weights (default), or each draws its own.
+        repeats: How often training and reconstruction are measured, the engines taking turns (default 1).
+        repeat_epochs: Epochs of each stage in repeats after the first; default as many as in the first.
+        inference_calls: Timed reconstructions of a slice after the first, over all repeats (default 20).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -69,15 +77,28 @@ class Experiment(_Frozen):
     dataset: DatasetChoice
     networks: dict[str, TrainedNetwork] = Field(min_length=1)
     engines: list[EngineName] = Field(["bart", "keras-tensorflow"], min_length=1)
+    bart_binaries: dict[str, Path] = {}
     device: Literal["cpu", "gpu"] = "cpu"
-    seed: int = Field(0, ge=0)
+    threads: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
     validate_epochs: bool = False
+    same_initial_weights: bool = True
+    repeats: int = Field(default=1, ge=1)
+    repeat_epochs: int | None = Field(default=None, ge=1)
+    inference_calls: int = Field(default=20, ge=1)
 
     @model_validator(mode="after")
     def _names(self) -> Experiment:
-        for name in self.networks:
+        for name in [*self.networks, *self.bart_binaries]:
             if not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"names of networks may have letters, digits, '-' and '_', received '{name}'")
+        for name in self.bart_binaries:
+            if not name.startswith("bart-"):
+                raise ValueError(f"names of bart_binaries must begin with 'bart-', received '{name}'")
+        for name in self.engines:
+            if name not in (*ENGINES, *self.bart_binaries):
+                known = ", ".join([*ENGINES, *self.bart_binaries])
+                raise ValueError(f"engines: no engine '{name}' (found: {known})")
         if len(set(self.engines)) != len(self.engines):
             raise ValueError(f"engines must differ, received {', '.join(self.engines)}")
         return self
@@ -98,11 +119,16 @@ def load(path: Path) -> Experiment:
         raise InputError(f"{path}: {describe(error)}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    binaries = {name: _from(path, binary) for name, binary in experiment.bart_binaries.items()}
+    experiment = experiment.model_copy(update={"bart_binaries": binaries})
     folder = experiment.dataset.folder
     if folder is None:
         return experiment
-    dataset = DatasetChoice(folder=(path.parent / folder.expanduser()).absolute())
-    return experiment.model_copy(update={"dataset": dataset})
+    return experiment.model_copy(update={"dataset": DatasetChoice(folder=_from(path, folder))})
+
+
+def _from(configuration: Path, path: Path) -> Path:
+    return (configuration.parent / path.expanduser()).absolute()
 
 
 def describe(error: ValidationError) -> str:

@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge import cfl, process, reconet
 from bart_bridge.dataset import Split
+from bart_bridge.dims import from_batch_coil_yx
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.settings import Network, Training, stages
 from bart_bridge.toolbox import Toolbox, failure
 from compare import monitor
 from compare.config import EngineName
-from compare.monitor import Measurement
+from compare.monitor import MeasuredError, Measurement
+from compare.sampling import high_water_bytes
+
+if TYPE_CHECKING:
+    from tf_models.worker import ApplyJob, TrainJob
 
 Device = Literal["cpu", "gpu"]
 History = dict[str, NDArray[np.float64]]
+_BASELINE_RUNS = 5
 OnProgress = Callable[[reconet.Progress], None]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Times of reconstructing one slice.
+
+    Attributes:
+        first_s: Wall seconds of the first call.
+        wall_s: Wall seconds of each later call.
+        cpu_s: User and system seconds of each later call.
+        definition: What a call is.
+        first_definition: What the first call is.
+    """
+
+    first_s: float
+    wall_s: list[float]
+    cpu_s: list[float]
+    definition: str
+    first_definition: str
 
 
 class Engine(Protocol):
@@ -66,34 +95,68 @@ class Engine(Protocol):
         """Reconstruct a split with weights of this engine, or with BART weights, into a BART array.
 
         Raises:
-            ToolError: The reconstruction failed.
+            MeasuredError: The reconstruction failed.
+        """
+        ...
+
+    def infer(
+        self, folder: Path, network: Network, split: Split, weights: Path, calls: int
+    ) -> tuple[Measurement, Inference]:
+        """Time the reconstruction of the first slice, once and then `calls` times, and measure the memory of it all.
+
+        Raises:
+            MeasuredError: A reconstruction failed.
         """
         ...
 
 
-def create(name: EngineName, device: Device, bart: Toolbox) -> Engine:
+def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None = None) -> Engine:
     """Make an engine by its name.
+
+    Args:
+        name: `keras-tensorflow`, `bart`, or `bart-` and anything for another binary.
+        device: Where it computes.
+        bart: The binary that a BART engine runs.
+        threads: Threads that it uses; default as many as `usable_threads`.
 
     Raises:
         InputError: The engine cannot use the device.
     """
-    return BartEngine(bart, device) if name == "bart" else KerasEngine(device)
+    count = threads or usable_threads()
+    return KerasEngine(device, count) if name == "keras-tensorflow" else BartEngine(bart, device, count, name)
+
+
+def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) -> Toolbox:
+    """Find the BART of an engine: one of `binaries`, or the one in use.
+
+    Raises:
+        ToolError: The binary is missing or does not work.
+    """
+    return Toolbox.find(binaries[name]) if name in binaries else bart
+
+
+def usable_threads() -> int:
+    """Return OMP_NUM_THREADS if it is a number, else the number of cores that this process may use."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))
 
 
 class BartEngine:
     """`bart reconet`."""
 
-    name: EngineName = "bart"
     backend = ""
     memory_plan = ""
     weights_name = "weights"
 
-    def __init__(self, toolbox: Toolbox, device: Device) -> None:
+    def __init__(self, toolbox: Toolbox, device: Device, threads: int, name: EngineName = "bart") -> None:
+        self.name = name
         if device == "gpu" and toolbox.build_flags.get("CUDA") != "1":
             raise InputError(f"device: {toolbox.path} was built without CUDA, 'gpu' needs a BART with it")
         self.toolbox = toolbox
         self.version = toolbox.version_text
         self._gpu = device == "gpu"
+        self._environment = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        self._baseline: int | None = None
 
     def train(
         self,
@@ -117,8 +180,11 @@ class BartEngine:
                 _remove(path)
             files: dict[str, Any] = {"initial": initial, "history": history, "validation": validation}
             argv = reconet.train_argv(self.toolbox, stage, training, epochs, split, weights, **files, gpu=self._gpu)
-            finished, measurement = monitor.run(argv, folder, on_line=_progress_reader(on_progress))
-            reconet.check_trained(argv, finished, stage, weights, history)
+            finished, measurement = self._run(argv, folder, _progress_reader(on_progress))
+            try:
+                reconet.check_trained(argv, finished, stage, weights, history)
+            except ToolError as error:
+                raise MeasuredError(error, measurement) from None
             histories.append(reconet.read_history(history, stage, validated=validation is not None))
             total = measurement if total is None else total.then(measurement)
             initial = weights
@@ -129,10 +195,54 @@ class BartEngine:
         """Reconstruct with one `reconet` command."""
         _remove(output)
         argv = reconet.apply_argv(self.toolbox, network, split, weights, output, gpu=self._gpu)
-        finished, measurement = monitor.run(argv, folder)
+        finished, measurement = self._run(argv, folder)
         if finished.returncode != 0:
-            raise failure(argv, finished)
+            raise MeasuredError(failure(argv, finished), measurement)
         return measurement
+
+    def infer(
+        self, folder: Path, network: Network, split: Split, weights: Path, calls: int
+    ) -> tuple[Measurement, Inference]:
+        """Time whole commands, and take one slice from all: a command has a start that a slice has not."""
+        with tempfile.TemporaryDirectory(prefix="one-slice-", dir=folder) as name:
+            one, output = _first_slice(split, Path(name)), Path(name) / "images"
+            total = first = self.apply(folder, network, one, weights, output)
+            wall_s, cpu_s = [], []
+            for _ in range(calls if split.items > 1 else 0):
+                single = self.apply(folder, network, one, weights, output)
+                whole = self.apply(folder, network, split, weights, output)
+                total = total.then(single).then(whole)
+                wall_s.append((whole.elapsed_s - single.elapsed_s) / (split.items - 1))
+                cpu_s.append((whole.cpu_s - single.cpu_s) / (split.items - 1))
+        definition = "difference of a command for all test slices and one for a slice, by the number of further slices"
+        if not wall_s:
+            definition = "n/a: a difference needs two test slices or more"
+        return total, Inference(
+            first.elapsed_s, wall_s, cpu_s, definition, "first command for one slice, with its start"
+        )
+
+    def _run(
+        self, argv: list[str], folder: Path, on_line: Callable[[str], None] | None = None
+    ) -> tuple[process.Finished, Measurement]:
+        if self._baseline is None:
+            self._baseline = self._measure_baseline(folder)
+        finished, measurement = monitor.run(argv, folder, self._environment, on_line)
+        note = f"high-water mark of the resident set of bart fft of 8 x 8 zeros, the largest of {_BASELINE_RUNS} runs"
+        return finished, replace(
+            measurement,
+            baseline_rss_bytes=self._baseline,
+            baseline_note=note if self._baseline else "n/a: bart fft ended before it could be sampled",
+            allocator_note="n/a: BART keeps no such count",
+        )
+
+    def _measure_baseline(self, folder: Path) -> int | None:
+        """Return what BART has in memory after its start and a small kernel; None if no sample was in time."""
+        with tempfile.TemporaryDirectory(prefix="baseline-", dir=folder) as name:
+            zeros = Path(name) / "zeros"
+            cfl.write(zeros, np.zeros((8, 8), np.complex64))
+            argv = self.toolbox.argv("fft", "3", zeros, Path(name) / "out")
+            marks = [high_water_bytes(argv, Path(name), self._environment) for _ in range(_BASELINE_RUNS)]
+        return max((mark for mark in marks if mark is not None), default=None)
 
 
 class KerasEngine:
@@ -143,10 +253,12 @@ class KerasEngine:
     memory_plan = "plain"
     weights_name = "weights.keras"
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, threads: int) -> None:
         self.version = f"{version('keras')} with tensorflow {version('tensorflow')}"
         self._device = device
         self._environment = {"KERAS_BACKEND": self.backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+        self._environment |= dict.fromkeys(names, str(threads))
         # With growth, the memory that NVML shows is what was needed and not all there is.
         self._environment |= (
             {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if device == "gpu" else {"CUDA_VISIBLE_DEVICES": "-1"}
@@ -175,25 +287,61 @@ class KerasEngine:
             histories=histories,
             device=self._device,
             validation=validation,
+            report=folder / "train-report.json",
         )
-        measurement = self._run(folder / "train-job.json", job.model_dump_json(indent=1), on_progress)
+        measurement, _ = self._run(folder / "train-job.json", job, on_progress)
         return measurement, [dict(np.load(path)) for path in histories]
 
     def apply(self, folder: Path, network: Network, split: Split, weights: Path, output: Path) -> Measurement:
         """Reconstruct in a child process that loads the weights anew."""
+        return self._apply(folder, network, split, weights, output, 0)[0]
+
+    def infer(
+        self, folder: Path, network: Network, split: Split, weights: Path, calls: int
+    ) -> tuple[Measurement, Inference]:
+        """Time calls of the loaded network, after it has reconstructed the split."""
+        output = folder / "infer-images"
+        measurement, report = self._apply(folder, network, split, weights, output, calls)
+        _remove(output)
+        definition = "call of the loaded network with one slice, from arrays in memory to an array in memory"
+        first = "first such call, with tracing"
+        return measurement, Inference(report["first_s"], report["wall_s"], report["cpu_s"], definition, first)
+
+    def _apply(
+        self, folder: Path, network: Network, split: Split, weights: Path, output: Path, calls: int
+    ) -> tuple[Measurement, dict[str, Any]]:
         from tf_models.worker import ApplyJob
 
-        job = ApplyJob(network=network, split=split, weights=weights, output=output, device=self._device)
-        return self._run(folder / "apply-job.json", job.model_dump_json(indent=1), lambda progress: None)
+        phase = "infer" if calls else "apply"
+        job = ApplyJob(
+            network=network,
+            split=split,
+            weights=weights,
+            output=output,
+            device=self._device,
+            report=folder / f"{phase}-report.json",
+            timed_calls=calls,
+        )
+        return self._run(folder / f"{phase}-job.json", job, lambda progress: None)
 
-    def _run(self, job_file: Path, job: str, on_progress: OnProgress) -> Measurement:
-        job_file.write_text(job)
+    def _run(self, job_file: Path, job: TrainJob | ApplyJob, on_progress: OnProgress) -> tuple[Measurement, Any]:
+        assert job.report is not None
+        job.report.unlink(missing_ok=True)
+        job_file.write_text(job.model_dump_json(indent=1))
         argv = [sys.executable, "-m", "tf_models.worker", str(job_file)]
         reader = _progress_reader(on_progress)
         finished, measurement = monitor.run(argv, job_file.parent, self._environment, on_line=reader)
         if finished.returncode != 0:
-            raise ToolError(f"{self.name} {finished.describe()}", argv, finished.returncode, _last_words(finished))
-        return measurement
+            error = ToolError(f"{self.name} {finished.describe()}", argv, finished.returncode, _last_words(finished))
+            raise MeasuredError(error, measurement)
+        report = json.loads(job.report.read_text())
+        return replace(
+            measurement,
+            baseline_rss_bytes=report["baseline_rss_bytes"],
+            baseline_note="resident set after imports and a first kernel, by the process itself",
+            allocator_peak_bytes=report["allocator_peak_bytes"],
+            allocator_note=report["allocator_note"],
+        ), report
 
 
 def _progress_reader(on_progress: OnProgress) -> Callable[[str], None]:
@@ -203,6 +351,15 @@ def _progress_reader(on_progress: OnProgress) -> Callable[[str], None]:
             on_progress(progress)
 
     return read
+
+
+def _first_slice(split: Split, folder: Path) -> Split:
+    """Write the first slice of a split as a split of its own."""
+    paths = {}
+    for name, array in split.arrays().items():
+        paths[name] = folder / name
+        cfl.write(paths[name], from_batch_coil_yx(np.ascontiguousarray(array[:1])))
+    return replace(split, **paths)
 
 
 def _last_words(finished: process.Finished) -> tuple[str, ...]:

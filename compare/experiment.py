@@ -18,7 +18,8 @@ from bart_bridge.toolbox import Toolbox
 from compare import engines, records
 from compare.config import Experiment
 from compare.console import Reporter
-from compare.steps import Step, reference_steps, run_steps
+from compare.monitor import MeasuredError
+from compare.steps import PHASES, Step, failure_record, reference_steps, run_steps
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def run(
     toolbox: Toolbox,
     reporter: Reporter,
     only: tuple[str, str] | None = None,
-    phases: Collection[str] = ("initial", "train", "apply"),
+    phases: Collection[str] = PHASES,
 ) -> Outcome:
     """Do what is missing of an experiment; a step that fails is named and the others go on.
 
@@ -58,19 +59,29 @@ def run(
         InputError: The dataset is not usable, or an engine cannot use the device.
         OSError: The folder cannot be written.
     """
-    available = [engines.create(name, experiment.device, toolbox) for name in experiment.engines]
+    available = [
+        engines.create(
+            name,
+            experiment.device,
+            engines.toolbox_of(name, experiment.bart_binaries, toolbox),
+            experiment.threads,
+        )
+        for name in experiment.engines
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     cfl.write_text_atomically(folder / "experiment.yaml", settings)
     dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
     steps = [] if only or "initial" not in phases else reference_steps(folder, dataset, identity, toolbox)
-    for engine in available:
+    # Engines take turns, so that a machine that becomes slower or warmer meanwhile is the same to all.
+    for repeat in range(experiment.repeats):
         for name, trained in experiment.networks.items():
-            of_run = run_steps(folder, experiment, name, trained, engine, dataset, identity)
-            if only is None:
-                steps += [of_run[phase] for phase in phases]
-            elif only == (name, engine.name):
-                steps.append(of_run["train"])
+            for engine in available:
+                of_run = run_steps(folder, experiment, name, trained, engine, dataset, identity, repeat)
+                if only is None:
+                    steps += [of_run[phase] for phase in of_run if phase in phases]
+                elif only == (name, engine.name) and not repeat:
+                    steps.append(of_run["train"])
     outcome = Outcome([], [], {})
     for number, step in enumerate(steps, start=1):
         _do(step, f"[{number}/{len(steps)}] {step.title}", outcome, reporter)
@@ -93,13 +104,16 @@ def _do(step: Step, title: str, outcome: Outcome, reporter: Reporter) -> None:
         outcome.reused.append(step.title)
         return
     # A record of other settings must not describe the files that this step is about to replace.
-    step.record.unlink(missing_ok=True)
+    for path in (step.record, failure_record(step.record)):
+        path.unlink(missing_ok=True)
     try:
         with reporter.step(title, step.total) as advance:
             details = step.work(advance)
     except BartTfError as error:
         reporter.say(f"{title}: FAILED: {error}", level=-1)
         outcome.failed[step.title] = str(error)
+        measurement = error.measurement if isinstance(error, MeasuredError) else None
+        records.write(failure_record(step.record), step.identity, measurement, failed=str(error))
         return
     records.write(step.record, step.identity, **details)
     outcome.computed.append(step.title)

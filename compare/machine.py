@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+import bart_bridge
+from bart_bridge import process
+from bart_bridge.errors import ToolError
+from bart_bridge.toolbox import Toolbox
+from compare import nvidia
+
+_PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "scikit-image", "pandas", "nvidia-ml-py")
 
 
 def describe() -> dict[str, Any]:
@@ -17,8 +27,22 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": gpus(),
+        "gpu_driver": nvidia.Gpus().driver(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+    }
+
+
+def software(toolboxes: Mapping[str, Toolbox]) -> dict[str, Any]:
+    """Describe the software: packages, each engine's BART with its build flags, and the commit of bart-tf."""
+    return {
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "bart": {
+            name: {"path": str(bart.path), "version": bart.version_text, "build": bart.build_flags}
+            for name, bart in toolboxes.items()
+        },
+        "bart_tf": bart_bridge.__version__,
+        "commit": _commit(),
     }
 
 
@@ -31,14 +55,26 @@ def label(description: dict[str, Any]) -> str:
 
 def gpus() -> list[str]:
     """Name the NVIDIA GPUs; empty where there is none or no driver."""
-    import pynvml
+    return nvidia.Gpus().names()
 
+
+def _version(package: str) -> str | None:
     try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-    except pynvml.NVMLError:
-        return []
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    """Return the git commit that this code is of, with `-dirty` if it was changed since; `n/a` with the reason else."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return "n/a: not run from a git checkout"
+    try:
+        described = process.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], folder=root, timeout_s=20)
+    except ToolError as error:
+        return f"n/a: {error}"
+    return described.stdout[0] if described.returncode == 0 else f"n/a: git {described.describe()}"
 
 
 def _processor() -> str:

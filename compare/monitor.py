@@ -1,47 +1,77 @@
-"""Measure a child process: wall and CPU seconds, peak resident memory, and GPU memory where there is an NVIDIA GPU."""
+"""Measure a child process: wall and CPU seconds, and its memory with the whole curve, on the CPU and on NVIDIA GPUs."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
+import numpy as np
 
 from bart_bridge import process
-
-_INTERVAL_S = 0.1
+from bart_bridge.errors import ToolError
+from compare.sampling import INTERVAL_S, Curve, Sampler
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one child process used.
+    """What one child process used, its own children included.
 
     Attributes:
         elapsed_s: Wall seconds.
         cpu_s: User and system seconds.
-        peak_rss_bytes: Largest resident set of a process.
-        gpu_peak_bytes: Largest GPU memory of the process and its children, sampled at 10 Hz; None if unknown.
+        peak_rss_bytes: Largest resident memory: that of the largest process, or the largest sampled sum over the
+            processes with shared pages counted once, whichever is more; None if it is less than can be told.
+        gpu_peak_bytes: Largest GPU memory, sampled; None if unknown.
         gpu_note: Why `gpu_peak_bytes` is None, or how it was measured.
+        ending: How it ended: `exited with code 0`, `was ended by SIGKILL`.
+        baseline_rss_bytes: Resident memory after imports and a first kernel; None if unknown.
+        baseline_note: What the baseline is, or why there is none.
+        allocator_peak_bytes: Peak of the device allocator by its own count; None if unknown.
+        allocator_note: Why not, or whose count it is.
+        curve: All samples, see `compare.sampling.Sampler.stop`.
     """
 
     elapsed_s: float
     cpu_s: float
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
     gpu_peak_bytes: int | None
     gpu_note: str
+    ending: str = ""
+    baseline_rss_bytes: int | None = None
+    baseline_note: str = "n/a: not reported"
+    allocator_peak_bytes: int | None = None
+    allocator_note: str = "n/a: not reported"
+    curve: Curve = field(default_factory=dict, repr=False, compare=False)
 
     def then(self, later: Measurement) -> Measurement:
         """Combine with a process that ran after this one: times add up, the larger peak counts."""
-        peaks = [peak for peak in (self.gpu_peak_bytes, later.gpu_peak_bytes) if peak is not None]
         return Measurement(
             self.elapsed_s + later.elapsed_s,
             self.cpu_s + later.cpu_s,
-            max(self.peak_rss_bytes, later.peak_rss_bytes),
-            max(peaks) if peaks else None,
-            later.gpu_note,
+            _larger(self.peak_rss_bytes, later.peak_rss_bytes),
+            _larger(self.gpu_peak_bytes, later.gpu_peak_bytes),
+            later.gpu_note if later.gpu_peak_bytes is not None else self.gpu_note,
+            later.ending,
+            later.baseline_rss_bytes,
+            later.baseline_note,
+            _larger(self.allocator_peak_bytes, later.allocator_peak_bytes),
+            later.allocator_note,
+            _joined(self.curve, later.curve, self.elapsed_s),
         )
+
+
+class MeasuredError(ToolError):
+    """A child process that failed, with what it used until then.
+
+    Attributes:
+        measurement: What it used.
+    """
+
+    def __init__(self, error: ToolError, measurement: Measurement) -> None:
+        BaseException.__init__(self, *error.args)
+        self.argv, self.returncode, self.stderr_tail = error.argv, error.returncode, error.stderr_tail
+        self.measurement = measurement
 
 
 def run(
@@ -61,63 +91,37 @@ def run(
     Raises:
         ToolError: The program cannot be started.
     """
-    sampler = GpuSampler()
+    sampler = Sampler()
     try:
         finished = process.run(argv, folder=folder, environment=environment, on_line=on_line, on_start=sampler.start)
     finally:
-        sampler.stop()
+        curve = sampler.stop()
+    peak_rss, gpu_peak = max(finished.peak_rss_bytes, _largest(curve, "rss_bytes") or 0), _largest(curve, "gpu_bytes")
     return finished, Measurement(
-        finished.elapsed_s, finished.cpu_s, finished.peak_rss_bytes, sampler.peak_bytes, sampler.note
+        finished.elapsed_s,
+        finished.cpu_s,
+        peak_rss if peak_rss > finished.least_rss_bytes else None,
+        gpu_peak,
+        sampler.gpu_note,
+        finished.describe(),
+        curve=curve,
     )
 
 
-class GpuSampler:
-    """Sample the GPU memory of a process and its children through NVML.
+def _largest(curve: Curve, name: str) -> int | None:
+    values = curve[name][np.isfinite(curve[name])]
+    return int(values.max()) if len(values) else None
 
-    Attributes:
-        peak_bytes: Largest sum over all GPUs; None where it cannot be read.
-        note: Why not, or how.
-    """
 
-    def __init__(self) -> None:
-        self.peak_bytes: int | None = None
-        self.note = "n/a: the process never started"
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
+def _larger(first: int | None, second: int | None) -> int | None:
+    known = [value for value in (first, second) if value is not None]
+    return max(known) if known else None
 
-    def start(self, pid: int) -> None:
-        """Start to sample a process."""
-        import pynvml
 
-        try:
-            pynvml.nvmlInit()
-            devices = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        except pynvml.NVMLError as error:
-            self.note = f"n/a: no NVIDIA GPU ({error})"
-            return
-        self.note = "n/a: NVML reported no memory for the process"
-        self._thread = threading.Thread(target=self._sample, args=(pid, devices), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop to sample."""
-        self._ended.set()
-        if self._thread:
-            self._thread.join()
-
-    def _sample(self, pid: int, devices: list[object]) -> None:
-        import pynvml
-
-        while not self._ended.wait(_INTERVAL_S):
-            try:
-                pids = {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-                running = [entry for device in devices for entry in pynvml.nvmlDeviceGetComputeRunningProcesses(device)]
-            except psutil.NoSuchProcess:
-                return
-            except pynvml.NVMLError as error:
-                self.note = f"n/a: NVML failed ({error})"
-                return
-            used = [entry.usedGpuMemory for entry in running if entry.pid in pids and entry.usedGpuMemory is not None]
-            if used:
-                self.peak_bytes = max(self.peak_bytes or 0, sum(used))
-                self.note = "NVML per process, sampled at 10 Hz"
+def _joined(first: Curve, second: Curve, offset_s: float) -> Curve:
+    """Put one curve behind the other, with a gap between them."""
+    if not first or not second:
+        return first or second
+    gap = {name: np.array([np.nan]) for name in first} | {"seconds": np.array([max(0.0, offset_s - INTERVAL_S / 2)])}
+    shifted = second | {"seconds": second["seconds"] + offset_s}
+    return {name: np.concatenate([first[name], gap[name], shifted[name]]) for name in first}

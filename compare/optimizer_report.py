@@ -13,7 +13,7 @@ import jinja2
 import bart_bridge
 from bart_bridge.cfl import write_text_atomically
 from compare.optimizer_study import KERAS, Study, read
-from compare.tables import Table
+from compare.tables import Table, of_cells
 
 if TYPE_CHECKING:
     import pandas
@@ -73,7 +73,7 @@ def tuning(study: Study, choices: dict[str, Any]) -> Table:
     note = (
         f"Trained by Keras from seed {study.seeds[0]} for all epochs; the choice holds for all seeds and both engines."
     )
-    return Table(
+    return of_cells(
         "Candidates, and their error on the validation slices",
         ["network", "optimizer", "settings", "validation NMSE", ""],
         rows,
@@ -87,7 +87,7 @@ def quality(study: Study, choices: dict[str, Any], table: pandas.DataFrame) -> T
     rows = []
     for label, part in _cells(study, table):
         rows.append([*label, *(_spread(part[metric], form) for metric, form in formats.items())])
-    return Table(
+    return of_cells(
         f"Quality of the test slices, mean ± standard deviation over {len(study.seeds)} seeds",
         ["network", "optimizer", "engine", "PSNR / dB", "SSIM", "NMSE"],
         rows,
@@ -109,7 +109,7 @@ def cost(study: Study, choices: dict[str, Any], table: pandas.DataFrame) -> Tabl
                 _spread(part.state_bytes, "{:.0f}"),
             ]
         )
-    return Table(
+    return of_cells(
         f"Cost of training, mean ± standard deviation over {len(study.seeds)} seeds",
         [
             "network",
@@ -143,7 +143,7 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
                 own = part[part.optimizer == optimizer]
                 cells = [_spread(_at(own, axis, ends[axis]).reindex(study.seeds), "{:.5f}") for axis in _AXES]
                 rows.append([network, optimizer, engine, *cells])
-    return Table(
+    return of_cells(
         "Error of the validation slices at equal cost, mean ± standard deviation over seeds",
         ["network", "optimizer", "engine", *(f"at equal {label}" for label in _AXES.values())],
         rows,

@@ -1,14 +1,33 @@
-"""PSNR, SSIM and NMSE of one slice, each with one written definition."""
+"""PSNR, SSIM and NMSE by three definitions, each under its own name: ours, that of `bart measure`, that of fastMRI."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.measures import measures as bart_measures
+from bart_bridge.toolbox import Toolbox
+
 DEFINITIONS = {
     "psnr": "20 log10(max|r| / RMSE(|x|, |r|)) of the slice, scikit-image with data_range = max|r|",
     "ssim": "scikit-image structural_similarity of |x| and |r|, 7x7 uniform window, data_range = max|r| of the slice",
     "nmse": "sum (|x| - |r|)^2 / sum |r|^2 of the slice",
+}
+BART_DEFINITIONS = {
+    "psnr_bart": "bart measure --psnr of the slice: 20 log10(max|r| / RMSE(|x|, |r|))",
+    "ssim_bart": "bart measure --ssim of the slice: range max|r|, 7x7 uniform window, population covariance",
+    "nmse_bart": "bart measure --mse-mag of the slice, divided by the mean of |r|^2",
+}
+RECOMPUTED_DEFINITIONS = {
+    "psnr_recomputed": "BART's definition of PSNR, computed by bart-tf in double precision",
+    "ssim_recomputed": "BART's definition of SSIM, computed by bart-tf in double precision",
+    "nmse_recomputed": "BART's mean squared error of magnitudes divided by the mean of |r|^2, computed by bart-tf",
+}
+FASTMRI_DEFINITIONS = {
+    "psnr_fastmri": "fastMRI convention: one PSNR of magnitudes over all test slices as one volume, range its max|r|",
+    "ssim_fastmri": "fastMRI convention: SSIM of each slice, 7x7 uniform window, range max|r| of all test slices",
+    "nmse_fastmri": "fastMRI convention: sum (|x| - |r|)^2 / sum |r|^2 over all test slices as one volume",
 }
 UNITS = {"psnr": "dB", "ssim": "1", "nmse": "1"}
 
@@ -32,3 +51,53 @@ def measures(image: NDArray[np.complex64], reference: NDArray[np.complex64]) -> 
         "ssim": float(structural_similarity(r, x, data_range=peak)),
         "nmse": float(np.sum((x - r) ** 2) / np.sum(r**2)),
     }
+
+
+def measured_by_bart(
+    images: NDArray[np.complex64], reference: NDArray[np.complex64], toolbox: Toolbox
+) -> dict[str, NDArray[np.float64]]:
+    """Compare images with their references, both `(batch, y, x)`, by `bart measure`.
+
+    Returns:
+        One value for each slice by the names of `BART_DEFINITIONS`.
+
+    Raises:
+        ToolError: BART failed.
+    """
+    x, r = (from_batch_coil_yx(np.ascontiguousarray(array)[:, None]) for array in (images, reference))
+    psnr, ssim, mse = (
+        toolbox.compute("measure", option, r, x).real.ravel().astype(np.float64)
+        for option in ("--psnr", "--ssim", "--mse-mag")
+    )
+    energy = np.mean(np.abs(reference.astype(np.complex128)) ** 2, axis=(1, 2))
+    return {"psnr_bart": psnr, "ssim_bart": ssim, "nmse_bart": mse / energy}
+
+
+def recomputed(image: NDArray[np.complex64], reference: NDArray[np.complex64]) -> dict[str, float]:
+    """Compare one slice `(y, x)` by BART's definitions without BART, by the names of `RECOMPUTED_DEFINITIONS`."""
+    found = bart_measures(image, reference)
+    return {
+        "psnr_recomputed": found["psnr"],
+        "ssim_recomputed": found["ssim"],
+        "nmse_recomputed": found["nmse mag"],
+    }
+
+
+def of_volume(
+    images: NDArray[np.complex64], reference: NDArray[np.complex64]
+) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Compare a volume `(batch, y, x)` by the fastMRI convention (Zbontar et al. 2018, arXiv:1811.08839).
+
+    Returns:
+        `psnr_fastmri` and `nmse_fastmri` of the volume, and `ssim_fastmri` of each slice.
+    """
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    x, r = np.abs(images).astype(np.float64), np.abs(reference).astype(np.float64)
+    peak = float(r.max())
+    ssim = [structural_similarity(truth, image, data_range=peak) for image, truth in zip(x, r, strict=True)]
+    whole = {
+        "psnr_fastmri": float(peak_signal_noise_ratio(r, x, data_range=peak)),
+        "nmse_fastmri": float(np.sum((x - r) ** 2) / np.sum(r**2)),
+    }
+    return whole, np.array(ssim)

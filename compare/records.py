@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bart_bridge.cfl import write_text_atomically
 from compare.monitor import Measurement
 
@@ -30,10 +32,15 @@ def read(path: Path, expected: str) -> Record | None:
 
 
 def write(path: Path, identity: str, measurement: Measurement | None = None, **details: Any) -> Record:
-    """Write the record of a finished step; do it last, after everything else of the step is on disk."""
+    """Write the record of a finished step; do it last, after everything else of the step is on disk.
+
+    The curve of a measurement goes to the `.npz` beside it.
+    """
     record: Record = {"fingerprint": identity, **details}
-    if measurement:
-        record["measurement"] = asdict(measurement)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if measurement:
+        values = asdict(measurement)
+        np.savez_compressed(path.with_suffix(".npz"), allow_pickle=False, **values.pop("curve"))
+        record["measurement"] = values
     write_text_atomically(path, json.dumps(record, indent=1) + "\n")
     return record

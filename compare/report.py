@@ -12,18 +12,21 @@ import jinja2
 import bart_bridge
 from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
-from compare import figures, machine, page, results, tables, viewer
+from compare import all_figures, exports, figures, machine, page, results, tables, tables_compared, viewer
 from compare.config import Experiment, load
+from compare.trace import chapter
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
 
-_SHOWN_SLICES = 2
 _FILES = {
     "results.csv": "every number of this page, one a line, with its unit and definition",
     "history.csv": "the training loss of every batch",
+    "results.parquet": "the same as Parquet",
+    "memory.csv": "the samples of every run's memory",
     "tables.md": "the tables of this page as Markdown",
+    "tables/": "each table as CSV, Markdown and LaTeX",
+    "figures/": "each figure as PNG and PDF",
     "experiment.yaml": "the whole configuration",
 }
 
@@ -32,7 +35,7 @@ def write(folder: Path) -> Path:
     """Write the report of an experiment from what is in its folder; nothing is run again.
 
     Args:
-        folder: Of the experiment, with `experiment.yaml`, `results.csv`, `history.csv` and the images.
+        folder: Of the experiment, with `experiment.yaml`, `results.csv`, `machine.json` and the images.
 
     Returns:
         The page.
@@ -43,20 +46,21 @@ def write(folder: Path) -> Path:
     if not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
     experiment = load(folder / "experiment.yaml")
-    table, history = results.read(folder)
+    table = results.read_table(folder)
     images = results.images(experiment, folder)
-    shown = {"quality": tables.quality(table), "cost": tables.cost(table), "ratios": tables.ratios(table)}
+    shown, pictures = exports.write(experiment, folder)
+    gpu_tables, gpu_figures, findings = _gpu(folder)
     missing = _missing(experiment, folder)
     description = json.loads((folder / "machine.json").read_text())
     versions = {*table[["engine", "engine_version"]].itertuples(index=False, name=None)}
     content = page.Page(
         title=experiment.name,
         description=experiment.description,
-        headline=_headline(shown["ratios"], machine.label(description)),
-        warnings=[f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."]
-        * bool(missing),
-        tables=[_page_table(slug, of) for slug, of in shown.items() if of],
-        figures=_figures(experiment, table, history, images),
+        headline=[*tables_compared.headline(table), f"Measured on {machine.label(description)}."],
+        warnings=[f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."] * bool(missing)
+        + [f"What the GPU did does not add up: {finding}" for finding in findings],
+        tables=[page.Table(of.slug, of.title, of.caption, of.frame) for of in [*shown, *gpu_tables]],
+        figures=[*(_figure(folder, of) for of in pictures), *gpu_figures],
         viewer=_viewer(images, table),
         setup={
             "Machine": {"summary": machine.label(description), "device of the run": experiment.device} | description,
@@ -76,7 +80,7 @@ def write(folder: Path) -> Path:
     markdown = environment.get_template("tables.md.j2").render(
         experiment=experiment,
         machine=machine.label(description),
-        tables=[of for of in shown.values() if of],
+        tables=[*shown, *gpu_tables],
         missing=missing,
     )
     write_text_atomically(folder / "tables.md", markdown)
@@ -84,45 +88,22 @@ def write(folder: Path) -> Path:
     return folder / "index.html"
 
 
-def _page_table(slug: str, table: tables.Table) -> page.Table:
-    import pandas as pd
-
-    return page.Table(slug, table.title, "\n".join(table.notes), pd.DataFrame(table.rows, columns=table.columns))
-
-
-def _headline(ratios: tables.Table | None, measured_on: str) -> list[str]:
-    """Say what Keras costs relative to BART, in the figures of the table of ratios."""
-    if ratios is None:
-        return []
-    sentences = [
-        f"{network}, {phase}: Keras on TensorFlow takes {seconds} times the wall seconds of BART "
-        f"and {memory} times its peak RSS."
-        for network, phase, seconds, memory in ratios.rows
-    ]
-    return [*sentences, f"Measured on {measured_on}."]
+def _figure(folder: Path, shown: all_figures.Shown) -> page.Figure:
+    png = (folder / "figures" / f"{shown.slug}.png").read_bytes()
+    return page.Figure(shown.slug, shown.title, shown.caption, png)
 
 
-def _figures(
-    experiment: Experiment, table: pandas.DataFrame, history: pandas.DataFrame, images: results.Images
-) -> list[page.Figure]:
-    total = len(images["", "reference", ""])
-    slices = sorted({number * total // _SHOWN_SLICES for number in range(_SHOWN_SLICES)})
-    error = (
-        f"Magnitude, and below it {figures.ERROR_GAIN} times the error of the magnitude, on the same grey scale from 0"
-    )
-    shown = []
-    for name in experiment.networks:
-        for number in slices:
-            panel = figures.image_panel(_of(images, name), table, number)
-            title, caption = f"{name}, test slice {number}", f"{error} to the maximum of the reference."
-            shown.append(page.Figure(f"{name}-slice-{number}", title, caption, _png(panel)))
-        if name in set(history.network):
-            caption = "Mean over the batches of an epoch, for each engine."
-            loss = figures.loss_curves(history, name)
-            shown.append(page.Figure(f"{name}-loss", f"{name}, training loss", caption, _png(loss)))
-        caption = "Of each test slice, for each reconstruction."
-        shown.append(page.Figure(f"{name}-psnr", f"{name}, PSNR", caption, _png(figures.psnr_by_slice(table, name))))
-    return shown
+def _gpu(folder: Path) -> tuple[list[tables.Table], list[page.Figure], list[str]]:
+    """Return tables, figures and what does not add up of the traces, if something was traced."""
+    made = chapter.of_experiment(folder)
+    if made is None:
+        return [], [], []
+    pictures = []
+    for name, figure in made.figures.items():
+        png = io.BytesIO()
+        figure.savefig(png, dpi=130)
+        pictures.append(page.Figure(f"gpu-{name}", f"What the GPU does: {name}", "From `ncu`.", png.getvalue()))
+    return made.tables, pictures, [*map(str, made.findings)]
 
 
 def _viewer(images: results.Images, table: pandas.DataFrame) -> dict[str, Any]:
@@ -140,19 +121,8 @@ def _viewer(images: results.Images, table: pandas.DataFrame) -> dict[str, Any]:
     return viewer.pack(packed[0], packed[1:], numbers, figures.ERROR_GAIN)
 
 
-def _of(images: results.Images, network: str) -> results.Images:
-    """Select the images of a network and the references beside it."""
-    return {key: slices for key, slices in images.items() if key[0] in {"", network}}
-
-
 def _missing(experiment: Experiment, folder: Path) -> list[str]:
     """Name the runs without a result."""
     return [
         f"{run.name} on {run.engine}" for run in results.runs(experiment, folder) if not run.record("apply").exists()
     ]
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()

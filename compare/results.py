@@ -19,9 +19,9 @@ from bart_bridge.dataset import Dataset
 from bart_bridge.dims import to_batch_coil_yx
 from bart_bridge.errors import InputError
 from bart_bridge.toolbox import Toolbox
-from compare import engines, machine, quality
+from compare import costs, engines, machine, quality, sampling
 from compare.config import Experiment
-from compare.steps import REFERENCES, Run
+from compare.steps import PHASES, REFERENCES, Run
 
 if TYPE_CHECKING:
     import pandas
@@ -46,22 +46,20 @@ COLUMNS = (
     "definition",
     "machine",
 )
+HISTORY_COLUMNS = ("network", "engine", "stage", "epoch", "batch", "seconds", "loss")
+MEMORY_COLUMNS = ("network", "engine", "repeat", "phase", *sampling.NAMES)
 NOT_AVAILABLE = "n/a"
-_USED = {
-    "elapsed": ("elapsed_s", "s", "wall seconds of the child processes, their start and set-up included"),
-    "cpu": ("cpu_s", "s", "user and system seconds of the child processes"),
-    "peak_rss": ("peak_rss_bytes", "byte", "largest resident set of a child process"),
-    "gpu_peak": ("gpu_peak_bytes", "byte", ""),
-}
 Row = dict[str, Any]
 Images = dict[tuple[str, str, str], NDArray[np.complex64]]
 
 
 def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
-    """Write `results.csv`, `history.csv` and `machine.json` of an experiment from what is there of it."""
+    """Write `results.csv`, `history.csv`, `memory.csv` and `machine.json` of an experiment from what is there of it."""
     import pandas as pd
 
-    description = machine.describe()
+    toolboxes = _toolboxes(experiment, toolbox)
+    description = machine.describe() | machine.software(toolboxes)
+    description["threads"] = experiment.threads or engines.usable_threads()
     write_text_atomically(folder / "machine.json", json.dumps(description, indent=1) + "\n")
     common = {
         "experiment": experiment.name,
@@ -70,30 +68,63 @@ def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
         "repeat": 0,
         "machine": machine.label(description),
     }
-    rows = [common | row for row in _rows(experiment, folder, toolbox)]
+    rows = [common | row for row in _rows(experiment, folder, toolboxes)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_text_atomically(folder / "results.csv", table.to_csv(index=False))
-    history = pd.DataFrame(_history_rows(experiment, folder))
+    history = pd.DataFrame(_history_rows(experiment, folder), columns=list(HISTORY_COLUMNS))
     write_text_atomically(folder / "history.csv", history.to_csv(index=False))
+    memory = pd.DataFrame(_memory_rows(experiment, folder), columns=list(MEMORY_COLUMNS))
+    write_text_atomically(folder / "memory.csv", memory.to_csv(index=False, float_format="%.10g"))
 
 
 def read(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Read `results.csv` and `history.csv`; values that are not available are NaN.
 
     Raises:
-        InputError: A file is missing or has other columns.
+        InputError: `results.csv` is missing or has other columns, or `history.csv` is damaged.
     """
+    return read_table(folder), read_history(folder)
+
+
+def read_table(folder: Path) -> pandas.DataFrame:
+    """Read `results.csv`; values that are not available are NaN.
+
+    Raises:
+        InputError: It is missing or has other columns.
+    """
+    path = folder / "results.csv"
+    table = _read_csv(path, {"value": [NOT_AVAILABLE]})
+    if tuple(table.columns) != COLUMNS:
+        raise InputError(f"{path}: columns must be {', '.join(COLUMNS)}")
+    return table
+
+
+def read_history(folder: Path) -> pandas.DataFrame:
+    """Read `history.csv`, the losses; empty where it is missing."""
     import pandas as pd
 
-    tables = []
-    for name in ("results.csv", "history.csv"):
-        try:
-            tables.append(pd.read_csv(folder / name, keep_default_na=False, na_values={"value": [NOT_AVAILABLE]}))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder / name}: cannot be read ({' '.join(str(error).split())})") from None
-    if tuple(tables[0].columns) != COLUMNS:
-        raise InputError(f"{folder / 'results.csv'}: columns must be {', '.join(COLUMNS)}")
-    return tables[0], tables[1]
+    path = folder / "history.csv"
+    if not path.exists() or not path.read_text().strip():
+        return pd.DataFrame(columns=list(HISTORY_COLUMNS))
+    return _read_csv(path, {})
+
+
+def read_memory(folder: Path) -> pandas.DataFrame:
+    """Read `memory.csv`, the samples of every run; empty where it is missing."""
+    import pandas as pd
+
+    path = folder / "memory.csv"
+    if not path.exists():
+        return pd.DataFrame(columns=list(MEMORY_COLUMNS))
+    return _read_csv(path, {name: [""] for name in sampling.NAMES})
+
+
+def images_or_none(experiment: Experiment, folder: Path) -> Images:
+    """Open the images as `images` does; nothing where the dataset is not there any more."""
+    try:
+        return images(experiment, folder)
+    except (InputError, OSError):
+        return {}
 
 
 def images(experiment: Experiment, folder: Path) -> Images:
@@ -112,9 +143,14 @@ def images(experiment: Experiment, folder: Path) -> Images:
     return found
 
 
-def runs(experiment: Experiment, folder: Path) -> list[Run]:
-    """List the runs of an experiment, network by network."""
-    return [Run(folder, name, engine) for name in experiment.networks for engine in experiment.engines]
+def runs(experiment: Experiment, folder: Path, repeats: int = 1) -> list[Run]:
+    """List the runs of an experiment, network by network; the first of each, or more of the repeated measurements."""
+    return [
+        Run(folder, name, engine, repeat)
+        for name in experiment.networks
+        for engine in experiment.engines
+        for repeat in range(repeats)
+    ]
 
 
 def test_references(experiment: Experiment, folder: Path) -> NDArray[np.complex64]:
@@ -123,27 +159,43 @@ def test_references(experiment: Experiment, folder: Path) -> NDArray[np.complex6
     return dataset.split("test").arrays()["reference"][:, 0]
 
 
-def quality_rows(images: Images, reference: NDArray[np.complex64]) -> Iterator[Row]:
-    """Measure every slice of every reconstruction against the reference `(batch, y, x)`."""
+def quality_rows(images: Images, reference: NDArray[np.complex64], toolbox: Toolbox | None = None) -> Iterator[Row]:
+    """Measure every reconstruction against the reference `(batch, y, x)`, by `bart measure` too if there is a BART."""
     for (network, engine, phase), reconstruction in images.items():
         columns = {"network": network, "engine": engine, "phase": phase}
         for number, pair in enumerate(zip(reconstruction, reference, strict=True)):
             for metric, value in quality.measures(*pair).items():
                 yield columns | _value(metric, value, quality.UNITS[metric], quality.DEFINITIONS[metric], number)
+        volume, ssim = quality.of_volume(reconstruction, reference)
+        for metric, value in volume.items():
+            yield columns | _quality_value(metric, value, quality.FASTMRI_DEFINITIONS)
+        for number, value in enumerate(ssim):
+            yield columns | _quality_value("ssim_fastmri", value, quality.FASTMRI_DEFINITIONS, number)
+        if toolbox is None:
+            continue
+        for metric, values in quality.measured_by_bart(reconstruction, reference, toolbox).items():
+            for number, value in enumerate(values):
+                yield columns | _quality_value(metric, value, quality.BART_DEFINITIONS, number)
+        for number, pair in enumerate(zip(reconstruction, reference, strict=True)):
+            for metric, value in quality.recomputed(*pair).items():
+                yield columns | _quality_value(metric, value, quality.RECOMPUTED_DEFINITIONS, number)
 
 
-def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Row]:
+def _quality_value(metric: str, value: float, definitions: dict[str, str], number: int | str = "") -> Row:
+    return _value(metric, value, quality.UNITS[metric.split("_")[0]], definitions[metric], number)
+
+
+def _rows(experiment: Experiment, folder: Path, toolboxes: dict[str, Toolbox]) -> Iterator[Row]:
     all_images = images(experiment, folder)
     reference = all_images.pop(("", "reference", ""))
-    identity = {name: _engine_columns(experiment, name, toolbox) for name in (*REFERENCES, *experiment.engines)}
-    for row in quality_rows(all_images, reference):
+    identity = {name: _engine_columns(experiment, name, toolboxes) for name in (*REFERENCES, *experiment.engines)}
+    for row in quality_rows(all_images, reference, toolboxes["bart"]):
         yield identity[row["engine"]] | _network_columns(experiment, row["network"]) | row
-    for run in runs(experiment, folder):
-        for phase in ("initial", "train", "apply"):
-            if run.record(phase).exists():
-                columns = identity[run.engine] | _network_columns(experiment, run.name) | {"phase": phase}
-                record = json.loads(run.record(phase).read_text())
-                yield from (columns | row for row in _record_rows(record))
+    for run in runs(experiment, folder, experiment.repeats):
+        for phase in PHASES:
+            columns = {"phase": phase, "repeat": run.repeat}
+            columns |= identity[run.engine] | _network_columns(experiment, run.name)
+            yield from (columns | _value(*value) for value in costs.of_phase(run, phase))
     chosen = folder / "references" / "cg-sense.json"
     if chosen.exists():
         value = json.loads(chosen.read_text())["regularization"]
@@ -151,13 +203,10 @@ def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Ro
         yield identity["cg-sense"] | {"phase": "train"} | _value("regularization", value, "1", definition)
 
 
-def _record_rows(record: dict[str, Any]) -> Iterator[Row]:
-    measurement = record["measurement"]
-    for metric, (key, unit, definition) in _USED.items():
-        yield _value(metric, measurement[key], unit, definition or measurement["gpu_note"])
-    if "loss" in record:
-        yield _value("loss", record["loss"], "1", "mean training loss of the last epoch's batches, before each update")
-        yield _value("updates", record["updates"], "1", "updates of the weights, all stages")
+def _toolboxes(experiment: Experiment, toolbox: Toolbox) -> dict[str, Toolbox]:
+    """Return the BART in use and those of the engines with one of their own."""
+    others = [name for name in experiment.engines if name in experiment.bart_binaries]
+    return {"bart": toolbox} | {name: engines.toolbox_of(name, experiment.bart_binaries, toolbox) for name in others}
 
 
 def _value(metric: str, value: float | None, unit: str, definition: str, slice_number: int | str = "") -> Row:
@@ -165,12 +214,12 @@ def _value(metric: str, value: float | None, unit: str, definition: str, slice_n
     return {"metric": metric, "value": shown, "unit": unit, "definition": definition, "slice": slice_number}
 
 
-def _engine_columns(experiment: Experiment, name: str, toolbox: Toolbox) -> Row:
+def _engine_columns(experiment: Experiment, name: str, toolboxes: dict[str, Toolbox]) -> Row:
     if name == "zero-filled":
         return {"engine": name}
     if name == "cg-sense":
-        return {"engine": name, "engine_version": f"bart pics {toolbox.version_text}"}
-    engine = engines.create(name, experiment.device, toolbox)  # type: ignore[arg-type]
+        return {"engine": name, "engine_version": f"bart pics {toolboxes['bart'].version_text}"}
+    engine = engines.create(name, experiment.device, toolboxes.get(name, toolboxes["bart"]))
     return {
         "engine": name,
         "engine_version": engine.version,
@@ -184,6 +233,15 @@ def _network_columns(experiment: Experiment, name: str) -> Row:
         return {}
     optimizer = experiment.networks[name].training.algorithm
     return {"network": name, "optimizer": optimizer, "seed": experiment.seed}
+
+
+def _memory_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
+    for run in runs(experiment, folder, experiment.repeats):
+        for phase in PHASES:
+            curve = costs.curve(run.record(phase)) if run.record(phase).exists() else {}
+            for values in zip(*(curve[name] for name in sampling.NAMES), strict=True) if curve else ():
+                columns = {"network": run.name, "engine": run.engine, "repeat": run.repeat, "phase": phase}
+                yield columns | dict(zip(sampling.NAMES, values, strict=True))
 
 
 def _history_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
@@ -207,6 +265,16 @@ def _history_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
                         "loss": losses[epoch, batch],
                     }
                 first += len(losses)
+
+
+def _read_csv(path: Path, not_available: dict[str, list[str]]) -> pandas.DataFrame:
+    import pandas as pd
+
+    try:
+        table: pandas.DataFrame = pd.read_csv(path, keep_default_na=False, na_values=not_available)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    return table
 
 
 def _dataset_name(experiment: Experiment) -> str:

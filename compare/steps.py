@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ from bart_bridge import baselines, cfl, weights
 from bart_bridge.dataset import Dataset, Split
 from bart_bridge.dims import from_batch_coil_yx
 from bart_bridge.reconet import Progress
-from bart_bridge.settings import stages
+from bart_bridge.settings import Training, stages
 from bart_bridge.toolbox import Toolbox
 from compare import quality, records
 from compare.config import Experiment, TrainedNetwork
 from compare.console import Advance
-from compare.engines import Engine, History
+from compare.engines import Engine, History, usable_threads
+from compare.timing import training_seconds
 
 REFERENCES = ("zero-filled", "cg-sense")
+PHASES = ("initial", "train", "apply", "infer")
 
 
 @dataclass(frozen=True)
@@ -51,20 +53,32 @@ class Run:
     Attributes:
         name: Of the network, in the results.
         engine: Name of the engine.
+        repeat: 0, or the number of a repeated measurement.
         folder: Where the files are.
     """
 
-    def __init__(self, root: Path, name: str, engine: str) -> None:
-        self.name, self.engine = name, engine
+    def __init__(self, root: Path, name: str, engine: str, repeat: int = 0) -> None:
+        self.name, self.engine, self.repeat = name, engine, repeat
         self.folder = root / "runs" / f"{name}-{engine}"
+        if repeat:
+            self.folder /= f"repeat-{repeat}"
 
     def record(self, phase: str) -> Path:
-        """Return the record of `initial`, `train` or `apply`."""
+        """Return the record of `initial`, `train`, `apply` or `infer`."""
         return self.folder / f"{phase}.json"
+
+    def failure(self, phase: str) -> Path:
+        """Return the record of a phase that failed."""
+        return failure_record(self.record(phase))
 
     def images(self, phase: str) -> Path:
         """Return the images of `initial` or `apply`, a BART array."""
         return self.folder / f"{phase}-images"
+
+
+def failure_record(record: Path) -> Path:
+    """Return where the failure of a step is recorded."""
+    return record.with_name(f"{record.stem}-failed.json")
 
 
 def reference_steps(root: Path, dataset: Dataset, data_identity: Any, toolbox: Toolbox) -> list[Step]:
@@ -97,16 +111,26 @@ def run_steps(
     engine: Engine,
     dataset: Dataset,
     data_identity: Any,
+    repeat: int = 0,
 ) -> dict[str, Step]:
-    """Return the steps of one network on one engine by their phase: `initial`, `train`, `apply`."""
-    run = Run(root, name, engine.name)
+    """Return the steps of one network on one engine by their phase.
+
+    These are `initial`, `train`, `apply` and `infer`. A repeat measures `train`, possibly for fewer epochs, and `infer`
+    with the weights of the first training.
+    """
+    run = Run(root, name, engine.name, repeat)
     network, training = trained.network, trained.training
+    if repeat:
+        training = _shortened(training, experiment.repeat_epochs)
     test = dataset.split("test")
+    seed = _seed(experiment, engine.name)
+    weights_path = Run(root, name, engine.name).folder / engine.weights_name
     determinants = {
         "data": data_identity,
         "network": network.model_dump(),
-        "seed": experiment.seed,
+        "seed": seed,
         "device": experiment.device,
+        "threads": experiment.threads or usable_threads(),
         "engine": (engine.name, engine.version, engine.memory_plan),
         "version": bart_bridge.__version__,
     }
@@ -117,49 +141,79 @@ def run_steps(
         "apply": records.fingerprint(**determinants, phase="apply", training=training.model_dump()),
     }
     validation = dataset.split("validation") if experiment.validate_epochs else None
+    calls = -(-experiment.inference_calls // experiment.repeats)
+    trained_for = trained.training.model_dump()
+    identities["infer"] = records.fingerprint(**determinants, phase="infer", training=trained_for, calls=calls)
 
-    def reconstruct(phase: str, weights_name: str) -> dict[str, Any]:
-        return {"measurement": engine.apply(run.folder, network, test, run.folder / weights_name, run.images(phase))}
+    def reconstruct(phase: str, weights_path: Path) -> dict[str, Any]:
+        return {"measurement": engine.apply(run.folder, network, test, weights_path, run.images(phase))}
 
     def initial(advance: Advance) -> dict[str, Any]:
-        _prepare(run.folder, experiment, trained, engine)
-        return reconstruct("initial", "initial-weights-all")
+        _prepare(run.folder, experiment, trained, engine, seed)
+        return reconstruct("initial", run.folder / "initial-weights-all")
 
     def train(advance: Advance) -> dict[str, Any]:
-        _prepare(run.folder, experiment, trained, engine)
+        _prepare(run.folder, experiment, trained, engine, seed)
         start = run.folder / "initial-weights"
         show = _training_progress(advance, training.pretraining_epochs)
         split = dataset.split("train")
         measurement, histories = engine.train(run.folder, network, training, split, start, show, validation)
         np.savez(run.folder / "history.npz", allow_pickle=False, **_joined(histories))
         updates = sum(history["loss"].size for history in histories)
-        return {"measurement": measurement, "updates": updates, "loss": float(histories[-1]["loss"][-1].mean())}
+        seconds = training_seconds(histories, measurement.elapsed_s)
+        loss = float(histories[-1]["loss"][-1].mean())
+        return {"measurement": measurement, "updates": updates, "loss": loss, "seconds": seconds}
 
     def apply(advance: Advance) -> dict[str, Any]:
-        return reconstruct("apply", engine.weights_name)
+        return reconstruct("apply", weights_path)
+
+    def infer(advance: Advance) -> dict[str, Any]:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        measurement, inference = engine.infer(run.folder, network, test, weights_path, calls)
+        return {"measurement": measurement, "inference": asdict(inference)}
 
     epochs = training.pretraining_epochs + training.epochs
     steps = {
         "initial": ("reconstruct untrained", 1, initial),
         "train": (f"train {epochs} epochs", epochs, train),
         "apply": ("reconstruct", 1, apply),
+        "infer": (f"time the reconstruction of a slice {calls} times", 1, infer),
     }
+    if repeat:
+        steps = {phase: steps[phase] for phase in ("train", "infer")}
+    again = f" (repeat {repeat})" if repeat else ""
     return {
-        phase: Step(f"{name} on {engine.name}: {title}", run.record(phase), identities[phase], total, work)
+        phase: Step(f"{name} on {engine.name}: {title}{again}", run.record(phase), identities[phase], total, work)
         for phase, (title, total, work) in steps.items()
     }
 
 
-def _prepare(folder: Path, experiment: Experiment, trained: TrainedNetwork, engine: Engine) -> None:
-    """Write the settings of a run and the weights that every engine starts from.
+def _shortened(training: Training, epochs: int | None) -> Training:
+    if epochs is None:
+        return training
+    shorter = {"epochs": min(training.epochs, epochs), "pretraining_epochs": min(training.pretraining_epochs, epochs)}
+    return training.model_copy(update=shorter)
+
+
+def _seed(experiment: Experiment, engine: str) -> int:
+    """Return the seed of the initial weights: that of all engines, or one of its own for each."""
+    if experiment.same_initial_weights:
+        return experiment.seed
+    return experiment.seed + 1 + experiment.engines.index(engine)
+
+
+def _prepare(folder: Path, experiment: Experiment, trained: TrainedNetwork, engine: Engine, seed: int) -> None:
+    """Write the settings of a run and the weights that it starts from.
 
     `initial-weights` belong to the first stage of training, `initial-weights-all` to the whole network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = {"engine": engine.name, "device": experiment.device, **trained.model_dump(mode="json")}
+    if engine.name in experiment.bart_binaries:
+        content["bart_binary"] = str(experiment.bart_binaries[engine.name])
     cfl.write_text_atomically(folder / "run.yaml", yaml.safe_dump(content, sort_keys=False))
     first_stage = stages(trained.network, trained.training)[0][0]
-    first = weights.initial(first_stage, experiment.seed)
+    first = weights.initial(first_stage, seed)
     weights.write(folder / "initial-weights", first_stage, first)
     complete = first if first_stage == trained.network else weights.expand(first, first_stage, trained.network)
     weights.write(folder / "initial-weights-all", trained.network, complete)

@@ -8,9 +8,10 @@ The backend is the one of the environment variable KERAS_BACKEND. Progress goes 
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -33,6 +34,7 @@ class TrainJob(BaseModel):
         histories: One `.npz` for each stage.
         device: `cpu` or `gpu`; refused if Keras sees no GPU.
         validation: Slices to be measured after each epoch.
+        report: Where what this process observed of itself goes, JSON.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,6 +48,7 @@ class TrainJob(BaseModel):
     histories: list[Path]
     device: Literal["cpu", "gpu"] = "cpu"
     validation: Split | None = None
+    report: Path | None = None
 
 
 class ApplyJob(BaseModel):
@@ -57,6 +60,8 @@ class ApplyJob(BaseModel):
         output: BART array of the images.
         batch_size: Slices at a time.
         device: `cpu` or `gpu`; refused if Keras sees no GPU.
+        report: Where what this process observed of itself goes, JSON.
+        timed_calls: Reconstruct the first slice this often again, and once before, to time it (default 0: not at all).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,9 +73,11 @@ class ApplyJob(BaseModel):
     output: Path
     batch_size: int = 10
     device: Literal["cpu", "gpu"] = "cpu"
+    report: Path | None = None
+    timed_calls: int = 0
 
 
-def train(job: TrainJob) -> None:
+def train(job: TrainJob) -> dict[str, Any]:
     """Run a training job; the model is written last."""
     from tf_models import inputs, training
     from tf_models.inputs import to_real
@@ -93,29 +100,40 @@ def train(job: TrainJob) -> None:
     temporary = job.output.with_name(f"unfinished-{job.output.name}")
     model.save(temporary)
     temporary.replace(job.output)
+    return {}
 
 
-def apply(job: ApplyJob) -> None:
-    """Run a reconstruction job."""
+def apply(job: ApplyJob) -> dict[str, Any]:
+    """Run a reconstruction job and return the times of calls, see `tf_models.observe.time_calls`."""
     import keras
 
-    from tf_models import inputs, training
+    from tf_models import inputs, observe, training
 
     if job.weights.suffix == ".keras":
         model = keras.saving.load_model(job.weights, compile=False)
     else:
         model = training.build(job.network, weights.read(job.weights, job.network))
-    images = model.predict(inputs.network_inputs(job.split), batch_size=job.batch_size, verbose=0)
+    slices = inputs.network_inputs(job.split)
+    images = model.predict(slices, batch_size=job.batch_size, verbose=0)
     cfl.write(job.output, from_batch_coil_yx(inputs.to_complex(images)[:, None]))
+    return observe.time_calls(model, slices, job.timed_calls) if job.timed_calls else {}
 
 
 def main() -> int:
     """Run the job of the command line."""
+    from tf_models import observe
+
     adapter: TypeAdapter[TrainJob | ApplyJob] = TypeAdapter(Annotated[TrainJob | ApplyJob, Field(discriminator="kind")])
     job = adapter.validate_json(Path(sys.argv[1]).read_bytes())
     try:
         _check_device(job.device)
-        train(job) if isinstance(job, TrainJob) else apply(job)
+        baseline_rss_bytes = observe.baseline_rss_bytes()
+        observed = train(job) if isinstance(job, TrainJob) else apply(job)
+        if job.report:
+            peak_bytes, note = observe.allocator_peak_bytes(job.device)
+            observed |= {"baseline_rss_bytes": baseline_rss_bytes}
+            observed |= {"allocator_peak_bytes": peak_bytes, "allocator_note": note}
+            job.report.write_text(json.dumps(observed, indent=1) + "\n")
     except BartTfError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code

@@ -7,7 +7,19 @@ import sys
 import typer
 
 from bart_bridge.errors import BartTfError
-from compare.cli import data, doctor, experiments, imports, optimizers, parity, profile, reconet, runs, weights
+from compare.cli import (
+    data,
+    difference,
+    doctor,
+    experiments,
+    imports,
+    optimizers,
+    parity,
+    profile,
+    reconet,
+    runs,
+    weights,
+)
 
 app = typer.Typer(
     name="bart-tf",
@@ -18,7 +30,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (doctor, data, imports, runs, experiments, optimizers, parity, profile, reconet, weights):
+for module in (
+    *(doctor, data, imports, runs, experiments, difference, optimizers, parity, profile, reconet),
+    weights,
+):
     module.register(app)
 
 

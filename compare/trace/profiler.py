@@ -109,7 +109,8 @@ def profile(
     common = {"machine": machine.label(machine.describe()), "tracer_note": tracer.note}
     failed: dict[str, str] = {}
     for name in engine_names:
-        engine = engines.create(name, experiment.device, toolbox)  # type: ignore[arg-type]
+        bart = engines.toolbox_of(name, experiment.bart_binaries, toolbox)
+        engine = engines.create(name, experiment.device, bart, experiment.threads)
         for network, trained in experiment.networks.items():
             for repeat in range(repeats):
                 place = root / f"{network}-{engine.name}-{tracer.name}-{repeat}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compare.tables import Table
+from compare.tables import Table, of_cells
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], notes: list[str]) -> Table:
     """Make a table of the report."""
-    return Table(title, columns, rows, notes)
+    return of_cells(title, columns, rows, notes)

@@ -12,7 +12,7 @@ from bart_bridge import cfl
 from .conftest import TINY, bart_tf
 
 COMMANDS = [
-    *("doctor", "simulate", "import", "train", "apply", "compare", "report", "optimizers", "parity", "profile"),
+    *("doctor", "simulate", "import", "train", "apply", "compare", "report", "diff", "optimizers", "parity", "profile"),
     "reconet",
     "weights",
 ]

@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from compare.quality import measures
+from bart_bridge.dataset import Dataset
+from bart_bridge.simulate import simulate
+from compare.config import load
+from compare.quality import measured_by_bart, measures, of_volume, recomputed
+from tf_models.inputs import network_inputs, to_complex
 
 
 @pytest.fixture
@@ -34,3 +40,37 @@ def test_psnr_is_the_one_of_bart(pair, toolbox):
     assert measures(*pair)["psnr"] == pytest.approx(
         toolbox.compute("measure", "--psnr", reference, image).item().real, abs=1e-4
     )
+
+
+def test_bart_measures_every_slice_of_a_batch(toolbox):
+    generator = np.random.default_rng(1)
+    reference = (generator.normal(size=(3, 20, 30)) + 1j * generator.normal(size=(3, 20, 30))).astype(np.complex64)
+    images = (reference + 0.1 * generator.normal(size=reference.shape)).astype(np.complex64)
+    by_bart = measured_by_bart(images, reference, toolbox)
+    for number, pair in enumerate(zip(images, reference, strict=True)):
+        for name, value in recomputed(*pair).items():
+            assert by_bart[name.replace("recomputed", "bart")][number] == pytest.approx(value, abs=1e-4)
+
+
+def test_agreement_with_bart_on_images_of_the_size_of_the_demo(toolbox, tmp_path):
+    settings = load(Path(__file__).resolve().parents[2] / "configs" / "demo.yaml").dataset.simulate
+    simulate(tmp_path / "data", settings.model_copy(update={"train": 1, "validation": 1}), toolbox)
+    split = Dataset.open(tmp_path / "data").split("test")
+    reference = np.ascontiguousarray(split.arrays()["reference"][:, 0])
+    images = to_complex(network_inputs(split)["adjoint"])
+    by_bart = measured_by_bart(images, reference, toolbox)
+    for measure in ("psnr", "ssim", "nmse"):
+        ours = [recomputed(*pair)[f"{measure}_recomputed"] for pair in zip(images, reference, strict=True)]
+        assert by_bart[f"{measure}_bart"] == pytest.approx(ours, abs=1e-4)
+
+
+def test_the_fastmri_convention_takes_the_slices_as_one_volume(pair):
+    """Two slices of different brightness: the brighter one sets the range of both."""
+    image, reference = pair
+    images, references = np.stack([image, 3 * image]), np.stack([reference, 3 * reference])
+    whole, ssim = of_volume(images, references)
+    x, r = np.abs(images).astype(float), np.abs(references).astype(float)
+    assert whole["psnr_fastmri"] == pytest.approx(10 * np.log10(r.max() ** 2 / np.mean((x - r) ** 2)))
+    assert whole["nmse_fastmri"] == pytest.approx(np.sum((x - r) ** 2) / np.sum(r**2))
+    assert ssim[1] == pytest.approx(measures(image, reference)["ssim"])
+    assert ssim[0] != pytest.approx(measures(image, reference)["ssim"], abs=1e-4)

@@ -1,0 +1,106 @@
+"""All figures of an experiment, in the order of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compare import comparisons, figures, figures_measured
+from compare.config import Experiment
+from compare.results import Images
+from compare.tables_compared import engines_of, networks_of
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+_SHOWN_SLICES = 4
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure with what is said of it.
+
+    Attributes:
+        slug: Name of its files: lower-case letters, digits and `-`.
+        title: What it shows.
+        caption: Explanation.
+        network: Name of the network that it belongs to, empty for all.
+        figure: The figure.
+    """
+
+    slug: str
+    title: str
+    caption: str
+    network: str
+    figure: Figure
+
+
+def of(
+    experiment: Experiment,
+    results: pandas.DataFrame,
+    history: pandas.DataFrame,
+    memory: pandas.DataFrame,
+    images: Images,
+) -> Iterator[Shown]:
+    """Make the figures one by one; those that need images or curves are left out where there are none.
+
+    Args:
+        experiment: The experiment.
+        results: Its results table.
+        history: Its losses, empty where they are missing.
+        memory: Its memory curves, empty where they are missing.
+        images: Its images, empty where they are missing.
+    """
+    for name in experiment.networks:
+        if images:
+            yield from _panels(images, results, name)
+        if len(history) and name in set(history.network):
+            caption = "Mean over the batches of an epoch, for each engine, before each update."
+            yield _shown(name, "loss", "training loss", caption, figures.loss_curves(history, name))
+        if name not in networks_of(results):
+            continue
+        caption = "By our definition, of each test slice, for each reconstruction."
+        yield _shown(name, "psnr", "PSNR by slice", caption, figures.psnr_by_slice(results, name))
+        caption = "By our definition; dots are test slices, the line in a body is the median."
+        yield _shown(name, "violins", "quality of the slices", caption, figures_measured.violins(results, name))
+        yield from _bland_altman(results, name)
+        for phase, word in (("train", "training"), ("infer", "reconstruction")):
+            figure = figures_measured.memory_curves(memory, name, phase)
+            if figure:
+                caption = f"Memory during {word}, first repeat, sampled 50 times a second; the axes differ."
+                yield _shown(name, f"memory-{phase}", f"memory during {word}", caption, figure)
+    if results.metric.isin(["epoch", "inference"]).any():
+        caption = "Wall seconds of a training epoch, a mark for each repeat, and of a slice, a mark for each call."
+        yield Shown("seconds", "Seconds by repeat", caption, "", figures_measured.seconds_by_repeat(results))
+
+
+def _panels(images: Images, results: pandas.DataFrame, name: str) -> Iterator[Shown]:
+    chosen = {key: slices for key, slices in images.items() if key[0] in {"", name}}
+    total = len(images["", "reference", ""])
+    caption = (
+        f"Magnitude, and below it {figures.ERROR_GAIN} times the error of the magnitude, on the same grey scale from 0 "
+        "to the maximum of the reference."
+    )
+    for number in sorted({part * total // _SHOWN_SLICES for part in range(_SHOWN_SLICES)}):
+        figure = figures.image_panel(chosen, results, number)
+        yield _shown(name, f"slice-{number}", f"test slice {number}", caption, figure)
+
+
+def _bland_altman(results: pandas.DataFrame, name: str) -> Iterator[Shown]:
+    engines = engines_of(results)
+    base = comparisons.base_of(engines)
+    for engine in engines:
+        pair = [comparisons.slices_of(results, name, of, "psnr") for of in (engine, base)]
+        if engine != base and len(pair[0].index.intersection(pair[1].index)):
+            caption = (
+                f"Bland-Altman plot, {engine} less {base} over their mean, a mark for each test slice; lines are the "
+                "mean and 1.96 standard deviations on either side."
+            )
+            figure = figures_measured.bland_altman(results, name, engine, base)
+            yield _shown(name, f"bland-altman-{engine}", f"{engine} and {base}", caption, figure)
+
+
+def _shown(network: str, slug: str, title: str, caption: str, figure: Figure) -> Shown:
+    return Shown(f"{network}-{slug}".lower().replace("_", "-"), f"{network}, {title}", caption, network, figure)

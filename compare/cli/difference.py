@@ -1,0 +1,35 @@
+"""`bart-tf diff`: what changed between two experiments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("diff")(difference)
+
+
+def difference(
+    a: Annotated[Path, typer.Argument(help="Folder of an experiment, such as reports/demo.")],
+    b: Annotated[Path, typer.Argument(help="Folder of the other one.")],
+) -> None:
+    """Compare the results of two experiments, of other versions or machines, and name what changed beyond noise.
+
+    Example: [bold]bart-tf diff reports/demo reports/demo-other-machine[/bold]
+    """
+    from compare import results
+    from compare.difference import changes, settings
+
+    first, second = results.read_table(a.absolute()), results.read_table(b.absolute())
+    compared = changes(first, second)
+    typer.echo(f"A: {a}\nB: {b}\n")
+    typer.echo(settings(first, second).markdown())
+    typer.echo(compared.markdown())
+    for verdict, meaning in (("changed", "beyond noise"), ("changed?", "but the noise is unknown")):
+        found = compared.frame[compared.frame.verdict == verdict]
+        names = [f"{row[0] or 'no network'} on {row[1]}: {row[3]}, times {row[6]}" for row in found.to_numpy()]
+        typer.echo(f"changed {meaning}: {'; '.join(names) or 'nothing'}")

@@ -1,0 +1,119 @@
+"""Statistics of paired comparisons: differences of slices, ratios of repeats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas
+
+CONFIDENCE = 0.95
+_RESAMPLES = 9999
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of differences, item by item.
+
+    Attributes:
+        count: Number of items.
+        mean: Of the differences.
+        low: Lower end of its 95 % bootstrap interval, NaN with fewer than two items.
+        high: Upper end.
+        p: Two-sided p of the Wilcoxon signed-rank test, NaN where it says nothing.
+        reason: Why something is NaN, empty if nothing is.
+    """
+
+    count: int
+    mean: float
+    low: float
+    high: float
+    p: float
+    reason: str
+
+
+def paired(first: NDArray[np.floating], second: NDArray[np.floating]) -> Difference:
+    """Compare two columns of values of the same items: first less second.
+
+    The interval is the bias-corrected and accelerated one (Efron 1987, doi 10.1080/01621459.1987.10478410) of 9999
+    resamples, the same ones each time.
+    """
+    from scipy import stats
+
+    differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    count, nothing = len(differences), float("nan")
+    mean = float(differences.mean()) if count else nothing
+    if not count or not np.isfinite(differences).all():
+        return Difference(count, nothing, nothing, nothing, nothing, "n/a: no values, or not all are finite")
+    if count < 2:
+        return Difference(count, mean, nothing, nothing, nothing, "n/a: a spread needs two slices or more")
+    if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
+        reason = "" if mean else "n/a: no slice differs"
+        p = float(stats.wilcoxon(differences).pvalue) if mean else nothing
+        return Difference(count, mean, mean, mean, p, reason)
+    interval = stats.bootstrap(
+        (differences,),
+        np.mean,
+        confidence_level=CONFIDENCE,
+        n_resamples=_RESAMPLES,
+        method="BCa",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    p = float(stats.wilcoxon(differences).pvalue)
+    return Difference(count, mean, float(interval.low), float(interval.high), p, "")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio and its spread over repeats.
+
+    Attributes:
+        mean: Geometric mean of the ratios of the repeats.
+        low: Smallest.
+        high: Largest.
+        repeats: How many.
+    """
+
+    mean: float
+    low: float
+    high: float
+    repeats: int
+
+
+def ratio(results: pandas.DataFrame, network: str, phase: str, metric: str, engine: str, base: str) -> Ratio | None:
+    """Divide what an engine needs by what another one needs, repeat by repeat; None where that cannot be said.
+
+    Of several values in a repeat, which are calls, the median counts.
+    """
+    chosen = results[(results.network == network) & (results.phase == phase) & (results.metric == metric)]
+    wide = chosen.pivot_table(index="repeat", columns="engine", values="value", aggfunc="median")
+    if not {engine, base} <= set(wide.columns):
+        return None
+    # A difference of commands can be below the noise: such a repeat has no ratio.
+    wide = wide[(wide[engine] > 0) & (wide[base] > 0)]
+    if wide.empty:
+        return None
+    ratios = (wide[engine] / wide[base]).to_numpy()
+    return Ratio(float(np.exp(np.log(ratios).mean())), float(ratios.min()), float(ratios.max()), len(ratios))
+
+
+def slices_of(results: pandas.DataFrame, network: str, engine: str, metric: str) -> pandas.Series[float]:
+    """Return a measure of every test slice of a trained network or of a reference, by slice."""
+    chosen = results[
+        (results.network == network)
+        & (results.engine == engine)
+        & (results.phase == "apply")
+        & (results.metric == metric)
+        & (results["slice"].astype(str) != "")
+    ]
+    values: pandas.Series[float] = chosen.set_index(chosen["slice"].astype(str)).value
+    return values
+
+
+def base_of(engines: list[str]) -> str:
+    """Return the engine that others are compared with: `bart` where it is among them, else the first."""
+    return "bart" if "bart" in engines else engines[0]

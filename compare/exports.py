@@ -1,0 +1,111 @@
+"""The files for a paper: tables as CSV, Markdown and LaTeX, figures as PNG and PDF, the results as Parquet."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bart_bridge.cfl import write_text_atomically
+from compare import all_figures, all_tables, results
+from compare.config import Experiment
+from compare.tables import Table
+
+if TYPE_CHECKING:
+    import pandas
+
+_PNG_DPI = 200
+# What LaTeX's fonts do not have.
+_LATEX_WORDS = {"±": r"$\pm$", "°": r"$^\circ$", "−": "$-$"}
+
+
+def write(experiment: Experiment, folder: Path) -> tuple[list[Table], list[all_figures.Shown]]:
+    """Write `tables/`, `figures/` and `results.parquet` of an experiment from its results; nothing is run.
+
+    Only `results.csv` is needed: figures of images, losses or memory over time are left out where those are missing.
+
+    Returns:
+        The tables, and the figures, whose files are `figures/<slug>.png`.
+
+    Raises:
+        InputError: `results.csv` is missing or has other columns.
+    """
+    table = results.read_table(folder)
+    write_parquet(table, folder / "results.parquet")
+    tables = all_tables.of(experiment, table)
+    write_tables(tables, folder / "tables")
+    images = results.images_or_none(experiment, folder)
+    shown = list(all_figures.of(experiment, table, results.read_history(folder), results.read_memory(folder), images))
+    write_figures(shown, folder / "figures")
+    return tables, shown
+
+
+def write_tables(tables: Iterable[Table], folder: Path) -> None:
+    """Write every table as `<slug>.csv`, `.md` and `.tex`; files of other tables in the folder are removed."""
+    _empty(folder, (".csv", ".md", ".tex"))
+    for table in tables:
+        write_text_atomically(folder / f"{table.slug}.csv", csv(table))
+        write_text_atomically(folder / f"{table.slug}.md", table.markdown())
+        write_text_atomically(folder / f"{table.slug}.tex", latex(table))
+
+
+def csv(table: Table) -> str:
+    """Return a table as CSV; title and definitions stand before it in lines that begin with `#`."""
+    notes = "".join(f"# {line}\n" for line in [table.title, *table.notes])
+    return notes + table.frame.to_csv(index=False)
+
+
+def latex(table: Table) -> str:
+    """Return a table for LaTeX with the package booktabs; the definitions stand below it."""
+    styler = table.frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    text = styler.to_latex(
+        hrules=True,
+        caption=_escaped(table.title),
+        label=f"tab:{table.slug}",
+        position="htbp",
+        position_float="centering",
+        column_format="l" * len(table.columns),
+    )
+    notes = "".join(f"\\par {_escaped(line)}\n" for line in table.notes)
+    text = text.replace(
+        "\\end{table}", f"\\begin{{flushleft}}\\footnotesize\n{notes}\\end{{flushleft}}\n\\end{{table}}"
+    )
+    for character, command in _LATEX_WORDS.items():
+        text = text.replace(character, command)
+    return text
+
+
+def write_figures(shown: Iterable[all_figures.Shown], folder: Path) -> None:
+    """Write every figure as `<slug>.png` and `.pdf`; files of other figures in the folder are removed."""
+    _empty(folder, (".png", ".pdf"))
+    for of in shown:
+        for suffix in ("png", "pdf"):
+            # No date in the file: the same results give the same bytes.
+            metadata = {"CreationDate": None} if suffix == "pdf" else None
+            of.figure.savefig(folder / f"{of.slug}.{suffix}", dpi=_PNG_DPI, metadata=metadata)
+
+
+def write_parquet(table: pandas.DataFrame, path: Path) -> None:
+    """Write the results table as Parquet; values that are not available are null."""
+    text = {name: str for name in table.columns if name != "value"}
+    buffer = io.BytesIO()
+    table.astype(text).to_parquet(buffer, index=False)
+    temporary = path.with_name(f"unfinished-{path.name}")
+    temporary.write_bytes(buffer.getvalue())
+    temporary.replace(path)
+
+
+def _empty(folder: Path, suffixes: tuple[str, ...]) -> None:
+    """Make a folder and remove what an older report left in it: it must not pass for a part of this one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.suffix in suffixes:
+            path.unlink()
+
+
+def _escaped(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "|": r"\textbar{}", "<": r"\textless{}"}
+    special |= {">": r"\textgreater{}"} | {character: f"\\{character}" for character in "&%$#_{}"}
+    return re.sub(r"[\\^~|<>&%$#_{}]", lambda found: special[found[0]], text)

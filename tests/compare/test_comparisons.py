@@ -1,0 +1,140 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from compare import comparisons
+from compare.difference import changes, settings
+from compare.difference import verdict as change
+from compare.tables_published import verdict
+from compare.timing import training_seconds
+
+
+def rows(network, engine, phase, metric, values, column="repeat", **others):
+    """Rows of a results table, one for each value, numbered in a column."""
+    base = {"network": network, "engine": engine, "phase": phase, "metric": metric, "slice": "", "repeat": 0}
+    base |= dict.fromkeys(("experiment", "dataset", "device", "optimizer", "seed", "machine", "memory_plan"), "x")
+    base |= {"unit": "1", "engine_version": "1"} | others
+    return pd.DataFrame([base | {"value": value, column: number} for number, value in enumerate(values)])
+
+
+def test_paired_differences_against_textbook_formulas():
+    generator = np.random.default_rng(3)
+    second = generator.normal(30, 3, 40)
+    first = second + generator.normal(0.2, 0.5, 40)
+    found = comparisons.paired(first, second)
+    difference = first - second
+    assert found.mean == pytest.approx(difference.mean())
+    assert found.p == pytest.approx(stats.wilcoxon(first, second).pvalue)
+    # For 40 nearly normal differences the bootstrap is close to Student's interval.
+    low, high = stats.t.interval(0.95, 39, difference.mean(), stats.sem(difference))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+    assert comparisons.paired(first, second) == found
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    generator = np.random.default_rng(4)
+    covered = 0
+    for _ in range(40):
+        found = comparisons.paired(generator.normal(1, 1, 30), np.zeros(30))
+        covered += found.low <= 1 <= found.high
+    assert covered >= 34
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ([], [], "no values"),
+        ([1.0], [2.0], "two slices or more"),
+        ([1.0, 2.0], [1.0, 2.0], "no slice differs"),
+        ([np.inf, 2.0], [1.0, 2.0], "not all are finite"),
+    ],
+)
+def test_what_cannot_be_said_is_not_said(first, second, reason):
+    found = comparisons.paired(np.array(first), np.array(second))
+    assert np.isnan(found.p)
+    assert reason in found.reason
+
+
+def test_a_ratio_is_of_one_turn():
+    """A machine that becomes slower during the experiment changes the seconds and not the ratio."""
+    table = pd.concat(
+        [
+            rows("modl", "bart", "train", "epoch", [1.0, 2.0, 4.0]),
+            rows("modl", "keras-tensorflow", "train", "epoch", [3.0, 6.0, 12.0]),
+        ]
+    )
+    found = comparisons.ratio(table, "modl", "train", "epoch", "keras-tensorflow", "bart")
+    assert (found.mean, found.low, found.high, found.repeats) == pytest.approx((3, 3, 3, 3))
+
+
+def test_a_time_below_the_noise_gives_no_ratio():
+    table = pd.concat(
+        [
+            rows("modl", "bart", "infer", "inference", [-0.01, 1.0]),
+            rows("modl", "keras-tensorflow", "infer", "inference", [1.0, 2.0]),
+        ]
+    )
+    found = comparisons.ratio(table, "modl", "infer", "inference", "keras-tensorflow", "bart")
+    assert (found.mean, found.repeats) == (2, 1)
+    assert comparisons.ratio(table, "varnet", "infer", "inference", "keras-tensorflow", "bart") is None
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "neutral", "expected"),
+    [
+        ((2, 1.5, 2.5), (3, 2.4, 4), 1, "agrees"),
+        ((2, 1.5, 2.3), (3, 2.4, 4), 1, "same direction"),
+        ((0.5, 0.4, 0.6), (3, 2.4, 4), 1, "differs"),
+        ((-1e-6, -2e-6, -5e-7), (-0.05, -0.08, -0.03), 0, "differs"),
+        ((-0.02, -0.03, -0.01), (-0.05, -0.08, -0.04), 0, "same direction"),
+    ],
+)
+def test_agreement_follows_from_the_numbers(own, theirs, neutral, expected):
+    assert verdict(own, theirs, neutral) == expected
+
+
+def test_the_parts_of_a_training_time():
+    """Two stages of two epochs of three batches; the first batch of each takes 5 s longer than the others' 1 s."""
+    seconds = np.array([[6.0, 7.0, 8.0], [1.0, 2.0, 3.0]])
+    parts = training_seconds([{"seconds": seconds}, {"seconds": seconds + 1.0}], elapsed_s=30.0)
+    assert parts["compilation"] == pytest.approx(5 + 6)
+    assert parts["training"] == pytest.approx(11 + 13 - 11)
+    assert parts["setup"] == pytest.approx(30 - 24)
+    assert parts["epoch"] == pytest.approx(np.median([9 - 6, 4]))
+    one = training_seconds([{"seconds": np.array([[2.0]])}], elapsed_s=3.0)
+    assert (one["setup"], one["compilation"], one["epoch"]) == (1, None, None)
+
+
+def test_diff_names_what_changed_and_what_is_noise():
+    quiet, noisy = [1.0, 1.01, 0.99], [1.0, 1.4, 0.7]
+    psnr = [30.0, 31.0, 32.0, 33.0, 34.0, 35.0, 36.0]
+    first = pd.concat(
+        [
+            rows("modl", "bart", "train", "epoch", quiet),
+            rows("modl", "bart", "train", "setup", noisy),
+            rows("modl", "bart", "train", "peak_rss", [100.0]),
+            rows("modl", "bart", "apply", "psnr", psnr, "slice"),
+            rows("modl", "bart", "apply", "ssim", [0.5] * 7, "slice"),
+        ]
+    )
+    second = pd.concat(
+        [
+            rows("modl", "bart", "train", "epoch", [1.5 * value for value in quiet], engine_version="2"),
+            rows("modl", "bart", "train", "setup", [1.1 * value for value in noisy], engine_version="2"),
+            rows("modl", "bart", "train", "peak_rss", [150.0], engine_version="2"),
+            rows("modl", "bart", "apply", "psnr", [value + 0.3 for value in psnr], "slice", engine_version="2"),
+            rows("modl", "bart", "apply", "ssim", [0.5] * 7, "slice", engine_version="2"),
+        ]
+    )
+    frame = changes(first, second).frame
+    verdicts = dict(zip(frame["metric / unit"], frame.verdict, strict=True))
+    assert verdicts == {
+        "psnr / 1": "changed",
+        "ssim / 1": "within noise",
+        "epoch / 1": "changed",
+        "setup / 1": "within noise",
+        "peak_rss / 1": "changed?",
+    }
+    assert settings(first, second).rows == [["engine version of bart", "1", "2"]]
+    assert change(1.0, 1.0005, 0.0, known=True) == "within noise"
