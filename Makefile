@@ -3,7 +3,8 @@
 # The Python that .venv is made with, for example `make setup PYTHON=python3.12`. Empty: the newest of 3.11 to 3.13.
 PYTHON ?=
 
-PYTEST = .venv/bin/python -m pytest --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term --durations=15
+# Two workers or more, each with its own fixtures: much of a test is a child process that starts.
+PYTEST = .venv/bin/python -m pytest --numprocesses=auto --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term --durations=15
 
 .PHONY: help setup browser demo test test-all test-backends lint clean
 .NOTPARALLEL:

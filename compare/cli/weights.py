@@ -20,7 +20,9 @@ Target = Annotated[Path, typer.Argument(help="Keras model to write, a .keras fil
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
-        help="Take weights to and from BART, TensorFlow 1 checkpoints and SavedModels.", no_args_is_help=True
+        help="Take weights to and from BART, TensorFlow 1 checkpoints and SavedModels.\n\n"
+        "Example: [bold]bart-tf weights info wgh_modl[/bold]",
+        no_args_is_help=True,
     )
     group.command()(info)
     group.command("to-bart")(to_bart)

@@ -304,7 +304,12 @@ def fit(model, batch, epochs, **arguments):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [*(("varnet", name) for name in MAKERS), ("modl", "ipalm"), ("modl", "admm")]
+    ("kind", "name"),
+    [
+        *(("varnet", name) for name in MAKERS),
+        pytest.param("modl", "ipalm", marks=pytest.mark.slow),
+        pytest.param("modl", "admm", marks=pytest.mark.slow),
+    ],
 )
 def test_training_continues_from_a_checkpoint_bit_by_bit(kind, name, batch, tmp_path):
     """Five epochs at once, and the last two of them from what was saved after three, whole or as weights alone."""
@@ -326,6 +331,7 @@ def test_training_continues_from_a_checkpoint_bit_by_bit(kind, name, batch, tmp_
             np.testing.assert_array_equal(ops.convert_to_numpy(variable), value, err_msg=variable.path)
 
 
+@pytest.mark.slow
 def test_the_statistics_of_batch_norm_change_once_per_block(batch):
     """With momentum 0 they are those of the last accepted point: of one evaluation at the weights of the end."""
     model = network("modl", IPALM(1e-2, preset="bart"))
