@@ -10,10 +10,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bart_bridge.errors import InputError
-from bart_bridge.settings import Network, Training
+from bart_bridge.settings import MemoryPlan, Network, Training
 from bart_bridge.simulate import Simulation
 
-EngineName = Literal["bart", "keras-tensorflow"]
+EngineName = Literal["bart", "keras-tensorflow", "keras-tensorflow-lean"]
 
 
 class _Frozen(BaseModel):
@@ -58,7 +58,8 @@ class Experiment(_Frozen):
         description: A sentence for the report.
         dataset: The data.
         networks: Networks by the name they have in the results.
-        engines: Engines to run; default both.
+        engines: Engines to run; default `bart` and `keras-tensorflow`. `keras-tensorflow-lean` computes the same with
+            the memory plan `lean`.
         device: `cpu` (default) or `gpu`.
         seed: Seed of the initial weights, from which all engines start (default 0).
     """
@@ -78,6 +79,9 @@ class Experiment(_Frozen):
                 raise ValueError(f"names of networks may have letters, digits, '-' and '_', received '{name}'")
         if len(set(self.engines)) != len(self.engines):
             raise ValueError(f"engines must differ, received {', '.join(self.engines)}")
+        for name, trained in self.networks.items():
+            if "keras-tensorflow-lean" in self.engines and trained.network.cg_derivative == "unrolled":
+                raise ValueError(f"keras-tensorflow-lean needs cg_derivative 'implicit', '{name}' has 'unrolled'")
         return self
 
 
@@ -112,3 +116,25 @@ def describe(error: ValidationError) -> str:
     if first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
         message += f" (received {first['input']!r})"
     return message + (f"; and {len(faults) - 1} more" if len(faults) > 1 else "")
+
+
+def with_memory(experiment: Experiment, engine: str, memory: MemoryPlan) -> tuple[Experiment, str]:
+    """Return the experiment with one of its Keras engines in a memory plan, and the name of that engine.
+
+    Raises:
+        InputError: It is not a Keras engine of the experiment, or a network cannot have the plan.
+    """
+    keras = [name for name in experiment.engines if name.startswith("keras-")]
+    if engine not in keras:
+        raise InputError(f"--memory: engine must be one of Keras (found: {', '.join(keras)}), received '{engine}'")
+    chosen = engine_name(engine, memory)
+    content = {**dict(experiment), "engines": list(dict.fromkeys([*experiment.engines, chosen]))}
+    try:
+        return Experiment.model_validate(content), chosen
+    except ValidationError as error:
+        raise InputError(f"--memory: {describe(error)}") from None
+
+
+def engine_name(engine: str, memory: MemoryPlan) -> EngineName:
+    """Return the name of a Keras engine in a memory plan."""
+    return engine.removesuffix("-lean") + ("-lean" if memory == "lean" else "")  # type: ignore[return-value]

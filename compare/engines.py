@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bart_bridge import cfl, process, reconet
 from bart_bridge.dataset import Split
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.settings import Network, Training, stages
+from bart_bridge.settings import MemoryPlan, Network, Training, stages
 from bart_bridge.toolbox import Toolbox, failure
 from compare import monitor
 from compare.config import EngineName
@@ -70,7 +70,7 @@ def create(name: EngineName, device: Device, bart: Toolbox) -> Engine:
     Raises:
         InputError: The engine cannot use the device.
     """
-    return BartEngine(bart, device) if name == "bart" else KerasEngine(device)
+    return BartEngine(bart, device) if name == "bart" else KerasEngine(name, device)
 
 
 class BartEngine:
@@ -123,14 +123,15 @@ class BartEngine:
 
 
 class KerasEngine:
-    """Keras on TensorFlow."""
+    """Keras on TensorFlow, with the memory plan that its name ends with."""
 
-    name: EngineName = "keras-tensorflow"
     backend = "tensorflow"
-    memory_plan = "plain"
     weights_name = "weights.keras"
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, name: EngineName, device: Device) -> None:
+        self.name = name
+        self._memory: MemoryPlan = "lean" if name.endswith("-lean") else "plain"
+        self.memory_plan: str = self._memory
         self.version = f"{version('keras')} with tensorflow {version('tensorflow')}"
         self._device = device
         self._environment = {"KERAS_BACKEND": self.backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -154,6 +155,7 @@ class KerasEngine:
             output=folder / self.weights_name,
             histories=histories,
             device=self._device,
+            memory=self._memory,
         )
         measurement = self._run(folder / "train-job.json", job.model_dump_json(indent=1), on_progress)
         return measurement, [dict(np.load(path)) for path in histories]
@@ -162,7 +164,14 @@ class KerasEngine:
         """Reconstruct in a child process that loads the weights anew."""
         from tf_models.worker import ApplyJob
 
-        job = ApplyJob(network=network, split=split, weights=weights, output=output, device=self._device)
+        job = ApplyJob(
+            network=network,
+            split=split,
+            weights=weights,
+            output=output,
+            device=self._device,
+            memory=self._memory,
+        )
         return self._run(folder / "apply-job.json", job.model_dump_json(indent=1), lambda progress: None)
 
     def _run(self, job_file: Path, job: str, on_progress: OnProgress) -> Measurement:

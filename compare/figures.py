@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from compare.results import Images
 
 ERROR_GAIN = 5
-_COLOURS = {"bart": "tab:blue", "keras-tensorflow": "tab:orange", "cg-sense": "tab:green", "zero-filled": "tab:gray"}
+_COLOURS = {
+    **{"bart": "tab:blue", "keras-tensorflow": "tab:orange", "keras-tensorflow-lean": "tab:red"},
+    **{"cg-sense": "tab:green", "zero-filled": "tab:gray"},
+}
 
 
 def image_panel(images: Images, results: pandas.DataFrame, slice_number: int) -> Figure:

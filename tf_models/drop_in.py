@@ -47,7 +47,7 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     if command.mode == "train":
         _train(command, on_batch)
         return {}
-    model = build(command.network, weights.read(command.weights, command.network))
+    model = build(command.network, weights.read(command.weights, command.network), memory=command.memory)
     inputs = network_inputs(command.split)
     images = to_complex(model.predict(inputs, batch_size=10, verbose=0))
     if command.output is not None:
@@ -75,6 +75,7 @@ def _train(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> Non
         on_batch,
         dump,
         validation,
+        command.memory,
     )
     weights.write(command.weights, command.network, model.named_weights())
     if command.history is not None:

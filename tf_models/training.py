@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
-from bart_bridge.settings import Loss, Network, Training, VarNetSettings, stages
+from bart_bridge.settings import Loss, MemoryPlan, Network, Training, VarNetSettings, stages
 from bart_bridge.weights import Weights, expand
 from tf_models.backend import runs_on_tensorflow_cpu, use_full_precision
 from tf_models.inputs import to_complex
@@ -21,7 +21,7 @@ from tf_models.modl import Modl
 from tf_models.optimizers.adam import Adam
 from tf_models.optimizers.bart_modifiers import SGD
 from tf_models.optimizers.schedules import BartSchedule
-from tf_models.unrolled import MemoryPlan, UnrolledNetwork
+from tf_models.unrolled import UnrolledNetwork
 from tf_models.varnet import VarNet
 
 History = dict[str, NDArray[np.float64]]

@@ -20,7 +20,7 @@ from bart_bridge.dataset import Split
 from bart_bridge.dims import from_batch_coil_yx
 from bart_bridge.errors import BartTfError, ToolError
 from bart_bridge.reconet import Progress
-from bart_bridge.settings import Network, Training, stages
+from bart_bridge.settings import MemoryPlan, Network, Training, stages
 
 
 class TrainJob(BaseModel):
@@ -32,6 +32,7 @@ class TrainJob(BaseModel):
         output: The trained model, a `.keras` file.
         histories: One `.npz` for each stage.
         device: `cpu` or `gpu`; refused if Keras sees no GPU.
+        memory: See `tf_models.unrolled.UnrolledNetwork`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +45,7 @@ class TrainJob(BaseModel):
     output: Path
     histories: list[Path]
     device: Literal["cpu", "gpu"] = "cpu"
+    memory: MemoryPlan = "plain"
 
 
 class ApplyJob(BaseModel):
@@ -55,6 +57,7 @@ class ApplyJob(BaseModel):
         output: BART array of the images.
         batch_size: Slices at a time.
         device: `cpu` or `gpu`; refused if Keras sees no GPU.
+        memory: See `tf_models.unrolled.UnrolledNetwork`; the one of a `.keras` file does not matter.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +69,7 @@ class ApplyJob(BaseModel):
     output: Path
     batch_size: int = 10
     device: Literal["cpu", "gpu"] = "cpu"
+    memory: MemoryPlan = "plain"
 
 
 def train(job: TrainJob) -> None:
@@ -81,6 +85,7 @@ def train(job: TrainJob) -> None:
         to_real(inputs.reference_images(job.split)),
         weights.read(job.initial, first_stage),
         on_batch=_print,
+        memory=job.memory,
     )
     for path, history in zip(job.histories, histories, strict=True):
         np.savez(path, allow_pickle=False, **history)
@@ -97,8 +102,9 @@ def apply(job: ApplyJob) -> None:
 
     if job.weights.suffix == ".keras":
         model = keras.saving.load_model(job.weights, compile=False)
+        model.memory = job.memory
     else:
-        model = training.build(job.network, weights.read(job.weights, job.network))
+        model = training.build(job.network, weights.read(job.weights, job.network), memory=job.memory)
     images = model.predict(inputs.network_inputs(job.split), batch_size=job.batch_size, verbose=0)
     cfl.write(job.output, from_batch_coil_yx(inputs.to_complex(images)[:, None]))
 

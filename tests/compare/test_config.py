@@ -39,6 +39,10 @@ def test_defaults_are_those_of_bart(tmp_path):
         ({"networks": {}}, "networks: .*at least 1"),
         ({"networks": {"a/b": network()["vn"]}}, "letters, digits"),
         ({"engines": ["bart", "bart"]}, "engines must differ"),
+        (
+            {"engines": ["keras-tensorflow-lean"], "networks": network(cg_derivative="unrolled")},
+            "needs cg_derivative 'implicit', 'vn' has 'unrolled'",
+        ),
         ({"engines": ["matlab"]}, r"engines\.0: .*'matlab'"),
         ({"dataset": {}}, "name either 'simulate' or 'folder'"),
         ({"dataset": {"simulate": {}, "folder": "d"}}, "name either 'simulate' or 'folder'"),
