@@ -9,6 +9,7 @@ The backend is the one of the environment variable KERAS_BACKEND. Progress goes 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -74,15 +75,13 @@ class ApplyJob(BaseModel):
 
 def train(job: TrainJob) -> None:
     """Run a training job; the model is written last."""
-    from tf_models import inputs, training
-    from tf_models.inputs import to_real
+    from tf_models import training
 
     first_stage = stages(job.network, job.training)[0][0]
-    model, histories = training.train(
+    model, histories = training.train_slices(
         job.network,
         job.training,
-        inputs.network_inputs(job.split),
-        to_real(inputs.reference_images(job.split)),
+        job.split,
         weights.read(job.initial, first_stage),
         on_batch=_print,
         memory=job.memory,
@@ -99,13 +98,16 @@ def apply(job: ApplyJob) -> None:
     import keras
 
     from tf_models import inputs, training
+    from tf_models.streaming import SliceBatches
 
     if job.weights.suffix == ".keras":
         model = keras.saving.load_model(job.weights, compile=False)
         model.memory = job.memory
     else:
         model = training.build(job.network, weights.read(job.weights, job.network), memory=job.memory)
-    images = model.predict(inputs.network_inputs(job.split), batch_size=job.batch_size, verbose=0)
+    # Each slice is needed once.
+    batches = SliceBatches(replace(job.split, reference=None), job.batch_size, memory_limit_bytes=0)
+    images = model.predict(batches, verbose=0)
     cfl.write(job.output, from_batch_coil_yx(inputs.to_complex(images)[:, None]))
 
 
