@@ -15,16 +15,16 @@ from pydantic import ValidationError
 
 from bart_bridge.dataset import Split
 from bart_bridge.errors import InputError
-from bart_bridge.settings import ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.settings import MemoryPlan, ModlSettings, Network, Training, VarNetSettings
 
 _SHORT = "teagl:b:I:nN:T:"
 _LONG = (
     *("train", "eval", "apply", "gpu", "load=", "batch-size=", "iterations=", "normalize", "network=", "test"),
     *("resnet-block=", "varnet-block=", "data-consistency=", "initial-reco=", "shared-weights", "no-shared-weights"),
     *("shared-lambda", "no-shared-lambda", "rss-norm", "pattern=", "valid-data=", "train-loss=", "train-algo="),
-    *("adam=", "iPALM=", "load-memory"),
+    *("adam=", "iPALM=", "load-memory", "lowmem"),
     # Known to BART and not to us; listed so that they are refused by name.
-    *("trajectory=", "mask=", "valid-loss=", "lowmem", "export-graph=", "unet="),
+    *("trajectory=", "mask=", "valid-loss=", "export-graph=", "unet="),
 )
 _NAMES = {
     **{"t": "train", "e": "eval", "a": "apply", "g": "gpu", "l": "load", "b": "batch-size", "I": "iterations"},
@@ -98,6 +98,7 @@ class ReconetCommand:
         dump_epochs: Write the weights before every so many epochs.
         validation: Slices to be measured after each epoch.
         gpu: Run on a GPU.
+        memory: `lean` for `--lowmem`.
     """
 
     mode: Literal["train", "apply", "eval"]
@@ -111,6 +112,7 @@ class ReconetCommand:
     dump_epochs: int | None
     validation: Split | None
     gpu: bool
+    memory: MemoryPlan
 
 
 def parse(arguments: Sequence[str]) -> ReconetCommand:
@@ -120,7 +122,7 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
         InputError: An option is unknown, not supported here or has a wrong value, or a file is missing from the line.
     """
     options, files = _split(arguments)
-    for name in ("trajectory", "mask", "valid-loss", "lowmem", "export-graph", "unet"):
+    for name in ("trajectory", "mask", "valid-loss", "export-graph", "unet"):
         if name in options:
             raise InputError(f"reconet: --{name} is not supported by bart-tf")
     modes = [mode for mode in ("train", "apply", "eval") if mode in options]
@@ -151,6 +153,7 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
         dump_epochs=int(extra["dump_epochs"]) if "dump_epochs" in extra else None,
         validation=_validation(options),
         gpu="gpu" in options,
+        memory="lean" if "lowmem" in options else "plain",
     )
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+# `plain` keeps everything that training needs, `lean` little, and computes it again: BART's `--lowmem`.
+MemoryPlan = Literal["plain", "lean"]
 Loss = Literal["mse", "mad", "nmse", "mse-magnitude", "mad-magnitude", "nmse-magnitude", "ssim"]
 
 

@@ -15,11 +15,11 @@ from bart_bridge import cfl
 from bart_bridge.dataset import Split
 from bart_bridge.dims import from_batch_coil_yx, to_batch_coil_yx
 from bart_bridge.errors import InputError
-from bart_bridge.settings import Network
+from bart_bridge.settings import MemoryPlan, Network
 from bart_bridge.simulate import sampling_pattern
 from bart_bridge.toolbox import Toolbox
 from compare import engines, figures, results, tables
-from compare.config import describe
+from compare.config import describe, engine_name
 from compare.console import Reporter
 
 # Width of the fully sampled centre relative to the image, about that of the published patterns.
@@ -40,7 +40,14 @@ def undersample(split: Split, acceleration: float, folder: Path) -> Split:
     return replace(split, pattern=folder / "pattern")
 
 
-def apply_runs(runs: list[Path], split: Split, folder: Path, toolbox: Toolbox, reporter: Reporter) -> str:
+def apply_runs(
+    runs: list[Path],
+    split: Split,
+    folder: Path,
+    toolbox: Toolbox,
+    reporter: Reporter,
+    memory: MemoryPlan | None = None,
+) -> str:
     """Reconstruct a split with trained runs.
 
     Args:
@@ -49,6 +56,7 @@ def apply_runs(runs: list[Path], split: Split, folder: Path, toolbox: Toolbox, r
         folder: Where `<run>.cfl`, and with a reference `quality.csv`, `quality.md` and `images.png`, go.
         toolbox: The BART to use.
         reporter: Tells a person what happens.
+        memory: Memory plan of Keras runs; by default the one they were trained with.
 
     Returns:
         The quality table as Markdown, empty without a reference.
@@ -63,14 +71,14 @@ def apply_runs(runs: list[Path], split: Split, folder: Path, toolbox: Toolbox, r
     zero_filled = to_complex(network_inputs(split)["adjoint"])
     images: results.Images = {("", "zero-filled", "apply"): zero_filled}
     cfl.write(folder / "zero-filled", from_batch_coil_yx(zero_filled[:, None]))
-    for run, (engine_name, device, network, binary) in zip(runs, settings, strict=True):
-        engine = engines.create(engine_name, device, Toolbox.find(binary) if binary else toolbox)
+    for run, (trained_on, device, network, binary) in zip(runs, settings, strict=True):
+        chosen = trained_on if memory is None or not trained_on.startswith("keras") else engine_name(trained_on, memory)
+        engine = engines.create(chosen, device, Toolbox.find(binary) if binary else toolbox)
         output = folder / run.name
         with reporter.step(f"{run.name}: reconstruct", 1):
             engine.apply(folder, network, split, run / engine.weights_name, output)
-        images[run.name.removesuffix(f"-{engine_name}"), engine_name, "apply"] = to_batch_coil_yx(cfl.read(output))[
-            :, 0
-        ]
+        name = run.name.removesuffix(f"-{trained_on}")
+        images[name, trained_on, "apply"] = to_batch_coil_yx(cfl.read(output))[:, 0]
     if split.reference is None:
         reporter.say("no reference: images without a quality table")
         return ""

@@ -10,10 +10,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bart_bridge.errors import InputError
-from bart_bridge.settings import Network, Training
+from bart_bridge.settings import MemoryPlan, Network, Training
 from bart_bridge.simulate import Simulation
 
-ENGINES = ("bart", "keras-tensorflow")
+ENGINES = ("bart", *(f"keras-{on}{plan}" for on in ("tensorflow", "jax", "torch") for plan in ("", "-lean")))
 EngineName = str
 
 
@@ -59,7 +59,8 @@ class Experiment(_Frozen):
         description: A sentence for the report.
         dataset: The data.
         networks: Networks by the name they have in the results.
-        engines: Engines to run, `bart`, `keras-tensorflow` or a name of `bart_binaries`; default the first two.
+        engines: Engines to run, `bart`, `keras-` with a backend (`tensorflow`, `jax`, `torch`), the same with `-lean`
+            for the memory plan `lean`, or a name of `bart_binaries`; default `bart` and `keras-tensorflow`.
         bart_binaries: More BART binaries (or their folders) by the name of their engine, such as `bart-cudnn`; a
             relative path starts at the folder of the configuration file.
         device: `cpu` (default) or `gpu`.
@@ -101,6 +102,9 @@ class Experiment(_Frozen):
                 raise ValueError(f"engines: no engine '{name}' (found: {known})")
         if len(set(self.engines)) != len(self.engines):
             raise ValueError(f"engines must differ, received {', '.join(self.engines)}")
+        for name, trained in self.networks.items():
+            if "keras-tensorflow-lean" in self.engines and trained.network.cg_derivative == "unrolled":
+                raise ValueError(f"keras-tensorflow-lean needs cg_derivative 'implicit', '{name}' has 'unrolled'")
         return self
 
 
@@ -140,3 +144,25 @@ def describe(error: ValidationError) -> str:
     if first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
         message += f" (received {first['input']!r})"
     return message + (f"; and {len(faults) - 1} more" if len(faults) > 1 else "")
+
+
+def with_memory(experiment: Experiment, engine: str, memory: MemoryPlan) -> tuple[Experiment, str]:
+    """Return the experiment with one of its Keras engines in a memory plan, and the name of that engine.
+
+    Raises:
+        InputError: It is not a Keras engine of the experiment, or a network cannot have the plan.
+    """
+    keras = [name for name in experiment.engines if name.startswith("keras-")]
+    if engine not in keras:
+        raise InputError(f"--memory: engine must be one of Keras (found: {', '.join(keras)}), received '{engine}'")
+    chosen = engine_name(engine, memory)
+    content = {**dict(experiment), "engines": list(dict.fromkeys([*experiment.engines, chosen]))}
+    try:
+        return Experiment.model_validate(content), chosen
+    except ValidationError as error:
+        raise InputError(f"--memory: {describe(error)}") from None
+
+
+def engine_name(engine: str, memory: MemoryPlan) -> EngineName:
+    """Return the name of a Keras engine in a memory plan."""
+    return engine.removesuffix("-lean") + ("-lean" if memory == "lean" else "")

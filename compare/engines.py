@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -19,7 +19,7 @@ from bart_bridge import cfl, process, reconet
 from bart_bridge.dataset import Split
 from bart_bridge.dims import from_batch_coil_yx
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.settings import Network, Training, stages
+from bart_bridge.settings import MemoryPlan, Network, Training, stages
 from bart_bridge.toolbox import Toolbox, failure
 from compare import monitor
 from compare.config import EngineName
@@ -123,7 +123,7 @@ def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None 
         InputError: The engine cannot use the device.
     """
     count = threads or usable_threads()
-    return KerasEngine(device, count) if name == "keras-tensorflow" else BartEngine(bart, device, count, name)
+    return KerasEngine(name, device, count) if name.startswith("keras-") else BartEngine(bart, device, count, name)
 
 
 def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) -> Toolbox:
@@ -246,15 +246,19 @@ class BartEngine:
 
 
 class KerasEngine:
-    """Keras on TensorFlow."""
+    """Keras on the backend in its name, with the memory plan that its name ends with."""
 
-    name: EngineName = "keras-tensorflow"
-    backend = "tensorflow"
-    memory_plan = "plain"
     weights_name = "weights.keras"
 
-    def __init__(self, device: Device, threads: int) -> None:
-        self.version = f"{version('keras')} with tensorflow {version('tensorflow')}"
+    def __init__(self, name: EngineName, device: Device, threads: int) -> None:
+        self.name = name
+        self.backend = name.split("-")[1]
+        self._memory: MemoryPlan = "lean" if name.endswith("-lean") else "plain"
+        self.memory_plan: str = self._memory
+        try:
+            self.version = f"{version('keras')} with {self.backend} {version(self.backend)}"
+        except PackageNotFoundError:
+            raise InputError(f"engine {name}: the package {self.backend} is not installed") from None
         self._device = device
         self._environment = {"KERAS_BACKEND": self.backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -288,6 +292,7 @@ class KerasEngine:
             device=self._device,
             validation=validation,
             report=folder / "train-report.json",
+            memory=self._memory,
         )
         measurement, _ = self._run(folder / "train-job.json", job, on_progress)
         return measurement, [dict(np.load(path)) for path in histories]
@@ -319,6 +324,7 @@ class KerasEngine:
             weights=weights,
             output=output,
             device=self._device,
+            memory=self._memory,
             report=folder / f"{phase}-report.json",
             timed_calls=calls,
         )

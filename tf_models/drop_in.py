@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Network
 from bart_bridge.weights import Weights
-from tf_models.inputs import network_inputs, reference_images, to_complex, to_real
+from tf_models.inputs import reference_images, to_complex
 from tf_models.optimizers.ipalm import COUNTS
-from tf_models.training import History, build, train
+from tf_models.streaming import SliceBatches
+from tf_models.training import History, build, train_slices
 from tf_models.unrolled import UnrolledNetwork
 
 # BART starts from random weights of a fixed seed of its own where none are loaded.
@@ -48,9 +50,9 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     if command.mode == "train":
         _train(command, on_batch)
         return {}
-    model = build(command.network, weights.read(command.weights, command.network))
-    inputs = network_inputs(command.split)
-    images = to_complex(model.predict(inputs, batch_size=10, verbose=0))
+    model = build(command.network, weights.read(command.weights, command.network), memory=command.memory)
+    batches = SliceBatches(replace(command.split, reference=None), 10, memory_limit_bytes=0)
+    images = to_complex(model.predict(batches, verbose=0))
     if command.output is not None:
         _write_images(command.output, images, command.split)
         return {}
@@ -64,18 +66,15 @@ def _train(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> Non
             path = command.weights.with_name(f"{command.weights.name}_{epoch}")
             weights.write(path, command.network, model.named_weights())
 
-    validation = None
-    if command.validation is not None:
-        validation = (network_inputs(command.validation), to_real(reference_images(command.validation)))
-    model, histories = train(
+    model, histories = train_slices(
         command.network,
         command.training,
-        network_inputs(command.split),
-        to_real(reference_images(command.split)),
+        command.split,
         _start(command.network, command.load),
         on_batch,
         dump,
-        validation,
+        command.validation,
+        command.memory,
     )
     weights.write(command.weights, command.network, model.named_weights())
     if command.history is not None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bart_bridge.dataset import Split
 
 _IMAGE = (-2, -1)
+_ALL = slice(None)
 
 
 def centred_ifft(kspace: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
@@ -28,8 +29,12 @@ def to_complex(array: NDArray[np.floating]) -> NDArray[np.complex64]:
     return (array[..., 0] + 1j * array[..., 1]).astype(np.complex64)
 
 
-def network_inputs(split: Split) -> dict[str, NDArray[np.float32]]:
-    """Read a split of a dataset for Keras, whole, into memory.
+def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.float32]]:
+    """Read a split of a dataset for Keras into memory.
+
+    Args:
+        split: The files.
+        items: Which slices to read, all by default.
 
     Returns:
         `adjoint` `(batch, y, x, 2)`: the zero-filled image A^H y = sum_c conj(C_c) F^-1(conj(P) y_c),
@@ -39,7 +44,9 @@ def network_inputs(split: Split) -> dict[str, NDArray[np.float32]]:
     Raises:
         InputError: A file is missing or damaged.
     """
-    arrays = split.arrays()
+    arrays = {
+        name: array[items] if name != "pattern" or len(array) > 1 else array for name, array in split.arrays().items()
+    }
     batch, _, y, x = arrays["kspace"].shape
     adjoint = np.empty((batch, y, x), np.complex64)
     psf = np.empty((batch, y, x), np.float32)
@@ -49,9 +56,9 @@ def network_inputs(split: Split) -> dict[str, NDArray[np.float32]]:
     return {"adjoint": to_real(adjoint), "coils": to_real(arrays["coils"]), "psf": psf}
 
 
-def reference_images(split: Split) -> NDArray[np.complex64]:
-    """Read the reference of a split that has one, complex64 `(batch, y, x)`."""
-    return np.ascontiguousarray(split.arrays()["reference"][:, 0])
+def reference_images(split: Split, items: slice = _ALL) -> NDArray[np.complex64]:
+    """Read the reference of a split that has one, complex64 `(batch, y, x)`; all slices or some."""
+    return np.ascontiguousarray(split.arrays()["reference"][items, 0])
 
 
 def _items(arrays: dict[str, NDArray[np.complex64]]) -> Iterator[tuple[NDArray[np.complex64], ...]]:

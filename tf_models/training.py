@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
-from bart_bridge.settings import Loss, Network, Training, VarNetSettings, stages
+from bart_bridge.settings import Loss, MemoryPlan, Network, Training, VarNetSettings, stages
 from bart_bridge.weights import Weights, expand
 from tf_models.backend import runs_on_tensorflow_cpu, use_full_precision
 from tf_models.inputs import to_complex
@@ -23,7 +23,8 @@ from tf_models.optimizers.admm import ADMM, evaluated_at_z
 from tf_models.optimizers.bart_modifiers import SGD
 from tf_models.optimizers.ipalm import COUNTS, IPALM
 from tf_models.optimizers.schedules import BartSchedule
-from tf_models.unrolled import MemoryPlan, UnrolledNetwork
+from tf_models.streaming import SliceBatches, Slices, default_memory_limit_bytes
+from tf_models.unrolled import UnrolledNetwork
 from tf_models.varnet import VarNet
 
 History = dict[str, NDArray[np.float64]]
@@ -58,18 +59,34 @@ def train(
     validation: tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]] | None = None,
     memory: MemoryPlan = "plain",
 ) -> tuple[UnrolledNetwork, list[History]]:
+    """Train a network on slices that are in memory: `inputs` and references `(batch, y, x, 2)`; see `train_slices`."""
+    return train_slices(network, training, (inputs, reference), initial, on_batch, on_epoch, validation, memory)
+
+
+def train_slices(
+    network: Network,
+    training: Training,
+    slices: Slices,
+    initial: Weights,
+    on_batch: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[int, UnrolledNetwork], None] = lambda epoch, model: None,
+    validation: Slices | None = None,
+    memory: MemoryPlan = "plain",
+    memory_limit_bytes: int | None = None,
+) -> tuple[UnrolledNetwork, list[History]]:
     """Train a network from given weights.
 
     Args:
         network: The network.
         training: Algorithm, learning rate, batch size, epochs and loss.
-        inputs: `tf_models.inputs.network_inputs` of the slices.
-        reference: Fully sampled images, `(batch, y, x, 2)` float32.
+        slices: Files with a reference, which are read as `tf_models.streaming.SliceBatches` does; or
+            `tf_models.inputs.network_inputs` and fully sampled images `(batch, y, x, 2)` float32.
         initial: Weights to start from; those of one iteration if `training` asks for pretraining.
         on_batch: Called after each update.
         on_epoch: Called before each epoch with its number from 0 and the model.
-        validation: Inputs and references of other slices, measured after each epoch.
+        validation: Other slices, measured after each epoch.
         memory: See `UnrolledNetwork`.
+        memory_limit_bytes: How much of prepared slices is kept, by default half of the memory that is available.
 
     Returns:
         The trained model and the history of each stage: `seconds` since the start of the epoch, `loss`, with iPALM its
@@ -80,12 +97,19 @@ def train(
     """
     weights, previous = initial, None
     histories = []
+    limit = default_memory_limit_bytes() if memory_limit_bytes is None else memory_limit_bytes
+    checked = None
+    if validation is not None:
+        limit //= 2
+        checked = SliceBatches(validation, training.batch_size, memory_limit_bytes=limit)
+    # BART takes the slices in the order of the file and leaves a remainder out.
+    batches = SliceBatches(slices, training.batch_size, remainder=False, memory_limit_bytes=limit)
     for stage, epochs in stages(network, training):
         if previous is not None:
             weights = expand(weights, previous, stage)
         model = build(stage, weights, training.loss_weights(stage), memory=memory)
-        recorder = _Recorder(epochs, on_batch, on_epoch, validation)
-        _fit(model, training, epochs, inputs, reference, recorder)
+        recorder = _Recorder(epochs, on_batch, on_epoch, checked)
+        _fit(model, training, epochs, batches, recorder)
         histories.append(recorder.history())
         weights, previous = model.named_weights(), stage
     return model, histories
@@ -95,32 +119,19 @@ def _fit(
     model: UnrolledNetwork,
     training: Training,
     epochs: int,
-    inputs: dict[str, NDArray[np.float32]],
-    reference: NDArray[np.float32],
+    batches: SliceBatches,
     recorder: _Recorder,
 ) -> None:
     for variable in model.trainable_variables:
         if variable.constraint is not None:
             variable.assign(variable.constraint(variable))
-    batch_size = min(training.batch_size, len(reference))
-    batches = len(reference) // batch_size
     # On a CPU, what XLA makes faster is compiled where it is (`tf_models.backend.fused`); the rest gets slower by it.
     jit_compile = False if runs_on_tensorflow_cpu() else "auto"
-    model.compile(optimizer=_optimizer(training, epochs, batches), jit_compile=jit_compile)
+    model.compile(optimizer=_optimizer(training, epochs, len(batches)), jit_compile=jit_compile)
     if isinstance(model, Modl):
         for norm in model.regularizer.norms:
             norm.momentum = training.batch_norm_momentum
-    # BART takes the slices in the order of the file and leaves a remainder out.
-    used = slice(0, batches * batch_size)
-    model.fit(
-        {name: values[used] for name, values in inputs.items()},
-        reference[used],
-        batch_size=batch_size,
-        epochs=epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[recorder],
-    )
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder])
 
 
 def _optimizer(training: Training, epochs: int, batches: int) -> keras.optimizers.Optimizer:
@@ -167,7 +178,7 @@ class _Recorder(keras.callbacks.Callback):
         epochs: int,
         on_batch: Callable[[Progress], None],
         on_epoch: Callable[[int, UnrolledNetwork], None],
-        validation: tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]] | None,
+        validation: SliceBatches | None,
     ) -> None:
         super().__init__()
         self.rows: list[list[dict[str, float]]] = [[] for _ in range(epochs)]
@@ -186,19 +197,23 @@ class _Recorder(keras.callbacks.Callback):
         row |= {name: float(value) for name, value in (logs or {}).items() if name in COUNTS}
         batches = self.params["steps"]
         if self.validation is not None:
-            row |= self._validate(*self.validation) if batch == batches - 1 else dict.fromkeys(NAMES, np.nan)
+            row |= self._validate(self.validation) if batch == batches - 1 else dict.fromkeys(NAMES, np.nan)
         if self.model.data_consistency.lambdas is not None:
             values = ops.convert_to_numpy(self.model.data_consistency.lambdas)
             row |= {f"lambda_{number}": float(value) for number, value in enumerate(values)}
         self.rows[self.epoch].append(row)
         self.on_batch(Progress(self.epoch + 1, batch + 1, batches, row["loss"]))
 
-    def _validate(self, inputs: dict[str, NDArray[np.float32]], reference: NDArray[np.float32]) -> dict[str, float]:
-        scale = ops.convert_to_numpy(self.model.scale(inputs))
+    def _validate(self, batches: SliceBatches) -> dict[str, float]:
         with evaluated_at_z(self.model):
-            images = self.model.predict(inputs, batch_size=len(reference), verbose=0)
-        pairs = zip(to_complex(images / scale), to_complex(reference / scale), strict=True)
-        found = [measures(image, truth) for image, truth in pairs]
+            images = self.model.predict(batches, verbose=0)
+        found = []
+        for number in range(len(batches)):
+            inputs, reference = batches[number]
+            scale = ops.convert_to_numpy(self.model.scale(inputs))
+            own, images = np.split(images, [len(reference)])
+            pairs = zip(to_complex(own / scale), to_complex(reference / scale), strict=True)
+            found += [measures(image, truth) for image, truth in pairs]
         return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
 
     def history(self) -> History:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from bart_bridge.settings import Loss, Network
+from bart_bridge.settings import Loss, MemoryPlan, Network
 from bart_bridge.weights import Weights, layout
 from tf_models.backend import Tensor
 from tf_models.layers import DataConsistency
@@ -19,7 +19,6 @@ from tf_models.operators import SenseNormal, solve_regularized
 from tf_models.optimizers.ipalm import ClosureTrainingMixin
 
 Inputs = dict[str, Tensor]
-MemoryPlan = Literal["plain", "lean"]
 
 
 class UnrolledNetwork(ClosureTrainingMixin, keras.Model):

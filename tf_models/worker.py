@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from bart_bridge.dataset import Split
 from bart_bridge.dims import from_batch_coil_yx
 from bart_bridge.errors import BartTfError, ToolError
 from bart_bridge.reconet import Progress
-from bart_bridge.settings import Network, Training, stages
+from bart_bridge.settings import MemoryPlan, Network, Training, stages
 
 
 class TrainJob(BaseModel):
@@ -35,6 +36,7 @@ class TrainJob(BaseModel):
         device: `cpu` or `gpu`; refused if Keras sees no GPU.
         validation: Slices to be measured after each epoch.
         report: Where what this process observed of itself goes, JSON.
+        memory: See `tf_models.unrolled.UnrolledNetwork`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +51,7 @@ class TrainJob(BaseModel):
     device: Literal["cpu", "gpu"] = "cpu"
     validation: Split | None = None
     report: Path | None = None
+    memory: MemoryPlan = "plain"
 
 
 class ApplyJob(BaseModel):
@@ -62,6 +65,7 @@ class ApplyJob(BaseModel):
         device: `cpu` or `gpu`; refused if Keras sees no GPU.
         report: Where what this process observed of itself goes, JSON.
         timed_calls: Reconstruct the first slice this often again, and once before, to time it (default 0: not at all).
+        memory: See `tf_models.unrolled.UnrolledNetwork`; the one of a `.keras` file does not matter.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,25 +79,22 @@ class ApplyJob(BaseModel):
     device: Literal["cpu", "gpu"] = "cpu"
     report: Path | None = None
     timed_calls: int = 0
+    memory: MemoryPlan = "plain"
 
 
 def train(job: TrainJob) -> dict[str, Any]:
     """Run a training job; the model is written last."""
-    from tf_models import inputs, training
-    from tf_models.inputs import to_real
+    from tf_models import training
 
-    validation = None
-    if job.validation is not None:
-        validation = (inputs.network_inputs(job.validation), to_real(inputs.reference_images(job.validation)))
     first_stage = stages(job.network, job.training)[0][0]
-    model, histories = training.train(
+    model, histories = training.train_slices(
         job.network,
         job.training,
-        inputs.network_inputs(job.split),
-        to_real(inputs.reference_images(job.split)),
+        job.split,
         weights.read(job.initial, first_stage),
         on_batch=_print,
-        validation=validation,
+        validation=job.validation,
+        memory=job.memory,
     )
     for path, history in zip(job.histories, histories, strict=True):
         np.savez(path, allow_pickle=False, **history)
@@ -108,15 +109,20 @@ def apply(job: ApplyJob) -> dict[str, Any]:
     import keras
 
     from tf_models import inputs, observe, training
+    from tf_models.streaming import SliceBatches
 
     if job.weights.suffix == ".keras":
         model = keras.saving.load_model(job.weights, compile=False)
+        model.memory = job.memory
     else:
-        model = training.build(job.network, weights.read(job.weights, job.network))
-    slices = inputs.network_inputs(job.split)
-    images = model.predict(slices, batch_size=job.batch_size, verbose=0)
+        model = training.build(job.network, weights.read(job.weights, job.network), memory=job.memory)
+    # Each slice is needed once.
+    batches = SliceBatches(replace(job.split, reference=None), job.batch_size, memory_limit_bytes=0)
+    images = model.predict(batches, verbose=0)
     cfl.write(job.output, from_batch_coil_yx(inputs.to_complex(images)[:, None]))
-    return observe.time_calls(model, slices, job.timed_calls) if job.timed_calls else {}
+    if not job.timed_calls:
+        return {}
+    return observe.time_calls(model, inputs.network_inputs(job.split, slice(0, 1)), job.timed_calls)
 
 
 def main() -> int:

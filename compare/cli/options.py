@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ Bart = Annotated[
 ]
 Config = Annotated[Path, typer.Argument(help="Experiment, a YAML file such as configs/demo.yaml.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder; default reports/<name of experiment>.")]
+Memory = Annotated[
+    Literal["plain", "lean"] | None, typer.Option(help="Memory plan of Keras; default: that of the engine or run.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and results only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show details, such as which BART is used.")]
 

@@ -20,7 +20,7 @@ def reconet(context: typer.Context) -> None:
 
     Takes --train, --apply or --eval, --network, -I, -b, --normalize, --rss-norm, --pattern, --load, --varnet-block,
     --resnet-block, --data-consistency, --initial-reco, --(no-)shared-weights, --(no-)shared-lambda, --train-loss,
-    --train-algo (-T), --adam and --valid-data as BART does, and refuses other options by name.
+    --train-algo (-T), --adam, --valid-data and --lowmem as BART does, and refuses other options by name.
 
     Example: [bold]bart-tf reconet --apply --network modl --normalize kspace coils weights output[/bold]
     """

@@ -20,7 +20,8 @@ def register(app: typer.Typer) -> None:
 def train(
     config: options.Config,
     network: Annotated[str, typer.Option(help="Name of a network in the experiment.")],
-    engine: Annotated[str, typer.Option(help="'bart' or 'keras-tensorflow'.")],
+    engine: Annotated[str, typer.Option(help="'bart', 'keras-tensorflow' or 'keras-tensorflow-lean'.")],
+    memory: options.Memory = None,
     output: options.Output = None,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
@@ -31,11 +32,13 @@ def train(
     Example: [bold]bart-tf train configs/demo.yaml --network modl --engine keras-tensorflow[/bold]
     """
     from bart_bridge.toolbox import Toolbox
-    from compare.config import load
+    from compare.config import load, with_memory
     from compare.experiment import run
     from compare.steps import Run
 
     experiment = load(config)
+    if memory:
+        experiment, engine = with_memory(experiment, engine, memory)
     for kind, name, known in (("network", network, experiment.networks), ("engine", engine, experiment.engines)):
         if name not in known:
             raise InputError(f"{config}: no {kind} '{name}' (found: {', '.join(known)})")
@@ -59,6 +62,7 @@ def apply(
     acceleration: Annotated[
         float | None, typer.Option(help="Undersample fully sampled k-space at random by this factor.")
     ] = None,
+    memory: options.Memory = None,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -87,7 +91,8 @@ def apply(
     if acceleration:
         slices = undersample(slices, acceleration, target)
     toolbox = Toolbox.find(bart)
-    table = apply_runs([path.absolute() for path in run], slices, target, toolbox, options.reporter(quiet, verbose))
+    runs, reporter = [path.absolute() for path in run], options.reporter(quiet, verbose)
+    table = apply_runs(runs, slices, target, toolbox, reporter, memory)
     if table:
         typer.echo(table)
     typer.echo(f"images: {target}")

@@ -39,7 +39,11 @@ def test_defaults_are_those_of_bart(tmp_path):
         ({"networks": {}}, "networks: .*at least 1"),
         ({"networks": {"a/b": network()["vn"]}}, "letters, digits"),
         ({"engines": ["bart", "bart"]}, "engines must differ"),
-        ({"engines": ["matlab"]}, r"engines: no engine 'matlab' \(found: bart, keras-tensorflow\)"),
+        (
+            {"engines": ["keras-tensorflow-lean"], "networks": network(cg_derivative="unrolled")},
+            "needs cg_derivative 'implicit', 'vn' has 'unrolled'",
+        ),
+        ({"engines": ["matlab"]}, r"engines: no engine 'matlab' \(found: bart, keras-tensorflow"),
         ({"bart_binaries": {"new": "/usr/bin/bart"}}, r"bart_binaries must begin with 'bart-', received 'new'"),
         ({"threads": 0}, "threads: .*received 0"),
         ({"dataset": {}}, "name either 'simulate' or 'folder'"),

@@ -215,3 +215,36 @@ def test_parity_shows_every_stage(tiny_config):
     assert finished.returncode == 0, finished.stdout
     for stage in ("adjoint", "image after 1", "image after 2", "losses of 3 epochs"):
         assert finished.stdout.count(stage) == 2
+
+
+def test_the_lean_plan_is_an_engine_of_its_own(tmp_path):
+    out, config = tmp_path / "out", tmp_path / "tiny.yaml"
+    content = yaml.safe_load(TINY) | {"engines": ["keras-tensorflow", "keras-tensorflow-lean"]}
+    del content["networks"]["modl"]
+    config.write_text(yaml.safe_dump(content))
+    finished = bart_tf("compare", config, "-o", out)
+    assert finished.returncode == 0, finished.stderr
+    table, _ = results.read(out)
+    plans = table[table.network == "varnet"].groupby("engine").memory_plan.unique().str[0].to_dict()
+    assert plans == {"keras-tensorflow": "plain", "keras-tensorflow-lean": "lean"}
+    plain, lean = (out / "runs" / f"varnet-{engine}" for engine in plans)
+    assert relative_difference(cfl.read(lean / "apply-images"), cfl.read(plain / "apply-images")) < 1e-5
+    # Another plan than that of the training, without a trace in the numbers.
+    dataset = ["--dataset", out / "dataset"]
+    applied = bart_tf("apply", plain, *dataset, "--memory", "lean", "-o", tmp_path / "applied")
+    assert applied.returncode == 0, applied.stderr
+    assert '"memory": "lean"' in (tmp_path / "applied" / "apply-job.json").read_text()
+    images = cfl.read(tmp_path / "applied" / plain.name)
+    assert relative_difference(images, cfl.read(plain / "apply-images")) < 1e-5
+
+
+def test_train_takes_a_memory_plan(tmp_path):
+    out, config = tmp_path / "out", tmp_path / "tiny.yaml"
+    config.write_text(TINY)
+    arguments = ["--network", "varnet", "--memory", "lean", "-o", out, "--engine"]
+    trained = bart_tf("train", config, *arguments, "keras-tensorflow")
+    assert trained.returncode == 0, trained.stderr
+    assert '"memory": "lean"' in (out / "runs/varnet-keras-tensorflow-lean/train-job.json").read_text()
+    refused = bart_tf("train", config, *arguments, "bart")
+    assert refused.returncode == 2
+    assert "--memory: engine must be one of Keras (found: keras-tensorflow), received 'bart'" in refused.stderr

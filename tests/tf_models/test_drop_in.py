@@ -35,6 +35,8 @@ TRAIN = {
     "-T adam,e=2,export-history=h",
     "varnet clipped norm": "{varnet} -t -n -l {w} -T sgd,r=20,e=4,clip-norm=1e-5,export-history=h",
     "varnet clipped value": "{varnet} -t -n -l {w} -T sgd,r=20,e=4,clip-value=2e-4,export-history=h",
+    "varnet lowmem": "{varnet} --train -n -b 2 -l {w} --lowmem -T adam,e=3,export-history=h",
+    "modl lowmem": "{modl} --train --normalize -b2 --load={w} --lowmem -T adam,epochs=3,export-history=h",
     "modl": "{modl} --train --normalize -b2 --load={w} -T adam,epochs=3,export-history=h,dump-mod=1",
     "modl validation": "{modl} --train --normalize -b2 --load={w} -T adam,epochs=2,export-history=h " + VALID,
     "modl from one iteration": "{modl} --train -n -l {one} -T sgd,e=2,export-history=h",
@@ -44,6 +46,7 @@ TRAIN = {
 }
 APPLY = {
     "varnet": "{varnet} --apply -n",
+    "varnet lowmem": "{varnet} --apply -n --lowmem",
     "varnet rss": "{varnet} -a --rss-norm",
     "varnet sense": "{varnet} -a -n --initial-reco sense,fix-lambda=0.1,max-cg-iter=7",
     "varnet sense without lambda": "{varnet} -a --initial-reco sense,max-cg-iter=8",
@@ -52,7 +55,6 @@ APPLY = {
 }
 REFUSED = {
     "--trajectory x": "--trajectory is not supported",
-    "--lowmem": "--lowmem is not supported",
     "--iPALM L-max=10": "BART ignores --iPALM unless iPALM is named",
     "--iPALM s,L-size=10": "'L-size' is not supported",
     "-T ipalm,sgd": "name one training algorithm, not ipalm and sgd",

@@ -1,0 +1,74 @@
+"""Batches of slices for `fit` and `predict`, from BART's files, in bounded memory."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from bart_bridge.dataset import Split
+from tf_models.inputs import network_inputs, reference_images, to_real
+
+Inputs: TypeAlias = dict[str, NDArray[np.float32]]
+# Inputs and, where there is one, the reference `(batch, y, x, 2)`.
+Batch: TypeAlias = tuple[Any, ...]
+Slices: TypeAlias = Split | tuple[Inputs, NDArray[np.float32]]
+
+
+def default_memory_limit_bytes() -> int:
+    """Return half of the memory that is available now."""
+    return int(psutil.virtual_memory().available // 2)
+
+
+class SliceBatches(keras.utils.PyDataset):
+    """Batches of slices in the order of their file, prepared when they are asked for.
+
+    What is prepared is kept as long as there is room, so that data which fit are read once. The rest is prepared again
+    in each epoch; of the files nothing stays mapped.
+
+    Args:
+        slices: Files, or inputs and references that are in memory already.
+        batch_size: Slices in a batch, at most as many as there are.
+        remainder: Whether slices that do not fill a batch are a smaller one at the end (default); else they are left
+            out.
+        memory_limit_bytes: How much to keep, by default half of the memory that is available.
+    """
+
+    def __init__(
+        self, slices: Slices, batch_size: int, remainder: bool = True, memory_limit_bytes: int | None = None
+    ) -> None:
+        super().__init__()
+        self.slices = slices
+        self.items = slices.items if isinstance(slices, Split) else len(slices[1])
+        self.batch_size = min(batch_size, self.items)
+        self.remainder = remainder
+        self.memory_limit_bytes = default_memory_limit_bytes() if memory_limit_bytes is None else memory_limit_bytes
+        self.kept_bytes = 0
+        self._kept: dict[int, Batch] = {}
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-self.items // self.batch_size) if self.remainder else self.items // self.batch_size
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return a batch."""
+        items = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        if not isinstance(self.slices, Split):
+            inputs, reference = self.slices
+            return {name: values[items] for name, values in inputs.items()}, reference[items]
+        if index in self._kept:
+            return self._kept[index]
+        batch = _read(self.slices, items)
+        size = sum(array.nbytes for array in keras.tree.flatten(batch))
+        if self.kept_bytes + size <= self.memory_limit_bytes:
+            self._kept[index] = batch
+            self.kept_bytes += size
+        return batch
+
+
+def _read(split: Split, items: slice) -> Batch:
+    inputs = network_inputs(split, items)
+    return (inputs,) if split.reference is None else (inputs, to_real(reference_images(split, items)))
