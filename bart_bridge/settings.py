@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 # `plain` keeps everything that training needs, `lean` little, and computes it again: BART's `--lowmem`.
 MemoryPlan = Literal["plain", "lean"]
+# Of the regularizer's convolutions and what lies between them; everything else is float32.
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Loss = Literal["mse", "mad", "nmse", "mse-magnitude", "mad-magnitude", "nmse-magnitude", "ssim"]
 
 
@@ -192,6 +194,8 @@ class Training(BaseModel):
             its iterations starts: BART's two stages for MoDL (default 0).
         loss: What is minimised: a loss, or several with their weights; by default `mse-magnitude` for VarNet and `mse`
             for MoDL.
+        precision: Of Keras engines, see `tf_models.unrolled.UnrolledNetwork` (default `float32`); BART always computes
+            in single precision.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -218,6 +222,7 @@ class Training(BaseModel):
     epochs: PositiveInt = 10
     pretraining_epochs: int = Field(0, ge=0)
     loss: Loss | dict[Loss, float] | None = None
+    precision: Precision = "float32"
 
     @model_validator(mode="before")
     @classmethod

@@ -41,6 +41,16 @@ def value_of(variable: Any) -> Tensor:
     return tf.convert_to_tensor(variable.value)
 
 
+def narrow(array: Tensor, dtype: str | None) -> Tensor:
+    """Return an array in a type of few bits; unchanged without one."""
+    return array if dtype is None else ops.cast(array, dtype)
+
+
+def widen(array: Tensor) -> Tensor:
+    """Return an array in single precision if it has less."""
+    return ops.cast(array, keras.backend.result_type(array.dtype, "float32"))
+
+
 def vjp(function: Callable[..., Tensor], *arguments: Tensor) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
     """Compute `function(*arguments)` and its vector-Jacobian product.
 
@@ -148,6 +158,7 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def channel_means(features: Tensor) -> Tensor:
     """Return the mean over all axes but the last, `(channel,)`."""
+    features = widen(features)
     if not runs_on_tensorflow_cpu():
         return ops.mean(features, axis=(0, 1, 2))
     # A matrix product is several times faster there than a reduction.

@@ -19,7 +19,7 @@ from bart_bridge.settings import Network
 from bart_bridge.weights import Weights
 from tf_models.inputs import reference_images, to_complex
 from tf_models.optimizers.ipalm import COUNTS
-from tf_models.streaming import SliceBatches
+from tf_models.streaming import SliceBatches, feed
 from tf_models.training import History, build, train_slices
 from tf_models.unrolled import UnrolledNetwork
 
@@ -52,7 +52,7 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
         return {}
     model = build(command.network, weights.read(command.weights, command.network), memory=command.memory)
     batches = SliceBatches(replace(command.split, reference=None), 10, memory_limit_bytes=0)
-    images = to_complex(model.predict(batches, verbose=0))
+    images = to_complex(model.predict(feed(batches), verbose=0))
     if command.output is not None:
         _write_images(command.output, images, command.split)
         return {}

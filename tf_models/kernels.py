@@ -13,10 +13,10 @@ from typing import Any
 
 from keras import ops
 
-from tf_models.backend import Tensor, runs_on_tensorflow_cpu
+from tf_models.backend import Tensor, narrow, runs_on_tensorflow_cpu, widen
 
 
-def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor) -> Tensor:
+def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: str | None = None) -> Tensor:
     """Compute R(u) = 1/F sum_f K_f^T phi_f(K_f u), u continued by mirroring; see `tf_models.layers.VariationalBlock`.
 
     The derivative is written out: it keeps the features K u, phi and phi' and nothing else, and needs no gradient of a
@@ -26,6 +26,7 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor) -> Tensor:
         image: u, `(batch, y, x, 2)`.
         kernel: Filters, `(y, x, 2, filter)`.
         weights: Of the Gaussians, `(basis, filter)`.
+        precision: `bfloat16` or `float16` for features and convolutions; sums of many terms are in single precision.
 
     Returns:
         R(u), `(batch, y, x, 2)`.
@@ -35,7 +36,8 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor) -> Tensor:
     def block(image: Tensor, kernel: Tensor, weights: Tensor) -> Any:
         size_y, size_x, _, filters = kernel.shape
         margin = ((0, 0), (size_y - 1, size_y - 1), (size_x - 1, size_x - 1), (0, 0))
-        padded = mirror(image, size_y - 1, size_x - 1)
+        padded = narrow(mirror(image, size_y - 1, size_x - 1), precision)
+        kernel = narrow(kernel, precision)
         values = ops.conv(padded, kernel, padding="valid")
         activated, slope = radial_basis(values, weights)
         result = spread(activated, kernel) / filters
@@ -43,7 +45,7 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor) -> Tensor:
         def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
             if upstream is None:
                 (upstream,) = arguments
-            around = ops.pad(upstream / filters, margin)
+            around = narrow(ops.pad(upstream / filters, margin), precision)
             of_activated = ops.conv(around, kernel, padding="valid")
             of_weights = radial_basis_gradient(values, of_activated, weights.shape[0])
             of_values = of_activated * slope
@@ -65,7 +67,7 @@ def spread(features: Tensor, kernel: Tensor) -> Tensor:
     """
     size_y, size_x, _, filters = kernel.shape
     columns = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 3, 1, 2))
-    sums = ops.conv(features, ops.reshape(columns, (size_y, 1, filters, 2 * size_x)), padding="valid")
+    sums = widen(ops.conv(features, ops.reshape(columns, (size_y, 1, filters, 2 * size_x)), padding="valid"))
     width = features.shape[2] - size_x + 1
     result = sums[:, :, :width, :2]
     for column in range(1, size_x):
@@ -90,7 +92,7 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
     if runs_on_tensorflow_cpu():
         from tf_models import tensorflow_kernels
 
-        return tensorflow_kernels.filter_gradient(image, features, size)
+        return widen(tensorflow_kernels.filter_gradient(image, features, size))
     _, height, width, filters = features.shape
     flat = ops.reshape(features, (-1, filters))
     rows = []
@@ -98,7 +100,7 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
         line = image[:, y : y + height]
         patches = ops.concatenate([line[:, :, x : x + width] for x in range(size[1])], axis=-1)
         rows.append(ops.matmul(ops.transpose(ops.reshape(patches, (-1, 2 * size[1]))), flat))
-    return ops.reshape(ops.stack(rows), (*size, 2, filters))
+    return widen(ops.reshape(ops.stack(rows), (*size, 2, filters)))
 
 
 def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,12 +117,13 @@ def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         from tf_models import tensorflow_kernels
 
         return tensorflow_kernels.radial_basis(values, weights)
+    dtype, values = values.dtype, widen(values)
     activated, slope = ops.zeros_like(values), ops.zeros_like(values)
     for number, (distance, gaussian) in enumerate(_gaussians(values, weights.shape[0])):
         part = weights[number] * gaussian
         activated = activated + part
         slope = slope - part * distance
-    return activated, slope * (weights.shape[0] / 2)
+    return ops.cast(activated, dtype), ops.cast(slope * (weights.shape[0] / 2), dtype)
 
 
 def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tensor:
@@ -129,6 +132,7 @@ def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tenso
         from tf_models import tensorflow_kernels
 
         return tensorflow_kernels.radial_basis_gradient(values, upstream, basis)
+    values, upstream = widen(values), widen(upstream)
     return ops.stack([ops.sum(upstream * gaussian, axis=(0, 1, 2)) for _, gaussian in _gaussians(values, basis)])
 
 

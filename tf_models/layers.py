@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from bart_bridge.settings import ModlSettings, Network, VarNetSettings
-from tf_models.backend import Tensor, value_of
+from tf_models.backend import Tensor, narrow, value_of, widen
 from tf_models.kernels import field_of_experts
 from tf_models.normalization import batch_statistics, few_channels_conv, normalize
 from tf_models.operators import SenseNormal, complex_multiply, solve_regularized
@@ -97,9 +97,9 @@ class VariationalBlock(keras.layers.Layer):
     included. BART's sigma is 2 / W and its sum is divided by the number of filters F.
     """
 
-    def __init__(self, network: VarNetSettings, **kwargs: Any) -> None:
+    def __init__(self, network: VarNetSettings, precision: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.network = network
+        self.network, self.precision = network, precision
         sets = 1 if network.shared_weights else network.iterations
         self.conv = self.add_weight(
             name="conv",
@@ -119,7 +119,7 @@ class VariationalBlock(keras.layers.Layer):
         """Return u - R(u) for images `(batch, y, x, 2)`, same shape."""
         # (y, x, 2, filter): real and imaginary part of the image are two input channels.
         kernel = ops.transpose(conv[:, :, 0], (0, 1, 3, 2))
-        return image - field_of_experts(image, kernel, rbf)
+        return image - field_of_experts(image, kernel, rbf, self.precision)
 
     def call(self, image: Tensor, iteration: int, training: bool = False) -> Tensor:
         """Return u - R(u) for images `(batch, y, x, 2)`, same shape."""
@@ -191,9 +191,9 @@ class ResidualBlock(keras.layers.Layer):
     the imaginary part, one complex gamma per iteration after the last layer.
     """
 
-    def __init__(self, network: ModlSettings, **kwargs: Any) -> None:
+    def __init__(self, network: ModlSettings, precision: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.network = network
+        self.network, self.precision = network, precision
         filters, hidden, iterations = network.filters, network.layers - 2, network.iterations
         sets = 1 if network.shared_weights else iterations
         pixels = (network.kernel_y, network.kernel_x)
@@ -239,9 +239,9 @@ class ResidualBlock(keras.layers.Layer):
         named = dict(zip(self.arrays, arrays, strict=True))
         last = self.network.layers - 1
         used: list[list[Tensor]] = []
-        features = image
+        features = narrow(image, self.precision)
         for layer in range(self.network.layers):
-            kernel = _real_kernel(_of(layer, last, "conv", named))
+            kernel = narrow(_real_kernel(_of(layer, last, "conv", named)), self.precision)
             bias = _real_bias(_of(layer, last, "bias", named)) if self.network.bias else None
             features = (
                 few_channels_conv(features, kernel) if layer == last else ops.conv(features, kernel, padding="same")
@@ -252,7 +252,8 @@ class ResidualBlock(keras.layers.Layer):
                 inner = layer < last
                 features = normalize(features, mean, variance, bias if inner else None, inner, statistics is None)
             elif layer < last:
-                features = ops.relu(features if bias is None else features + bias)
+                features = ops.relu(features if bias is None else features + ops.cast(bias, features.dtype))
+        features = widen(features)
         if self.network.batch_norm:
             features = complex_multiply(named["gamma"], features)
         if bias is not None:

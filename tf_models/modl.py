@@ -31,7 +31,7 @@ class Modl(UnrolledNetwork):
         self, network: ModlSettings | dict[str, Any], loss: dict[Loss, float] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(ModlSettings.model_validate(network), loss, **kwargs)
-        self.regularizer = ResidualBlock(self.network, name="regularizer", dtype=self.dtype_policy)
+        self.regularizer = ResidualBlock(self.network, self.feature_dtype, name="regularizer", dtype=self.dtype_policy)
 
     def regularized(
         self, image: Tensor, arrays: list[Tensor], statistics: list[list[Tensor]] | None

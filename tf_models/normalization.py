@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-from tf_models.backend import Tensor, channel_means, fused
+from tf_models.backend import Tensor, channel_means, fused, widen
 from tf_models.kernels import filter_gradient
 
 EPSILON = 1e-3
@@ -58,7 +58,7 @@ def normalize(
             if rectify:
                 upstream = _where_positive(upstream, result)
             mean_upstream = channel_means(upstream)
-            values = ops.cast(ops.size(upstream) / upstream.shape[-1], upstream.dtype)
+            values = ops.cast(ops.size(upstream) / upstream.shape[-1], mean.dtype)
             if of_batch:
                 # The variance is that of both parts together.
                 along = channel_means(_times_normalized(upstream, features, mean, scale))
@@ -66,7 +66,7 @@ def normalize(
                 along = ops.tile(along[:channels] + along[channels:], 2)
                 of_features = _without_means(upstream, features, mean, scale, mean_upstream, along)
             else:
-                of_features = upstream * scale
+                of_features = upstream * ops.cast(scale, upstream.dtype)
             return of_features, mean_upstream * values, ops.zeros_like(mean), ops.zeros_like(variance)
 
         return result, gradient
@@ -100,7 +100,8 @@ def few_channels_conv(features: Tensor, kernel: Tensor) -> Tensor:
             flipped = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2))
             around = ops.pad(upstream, ((0, 0), (half_y, half_y), (half_x, half_x), (0, 0)))
             of_kernel = ops.flip(filter_gradient(around, features, (size_y, size_x)), axis=(0, 1))
-            return ops.conv(upstream, flipped, padding="same"), ops.transpose(of_kernel, (0, 1, 3, 2))
+            of_kernel = ops.cast(ops.transpose(of_kernel, (0, 1, 3, 2)), kernel.dtype)
+            return ops.conv(upstream, flipped, padding="same"), of_kernel
 
         return result, gradient
 
@@ -109,17 +110,17 @@ def few_channels_conv(features: Tensor, kernel: Tensor) -> Tensor:
 
 @fused
 def _squared_distance(features: Tensor, mean: Tensor) -> Tensor:
-    return ops.square(features - mean)
+    return ops.square(widen(features) - mean)
 
 
 @fused
 def _affine(features: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    return (features - mean) * scale + bias
+    return ops.cast((widen(features) - mean) * scale + bias, features.dtype)
 
 
 @fused
 def _rectified(features: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    return ops.maximum((features - mean) * scale + bias, 0)
+    return ops.cast(ops.maximum((widen(features) - mean) * scale + bias, 0), features.dtype)
 
 
 @fused
@@ -129,11 +130,12 @@ def _where_positive(upstream: Tensor, result: Tensor) -> Tensor:
 
 @fused
 def _times_normalized(upstream: Tensor, features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    return upstream * (features - mean) * scale
+    return widen(upstream) * (widen(features) - mean) * scale
 
 
 @fused
 def _without_means(
     upstream: Tensor, features: Tensor, mean: Tensor, scale: Tensor, mean_upstream: Tensor, along: Tensor
 ) -> Tensor:
-    return scale * (upstream - mean_upstream - (features - mean) * scale * along)
+    of_features = scale * (widen(upstream) - mean_upstream - (widen(features) - mean) * scale * along)
+    return ops.cast(of_features, features.dtype)

@@ -26,8 +26,8 @@ def default_memory_limit_bytes() -> int:
 class SliceBatches(keras.utils.PyDataset):
     """Batches of slices in the order of their file, prepared when they are asked for.
 
-    What is prepared is kept as long as there is room, so that data which fit are read once. The rest is prepared again
-    in each epoch; of the files nothing stays mapped.
+    Give `fit` and `predict` what `feed` makes of it. What is prepared is kept as long as there is room, so that data
+    which fit are read once. The rest is prepared again in each epoch; of the files nothing stays mapped.
 
     Args:
         slices: Files, or inputs and references that are in memory already.
@@ -67,6 +67,30 @@ class SliceBatches(keras.utils.PyDataset):
             self._kept[index] = batch
             self.kept_bytes += size
         return batch
+
+
+def feed(batches: SliceBatches) -> Any:
+    """Return the batches as what `fit` and `predict` take, the next one prepared while one is used.
+
+    That is `batches` itself but with TensorFlow: Keras would give them to `tf.data.Dataset.from_generator`, which for
+    the whole process has freed memory returned to the system at once (`mallopt`), and slows all that follows.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return batches
+    import tensorflow as tf
+
+    first = batches[0]
+    flat = keras.tree.flatten(first)
+
+    def batch(number: Any) -> Any:
+        arrays = tf.numpy_function(
+            lambda number: keras.tree.flatten(batches[int(number)]), [number], [array.dtype for array in flat]
+        )
+        for array, like in zip(arrays, flat, strict=True):
+            array.set_shape((None, *like.shape[1:]))
+        return keras.tree.pack_sequence_as(first, arrays)
+
+    return tf.data.Dataset.range(len(batches)).map(batch).prefetch(1)
 
 
 def _read(split: Split, items: slice) -> Batch:

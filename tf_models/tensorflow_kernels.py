@@ -33,9 +33,10 @@ def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tenso
     """As `tf_models.kernels.radial_basis_gradient`: the transposed interpolation."""
     filters = values.shape[-1]
     start, step, intervals = _grid(basis)
+    dtype = tf.float32 if values.dtype.size == 2 else values.dtype
     sums = _collect(values, upstream, start, step, intervals, filters)
     sums = tf.transpose(tf.reshape(sums, (intervals, filters, 4)), (0, 2, 1))
-    return tf.tensordot(tf.constant(_polynomials(basis), values.dtype), sums, axes=((0, 1), (0, 1)))
+    return tf.tensordot(tf.constant(_polynomials(basis), dtype), sums, axes=((0, 1), (0, 1)))
 
 
 def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
@@ -60,15 +61,18 @@ def sense_normal(image: Tensor, coils: Tensor, psf: Tensor) -> Tensor:
 def _look_up(
     values: Tensor, table: Tensor, start: float, step: float, intervals: int, filters: int
 ) -> tuple[Tensor, Tensor]:
+    dtype, values = values.dtype, tf.cast(values, table.dtype)
     row, offset = _place(values, start, step, intervals, filters)
     c = tf.gather(table, row)
     value = ((c[..., 3] * offset + c[..., 2]) * offset + c[..., 1]) * offset + c[..., 0]
     slope = (3 * c[..., 3] * offset + 2 * c[..., 2]) * offset + c[..., 1]
-    return value, slope / step
+    return tf.cast(value, dtype), tf.cast(slope / step, dtype)
 
 
 @tf.function(jit_compile=True)
 def _collect(values: Tensor, upstream: Tensor, start: float, step: float, intervals: int, filters: int) -> Tensor:
+    if values.dtype.size == 2:
+        values, upstream = tf.cast(values, tf.float32), tf.cast(upstream, tf.float32)
     row, offset = _place(values, start, step, intervals, filters)
     powers = tf.stack([upstream, upstream * offset, upstream * offset**2, upstream * offset**3], axis=-1)
     return tf.math.unsorted_segment_sum(tf.reshape(powers, (-1, 4)), tf.reshape(row, (-1,)), intervals * filters)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
-from bart_bridge.settings import Loss, MemoryPlan, Network, Training, VarNetSettings, stages
+from bart_bridge.settings import Loss, MemoryPlan, Network, Precision, Training, VarNetSettings, stages
 from bart_bridge.weights import Weights, expand
 from tf_models.backend import runs_on_tensorflow_cpu, use_full_precision
 from tf_models.inputs import to_complex
@@ -23,7 +23,7 @@ from tf_models.optimizers.admm import ADMM, evaluated_at_z
 from tf_models.optimizers.bart_modifiers import SGD
 from tf_models.optimizers.ipalm import COUNTS, IPALM
 from tf_models.optimizers.schedules import BartSchedule
-from tf_models.streaming import SliceBatches, Slices, default_memory_limit_bytes
+from tf_models.streaming import SliceBatches, Slices, default_memory_limit_bytes, feed
 from tf_models.unrolled import UnrolledNetwork
 from tf_models.varnet import VarNet
 
@@ -36,14 +36,15 @@ def build(
     loss: dict[Loss, float] | None = None,
     dtype: str = "float32",
     memory: MemoryPlan = "plain",
+    precision: Precision = "float32",
 ) -> UnrolledNetwork:
     """Make the Keras model of a network, with the given weights; `float64` computes in double precision."""
     use_full_precision()
     model: UnrolledNetwork
     if isinstance(network, VarNetSettings):
-        model = VarNet(network, loss, memory=memory, dtype=dtype)
+        model = VarNet(network, loss, memory=memory, precision=precision, dtype=dtype)
     else:
-        model = Modl(network, loss, memory=memory, dtype=dtype)
+        model = Modl(network, loss, memory=memory, precision=precision, dtype=dtype)
     model.set_named_weights(weights)
     return model
 
@@ -107,7 +108,7 @@ def train_slices(
     for stage, epochs in stages(network, training):
         if previous is not None:
             weights = expand(weights, previous, stage)
-        model = build(stage, weights, training.loss_weights(stage), memory=memory)
+        model = build(stage, weights, training.loss_weights(stage), memory=memory, precision=training.precision)
         recorder = _Recorder(epochs, on_batch, on_epoch, checked)
         _fit(model, training, epochs, batches, recorder)
         histories.append(recorder.history())
@@ -127,11 +128,15 @@ def _fit(
             variable.assign(variable.constraint(variable))
     # On a CPU, what XLA makes faster is compiled where it is (`tf_models.backend.fused`); the rest gets slower by it.
     jit_compile = False if runs_on_tensorflow_cpu() else "auto"
-    model.compile(optimizer=_optimizer(training, epochs, len(batches)), jit_compile=jit_compile)
+    optimizer = _optimizer(training, epochs, len(batches))
+    if training.precision == "mixed_float16":
+        # Its gradients would underflow: the loss is multiplied by a power of 2, found as training goes.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer=optimizer, jit_compile=jit_compile)
     if isinstance(model, Modl):
         for norm in model.regularizer.norms:
             norm.momentum = training.batch_norm_momentum
-    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder])
+    model.fit(feed(batches), epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder])
 
 
 def _optimizer(training: Training, epochs: int, batches: int) -> keras.optimizers.Optimizer:
@@ -206,7 +211,7 @@ class _Recorder(keras.callbacks.Callback):
 
     def _validate(self, batches: SliceBatches) -> dict[str, float]:
         with evaluated_at_z(self.model):
-            images = self.model.predict(batches, verbose=0)
+            images = self.model.predict(feed(batches), verbose=0)
         found = []
         for number in range(len(batches)):
             inputs, reference = batches[number]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from bart_bridge.settings import Loss, MemoryPlan, Network
+from bart_bridge.settings import Loss, MemoryPlan, Network, Precision
 from bart_bridge.weights import Weights, layout
 from tf_models.backend import Tensor
 from tf_models.layers import DataConsistency
@@ -34,6 +34,9 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         loss: Weight of each training loss by its name; BART's default for the network if None.
         memory: `plain` (default) is the network as its authors wrote it, `lean` computes the same with little memory,
             see `tf_models.lean`; it needs the implicit derivative of conjugate gradients.
+        precision: With `mixed_bfloat16` or `mixed_float16`, convolutions and features of the regularizer have that
+            type, and everything else stays in single precision: images, Fourier transforms, conjugate gradients,
+            statistics, losses, weights. `float32` (default) has no reduced precision anywhere.
         **kwargs: Of `keras.Model`; `dtype="float64"` computes in double precision.
     """
 
@@ -42,19 +45,28 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         network: Network,
         loss: dict[Loss, float] | None = None,
         memory: MemoryPlan = "plain",
+        precision: Precision = "float32",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if precision not in get_args(Precision):
+            raise ValueError(f"`precision` must be one of {get_args(Precision)}. Received: precision={precision!r}")
         if memory not in ("plain", "lean"):
             raise ValueError(f"`memory` must be 'plain' or 'lean'. Received: memory={memory!r}")
         if memory == "lean" and network.cg_derivative != "implicit":
             raise ValueError(f"`memory='lean'` needs cg_derivative='implicit'. Received: '{network.cg_derivative}'")
         self.network = network
         self.memory = memory
+        self.precision = precision
         self.training_loss: dict[Loss, float] = loss or {network.default_loss: 1.0}
         self.data_consistency = DataConsistency(network, name="data_consistency", dtype=self.dtype_policy)
         self.batch_loss = LastValue(name="batch_loss")
         self.built = True
+
+    @property
+    def feature_dtype(self) -> str | None:
+        """Type of the regularizer's features if they have less than the network's precision."""
+        return None if self.precision == "float32" else self.precision.removeprefix("mixed_")
 
     def regularized(
         self, image: Tensor, arrays: list[Tensor], statistics: list[list[Tensor]] | None
@@ -163,6 +175,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
             "network": self.network.model_dump(),
             "loss": self.training_loss,
             "memory": self.memory,
+            "precision": self.precision,
             "name": self.name,
             "dtype": policy,
         }

@@ -28,7 +28,9 @@ class VarNet(UnrolledNetwork):
         self, network: VarNetSettings | dict[str, Any], loss: dict[Loss, float] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(VarNetSettings.model_validate(network), loss, **kwargs)
-        self.regularizer = VariationalBlock(self.network, name="regularizer", dtype=self.dtype_policy)
+        self.regularizer = VariationalBlock(
+            self.network, self.feature_dtype, name="regularizer", dtype=self.dtype_policy
+        )
 
     def regularized(
         self, image: Tensor, arrays: list[Tensor], statistics: list[list[Tensor]] | None

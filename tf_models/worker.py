@@ -109,7 +109,7 @@ def apply(job: ApplyJob) -> dict[str, Any]:
     import keras
 
     from tf_models import inputs, observe, training
-    from tf_models.streaming import SliceBatches
+    from tf_models.streaming import SliceBatches, feed
 
     if job.weights.suffix == ".keras":
         model = keras.saving.load_model(job.weights, compile=False)
@@ -118,7 +118,7 @@ def apply(job: ApplyJob) -> dict[str, Any]:
         model = training.build(job.network, weights.read(job.weights, job.network), memory=job.memory)
     # Each slice is needed once.
     batches = SliceBatches(replace(job.split, reference=None), job.batch_size, memory_limit_bytes=0)
-    images = model.predict(batches, verbose=0)
+    images = model.predict(feed(batches), verbose=0)
     cfl.write(job.output, from_batch_coil_yx(inputs.to_complex(images)[:, None]))
     if not job.timed_calls:
         return {}
