@@ -3,10 +3,14 @@
 # The Python that .venv is made with, for example `make setup PYTHON=python3.12`. Empty: the newest of 3.11 to 3.13.
 PYTHON ?=
 
+# Options of `make bench-vs-bart`.
+BENCH ?=
+
 # Two workers or more, each with its own fixtures: much of a test is a child process that starts.
 PYTEST = .venv/bin/python -m pytest --numprocesses=auto --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term --durations=15
 
-.PHONY: help setup browser demo test test-all test-backends lint clean
+
+.PHONY: help setup browser demo test test-all test-backends bench bench-vs-bart lint clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -30,6 +34,14 @@ test-all: setup ## run all tests, with coverage
 test-backends: setup ## the networks on JAX, and on PyTorch where it is installed
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-jax.txt
 	.venv/bin/python -m pytest tests/backends
+
+bench: setup ## benchmarks; fails where a ratio to BART fell by more than a quarter
+	mkdir -p reports/benchmarks
+	.venv/bin/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=reports/benchmarks/latest.json
+	.venv/bin/python -m tests.benchmarks.regression reports/benchmarks/baseline.json reports/benchmarks/latest.json
+
+bench-vs-bart: setup ## BART and Keras in turn: the table of times, memory and ratios; BENCH=--quick leaves growth out
+	.venv/bin/python -m tests.benchmarks.versus_bart $(BENCH)
 
 lint: setup ## check style, format and types
 	.venv/bin/ruff check .

@@ -1,0 +1,60 @@
+"""The comparison with the stored baseline, and that benchmarks stay out of other runs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.benchmarks.measure import ROOT
+
+
+def written(path, **ratios):
+    benchmarks = [{"name": name, "extra_info": {"times_as_fast_as_bart": ratio}} for name, ratio in ratios.items()]
+    benchmarks.append({"name": "without BART", "extra_info": {}})
+    path.write_text(json.dumps({"benchmarks": benchmarks}))
+    return path
+
+
+def compare(baseline, latest):
+    argv = [sys.executable, "-m", "tests.benchmarks.regression", baseline, latest]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("now", "code", "message"),
+    [
+        ({"step": 7.6, "other": 30}, 0, ""),
+        ({"step": 7.4, "other": 20}, 1, "step: was 10.0 times as fast as BART, now 7.4"),
+        ({"step": float("nan"), "other": 20}, 1, "step: was 10.0"),
+        ({"step": 10}, 1, "other: was 20.0 times as fast as BART, was not measured"),
+    ],
+    ids=["within a quarter", "beyond", "nan", "missing"],
+)
+def test_a_ratio_may_fall_by_a_quarter(now, code, message, tmp_path):
+    baseline = written(tmp_path / "baseline.json", step=10, other=20)
+    finished = compare(baseline, written(tmp_path / "latest.json", **now))
+    assert (finished.returncode, message in finished.stderr) == (code, True), finished
+
+
+def test_the_first_run_is_the_baseline(tmp_path):
+    latest = written(tmp_path / "latest.json", step=10)
+    assert compare(tmp_path / "baseline.json", latest).returncode == 0
+    assert (tmp_path / "baseline.json").read_text() == latest.read_text()
+
+
+def test_a_file_that_is_none_is_said(tmp_path):
+    (tmp_path / "latest.json").write_text("{}")
+    finished = compare(tmp_path / "baseline.json", tmp_path / "latest.json")
+    assert finished.returncode == 2
+    assert not (tmp_path / "baseline.json").exists()
+    assert len(finished.stderr.splitlines()) == 1
+
+
+def test_benchmarks_are_deselected_by_themselves():
+    argv = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/benchmarks"]
+    finished = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "test_regression.py" in finished.stdout
+    assert "test_kernels.py" not in finished.stdout
+    asked = subprocess.run([*argv, "--benchmark-only"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "test_kernels.py" in asked.stdout
