@@ -8,11 +8,12 @@
 
 or, of non-Cartesian data (radial, spiral),
 
-    FOLDER/train/trajectory.cfl [3, samples, spokes, 1, ..., batch or 1]  kx, ky and kz = 0 in units of 1 / field of view
+    FOLDER/train/trajectory.cfl [3, samples, spokes, 1, ..., batch or 1]  kx, ky, kz = 0; unit 1 / field of view
     FOLDER/train/kspace.cfl     [1, samples, spokes, coil, ..., batch]    sampled k-space
     FOLDER/train/pattern.cfl    [1, samples, spokes, 1, ..., batch or 1]  weights of samples; optional
 
-with coils and reference as above, and the same for `validation` and `test`. Each file has its `.hdr` beside it.
+with coils and reference as above. K-space is multiplied with its pattern already, as reconet wants it. And the same for
+`validation` and `test`. Each file has its `.hdr` beside it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import yaml
 from numpy.typing import NDArray
 
 from bart_bridge import cfl
-from bart_bridge.dims import Dim, describe, to_batch_coil_yx
+from bart_bridge.dims import describe, to_batch_coil_samples, to_batch_coil_yx
 from bart_bridge.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -61,7 +62,9 @@ class Split:
     def in_folder(cls, folder: Path) -> Split:
         """Name the files of a split by the layout of the dataset folder."""
         # One file of the two is enough: reading the other one then says that it is missing.
-        found = {name for name in ("pattern", "reference", "trajectory") if any(map(Path.exists, cfl.files(folder / name)))}
+        found = {
+            name for name in ("pattern", "reference", "trajectory") if any(map(Path.exists, cfl.files(folder / name)))
+        }
         optional = {name: folder / name for name in found}
         return cls(folder / "kspace", folder / "coils", **optional)
 
@@ -105,10 +108,10 @@ class Split:
                 raise InputError(f"{self.pattern}: a pattern must sample something, slice {number} is all zero")
         for item in arrays.get("trajectory", ()):
             reach = np.abs(item).max(axis=(1, 2))
-            if (reach > np.array([x, y, 0]) / 2 + 1e-3).any():
+            if (reach > (x, y, 0)).any():
                 raise InputError(
-                    f"{self.trajectory}: |kx|, |ky| and |kz| must be at most half the pixels of the image, "
-                    f"{x / 2:g}, {y / 2:g} and 0, found {', '.join(f'{value:g}' for value in reach)}"
+                    f"{self.trajectory}: |kx|, |ky| and |kz| in units of 1 / field of view must not be above the "
+                    f"pixels of the image, {x}, {y} and 0, found {', '.join(f'{value:g}' for value in reach)}"
                 )
         for number, item in enumerate(arrays["kspace"]):
             if not item.any():
@@ -160,21 +163,9 @@ class Dataset:
 
 
 def _open(path: Path, sampled: bool = False) -> NDArray[np.complex64]:
-    """Open a file as `(batch, coil, y, x)`, one of samples as `(batch, coil or component, spokes, samples)`."""
     array = cfl.read(path)
-    if sampled:
-        array = array.reshape(array.shape + (1,) * (len(Dim) - array.ndim), order="F")
-        if array.shape[Dim.X] not in (1, 3) or (array.shape[Dim.X] == 3 and array.shape[Dim.COIL] != 1):
-            raise InputError(
-                f"{path}: dimensions must be 1, samples, spokes, coils, of a trajectory 3, samples, spokes, "
-                f"found {' '.join(map(str, array.shape[:4]))}"
-            )
-        component = Dim.X if array.shape[Dim.X] == 3 else Dim.COIL
-        # The unused one of the two first axes goes where z is, the used one where the coils are.
-        unused = Dim.COIL if component == Dim.X else Dim.X
-        array = array.transpose(Dim.Y, Dim.Z, unused, component, *range(Dim.MAPS, len(Dim)))
     try:
-        return to_batch_coil_yx(array)
+        return to_batch_coil_samples(array) if sampled else to_batch_coil_yx(array)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

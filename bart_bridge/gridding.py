@@ -9,7 +9,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +21,8 @@ from numpy.typing import NDArray
 
 from bart_bridge import cfl
 from bart_bridge.dataset import Split
-from bart_bridge.dims import from_batch_coil_yx, to_batch_coil_yx
-from bart_bridge.errors import InputError
+from bart_bridge.dims import from_batch_coil_samples, from_batch_coil_yx, from_batch_positions, to_batch_coil_yx
+from bart_bridge.errors import InputError, ToolError
 from bart_bridge.toolbox import Toolbox
 
 Complex = NDArray[np.complexfloating]
@@ -44,8 +48,8 @@ def prepare(split: Split, toolbox: Toolbox | None) -> None:
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         adjoint, psf = compute(split, toolbox)
-        cfl.write(temporary / "adjoint", from_batch_coil_yx(adjoint[:, None]))
-        cfl.write(temporary / "psf", from_batch_coil_yx(psf[:, None]))
+        cfl.write(temporary / "adjoint", from_batch_coil_yx(adjoint[:, None].astype(np.complex64)))
+        cfl.write(temporary / "psf", from_batch_coil_yx(psf[:, None].astype(np.complex64)))
         (temporary / "made-by.txt").write_text(maker + "\n")
         temporary.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
@@ -53,6 +57,35 @@ def prepare(split: Split, toolbox: Toolbox | None) -> None:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextmanager
+def prepared(*splits: Split | None) -> Iterator[list[Split | None]]:
+    """Prepare validated splits in a temporary folder instead, with BART, or with finufft where there is no BART.
+
+    Yields:
+        The splits with that folder as their `cache`; those without a trajectory, and None, as they are.
+
+    Raises:
+        InputError: A split is not valid, or as for `prepare`.
+        ToolError: There is neither BART nor finufft, or BART failed.
+    """
+    if not any(split and split.trajectory for split in splits):
+        yield list(splits)
+        return
+    with tempfile.TemporaryDirectory(prefix="gridded-") as folder:
+        try:
+            toolbox = Toolbox.find()
+        except ToolError:
+            if not find_spec("finufft"):
+                raise
+            toolbox = None
+        moved = [split and (replace(split, cache=Path(folder)) if split.trajectory else split) for split in splits]
+        for split in moved:
+            if split and split.trajectory:
+                split.validate()
+                prepare(split, toolbox)
+        yield moved
 
 
 def read(split: Split) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
@@ -83,7 +116,8 @@ def compute(split: Split, toolbox: Toolbox | None) -> tuple[Complex, NDArray[np.
     if toolbox and (y % 2 or x % 2):
         raise InputError(f"{split.coils}: BART's nufft is right for even numbers of pixels only, found {x} x {y}")
     one_psf = len(arrays["trajectory"]) == 1 and len(arrays.get("pattern", ())) == 1
-    adjoints, psfs = [], []
+    adjoints: list[Complex] = []
+    psfs: list[NDArray[np.floating]] = []
     for item, (kspace, coils) in enumerate(zip(arrays["kspace"], arrays["coils"], strict=True)):
         trajectory = arrays["trajectory"][item if len(arrays["trajectory"]) > 1 else 0].real
         if "pattern" in arrays:
@@ -95,29 +129,31 @@ def compute(split: Split, toolbox: Toolbox | None) -> tuple[Complex, NDArray[np.
         images = _bart_adjoint(data, trajectory, (y, x), toolbox) if toolbox else _adjoint(data, trajectory, (y, x))
         adjoints.append(np.sum(coils.conj() * images, axis=0))
         if not (one_psf and psfs):
-            psfs.append(_bart_psf(weights, trajectory, (y, x), toolbox) if toolbox else _psf(weights, trajectory, (y, x)))
+            psfs.append(
+                _bart_psf(weights, trajectory, (y, x), toolbox) if toolbox else _psf(weights, trajectory, (y, x))
+            )
     return np.stack(adjoints), np.stack(psfs)
 
 
 def _bart_adjoint(data: Complex, trajectory: NDArray[np.floating], size: tuple[int, int], toolbox: Toolbox) -> Complex:
     """Adjoint NUFFT of each coil, `(coil, y, x)`, exactly as `reconet --trajectory` computes it."""
-    images = toolbox.compute("nufft", "-a", "-d", f"{size[1]}:{size[0]}:1", _points(trajectory), _samples(data))
-    return to_batch_coil_yx(images)[0]
+    files = from_batch_positions(trajectory[None]), from_batch_coil_samples(data[None])
+    return to_batch_coil_yx(toolbox.compute("nufft", "-a", "-d", f"{size[1]}:{size[0]}:1", *files))[0]
 
 
 def _bart_psf(
     weights: Complex, trajectory: NDArray[np.floating], size: tuple[int, int], toolbox: Toolbox
 ) -> NDArray[np.floating]:
     """The psf of `reconet --trajectory`, in one piece: periodic gridding of |P|^2 at twice the positions and size."""
-    energy = _samples(np.abs(weights[None]) ** 2)
+    energy = from_batch_coil_samples(np.abs(weights[None, None]) ** 2)
     grid = f"{2 * size[1]}:{2 * size[0]}:1"
-    kernel = toolbox.compute("nufft", "-a", "-P", "-d", grid, _points(2 * trajectory), energy)
+    kernel = toolbox.compute("nufft", "-a", "-P", "-d", grid, from_batch_positions(2 * trajectory[None]), energy)
     # In a kernel that is its own adjoint only positions that are never used make the transform complex.
     return 4 * to_batch_coil_yx(toolbox.compute("fft", "-u", 3, kernel))[0, 0].real
 
 
 def _adjoint(data: Complex, trajectory: NDArray[np.floating], size: tuple[int, int]) -> Complex:
-    """Adjoint NUFFT of each coil, `(coil, y, x)`: sum_j y_j exp(2 pi i k_j n) / sqrt(xy), n counted from `floor(n/2)`."""
+    """Adjoint NUFFT of each coil, `(coil, y, x)`: sum_j y_j exp(2 pi i k_j n) / sqrt(xy), n = 0 in the centre."""
     import finufft
 
     (size_y, size_x), (k_x, k_y, _) = size, trajectory.astype(np.float64).reshape(3, -1)
@@ -133,16 +169,6 @@ def _psf(weights: Complex, trajectory: NDArray[np.floating], size: tuple[int, in
     kernel = _adjoint(np.abs(weights[None]) ** 2, 2 * trajectory, grid)[0]
     transform = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(kernel), norm="ortho"))
     return 4 * transform.real
-
-
-def _points(trajectory: NDArray[np.floating]) -> Complex:
-    """`(3, spokes, samples)` as BART's `[3, samples, spokes]`."""
-    return trajectory.transpose(0, 2, 1).astype(np.complex64)
-
-
-def _samples(data: NDArray[np.generic]) -> Complex:
-    """`(coil, spokes, samples)` as BART's `[1, samples, spokes, coil]`."""
-    return data.transpose(2, 1, 0)[None].astype(np.complex64)
 
 
 def _folder(split: Split) -> Path:

@@ -81,7 +81,7 @@ def train_argv(
         *_device(gpu),
         *_training_options(network, training, epochs, history),
         f"--batch-size={batch_size}",
-        *_pattern(split),
+        *_sampling(split),
     ]
     files = [split.kspace, split.coils, weights_path, split.reference]
     return toolbox.argv("reconet", "--train", *options, "--load", initial, *files)
@@ -94,7 +94,7 @@ def apply_argv(
     rss_norm = ["--rss-norm"] if network.rss_norm else []
     files = [split.kspace, split.coils, weights_path, output]
     return toolbox.argv(
-        "reconet", "--apply", *_network_options(network), *_device(gpu), *rss_norm, *_pattern(split), *files
+        "reconet", "--apply", *_network_options(network), *_device(gpu), *rss_norm, *_sampling(split), *files
     )
 
 
@@ -140,8 +140,9 @@ def read_history(path: Path, network: Network) -> dict[str, NDArray[np.float64]]
     return {name: values[..., column] for column, name in enumerate(names)}
 
 
-def _pattern(split: Split) -> list[str]:
-    return [f"--pattern={split.pattern}"] if split.pattern else []
+def _sampling(split: Split) -> list[str]:
+    named = {"pattern": split.pattern, "trajectory": split.trajectory}
+    return [f"--{name}={path}" for name, path in named.items() if path]
 
 
 def _device(gpu: bool) -> list[str]:

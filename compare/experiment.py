@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bart_bridge import cfl
+from bart_bridge import cfl, gridding
 from bart_bridge.dataset import SPLITS, Dataset
 from bart_bridge.errors import BartTfError, InputError
 from bart_bridge.simulate import Simulation, simulate
@@ -100,6 +100,7 @@ def _dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: R
         split.validate()
         if split.reference is None:
             raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
+        gridding.prepare(split, toolbox)
     return dataset
 
 
