@@ -46,7 +46,6 @@ APPLY = {
     "modl sense": "{modl} --apply --normalize --initial-reco sense",
 }
 REFUSED = {
-    "--trajectory x": "--trajectory is not supported",
     "--lowmem": "--lowmem is not supported",
     "--iPALM s": "--iPALM is not supported",
     "--unknown": "--unknown",
