@@ -12,7 +12,7 @@ from bart_bridge.dims import from_batch_coil_yx, from_batch_positions, to_batch_
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
 from bart_bridge.simulate import Simulation, simulate
 from compare.cli import app
-from tests.helper import assert_self_adjoint, dot, random_images, relative_difference
+from tests.helper import assert_self_adjoint, random_images, relative_difference
 from tf_models.inputs import network_inputs, reference_images, to_complex, to_real
 from tf_models.operators import SenseNormal
 from tf_models.training import build, train
