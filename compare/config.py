@@ -14,6 +14,7 @@ from bart_bridge.settings import Network, Training
 from bart_bridge.simulate import Simulation
 
 EngineName = Literal["bart", "keras-tensorflow"]
+BaselineName = Literal["cg-sense", "gridding", "l1-wavelet", "total-variation"]
 
 
 class _Frozen(BaseModel):
@@ -57,7 +58,9 @@ class Experiment(_Frozen):
         name: Letters, digits, `-` and `_`; the default output folder is `reports/<name>`.
         description: A sentence for the report.
         dataset: The data.
-        networks: Networks by the name they have in the results.
+        networks: Networks by the name they have in the results; there may be none beside baselines.
+        baselines: Reconstructions without a network, see `bart_bridge.baselines`, each with its regularization chosen
+            on the validation slices; default CG-SENSE.
         engines: Engines to run; default both.
         device: `cpu` (default) or `gpu`.
         seed: Seed of the initial weights, from which all engines start (default 0).
@@ -66,7 +69,8 @@ class Experiment(_Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     description: str = ""
     dataset: DatasetChoice
-    networks: dict[str, TrainedNetwork] = Field(min_length=1)
+    networks: dict[str, TrainedNetwork] = Field(default_factory=dict)
+    baselines: list[BaselineName] = ["cg-sense"]
     engines: list[EngineName] = Field(["bart", "keras-tensorflow"], min_length=1)
     device: Literal["cpu", "gpu"] = "cpu"
     seed: int = Field(0, ge=0)
@@ -76,6 +80,8 @@ class Experiment(_Frozen):
         for name in self.networks:
             if not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"names of networks may have letters, digits, '-' and '_', received '{name}'")
+        if not self.networks and not self.baselines:
+            raise ValueError("name networks, or baselines, or both")
         if len(set(self.engines)) != len(self.engines):
             raise ValueError(f"engines must differ, received {', '.join(self.engines)}")
         return self

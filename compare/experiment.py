@@ -57,7 +57,7 @@ def run(
     cfl.write_text_atomically(folder / "experiment.yaml", settings)
     dataset = _dataset(experiment, folder, toolbox, reporter)
     identity = _identity(experiment, dataset)
-    steps = [] if only else reference_steps(folder, dataset, identity, toolbox)
+    steps = [] if only else reference_steps(folder, experiment, dataset, identity, toolbox)
     for engine in available:
         for name, trained in experiment.networks.items():
             phases = run_steps(folder, experiment, name, trained, engine, dataset, identity)

@@ -17,6 +17,7 @@ from compare import figures, machine, results, tables
 from compare.config import Experiment, load
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
 _SHOWN_SLICES = 4
@@ -54,7 +55,10 @@ def write(folder: Path) -> Path:
     ]
     content = {
         "experiment": experiment,
-        "tables": [shown for shown in (tables.quality(table), tables.cost(table), tables.ratios(table)) if shown],
+        "tables": [
+            shown for shown in (tables.quality(table), tables.cost(table), tables.ratios(table)) if shown and shown.rows
+        ],
+        "panel": _write_panel(folder, _of(images, ""), table, slices[0]),
         "networks": networks,
         "missing": _missing(experiment, folder),
         "machine": machine.label(json.loads((folder / "machine.json").read_text())),
@@ -77,6 +81,13 @@ def write(folder: Path) -> Path:
 def _of(images: results.Images, network: str) -> results.Images:
     """Select the images of a network and the references beside it."""
     return {key: slices for key, slices in images.items() if key[0] in {"", network}}
+
+
+def _write_panel(folder: Path, images: results.Images, table: pandas.DataFrame, slice_number: int) -> str:
+    """Write what there is without a network side by side as `panel.png`, the figure of a paper, and embed it."""
+    figure = figures.numbered_panel(images, table, slice_number)
+    figure.savefig(folder / "panel.png", dpi=200, bbox_inches="tight")
+    return _embed(figure)
 
 
 def _missing(experiment: Experiment, folder: Path) -> list[str]:

@@ -21,7 +21,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.toolbox import Toolbox
 from compare import engines, machine, quality
 from compare.config import Experiment
-from compare.steps import REFERENCES, Run
+from compare.steps import ZERO_FILLED, Run, references
 
 if TYPE_CHECKING:
     import pandas
@@ -46,6 +46,7 @@ COLUMNS = (
     "definition",
     "machine",
 )
+HISTORY_COLUMNS = ("network", "engine", "stage", "epoch", "batch", "seconds", "loss")
 NOT_AVAILABLE = "n/a"
 _USED = {
     "elapsed": ("elapsed_s", "s", "wall seconds of the child processes, their start and set-up included"),
@@ -73,7 +74,7 @@ def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
     rows = [common | row for row in _rows(experiment, folder, toolbox)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_text_atomically(folder / "results.csv", table.to_csv(index=False))
-    history = pd.DataFrame(_history_rows(experiment, folder))
+    history = pd.DataFrame(_history_rows(experiment, folder), columns=list(HISTORY_COLUMNS))
     write_text_atomically(folder / "history.csv", history.to_csv(index=False))
 
 
@@ -102,7 +103,7 @@ def images(experiment: Experiment, folder: Path) -> Images:
     The reference has the key `("", "reference", "")`.
     """
     found = {("", "reference", ""): test_references(experiment, folder)}
-    for name in REFERENCES:
+    for name in references(experiment):
         if cfl.exists(folder / "references" / name):
             found["", name, "apply"] = _images(folder / "references" / name)
     for run in runs(experiment, folder):
@@ -135,7 +136,9 @@ def quality_rows(images: Images, reference: NDArray[np.complex64]) -> Iterator[R
 def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Row]:
     all_images = images(experiment, folder)
     reference = all_images.pop(("", "reference", ""))
-    identity = {name: _engine_columns(experiment, name, toolbox) for name in (*REFERENCES, *experiment.engines)}
+    identity = {
+        name: _engine_columns(experiment, name, toolbox) for name in (*references(experiment), *experiment.engines)
+    }
     for row in quality_rows(all_images, reference):
         yield identity[row["engine"]] | _network_columns(experiment, row["network"]) | row
     for run in runs(experiment, folder):
@@ -144,11 +147,12 @@ def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Ro
                 columns = identity[run.engine] | _network_columns(experiment, run.name) | {"phase": phase}
                 record = json.loads(run.record(phase).read_text())
                 yield from (columns | row for row in _record_rows(record))
-    chosen = folder / "references" / "cg-sense.json"
-    if chosen.exists():
-        value = json.loads(chosen.read_text())["regularization"]
-        definition = "weight of the l2 term of bart pics, best mean PSNR on the validation slices"
-        yield identity["cg-sense"] | {"phase": "train"} | _value("regularization", value, "1", definition)
+    for name in experiment.baselines:
+        chosen = folder / "references" / f"{name}.json"
+        if chosen.exists():
+            value = json.loads(chosen.read_text())["regularization"]
+            definition = f"weight of the regularization of {_tool(name)}, best mean PSNR on the validation slices"
+            yield identity[name] | {"phase": "train"} | _value("regularization", value, "1", definition)
 
 
 def _record_rows(record: dict[str, Any]) -> Iterator[Row]:
@@ -166,10 +170,10 @@ def _value(metric: str, value: float | None, unit: str, definition: str, slice_n
 
 
 def _engine_columns(experiment: Experiment, name: str, toolbox: Toolbox) -> Row:
-    if name == "zero-filled":
+    if name == ZERO_FILLED:
         return {"engine": name}
-    if name == "cg-sense":
-        return {"engine": name, "engine_version": f"bart pics {toolbox.version_text}"}
+    if name in experiment.baselines:
+        return {"engine": name, "engine_version": f"{_tool(name)} {toolbox.version_text}"}
     engine = engines.create(name, experiment.device, toolbox)  # type: ignore[arg-type]
     return {
         "engine": name,
@@ -177,6 +181,10 @@ def _engine_columns(experiment: Experiment, name: str, toolbox: Toolbox) -> Row:
         "backend": engine.backend,
         "memory_plan": engine.memory_plan,
     }
+
+
+def _tool(baseline: str) -> str:
+    return "bart nufft" if baseline == "gridding" else "bart pics"
 
 
 def _network_columns(experiment: Experiment, name: str) -> Row:
