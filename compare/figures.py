@@ -43,12 +43,16 @@ def image_panel(images: Images, results: pandas.DataFrame, slice_number: int) ->
 
 
 def numbered_panel(images: Images, results: pandas.DataFrame, slice_number: int) -> Figure:
-    """Show one slice in every reconstruction, with its PSNR, SSIM and NMSE below; arguments as for `image_panel`."""
-    figure = _figure(2.6 * len(images), 3.4)
-    axes = figure.subplots(1, len(images), squeeze=False)[0]
+    """Show one slice in every reconstruction but the zero-filled one, with its PSNR, SSIM and NMSE below.
+
+    Arguments as for `image_panel`.
+    """
+    shown = {key: slices for key, slices in images.items() if key[1] not in {"reference", "zero-filled"}}
+    figure = _figure(2.6 * len(shown), 3.4)
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
     peak = float(np.abs(images["", "reference", ""][slice_number]).max())
     measured = results[results["slice"].astype(str) == str(slice_number)]
-    for panel, (key, slices) in zip(axes, images.items(), strict=True):
+    for panel, (key, slices) in zip(axes, shown.items(), strict=True):
         _show(panel, np.abs(slices[slice_number]), peak)
         network, engine, phase = key
         panel.set_title(" ".join(filter(None, [network, engine])))

@@ -58,7 +58,7 @@ def write(folder: Path) -> Path:
         "tables": [
             shown for shown in (tables.quality(table), tables.cost(table), tables.ratios(table)) if shown and shown.rows
         ],
-        "panel": _write_panel(folder, _of(images, ""), table, slices[0]),
+        "panel": None if networks else _write_panel(folder, images, table, slices[0]),
         "networks": networks,
         "missing": _missing(experiment, folder),
         "machine": machine.label(json.loads((folder / "machine.json").read_text())),
@@ -84,7 +84,7 @@ def _of(images: results.Images, network: str) -> results.Images:
 
 
 def _write_panel(folder: Path, images: results.Images, table: pandas.DataFrame, slice_number: int) -> str:
-    """Write what there is without a network side by side as `panel.png`, the figure of a paper, and embed it."""
+    """Write the baselines of an experiment without networks side by side as `panel.png`, and embed it."""
     figure = figures.numbered_panel(images, table, slice_number)
     figure.savefig(folder / "panel.png", dpi=200, bbox_inches="tight")
     return _embed(figure)
