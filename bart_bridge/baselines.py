@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.dataset import Split
-from bart_bridge.dims import from_batch_coil_yx, to_batch_coil_yx
+from bart_bridge.dims import from_batch_coil_samples, from_batch_coil_yx, from_batch_positions, to_batch_coil_yx
+from bart_bridge.errors import InputError
 from bart_bridge.toolbox import Argument, Toolbox
 
 CG_SENSE_ITERATIONS = 50
 CG_SENSE_GRID = tuple(float(weight) for weight in np.logspace(-4, 0, 9))
+OnSlice = Callable[[], None]
+_IMAGE = (-2, -1)
 
 
 def cg_sense(
-    split: Split, toolbox: Toolbox, regularization: float, on_slice: Callable[[], None] = lambda: None
+    split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None
 ) -> NDArray[np.complex64]:
     """Reconstruct with `bart pics`: argmin_x |P F C x - y|^2 + regularization |x|^2 by conjugate gradients.
+
+    Pruessmann et al. (2001), doi 10.1002/mrm.1241. Where an image of Cartesian data has an odd number of pixels along
+    an axis, BART 0.8.00 is wrong, and the same steps are taken here.
 
     Args:
         split: The slices.
@@ -32,18 +40,158 @@ def cg_sense(
     Raises:
         ToolError: BART failed.
     """
+    if split.trajectory is None and _is_odd(split):
+        images = []
+        for kspace, coils, pattern, _ in _slices(split):
+            images.append(_solve(kspace, coils, pattern, regularization))
+            on_slice()
+        return np.stack(images)
+    return _pics(split, toolbox, ("-l2", "-r", regularization, "-i", CG_SENSE_ITERATIONS), on_slice)
+
+
+def l1_wavelet(
+    split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None
+) -> NDArray[np.complex64]:
+    """Reconstruct with `bart pics`: argmin_x |P F C x - y|^2 / 2 + regularization |W x|_1 by FISTA.
+
+    Lustig et al. (2007), doi 10.1002/mrm.21391; W is an orthogonal wavelet transform. Arguments, result: `cg_sense`.
+
+    Raises:
+        InputError: The image has an odd number of pixels along an axis.
+        ToolError: BART failed.
+    """
+    # Without -e the step is too long for data whose A^H A has eigenvalues above 1.
+    return _pics(split, toolbox, ("-e", "-i", 100, "-R", f"W:3:0:{regularization:g}"), on_slice)
+
+
+def total_variation(
+    split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None
+) -> NDArray[np.complex64]:
+    """Reconstruct with `bart pics`: argmin_x |P F C x - y|^2 / 2 + regularization TV(x) by ADMM.
+
+    Block et al. (2007), doi 10.1002/mrm.21236. Arguments, result and errors as for `l1_wavelet`.
+    """
+    return _pics(split, toolbox, ("-i", 50, "-R", f"T:3:0:{regularization:g}"), on_slice)
+
+
+def gridding(
+    split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None
+) -> NDArray[np.complex64]:
+    """Invert the sampling of non-Cartesian data coil by coil and combine: no parallel imaging.
+
+    Each coil image is argmin_z |F z - y|^2 + regularization |z|^2, by `bart nufft -i`; the image is
+    sum_c conj(C_c) z_c / sum_c |C_c|^2. Arguments and result as for `cg_sense`.
+
+    Raises:
+        InputError: The data are Cartesian.
+        ToolError: BART failed.
+    """
+    if split.trajectory is None:
+        raise InputError(f"{split.kspace}: inverse gridding needs a trajectory, Cartesian k-space has none")
     images = []
-    for slice_arrays in _slices(split):
-        options: list[Argument] = ["-S", "-l2", "-r", regularization, "-i", CG_SENSE_ITERATIONS]
-        if "pattern" in slice_arrays:
-            options += ["-p", slice_arrays["pattern"]]
-        image = toolbox.compute("pics", *options, slice_arrays["kspace"], slice_arrays["coils"])
-        images.append(to_batch_coil_yx(image)[0, 0])
+    for kspace, coils, pattern, positions in _slices(split):
+        size = f"{coils.shape[2]}:{coils.shape[1]}:1"
+        files = from_batch_positions(positions[None]), from_batch_coil_samples(_unweighted(kspace, pattern)[None])
+        found = toolbox.compute("nufft", "-i", "-l", regularization, "-m", 30, "-d", size, *files)
+        energy = np.sum(np.abs(coils) ** 2, axis=0)
+        combined = np.sum(coils.conj() * to_batch_coil_yx(found)[0], axis=0)
+        images.append(np.divide(combined, energy, out=np.zeros_like(combined), where=energy > 0))
         on_slice()
     return np.stack(images)
 
 
-def _slices(split: Split) -> Iterator[dict[str, NDArray[np.complex64]]]:
+@dataclass(frozen=True)
+class Baseline:
+    """A reconstruction without a network.
+
+    Attributes:
+        reconstruct: One of the functions above.
+        grid: Regularizations to choose from, on validation slices.
+    """
+
+    reconstruct: Callable[[Split, Toolbox, float, OnSlice], NDArray[np.complex64]]
+    grid: tuple[float, ...]
+
+
+BASELINES = {
+    "cg-sense": Baseline(cg_sense, CG_SENSE_GRID),
+    "gridding": Baseline(gridding, tuple(float(weight) for weight in np.logspace(-4, 0, 5))),
+    "l1-wavelet": Baseline(l1_wavelet, tuple(float(weight) for weight in np.logspace(-4, -1, 7))),
+    "total-variation": Baseline(total_variation, tuple(float(weight) for weight in np.logspace(-4, -1, 7))),
+}
+
+
+def _pics(split: Split, toolbox: Toolbox, options: tuple[Argument, ...], on_slice: OnSlice) -> NDArray[np.complex64]:
+    if _is_odd(split):
+        y, x = split.arrays()["coils"].shape[-2:]
+        raise InputError(f"{split.coils}: bart pics is right for even numbers of pixels only, found {x} x {y}")
+    images = []
+    for kspace, coils, pattern, positions in _slices(split):
+        words: list[Argument] = ["-S", *options]
+        sign = 1
+        if positions is None:
+            # pics of 0.8.00 turns the sign for each axis of 4n + 2 pixels.
+            sign = (-1) ** sum(size % 4 == 2 for size in coils.shape[-2:])
+            if pattern is not None:
+                words += ["-p", from_batch_coil_yx(pattern[None, None])]
+            data = from_batch_coil_yx(kspace[None])
+        else:
+            words += ["-t", from_batch_positions(positions[None])]
+            if pattern is not None:
+                # Unlike reconet, pics multiplies k-space with the weights itself.
+                words += ["-p", from_batch_coil_samples(pattern[None, None])]
+            data = from_batch_coil_samples(_unweighted(kspace, pattern)[None])
+        image = toolbox.compute("pics", *words, data, from_batch_coil_yx(coils[None]))
+        images.append(sign * to_batch_coil_yx(image)[0, 0])
+        on_slice()
+    return np.stack(images)
+
+
+def _is_odd(split: Split) -> bool:
+    return any(size % 2 for size in split.arrays()["coils"].shape[-2:])
+
+
+def _unweighted(kspace: NDArray[np.complex64], pattern: NDArray[np.complex64] | None) -> NDArray[np.complex64]:
+    if pattern is None:
+        return kspace
+    return np.divide(kspace, pattern, out=np.zeros_like(kspace), where=np.broadcast_to(pattern != 0, kspace.shape))
+
+
+def _slices(split: Split) -> Iterator[tuple[NDArray[np.complex64], NDArray[np.complex64], Any, Any]]:
+    """Yield k-space, coils, and pattern and positions or None, of each slice."""
     arrays = split.arrays()
+
+    def optional(name: str, item: int) -> Any:
+        array = arrays.get(name)
+        return None if array is None else array[item if len(array) > 1 else 0]
+
     for item in range(split.items):
-        yield {name: from_batch_coil_yx(array[[item if len(array) > 1 else 0]]) for name, array in arrays.items()}
+        pattern, positions = optional("pattern", item), optional("trajectory", item)
+        yield arrays["kspace"][item], arrays["coils"][item], None if pattern is None else pattern[0], positions
+
+
+def _solve(
+    kspace: NDArray[np.complex64], coils: NDArray[np.complex64], pattern: NDArray[np.complex64] | None, weight: float
+) -> NDArray[np.complex64]:
+    """Take the steps of `pics -l2` in double precision, from 0."""
+    sampled = np.any(kspace != 0, axis=0) if pattern is None else pattern
+    energy = np.abs(sampled) ** 2
+
+    def normal(image: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        transformed = np.fft.fft2(np.fft.ifftshift(coils * image, axes=_IMAGE))
+        back = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(energy) * transformed), axes=_IMAGE)
+        return np.sum(coils.conj() * back, axis=0) + weight * image
+
+    data = np.fft.ifft2(np.fft.ifftshift(sampled.conj() * kspace, axes=_IMAGE), norm="ortho")
+    residual = np.sum(coils.conj() * np.fft.fftshift(data, axes=_IMAGE), axis=0).astype(np.complex128)
+    solution, direction = np.zeros_like(residual), residual
+    before = np.vdot(residual, residual).real
+    for _ in range(CG_SENSE_ITERATIONS):
+        if before == 0:
+            break
+        image = normal(direction)
+        length = before / np.vdot(direction, image).real
+        solution, residual = solution + length * direction, residual - length * image
+        after = np.vdot(residual, residual).real
+        direction, before = residual + after / before * direction, after
+    return solution.astype(np.complex64)

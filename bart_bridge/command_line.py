@@ -22,9 +22,9 @@ _LONG = (
     *("train", "eval", "apply", "gpu", "load=", "batch-size=", "iterations=", "normalize", "network=", "test"),
     *("resnet-block=", "varnet-block=", "data-consistency=", "initial-reco=", "shared-weights", "no-shared-weights"),
     *("shared-lambda", "no-shared-lambda", "rss-norm", "pattern=", "valid-data=", "train-loss=", "train-algo="),
-    *("adam=", "iPALM=", "load-memory", "lowmem"),
+    *("adam=", "iPALM=", "load-memory", "lowmem", "trajectory="),
     # Known to BART and not to us; listed so that they are refused by name.
-    *("trajectory=", "mask=", "valid-loss=", "export-graph=", "unet="),
+    *("mask=", "valid-loss=", "export-graph=", "unet="),
 )
 _NAMES = {
     **{"t": "train", "e": "eval", "a": "apply", "g": "gpu", "l": "load", "b": "batch-size", "I": "iterations"},
@@ -67,7 +67,7 @@ _IPALM = {
 }
 _VALIDATION = {
     **{"k": "kspace", "kspace": "kspace", "c": "coils", "coil": "coils", "p": "pattern", "pattern": "pattern"},
-    **{"r": "reference", "ref": "reference"},
+    **{"r": "reference", "ref": "reference", "t": "trajectory", "trajectory": "trajectory"},
 }
 _OF_THE_NETWORK = {
     *("network", "iterations", "normalize", "rss-norm", "test", "varnet-block", "resnet-block", "data-consistency"),
@@ -90,7 +90,7 @@ class ReconetCommand:
         mode: What to do.
         network: The network.
         training: How it is trained.
-        split: k-space, coils, pattern and, to train and evaluate, the reference.
+        split: k-space, coils, pattern, trajectory and, to train and evaluate, the reference.
         weights: Weights file to write in training and to read otherwise.
         output: Reconstruction to write; None unless the mode is `apply`.
         load: Weights to start from.
@@ -122,7 +122,7 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
         InputError: An option is unknown, not supported here or has a wrong value, or a file is missing from the line.
     """
     options, files = _split(arguments)
-    for name in ("trajectory", "mask", "valid-loss", "export-graph", "unet"):
+    for name in ("mask", "valid-loss", "export-graph", "unet"):
         if name in options:
             raise InputError(f"reconet: --{name} is not supported by bart-tf")
     modes = [mode for mode in ("train", "apply", "eval") if mode in options]
@@ -139,13 +139,15 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
         fault = error.errors()[0]
         raise InputError(f"reconet: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
     kspace, coils, weights, last = (Path(file).absolute() for file in files)
-    pattern = Path(options["pattern"]).absolute() if "pattern" in options else None
+    pattern, trajectory = (
+        Path(options[name]).absolute() if name in options else None for name in ("pattern", "trajectory")
+    )
     applies = modes[0] == "apply"
     return ReconetCommand(
         mode=modes[0],
         network=network,
         training=training,
-        split=Split(kspace, coils, pattern, None if applies else last),
+        split=Split(kspace, coils, pattern, None if applies else last, trajectory),
         weights=weights,
         output=last if applies else None,
         load=Path(options["load"]).absolute() if "load" in options else None,

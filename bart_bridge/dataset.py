@@ -6,7 +6,14 @@
     FOLDER/train/pattern.cfl    [x, y, 1, 1, ..., batch or 1] sampling pattern; optional
     FOLDER/train/reference.cfl  [x, y, 1, 1, ..., batch]      fully sampled image; optional, needed for training
 
-and the same for `validation` and `test`. Each file has its `.hdr` beside it.
+or, of non-Cartesian data (radial, spiral),
+
+    FOLDER/train/trajectory.cfl [3, samples, spokes, 1, ..., batch or 1]  kx, ky, kz = 0; unit 1 / field of view
+    FOLDER/train/kspace.cfl     [1, samples, spokes, coil, ..., batch]    sampled k-space
+    FOLDER/train/pattern.cfl    [1, samples, spokes, 1, ..., batch or 1]  weights of samples; optional
+
+with coils and reference as above. K-space is multiplied with its pattern already, as reconet wants it. And the same for
+`validation` and `test`. Each file has its `.hdr` beside it.
 """
 
 from __future__ import annotations
@@ -24,7 +31,7 @@ import yaml
 from numpy.typing import NDArray
 
 from bart_bridge import cfl
-from bart_bridge.dims import describe, to_batch_coil_yx
+from bart_bridge.dims import describe, to_batch_coil_samples, to_batch_coil_yx
 from bart_bridge.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -39,44 +46,54 @@ class Split:
         coils: Path of the coil sensitivities, same shape.
         pattern: Path of the sampling pattern, `(batch or 1, 1, y, x)`; without it, sampled is where k-space is not 0.
         reference: Path of the reference images, `(batch, 1, y, x)`, if there are any.
+        trajectory: Path of the trajectory `(batch or 1, 3, spokes, samples)` of non-Cartesian data; k-space and pattern
+            have `(..., spokes, samples)` in place of `(..., y, x)` then.
+        cache: Folder for what is computed from a trajectory, that of the k-space by default; see `gridding`.
     """
 
     kspace: Path
     coils: Path
     pattern: Path | None = None
     reference: Path | None = None
+    trajectory: Path | None = None
+    cache: Path | None = None
 
     @classmethod
     def in_folder(cls, folder: Path) -> Split:
         """Name the files of a split by the layout of the dataset folder."""
         # One file of the two is enough: reading the other one then says that it is missing.
-        found = {name for name in ("pattern", "reference") if any(map(Path.exists, cfl.files(folder / name)))}
+        found = {
+            name for name in ("pattern", "reference", "trajectory") if any(map(Path.exists, cfl.files(folder / name)))
+        }
         optional = {name: folder / name for name in found}
         return cls(folder / "kspace", folder / "coils", **optional)
 
     @property
     def items(self) -> int:
         """Number of slices."""
-        return _open(self.kspace).shape[0]
+        return _open(self.coils).shape[0]
 
     def arrays(self) -> dict[str, NDArray[np.complex64]]:
-        """Open every file of this split as `(batch, coil, y, x)`."""
-        return {name: _open(path) for name, path in self._paths()}
+        """Open every file of this split as `(batch, coil, y, x)`; what belongs to samples, as `Split` says."""
+        sampled = ("kspace", "pattern", "trajectory") if self.trajectory else ()
+        return {name: _open(path, name in sampled) for name, path in self._paths()}
 
     def validate(self) -> None:
         """Check what every engine relies on.
 
         Raises:
             InputError: A file is missing or damaged, dimensions do not match, a value is NaN or infinite, a slice's
-                pattern samples nothing, or a slice has no signal.
+                pattern samples nothing, a slice has no signal, or a trajectory leaves the k-space of the image.
         """
         arrays = self.arrays()
         batch, coil, y, x = arrays["kspace"].shape
         allowed = {
-            "coils": [(batch, coil, y, x)],
             "pattern": [(batch, 1, y, x), (1, 1, y, x)],
-            "reference": [(batch, 1, y, x)],
+            "trajectory": [(batch, 3, y, x), (1, 3, y, x)],
         }
+        if self.trajectory:
+            y, x = arrays["coils"].shape[-2:]
+        allowed |= {"coils": [(batch, coil, y, x)], "reference": [(batch, 1, y, x)]}
         for name, path in self._paths():
             if name in allowed and arrays[name].shape not in allowed[name]:
                 raise InputError(
@@ -89,12 +106,19 @@ class Split:
         for number, item in enumerate(arrays.get("pattern", ())):
             if not item.any():
                 raise InputError(f"{self.pattern}: a pattern must sample something, slice {number} is all zero")
+        for item in arrays.get("trajectory", ()):
+            reach = np.abs(item).max(axis=(1, 2))
+            if (reach > (x, y, 0)).any():
+                raise InputError(
+                    f"{self.trajectory}: |kx|, |ky| and |kz| in units of 1 / field of view must not be above the "
+                    f"pixels of the image, {x}, {y} and 0, found {', '.join(f'{value:g}' for value in reach)}"
+                )
         for number, item in enumerate(arrays["kspace"]):
             if not item.any():
                 raise InputError(f"{self.kspace}: k-space must hold a signal, slice {number} is all zero")
 
     def _paths(self) -> list[tuple[str, Path]]:
-        return [(name, path) for name, path in vars(self).items() if path is not None]
+        return [(name, path) for name, path in vars(self).items() if path is not None and name != "cache"]
 
 
 @dataclass(frozen=True)
@@ -138,10 +162,10 @@ class Dataset:
         return Split.in_folder(self.folder / name)
 
 
-def _open(path: Path) -> NDArray[np.complex64]:
+def _open(path: Path, sampled: bool = False) -> NDArray[np.complex64]:
     array = cfl.read(path)
     try:
-        return to_batch_coil_yx(array)
+        return to_batch_coil_samples(array) if sampled else to_batch_coil_yx(array)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -70,3 +70,38 @@ def from_batch_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
     batch, coil, y, x = array.shape
     shape = (x, y, 1, coil, *(1,) * (Dim.BATCH - Dim.MAPS), batch)
     return array.transpose(3, 2, 1, 0).reshape(shape, order="F")
+
+
+def to_batch_coil_samples(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """View non-Cartesian k-space `[1, samples, spokes, coil, ..., batch]` as `(batch, coil, spokes, samples)`.
+
+    A trajectory `[3, samples, spokes, 1, ..., batch]` becomes `(batch, 3, spokes, samples)`.
+
+    Raises:
+        InputError: The first dimension is neither 1 nor, without coils, 3; or as in `to_batch_coil_yx`.
+    """
+    shape = array.shape + (1,) * (len(Dim) - array.ndim)
+    positions = shape[Dim.X] == 3 and shape[Dim.COIL] == 1
+    if shape[Dim.X] != 1 and not positions:
+        raise InputError(
+            "dimensions of samples must be 1, samples, spokes, coils, of a trajectory 3, samples, spokes, 1, "
+            f"found {', '.join(map(str, shape[:4]))}"
+        )
+    # What is not used goes where z is.
+    component, unused = (Dim.X, Dim.COIL) if positions else (Dim.COIL, Dim.X)
+    order = (Dim.Y, Dim.Z, unused, component, *range(Dim.MAPS, len(Dim)))
+    return to_batch_coil_yx(array.reshape(shape, order="F").transpose(order))
+
+
+def from_batch_coil_samples(array: NDArray[np.generic]) -> NDArray[np.complex64]:
+    """Turn `(batch, coil, spokes, samples)` into a BART array of 16 dimensions."""
+    batch, coil, spokes, samples = array.shape
+    shape = (1, samples, spokes, coil, *(1,) * (Dim.BATCH - Dim.MAPS), batch)
+    return array.transpose(3, 2, 1, 0).astype(np.complex64).reshape(shape, order="F")
+
+
+def from_batch_positions(array: NDArray[np.generic]) -> NDArray[np.complex64]:
+    """Turn positions `(batch, 3, spokes, samples)` into a BART trajectory of 16 dimensions."""
+    batch, components, spokes, samples = array.shape
+    shape = (components, samples, spokes, *(1,) * (Dim.BATCH - Dim.COIL), batch)
+    return array.transpose(1, 3, 2, 0).astype(np.complex64).reshape(shape, order="F")

@@ -86,7 +86,7 @@ def train_argv(
         *_device(gpu),
         *_training_options(network, training, epochs, history),
         f"--batch-size={batch_size}",
-        *_pattern(split),
+        *_sampling(split),
         *_validation(validation),
     ]
     files = [split.kspace, split.coils, weights_path, split.reference]
@@ -98,7 +98,7 @@ def apply_argv(
 ) -> list[str]:
     """Return the command that reconstructs the slices of a split with given weights."""
     files = [split.kspace, split.coils, weights_path, output]
-    return toolbox.argv("reconet", *apply_options(network), *_device(gpu), *_pattern(split), *files)
+    return toolbox.argv("reconet", *apply_options(network), *_device(gpu), *_sampling(split), *files)
 
 
 def apply_options(network: Network) -> list[str]:
@@ -153,8 +153,9 @@ def read_history(path: Path, network: Network, validated: bool = False) -> dict[
     return {name: values[..., column] for column, name in enumerate(names)}
 
 
-def _pattern(split: Split) -> list[str]:
-    return [f"--pattern={split.pattern}"] if split.pattern else []
+def _sampling(split: Split) -> list[str]:
+    named = {"pattern": split.pattern, "trajectory": split.trajectory}
+    return [f"--{name}={path}" for name, path in named.items() if path]
 
 
 def _validation(split: Split | None) -> list[str]:

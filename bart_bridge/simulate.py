@@ -1,7 +1,8 @@
 """Phantom datasets made with BART: the data that needs no download.
 
 Phantoms are drawn in k-space, where BART knows them exactly, on a rotated Cartesian grid; a smooth random phase, BART's
-coil sensitivities, complex noise and a sampling pattern follow. Every random number comes from the seed.
+coil sensitivities, complex noise and a sampling pattern or a trajectory follow. Every random number comes from the
+seed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from bart_bridge import dataset
-from bart_bridge.dims import from_batch_coil_yx, to_batch_coil_yx
+from bart_bridge import dataset, gridding, trajectories
+from bart_bridge.dims import (
+    from_batch_coil_samples,
+    from_batch_coil_yx,
+    from_batch_positions,
+    to_batch_coil_yx,
+)
 from bart_bridge.errors import InputError
 from bart_bridge.toolbox import Toolbox
 
@@ -36,10 +42,14 @@ class Simulation(BaseModel):
         slices_per_phantom: Slices that show one phantom, rotated; a phantom is never in two splits (default 2).
         noise: Standard deviation of the complex noise in k-space, relative to the maximum of the image (default 0.01).
         pattern: `random` is variable-density random sampling in two dimensions, `regular` every n-th phase-encoding
-            line and a fully sampled centre.
+            line and a fully sampled centre; `radial`, `golden-angle` and `spiral` are not Cartesian, see
+            `trajectories`, and leave acceleration and reference_size unused.
+        spokes: Spokes, or arms of a spiral (default 44).
+        density_compensation: Weigh the samples by their density (default), or take all alike, see `trajectories`.
         acceleration: Pixels of k-space per sampled pixel for `random`, distance of lines for `regular` (default 4).
         reference_size: Width of the fully sampled centre in pixels (default 8).
-        pattern_per_slice: Draw a new pattern for every slice (default), or use one for all.
+        pattern_per_slice: Draw a new pattern for every slice, or continue the golden angle (default), or use one for
+            all.
         seed: Seed of every random number (default 0).
     """
 
@@ -52,11 +62,19 @@ class Simulation(BaseModel):
     test: PositiveInt = 8
     slices_per_phantom: PositiveInt = 2
     noise: float = Field(0.01, ge=0, le=100)
-    pattern: Literal["random", "regular"] = "random"
+    pattern: Literal["random", "regular"] | trajectories.Kind = "random"
+    spokes: PositiveInt = 44
+    density_compensation: bool = True
     acceleration: float = Field(4.0, ge=1, le=1000)
     reference_size: int = Field(8, ge=0)
     pattern_per_slice: bool = True
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _size_is_even(self) -> Simulation:
+        if self.pattern in trajectories.KINDS and self.size % 2:
+            raise ValueError(f"size must be even for pattern '{self.pattern}', BART's nufft is wrong otherwise")
+        return self
 
 
 def simulate(
@@ -94,7 +112,9 @@ def simulate(
                 done += 1
                 if on_progress:
                     on_progress(done, total)
-            dataset.write_split(temporary / split, _acquire(images, coils, settings, split, toolbox))
+            acquire = _acquire_along if settings.pattern in trajectories.KINDS else _acquire
+            dataset.write_split(temporary / split, acquire(images, coils, settings, split, toolbox))
+            gridding.prepare(dataset.Split.in_folder(temporary / split), toolbox)
 
 
 def sampling_pattern(
@@ -209,3 +229,27 @@ def _acquire(
         "pattern": bart_pattern,
         "reference": from_batch_coil_yx(images),
     }
+
+
+def _acquire_along(
+    images: NDArray[np.complex64], coils: NDArray[np.complex64], settings: Simulation, split: str, toolbox: Toolbox
+) -> dict[str, NDArray[np.complex64]]:
+    """As `_acquire`, along a trajectory."""
+    many = len(images) if settings.pattern_per_slice and settings.pattern == "golden-angle" else 1
+    positions = trajectories.trajectory(settings.pattern, settings.size, many * settings.spokes, toolbox)
+    positions = positions.reshape(3, many, settings.spokes, -1).transpose(1, 0, 2, 3)
+    kspace = trajectories.sample(images, coils, positions, toolbox)
+    if settings.noise > 0:
+        seed = _bart_seed(settings.seed, dataset.SPLITS.index(split))
+        kspace = toolbox.compute("noise", "-s", seed, "-n", settings.noise**2, kspace)
+    arrays = {
+        "kspace": kspace,
+        "trajectory": from_batch_positions(positions),
+        "coils": from_batch_coil_yx(np.broadcast_to(coils, (len(images), *coils.shape[1:]))),
+        "reference": from_batch_coil_yx(images),
+    }
+    if settings.density_compensation:
+        weights = np.stack([trajectories.density_compensation(item, settings.size) for item in positions])
+        arrays["pattern"] = from_batch_coil_samples(weights[:, None])
+        arrays["kspace"] = kspace * arrays["pattern"]
+    return arrays

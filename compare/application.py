@@ -11,7 +11,7 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from bart_bridge import cfl
+from bart_bridge import cfl, gridding
 from bart_bridge.dataset import Split
 from bart_bridge.dims import from_batch_coil_yx, to_batch_coil_yx
 from bart_bridge.errors import InputError
@@ -30,8 +30,10 @@ def undersample(split: Split, acceleration: float, folder: Path) -> Split:
     """Give fully sampled data a random variable-density pattern, one for all slices, `FOLDER/pattern`.
 
     Raises:
-        InputError: The acceleration is below 1.
+        InputError: The acceleration is below 1, or the data are not Cartesian.
     """
+    if split.trajectory:
+        raise InputError(f"acceleration is for Cartesian k-space, {split.kspace} has the trajectory {split.trajectory}")
     if acceleration < 1:
         raise InputError(f"acceleration must be at least 1, received {acceleration:g}")
     y, x = split.arrays()["kspace"].shape[-2:]
@@ -68,6 +70,7 @@ def apply_runs(
     from tf_models.inputs import network_inputs, to_complex
 
     settings = [_settings(run) for run in runs]
+    gridding.prepare(split, toolbox)
     zero_filled = to_complex(network_inputs(split)["adjoint"])
     images: results.Images = {("", "zero-filled", "apply"): zero_filled}
     cfl.write(folder / "zero-filled", from_batch_coil_yx(zero_filled[:, None]))

@@ -15,6 +15,7 @@ from bart_bridge.simulate import Simulation
 
 ENGINES = ("bart", *(f"keras-{on}{plan}" for on in ("tensorflow", "jax", "torch") for plan in ("", "-lean")))
 EngineName = str
+BaselineName = Literal["cg-sense", "gridding", "l1-wavelet", "total-variation"]
 
 
 class _Frozen(BaseModel):
@@ -58,7 +59,9 @@ class Experiment(_Frozen):
         name: Letters, digits, `-` and `_`; the default output folder is `reports/<name>`.
         description: A sentence for the report.
         dataset: The data.
-        networks: Networks by the name they have in the results.
+        networks: Networks by the name they have in the results; there may be none beside baselines.
+        baselines: Reconstructions without a network, see `bart_bridge.baselines`, each with its regularization chosen
+            on the validation slices; default CG-SENSE.
         engines: Engines to run, `bart`, `keras-` with a backend (`tensorflow`, `jax`, `torch`), the same with `-lean`
             for the memory plan `lean`, or a name of `bart_binaries`; default `bart` and `keras-tensorflow`.
         bart_binaries: More BART binaries (or their folders) by the name of their engine, such as `bart-cudnn`; a
@@ -76,7 +79,8 @@ class Experiment(_Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     description: str = ""
     dataset: DatasetChoice
-    networks: dict[str, TrainedNetwork] = Field(min_length=1)
+    networks: dict[str, TrainedNetwork] = Field(default_factory=dict)
+    baselines: list[BaselineName] = ["cg-sense"]
     engines: list[EngineName] = Field(["bart", "keras-tensorflow"], min_length=1)
     bart_binaries: dict[str, Path] = {}
     device: Literal["cpu", "gpu"] = "cpu"
@@ -93,6 +97,8 @@ class Experiment(_Frozen):
         for name in [*self.networks, *self.bart_binaries]:
             if not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"names of networks may have letters, digits, '-' and '_', received '{name}'")
+        if not self.networks and not self.baselines:
+            raise ValueError("name networks, or baselines, or both")
         for name in self.bart_binaries:
             if not name.startswith("bart-"):
                 raise ValueError(f"names of bart_binaries must begin with 'bart-', received '{name}'")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from bart_bridge import cfl
+from bart_bridge import cfl, gridding
 from bart_bridge.dataset import SPLITS, Dataset
 from bart_bridge.errors import BartTfError, InputError
 from bart_bridge.simulate import Simulation, simulate
@@ -72,7 +72,7 @@ def run(
     settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     cfl.write_text_atomically(folder / "experiment.yaml", settings)
     dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
-    steps = [] if only or "initial" not in phases else reference_steps(folder, dataset, identity, toolbox)
+    steps = [] if only or "initial" not in phases else reference_steps(folder, experiment, dataset, identity, toolbox)
     # Engines take turns, so that a machine that becomes slower or warmer meanwhile is the same to all.
     for repeat in range(experiment.repeats):
         for name, trained in experiment.networks.items():
@@ -130,6 +130,7 @@ def _dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: R
         split.validate()
         if split.reference is None:
             raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
+        gridding.prepare(split, toolbox)
     return dataset
 
 

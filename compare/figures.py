@@ -44,6 +44,28 @@ def image_panel(images: Images, results: pandas.DataFrame, slice_number: int) ->
     return figure
 
 
+def numbered_panel(images: Images, results: pandas.DataFrame, slice_number: int) -> Figure:
+    """Show one slice in every reconstruction but the zero-filled one, with its PSNR, SSIM and NMSE below.
+
+    Arguments as for `image_panel`.
+    """
+    shown = {key: slices for key, slices in images.items() if key[1] not in {"reference", "zero-filled"}}
+    figure = _figure(2.6 * len(shown), 3.4)
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    peak = float(np.abs(images["", "reference", ""][slice_number]).max())
+    measured = results[results["slice"].astype(str) == str(slice_number)]
+    for panel, (key, slices) in zip(axes, shown.items(), strict=True):
+        _show(panel, np.abs(slices[slice_number]), peak)
+        network, engine, phase = key
+        panel.set_title(" ".join(filter(None, [network, engine])))
+        rows = measured[(measured.network == network) & (measured.engine == engine) & (measured.phase == phase)]
+        value = rows.set_index("metric").value
+        if not rows.empty:
+            numbers = f"PSNR {value['psnr']:.1f} dB\nSSIM {value['ssim']:.3f}, NMSE {value['nmse']:.4f}"
+            panel.text(0.5, -0.04, numbers, transform=panel.transAxes, ha="center", va="top")
+    return figure
+
+
 def loss_curves(history: pandas.DataFrame, network: str) -> Figure:
     """Draw the mean training loss of every epoch, one line for each engine."""
     figure = _figure(6.0, 3.2)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import cfl, process, reconet, weights
+from bart_bridge import cfl, gridding, process, reconet, weights
 from bart_bridge.dataset import Dataset, Split
 from bart_bridge.dims import to_batch_coil_yx
 from bart_bridge.settings import Network, Training
@@ -31,10 +31,12 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[tuple[str, str,
             simulate(folder / "dataset", experiment.dataset.simulate, toolbox)
         dataset = Dataset.open(experiment.dataset.folder or folder / "dataset")
         train, test = dataset.split("train"), dataset.split("test")
-        test.validate()
-        train.validate()
+        for split in (test, train):
+            split.validate()
+            gridding.prepare(split, toolbox)
         for network, trained in experiment.networks.items():
-            yield network, "adjoint", _adjoint(test, toolbox)
+            if test.trajectory is None:
+                yield network, "adjoint", _adjoint(test, toolbox)
             chosen = weights.random(trained.network, _SEED)
             for iterations in range(1, trained.network.iterations + 1):
                 shorter, first = weights.truncate(chosen, trained.network, iterations)

@@ -21,7 +21,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.toolbox import Toolbox
 from compare import costs, engines, machine, quality, sampling
 from compare.config import Experiment
-from compare.steps import PHASES, REFERENCES, Run
+from compare.steps import PHASES, ZERO_FILLED, Run, references
 
 if TYPE_CHECKING:
     import pandas
@@ -133,7 +133,7 @@ def images(experiment: Experiment, folder: Path) -> Images:
     The reference has the key `("", "reference", "")`.
     """
     found = {("", "reference", ""): test_references(experiment, folder)}
-    for name in REFERENCES:
+    for name in references(experiment):
         if cfl.exists(folder / "references" / name):
             found["", name, "apply"] = _images(folder / "references" / name)
     for run in runs(experiment, folder):
@@ -188,7 +188,9 @@ def _quality_value(metric: str, value: float, definitions: dict[str, str], numbe
 def _rows(experiment: Experiment, folder: Path, toolboxes: dict[str, Toolbox]) -> Iterator[Row]:
     all_images = images(experiment, folder)
     reference = all_images.pop(("", "reference", ""))
-    identity = {name: _engine_columns(experiment, name, toolboxes) for name in (*REFERENCES, *experiment.engines)}
+    identity = {
+        name: _engine_columns(experiment, name, toolboxes) for name in (*references(experiment), *experiment.engines)
+    }
     for row in quality_rows(all_images, reference, toolboxes["bart"]):
         yield identity[row["engine"]] | _network_columns(experiment, row["network"]) | row
     for run in runs(experiment, folder, experiment.repeats):
@@ -196,11 +198,12 @@ def _rows(experiment: Experiment, folder: Path, toolboxes: dict[str, Toolbox]) -
             columns = {"phase": phase, "repeat": run.repeat}
             columns |= identity[run.engine] | _network_columns(experiment, run.name)
             yield from (columns | _value(*value) for value in costs.of_phase(run, phase))
-    chosen = folder / "references" / "cg-sense.json"
-    if chosen.exists():
-        value = json.loads(chosen.read_text())["regularization"]
-        definition = "weight of the l2 term of bart pics, best mean PSNR on the validation slices"
-        yield identity["cg-sense"] | {"phase": "train"} | _value("regularization", value, "1", definition)
+    for name in experiment.baselines:
+        chosen = folder / "references" / f"{name}.json"
+        if chosen.exists():
+            value = json.loads(chosen.read_text())["regularization"]
+            definition = f"weight of the regularization of {_tool(name)}, best mean PSNR on the validation slices"
+            yield identity[name] | {"phase": "train"} | _value("regularization", value, "1", definition)
 
 
 def _toolboxes(experiment: Experiment, toolbox: Toolbox) -> dict[str, Toolbox]:
@@ -215,10 +218,10 @@ def _value(metric: str, value: float | None, unit: str, definition: str, slice_n
 
 
 def _engine_columns(experiment: Experiment, name: str, toolboxes: dict[str, Toolbox]) -> Row:
-    if name == "zero-filled":
+    if name == ZERO_FILLED:
         return {"engine": name}
-    if name == "cg-sense":
-        return {"engine": name, "engine_version": f"bart pics {toolboxes['bart'].version_text}"}
+    if name in experiment.baselines:
+        return {"engine": name, "engine_version": f"{_tool(name)} {toolboxes['bart'].version_text}"}
     engine = engines.create(name, experiment.device, toolboxes.get(name, toolboxes["bart"]))
     return {
         "engine": name,
@@ -226,6 +229,10 @@ def _engine_columns(experiment: Experiment, name: str, toolboxes: dict[str, Tool
         "backend": engine.backend,
         "memory_plan": engine.memory_plan,
     }
+
+
+def _tool(baseline: str) -> str:
+    return "bart nufft" if baseline == "gridding" else "bart pics"
 
 
 def _network_columns(experiment: Experiment, name: str) -> Row:

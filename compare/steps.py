@@ -24,7 +24,7 @@ from compare.console import Advance
 from compare.engines import Engine, History, usable_threads
 from compare.timing import training_seconds
 
-REFERENCES = ("zero-filled", "cg-sense")
+ZERO_FILLED = "zero-filled"
 PHASES = ("initial", "train", "apply", "infer")
 
 
@@ -81,26 +81,37 @@ def failure_record(record: Path) -> Path:
     return record.with_name(f"{record.stem}-failed.json")
 
 
-def reference_steps(root: Path, dataset: Dataset, data_identity: Any, toolbox: Toolbox) -> list[Step]:
+def references(experiment: Experiment) -> list[str]:
+    """Name the reconstructions without a network."""
+    return [ZERO_FILLED, *dict.fromkeys(experiment.baselines)]
+
+
+def reference_steps(
+    root: Path, experiment: Experiment, dataset: Dataset, data_identity: Any, toolbox: Toolbox
+) -> list[Step]:
     """List the reconstructions without a network, which go to `root/references`."""
     folder = root / "references"
     test, validation = dataset.split("test"), dataset.split("validation")
-    return [
+    steps = [
         Step(
             "zero-filled: reconstruct",
-            folder / "zero-filled.json",
-            records.fingerprint(data=data_identity, kind="zero-filled", version=bart_bridge.__version__),
+            folder / f"{ZERO_FILLED}.json",
+            records.fingerprint(data=data_identity, kind=ZERO_FILLED, version=bart_bridge.__version__),
             test.items,
-            lambda advance: _zero_filled(test, folder / "zero-filled"),
-        ),
-        Step(
-            "cg-sense: choose its regularization on validation slices and reconstruct",
-            folder / "cg-sense.json",
-            records.fingerprint(data=data_identity, kind="cg-sense", bart=toolbox.version_text),
-            len(baselines.CG_SENSE_GRID) * validation.items + test.items,
-            lambda advance: _cg_sense(validation, test, folder / "cg-sense", toolbox, advance),
-        ),
+            lambda advance: _zero_filled(test, folder / ZERO_FILLED),
+        )
     ]
+    for name in references(experiment)[1:]:
+        baseline = baselines.BASELINES[name]
+
+        def work(advance: Advance, name: str = name) -> dict[str, Any]:
+            return _baseline(baselines.BASELINES[name], validation, test, folder / name, toolbox, advance)
+
+        title = f"{name}: choose its regularization on validation slices and reconstruct"
+        identity = records.fingerprint(data=data_identity, kind=name, bart=toolbox.version_text)
+        total = len(baseline.grid) * validation.items + test.items
+        steps.append(Step(title, folder / f"{name}.json", identity, total, work))
+    return steps
 
 
 def run_steps(
@@ -226,7 +237,9 @@ def _zero_filled(split: Split, output: Path) -> dict[str, Any]:
     return {}
 
 
-def _cg_sense(validation: Split, test: Split, output: Path, toolbox: Toolbox, advance: Advance) -> dict[str, Any]:
+def _baseline(
+    baseline: baselines.Baseline, validation: Split, test: Split, output: Path, toolbox: Toolbox, advance: Advance
+) -> dict[str, Any]:
     done = 0
 
     def on_slice() -> None:
@@ -237,11 +250,11 @@ def _cg_sense(validation: Split, test: Split, output: Path, toolbox: Toolbox, ad
     reference = validation.arrays()["reference"][:, 0]
 
     def psnr(regularization: float) -> float:
-        images = baselines.cg_sense(validation, toolbox, regularization, on_slice)
+        images = baseline.reconstruct(validation, toolbox, regularization, on_slice)
         return float(np.mean([quality.measures(*pair)["psnr"] for pair in zip(images, reference, strict=True)]))
 
-    best = max(baselines.CG_SENSE_GRID, key=psnr)
-    _write_images(output, baselines.cg_sense(test, toolbox, best, on_slice))
+    best = max(baseline.grid, key=psnr)
+    _write_images(output, baseline.reconstruct(test, toolbox, best, on_slice))
     return {"regularization": best}
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bart_bridge.baselines import BASELINES
 from compare import comparisons
-from compare.steps import REFERENCES
+from compare.steps import ZERO_FILLED
 from compare.tables import NOT_AVAILABLE, Table
 
 if TYPE_CHECKING:
     import pandas
 
+_WITHOUT_NETWORK = (ZERO_FILLED, *BASELINES)
 _COSTS = [
     ("seconds per epoch of training", "train", "epoch"),
     ("seconds of the whole training command", "train", "elapsed"),
@@ -95,7 +97,7 @@ def paired(results: pandas.DataFrame) -> Table | None:
         for first, second in _pairs(engines):
             for measure, (heading, form) in _MEASURES.items():
                 ours = comparisons.slices_of(results, network, first, measure)
-                theirs = comparisons.slices_of(results, "" if second in REFERENCES else network, second, measure)
+                theirs = comparisons.slices_of(results, "" if second in _WITHOUT_NETWORK else network, second, measure)
                 common = ours.index.intersection(theirs.index)
                 if not len(common):
                     continue

@@ -103,8 +103,8 @@ def _write_history(path: Path, history: History) -> None:
 
 
 def _write_images(path: Path, images: NDArray[np.complex64], split: Split) -> None:
-    """Write images with the dimensions of the k-space, one coil, padded to BART's 16."""
-    dims = list(cfl.read_dims(split.kspace))
+    """Write images with the dimensions of the k-space, or coils where it is no grid, one coil, padded to BART's 16."""
+    dims = list(cfl.read_dims(split.coils if split.trajectory else split.kspace))
     dims += [1] * (cfl.MAX_RANK - len(dims))
     dims[3] = 1
     cfl.write(path, images.transpose(2, 1, 0).reshape(dims, order="F"))

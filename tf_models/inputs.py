@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from bart_bridge import gridding
 from bart_bridge.dataset import Split
 
 _IMAGE = (-2, -1)
@@ -39,14 +40,20 @@ def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.fl
     Returns:
         `adjoint` `(batch, y, x, 2)`: the zero-filled image A^H y = sum_c conj(C_c) F^-1(conj(P) y_c),
         `coils` `(batch, coil, y, x, 2)`, and `psf` `(batch, y, x)`: the squared magnitude of the sampling pattern,
-        centred. All float32.
+        centred, or of non-Cartesian data `(batch, 2y, 2x)`, see `bart_bridge.gridding`. All float32.
 
     Raises:
-        InputError: A file is missing or damaged.
+        InputError: A file is missing or damaged, or adjoint and psf of non-Cartesian data were not computed yet.
     """
     arrays = {
         name: array[items] if name != "pattern" or len(array) > 1 else array for name, array in split.arrays().items()
     }
+    if split.trajectory:
+        images, kernels = gridding.read(split)
+        images = images[items]
+        kernels = kernels[items] if len(kernels) > 1 else kernels
+        kernels = np.broadcast_to(kernels.real, (len(images), *kernels.shape[1:]))
+        return {"adjoint": to_real(images), "coils": to_real(arrays["coils"]), "psf": kernels.astype(np.float32)}
     batch, _, y, x = arrays["kspace"].shape
     adjoint = np.empty((batch, y, x), np.complex64)
     psf = np.empty((batch, y, x), np.float32)

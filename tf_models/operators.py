@@ -27,19 +27,27 @@ def inner_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 class SenseNormal:
-    """The normal operator A^H A x = sum_c conj(C_c) F^-1( psf F(C_c x) ) of Cartesian SENSE.
+    """The normal operator A^H A x = sum_c conj(C_c) F^-1( psf F(C_c x) ) of SENSE.
 
     Pruessmann et al. (1999), doi 10.1002/(SICI)1522-2594(199911)42:5<952::AID-MRM16>3.0.CO;2-S. F is the centred
     unitary DFT. A shift of the image by any number of pixels commutes with F^-1 psf F, and scaling cancels, so only the
     psf is moved to the corner, once.
 
+    For non-Cartesian data A^H A is a convolution with a kernel of twice the image's size. A psf of that size selects
+    this: images are padded with zeros to it before F and cropped after F^-1 (Toeplitz embedding; Fessler et al. 2005,
+    doi 10.1109/TSP.2005.853152). Nothing wraps around, so the result is that of the convolution.
+
     Args:
         coils: Coil sensitivities C, `(batch, coil, y, x, 2)`.
-        psf: Squared magnitude of the sampling pattern, `(batch, y, x)`, centre at index `floor(n/2)`.
+        psf: Centred at index `floor(n/2)`: the squared magnitude of the sampling pattern, `(batch, y, x)`, or the
+            transform of the convolution's kernel, `(batch, 2y, 2x)`; real, as both operators are self-adjoint.
     """
 
     def __init__(self, coils: Tensor, psf: Tensor) -> None:
+        allowed = [tuple(factor * size for size in coils.shape[-3:-1]) for factor in (1, 2)]
         size_y, size_x = psf.shape[-2:]
+        if (size_y, size_x) not in allowed:
+            raise ValueError(f"`psf` must have the size of the image or twice that, {allowed}. Received: {psf.shape}")
         psf = ops.roll(psf, (-(size_y // 2), -(size_x // 2)), axis=(-2, -1))[:, None]
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
@@ -69,8 +77,11 @@ class SenseNormal:
 
             return sense_normal(image, self.coils, self.psf)
         coil_images = complex_multiply(self.coils, image[:, None])
+        (size_y, size_x), (grid_y, grid_x) = image.shape[1:3], self.psf.shape[-2:]
+        if (size_y, size_x) != (grid_y, grid_x):
+            coil_images = ops.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x), (0, 0)))
         real, imaginary = ops.fft2((coil_images[..., 0], coil_images[..., 1]))
-        coil_images = ops.stack(ops.ifft2((real * self.psf, imaginary * self.psf)), axis=-1)
+        coil_images = ops.stack(ops.ifft2((real * self.psf, imaginary * self.psf)), axis=-1)[:, :, :size_y, :size_x]
         return ops.sum(complex_multiply(self.coils, coil_images, conjugate=True), axis=1)
 
 

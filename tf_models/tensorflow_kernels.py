@@ -52,8 +52,12 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
 
 def sense_normal(image: Tensor, coils: Tensor, psf: Tensor) -> Tensor:
     """As `tf_models.operators.SenseNormal`, with complex `coils` and a complex `psf` with its centre in the corner."""
-    transformed = tf.signal.fft2d(coils * tf.complex(image[..., 0], image[..., 1])[:, None])
-    result = tf.reduce_sum(tf.math.conj(coils) * tf.signal.ifft2d(psf * transformed), axis=1)
+    coil_images = coils * tf.complex(image[..., 0], image[..., 1])[:, None]
+    (size_y, size_x), (grid_y, grid_x) = image.shape[1:3], psf.shape[-2:]
+    if (size_y, size_x) != (grid_y, grid_x):
+        coil_images = tf.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x)))
+    coil_images = tf.signal.ifft2d(psf * tf.signal.fft2d(coil_images))[:, :, :size_y, :size_x]
+    result = tf.reduce_sum(tf.math.conj(coils) * coil_images, axis=1)
     return tf.stack([tf.math.real(result), tf.math.imag(result)], axis=-1)
 
 

@@ -24,10 +24,18 @@ def simulate(
     test: Annotated[int, typer.Option(help="Slices for measuring quality.")] = 8,
     noise: Annotated[float, typer.Option(help="Noise in k-space, relative to the maximum of the image.")] = 0.01,
     pattern: Annotated[
-        str, typer.Option(help="'random' (variable density) or 'regular' (every n-th line).")
+        str,
+        typer.Option(
+            help="'random' (variable density) or 'regular' (every n-th line); "
+            "'radial', 'golden-angle' or 'spiral', which are not Cartesian."
+        ),
     ] = "random",
     acceleration: Annotated[float, typer.Option(help="Undersampling factor.")] = 4.0,
     reference_size: Annotated[int, typer.Option(help="Width of the fully sampled centre.")] = 8,
+    spokes: Annotated[int, typer.Option(help="Spokes, or arms of a spiral.")] = 44,
+    density_compensation: Annotated[
+        bool, typer.Option(help="Weigh samples of spokes and arms by their density.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
@@ -57,6 +65,8 @@ def simulate(
                 "pattern": pattern,
                 "acceleration": acceleration,
                 "reference_size": reference_size,
+                "spokes": spokes,
+                "density_compensation": density_compensation,
                 "seed": seed,
             }
         )

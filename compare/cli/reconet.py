@@ -18,14 +18,17 @@ def register(app: typer.Typer) -> None:
 def reconet(context: typer.Context) -> None:
     """Train, apply or evaluate a network with Keras, with the command line and the files of bart reconet.
 
-    Takes --train, --apply or --eval, --network, -I, -b, --normalize, --rss-norm, --pattern, --load, --varnet-block,
-    --resnet-block, --data-consistency, --initial-reco, --(no-)shared-weights, --(no-)shared-lambda, --train-loss,
-    --train-algo (-T), --adam, --valid-data and --lowmem as BART does, and refuses other options by name.
+    Takes --train, --apply or --eval, --network, -I, -b, --normalize, --rss-norm, --pattern, --trajectory, --load,
+    --varnet-block, --resnet-block, --data-consistency, --initial-reco, --(no-)shared-weights, --(no-)shared-lambda,
+    --train-loss, --train-algo (-T), --adam, --iPALM, --valid-data and --lowmem as BART does, and refuses other options
+    by name.
 
     Example: [bold]bart-tf reconet --apply --network modl --normalize kspace coils weights output[/bold]
     """
     import os
+    from dataclasses import replace
 
+    from bart_bridge import gridding
     from bart_bridge.command_line import parse
     from bart_bridge.reconet import Progress
 
@@ -40,5 +43,8 @@ def reconet(context: typer.Context) -> None:
         line = f"#{progress.epoch}->{progress.batch}/{progress.batches}; loss: {progress.loss:e};"
         typer.echo(line, err=True)
 
-    for name, value in run(command, show).items():
+    with gridding.prepared(command.split, command.validation) as (split, validation):
+        assert split is not None
+        values = run(replace(command, split=split, validation=validation), show)
+    for name, value in values.items():
         typer.echo(f"{f'mean {name}' if name in {'psnr', 'ssim'} else name}: {value:e}")

@@ -59,6 +59,7 @@ def apply(
     coils: Annotated[Path | None, typer.Option(help="Coil sensitivities, a BART file.")] = None,
     pattern: Annotated[Path | None, typer.Option(help="Sampling pattern, a BART file.")] = None,
     reference: Annotated[Path | None, typer.Option(help="Fully sampled images, a BART file.")] = None,
+    trajectory: Annotated[Path | None, typer.Option(help="Trajectory of non-Cartesian k-space, a BART file.")] = None,
     acceleration: Annotated[
         float | None, typer.Option(help="Undersample fully sampled k-space at random by this factor.")
     ] = None,
@@ -84,7 +85,7 @@ def apply(
     if dataset is not None:
         slices = Dataset.open(dataset.absolute()).split(split)
     else:
-        paths = [path.absolute() if path else None for path in (kspace, coils, pattern, reference)]
+        paths = [path.absolute() if path else None for path in (kspace, coils, pattern, reference, trajectory)]
         slices = Split(*paths)  # type: ignore[arg-type]
     slices.validate()
     target.mkdir(parents=True, exist_ok=True)

@@ -231,7 +231,7 @@ def test_description_tells_how_to_repeat_it(tiny, toolbox):
         {"slices_per_phantom": 0},
         {"noise": -0.1},
         {"noise": float("nan")},
-        {"pattern": "spiral"},
+        {"pattern": "lines"},
         {"acceleration": 0.9},
         {"reference_size": -1},
         {"seed": -1},

@@ -34,7 +34,9 @@ NETWORKS = [
 every_network = pytest.mark.parametrize(
     "network",
     NETWORKS,
-    ids=lambda network: "-".join([network.kind, *(network.model_fields_set - {"iterations", "filters", "basis"})]),
+    ids=lambda network: "-".join(
+        [network.kind, *sorted(network.model_fields_set - {"iterations", "filters", "basis"})]
+    ),
 )
 
 

@@ -36,7 +36,8 @@ def test_defaults_are_those_of_bart(tmp_path):
         ({"networks": network(filters="3")}, r"filters: .*valid integer.*received '3'"),
         ({"networks": network(iterations=0)}, r"iterations: .*greater than 0.*received 0"),
         ({"networks": network(kind="unet")}, r"networks\.vn\.network: .*'unet'"),
-        ({"networks": {}}, "networks: .*at least 1"),
+        ({"networks": {}, "baselines": []}, "name networks, or baselines, or both"),
+        ({"baselines": ["grappa"]}, r"baselines\.0: .*'grappa'"),
         ({"networks": {"a/b": network()["vn"]}}, "letters, digits"),
         ({"engines": ["bart", "bart"]}, "engines must differ"),
         (

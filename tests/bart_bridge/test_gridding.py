@@ -1,0 +1,130 @@
+"""Trajectories, and what is computed from them: BART against finufft."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from bart_bridge import cfl, gridding, trajectories
+from bart_bridge.dataset import Dataset, Split
+from bart_bridge.dims import from_batch_coil_samples, from_batch_positions, to_batch_coil_samples
+from bart_bridge.errors import InputError
+from bart_bridge.simulate import Simulation, simulate
+from tests.helper import relative_difference
+
+SETTINGS = {"size": 24, "coil_count": 3, "train": 2, "validation": 1, "test": 2, "spokes": 9, "seed": 1}
+
+
+@pytest.fixture(scope="module", params=["radial", "golden-angle", "spiral"])
+def split(request, toolbox, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param) / "data"
+    simulate(folder, Simulation(pattern=request.param, **SETTINGS), toolbox)
+    return Dataset.open(folder).split("test")
+
+
+def shrunk(split, folder, factor):
+    """The same samples at positions nearer to the centre."""
+    cfl.write(folder / "trajectory", factor * cfl.read(split.trajectory))
+    return replace(split, trajectory=folder / "trajectory")
+
+
+def test_samples_survive_the_round_trip():
+    samples = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).astype(np.complex64)
+    assert from_batch_coil_samples(samples).shape[:5] == (1, 5, 4, 3, 1)
+    np.testing.assert_array_equal(to_batch_coil_samples(from_batch_coil_samples(samples)), samples)
+    assert from_batch_positions(samples).shape[:4] == (3, 5, 4, 1)
+    np.testing.assert_array_equal(to_batch_coil_samples(from_batch_positions(samples)), samples)
+
+
+def test_simulated_data_are_valid(split):
+    split.validate()
+    arrays = split.arrays()
+    assert arrays["kspace"].shape[:3] == (2, 3, 9)
+    reach = np.abs(arrays["trajectory"]).max(axis=(0, 2, 3))
+    assert 11 < reach[0] <= 12
+    assert reach[2] == 0
+
+
+def test_data_are_those_of_the_reference(split):
+    """The exact transform of the reference, where BART's nufft has all its grid."""
+    arrays = split.arrays()
+    positions = arrays["trajectory"][0].real
+    pixels = np.arange(24) - 12
+    for coil in range(3):
+        image = arrays["reference"][0, 0] * arrays["coils"][0, coil]
+        along_x = np.exp(-2j * np.pi * positions[0, ..., None] * pixels / 24)
+        along_y = np.exp(-2j * np.pi * positions[1, ..., None] * pixels / 24)
+        exact = np.einsum("psx,psy,yx->ps", along_x, along_y, image) / 24
+        found = arrays["kspace"][0, coil] / arrays["pattern"][0, 0]
+        assert np.std(found - exact) == pytest.approx(0.01, rel=0.3)  # the noise of the simulation
+
+
+def test_adjoint_and_psf_of_bart_are_those_of_finufft(split, toolbox, tmp_path):
+    """BART's gridding kernel errs by 1.4e-3, nearly all of it one factor for all samples."""
+    inner = shrunk(split, tmp_path, 0.8)
+    (adjoint, psf), (exact_adjoint, exact_psf) = gridding.compute(inner, toolbox), gridding.compute(inner, None)
+    assert relative_difference(psf, exact_psf) < 2e-3
+    assert relative_difference(adjoint, exact_adjoint) < 2e-3
+    assert relative_difference(psf / 1.00135, exact_psf) < 2e-4
+
+
+def test_bart_loses_samples_at_the_edge_in_the_adjoint_alone(split, toolbox):
+    (adjoint, psf), (exact_adjoint, exact_psf) = gridding.compute(split, toolbox), gridding.compute(split, None)
+    assert relative_difference(psf, exact_psf) < 2e-3
+    assert 2e-3 < relative_difference(adjoint, exact_adjoint) < 0.1
+
+
+def test_density_compensation_makes_the_psf_flat(toolbox):
+    positions = trajectories.trajectory("radial", 24, 44, toolbox)
+    weights = trajectories.density_compensation(positions, 24)
+    assert np.sum(weights**2) == pytest.approx(np.pi / 4 * 24**2, rel=1e-5)
+
+
+def test_adjoint_and_psf_are_computed_once(split, toolbox, monkeypatch):
+    before = [array.copy() for array in gridding.read(split)]
+    monkeypatch.setattr(gridding, "compute", lambda *_: pytest.fail("computed again"))
+    gridding.prepare(split, toolbox)
+    for old, new in zip(before, gridding.read(split), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_other_data_have_another_adjoint(split, toolbox, tmp_path):
+    shutil.copytree(split.kspace.parent, tmp_path / "test")
+    moved = Split.in_folder(tmp_path / "test")
+    np.testing.assert_array_equal(gridding.read(moved)[0], gridding.read(split)[0])  # the name is that of the content
+    cfl.write(moved.kspace, 2 * np.array(cfl.read(moved.kspace)))
+    with pytest.raises(InputError, match=r"adjoint and psf .* were not computed"):
+        gridding.read(moved)
+    gridding.prepare(moved, toolbox)
+    assert relative_difference(gridding.read(moved)[0], 2 * gridding.read(split)[0]) < 1e-6
+
+
+def test_odd_sizes_are_refused(toolbox, tmp_path):
+    with pytest.raises(ValidationError, match="size must be even"):
+        Simulation(size=25, pattern="radial")
+    arrays = {"kspace": np.ones((1, 8, 3, 2)), "coils": np.ones((9, 8, 1, 2)), "trajectory": np.zeros((3, 8, 3))}
+    for name, array in arrays.items():
+        cfl.write(tmp_path / name, array)
+    with pytest.raises(InputError, match="even numbers of pixels only, found 9 x 8"):
+        gridding.prepare(Split.in_folder(tmp_path), toolbox)
+    assert not list(tmp_path.glob("*gridded*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "value", "message"),
+    [
+        ("trajectory", (3, 8, 2), 0, "trajectory: dimensions .* do not match"),
+        ("trajectory", (2, 8, 3), 0, "of a trajectory 3, samples, spokes, 1"),
+        ("trajectory", (3, 8, 3), 9, "must not be above the pixels of the image"),
+        ("coils", (8, 8, 1, 3), 1, "coils: dimensions .* do not match"),
+        ("pattern", (1, 8, 3), 0, "a pattern must sample something"),
+    ],
+)
+def test_invalid_files_are_named(name, shape, value, message, tmp_path):
+    arrays = {"kspace": np.ones((1, 8, 3, 2)), "coils": np.ones((8, 8, 1, 2)), "trajectory": np.zeros((3, 8, 3))}
+    for stem, array in {**arrays, name: np.full(shape, value)}.items():
+        cfl.write(tmp_path / stem, array)
+    with pytest.raises(InputError, match=message):
+        Split.in_folder(tmp_path).validate()
