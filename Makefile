@@ -7,7 +7,8 @@ PYTHON ?=
 BENCH ?=
 
 # Two workers or more, each with its own fixtures: much of a test is a child process that starts.
-PYTEST = .venv/bin/python -m pytest --numprocesses=auto --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term --durations=15
+PYTEST = .venv/bin/python -m pytest --numprocesses=auto --durations=25
+COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
 
 .PHONY: help setup browser demo test test-all test-backends bench bench-vs-bart lint clean
@@ -25,11 +26,11 @@ browser: ## set up what is missing, and a browser for the tests of the report's 
 demo: setup ## run the comparison of configs/demo.yaml; it ends with where the report is
 	.venv/bin/bart-tf compare configs/demo.yaml
 
-test: setup ## run the tests but the slow ones, with coverage
+test: setup ## run the tests but the slow ones
 	$(PYTEST) -m "not slow"
 
 test-all: setup ## run all tests, with coverage
-	$(PYTEST) -m "slow or not slow"
+	$(PYTEST) $(COVERAGE) -m "slow or not slow"
 
 test-backends: setup ## the networks on JAX, and on PyTorch where it is installed
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-jax.txt

@@ -53,6 +53,10 @@ def of(
         memory: Its memory curves, empty where they are missing.
         images: Its images, empty where they are missing.
     """
+    if images and not experiment.networks:
+        caption = "One test slice in each reconstruction, on the grey scale of the reference."
+        figure = figures.numbered_panel(images, results, 0)
+        yield Shown("panel", "Reconstructions without a network", caption, "", figure)
     for name in experiment.networks:
         if images:
             yield from _panels(images, results, name)
