@@ -71,7 +71,7 @@ class Split:
     @property
     def items(self) -> int:
         """Number of slices."""
-        return _open(self.coils).shape[0]
+        return _open(self.coils if self.trajectory else self.kspace).shape[0]
 
     def arrays(self) -> dict[str, NDArray[np.complex64]]:
         """Open every file of this split as `(batch, coil, y, x)`; what belongs to samples, as `Split` says."""

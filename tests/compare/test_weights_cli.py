@@ -364,6 +364,7 @@ def test_info_of_a_model_is_that_of_its_weights(name, command, tmp_path):
 # SavedModel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["varnet", "modl", "original"])
 def test_savedmodel_runs_without_our_code(name, command, tmp_path, dataset_folder):
     inputs = network_inputs(Dataset.open(dataset_folder).split("test"))

@@ -54,7 +54,7 @@ APPLY = {
     "modl sense": "{modl} --apply --normalize --initial-reco sense",
 }
 REFUSED = {
-    "--trajectory x": "--trajectory is not supported",
+    "--mask x": "--mask is not supported",
     "--iPALM L-max=10": "BART ignores --iPALM unless iPALM is named",
     "--iPALM s,L-size=10": "'L-size' is not supported",
     "-T ipalm,sgd": "name one training algorithm, not ipalm and sgd",

@@ -51,7 +51,7 @@ def loss_and_gradients(network, memory, dtype):
 
 
 # Three slices of these sizes at a time, so that the last turn has fewer; and all at once.
-@pytest.fixture(params=[300, 10**6], ids=["in turns", "at once"])
+@pytest.fixture(params=[300, pytest.param(10**6, marks=pytest.mark.slow)], ids=["in turns", "at once"])
 def _turns(request, monkeypatch):
     monkeypatch.setattr(lean, "_CPU_PIXELS", request.param)
 
