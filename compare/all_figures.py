@@ -55,8 +55,8 @@ def of(
     """
     if images and not experiment.networks:
         caption = "One test slice in each reconstruction, on the grey scale of the reference."
-        figure = figures.numbered_panel(images, results, 0)
-        yield Shown("panel", "Reconstructions without a network", caption, "", figure)
+        panel = figures.numbered_panel(images, results, 0)
+        yield Shown("panel", "Reconstructions without a network", caption, "", panel)
     for name in experiment.networks:
         if images:
             yield from _panels(images, results, name)
