@@ -13,33 +13,15 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from compare import colours
+from compare.tables import NOT_AVAILABLE, Table
 
 if TYPE_CHECKING:
     import pandas
 
-NOT_AVAILABLE = "n/a"
 _WIDE = 2.0
 _SIGNIFICANT = 4
 # A number alone, or one that a unit, a deviation or an interval follows; not a version such as 0.8.00.
 _NUMBER = re.compile(r"([-+−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![\w.])", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the page.
-
-    Attributes:
-        slug: Name in links and of exported files: lower-case letters, digits and `-`.
-        title: What it is.
-        caption: Definitions and reasons, below it; a line each.
-        frame: The cells; headings have units. Texts are shown as they are, numbers with four digits of the largest
-            in their column, and what is missing as `n/a`.
-    """
-
-    slug: str
-    title: str
-    caption: str
-    frame: pandas.DataFrame
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def write(folder: Path) -> Path:
         headline=[*tables_compared.headline(table), f"Measured on {machine.label(description)}."],
         warnings=[f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."] * bool(missing)
         + [f"What the GPU did does not add up: {finding}" for finding in findings],
-        tables=[page.Table(of.slug, of.title, of.caption, of.frame) for of in [*shown, *gpu_tables]],
+        tables=[*shown, *gpu_tables],
         figures=[*(_figure(folder, of) for of in pictures), *gpu_figures],
         viewer=_viewer(images, table),
         setup={

@@ -22,7 +22,8 @@ class Table:
         slug: Name of its files: lower-case letters, digits and `-`.
         title: What it is.
         caption: Definitions of its columns, and why something is `n/a`; a line each.
-        frame: Text of every cell; headings have units.
+        frame: The cells; headings have units. Texts are shown as they are; the page shows numbers with four digits of
+            the largest in their column, and what is missing as `n/a`.
     """
 
     slug: str
@@ -56,12 +57,16 @@ class Table:
         return "\n".join([*lines, *(f"- {note}" for note in self.notes), ""])
 
 
+def slug_of(text: str) -> str:
+    """Return a name for files and links: lower-case letters, digits and `-`, 60 characters at most."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-")
+
+
 def of_cells(title: str, columns: list[str], rows: list[list[str]], notes: list[str]) -> Table:
     """Make a table from its cells; its files are named after the title."""
     import pandas as pd
 
-    slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:60].strip("-")
-    return Table(slug, title, "\n".join(notes), pd.DataFrame(rows, columns=columns))
+    return Table(slug_of(title), title, "\n".join(notes), pd.DataFrame(rows, columns=columns))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
-from compare.tables import Table
+from compare.tables import Table, slug_of
 from compare.trace import consistency, roofline, roofline_report, shown, sources, summary, tables
 from compare.trace.roofline_report import Counted
 from compare.trace.summary import Summary
@@ -89,9 +87,7 @@ def write(chapter: Chapter, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number, table in enumerate(chapter.tables):
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows([table.columns, *table.rows])
-        write_text_atomically(folder / f"table-{number:02d}-{_slug(table.title)}.csv", buffer.getvalue())
+        write_text_atomically(folder / f"table-{number:02d}-{table.slug}.csv", table.frame.to_csv(index=False))
     for name, figure in chapter.figures.items():
         for suffix in ("png", "pdf"):
             figure.savefig(folder / f"{name}.{suffix}", dpi=130)
@@ -102,7 +98,7 @@ def write(chapter: Chapter, folder: Path) -> Path:
 def keep_summaries(folders: list[Path], folder: Path) -> None:
     """Write the summary of each trace as Parquet."""
     for number, found in enumerate(one for path in folders for one in sources.read(path)):
-        summary.write(found, folder / f"summary-{number:02d}-{_slug(found.run)}.parquet")
+        summary.write(found, folder / f"summary-{number:02d}-{slug_of(found.run)}.parquet")
 
 
 def tracers_compared(summaries: list[Summary]) -> Table:
@@ -139,8 +135,3 @@ def _counted(folders: list[Path]) -> list[Counted]:
             except InputError as error:
                 raise InputError(f"{path}: {error}") from None
     return found
-
-
-def _slug(text: str) -> str:
-    words = "".join(letter if letter.isalnum() else " " for letter in text.lower()).split()
-    return "-".join(words)[:60].rstrip("-")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compare.tables import Table
+from compare.tables import NOT_AVAILABLE, Table
 from compare.trace import categories, shown
 from compare.trace.activity import Activity
 from compare.trace.gpu_state import QUANTITIES
 from compare.trace.summary import Summary
 
-NOT_AVAILABLE = "n/a"
 MB = 1e6
 _ORDER = ("memset", "HtoD", "DtoH", "DtoD")
 _ALLOCATION = ("malloc", "free", "memalloc", "memcreate", "memmap", "memaddress", "memrelease", "memunmap", "mempool")
