@@ -170,6 +170,20 @@ def _open(path: Path, sampled: bool = False) -> NDArray[np.complex64]:
         raise InputError(f"{path}: {error}") from None
 
 
+def each_slice(arrays: dict[str, NDArray[np.complex64]]) -> Iterator[tuple[NDArray[np.complex64], ...]]:
+    """Yield k-space, coils and pattern of each slice of `Split.arrays`.
+
+    Without a pattern, sampled is where any coil has a signal, as BART estimates it.
+    """
+    for item, (kspace, coils) in enumerate(zip(arrays["kspace"], arrays["coils"], strict=True)):
+        if "pattern" in arrays:
+            patterns = arrays["pattern"]
+            pattern = patterns[item if len(patterns) > 1 else 0, 0]
+        else:
+            pattern = np.any(kspace != 0, axis=0).astype(np.complex64)
+        yield kspace, coils, pattern
+
+
 def write_split(folder: Path, arrays: dict[str, NDArray[np.complex64]]) -> None:
     """Write the arrays of a split, BART arrays named `kspace`, `coils`, `pattern`, `reference`, into a new folder."""
     folder.mkdir(parents=True)

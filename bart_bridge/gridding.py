@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge import cfl
-from bart_bridge.dataset import Split
+from bart_bridge.dataset import Split, each_slice
 from bart_bridge.dims import from_batch_coil_samples, from_batch_coil_yx, from_batch_positions, to_batch_coil_yx
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.toolbox import Toolbox
@@ -118,13 +119,8 @@ def compute(split: Split, toolbox: Toolbox | None) -> tuple[Complex, NDArray[np.
     one_psf = len(arrays["trajectory"]) == 1 and len(arrays.get("pattern", ())) == 1
     adjoints: list[Complex] = []
     psfs: list[NDArray[np.floating]] = []
-    for item, (kspace, coils) in enumerate(zip(arrays["kspace"], arrays["coils"], strict=True)):
+    for item, (kspace, coils, weights) in enumerate(each_slice(arrays)):
         trajectory = arrays["trajectory"][item if len(arrays["trajectory"]) > 1 else 0].real
-        if "pattern" in arrays:
-            weights = arrays["pattern"][item if len(arrays["pattern"]) > 1 else 0, 0]
-        else:
-            # As BART estimates it.
-            weights = np.any(kspace != 0, axis=0).astype(np.complex64)
         data = weights.conj() * kspace
         images = _bart_adjoint(data, trajectory, (y, x), toolbox) if toolbox else _adjoint(data, trajectory, (y, x))
         adjoints.append(np.sum(coils.conj() * images, axis=0))
@@ -171,6 +167,13 @@ def _psf(weights: Complex, trajectory: NDArray[np.floating], size: tuple[int, in
     return 4 * transform.real
 
 
+@lru_cache(maxsize=64)
+def _digest(path: Path, size_bytes: int, changed_ns: int) -> bytes:
+    """Hash a file, once while it does not change: training asks for the folder with every batch."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
 def _folder(split: Split) -> Path:
     """Name the folder by the content of the files that adjoint and psf depend on."""
     digest = hashlib.sha256()
@@ -179,6 +182,7 @@ def _folder(split: Split) -> Path:
             digest.update(b"none")
             continue
         digest.update(repr(cfl.read_dims(path)).encode())
-        with cfl.files(path)[0].open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        file = cfl.files(path)[0]
+        state = file.stat()
+        digest.update(_digest(file, state.st_size, state.st_mtime_ns))
     return (split.cache or split.kspace.parent) / f"gridded-{digest.hexdigest()[:16]}"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge import gridding
-from bart_bridge.dataset import Split
+from bart_bridge.dataset import Split, each_slice
 
 _IMAGE = (-2, -1)
 _ALL = slice(None)
@@ -57,7 +55,7 @@ def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.fl
     batch, _, y, x = arrays["kspace"].shape
     adjoint = np.empty((batch, y, x), np.complex64)
     psf = np.empty((batch, y, x), np.float32)
-    for item, (kspace, coils, pattern) in enumerate(_items(arrays)):
+    for item, (kspace, coils, pattern) in enumerate(each_slice(arrays)):
         adjoint[item] = np.sum(coils.conj() * centred_ifft(pattern.conj() * kspace), axis=0)
         psf[item] = np.abs(pattern) ** 2
     return {"adjoint": to_real(adjoint), "coils": to_real(arrays["coils"]), "psf": psf}
@@ -66,14 +64,3 @@ def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.fl
 def reference_images(split: Split, items: slice = _ALL) -> NDArray[np.complex64]:
     """Read the reference of a split that has one, complex64 `(batch, y, x)`; all slices or some."""
     return np.ascontiguousarray(split.arrays()["reference"][items, 0])
-
-
-def _items(arrays: dict[str, NDArray[np.complex64]]) -> Iterator[tuple[NDArray[np.complex64], ...]]:
-    """Yield k-space, coils and pattern of each slice; without a pattern, sampled is where any coil has a signal."""
-    for item, (kspace, coils) in enumerate(zip(arrays["kspace"], arrays["coils"], strict=True)):
-        if "pattern" in arrays:
-            patterns = arrays["pattern"]
-            pattern = patterns[item if len(patterns) > 1 else 0, 0]
-        else:
-            pattern = np.any(kspace != 0, axis=0).astype(np.complex64)
-        yield kspace, coils, pattern
