@@ -8,9 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from bart_bridge.cfl import write_text_atomically
+from bart_bridge.cfl import write_arrays_atomically, write_text_atomically
 from compare.monitor import Measurement
 
 Record = dict[str, Any]
@@ -40,7 +38,7 @@ def write(path: Path, identity: str, measurement: Measurement | None = None, **d
     path.parent.mkdir(parents=True, exist_ok=True)
     if measurement:
         values = asdict(measurement)
-        np.savez_compressed(path.with_suffix(".npz"), allow_pickle=False, **values.pop("curve"))
+        write_arrays_atomically(path.with_suffix(".npz"), values.pop("curve"), compressed=True)
         record["measurement"] = values
     write_text_atomically(path, json.dumps(record, indent=1) + "\n")
     return record

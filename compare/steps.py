@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import bart_bridge
 from bart_bridge import baselines, cfl, weights
 from bart_bridge.dataset import Dataset, Split
-from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.dims import from_batch_map_yx
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Training, stages
 from bart_bridge.toolbox import Toolbox
@@ -36,6 +36,7 @@ class Step:
         title: What a person reads.
         record: Where its record goes.
         identity: Fingerprint of everything it depends on.
+        version: Of the program that does it, as it stands in the results.
         total: Number of its units of progress.
         work: Does it and returns what belongs into the record.
     """
@@ -43,6 +44,7 @@ class Step:
     title: str
     record: Path
     identity: str
+    version: str
     total: int
     work: Callable[[Advance], dict[str, Any]]
 
@@ -97,6 +99,7 @@ def reference_steps(
             "zero-filled: reconstruct",
             folder / f"{ZERO_FILLED}.json",
             records.fingerprint(data=data_identity, kind=ZERO_FILLED, version=bart_bridge.__version__),
+            "",
             test.items,
             lambda advance: _zero_filled(test, folder / ZERO_FILLED),
         )
@@ -110,7 +113,8 @@ def reference_steps(
         title = f"{name}: choose its regularization on validation slices and reconstruct"
         identity = records.fingerprint(data=data_identity, kind=name, bart=toolbox.version_text)
         total = len(baseline.grid) * validation.items + test.items
-        steps.append(Step(title, folder / f"{name}.json", identity, total, work))
+        version = f"bart {'nufft' if name == 'gridding' else 'pics'} {toolbox.version_text}"
+        steps.append(Step(title, folder / f"{name}.json", identity, version, total, work))
     return steps
 
 
@@ -145,6 +149,8 @@ def run_steps(
         "engine": (engine.name, engine.version, engine.memory_plan),
         "version": bart_bridge.__version__,
     }
+    if experiment.devices > 1:
+        determinants["devices"] = experiment.devices
     monitored = {"validate_epochs": True} if experiment.validate_epochs else {}
     identities = {
         "initial": records.fingerprint(**determinants, phase="initial"),
@@ -168,8 +174,10 @@ def run_steps(
         start = run.folder / "initial-weights"
         show = _training_progress(advance, training.pretraining_epochs)
         split = dataset.split("train")
-        measurement, histories = engine.train(run.folder, network, training, split, start, show, validation)
-        np.savez(run.folder / "history.npz", allow_pickle=False, **_joined(histories))
+        measurement, histories = engine.train(
+            run.folder, network, training, split, start, show, validation, experiment.devices
+        )
+        cfl.write_arrays_atomically(run.folder / "history.npz", _joined(histories))
         updates = sum(history["loss"].size for history in histories)
         seconds = training_seconds(histories, measurement.elapsed_s)
         loss = float(histories[-1]["loss"][-1].mean())
@@ -194,7 +202,14 @@ def run_steps(
         steps = {phase: steps[phase] for phase in ("train", "infer")}
     again = f" (repeat {repeat})" if repeat else ""
     return {
-        phase: Step(f"{name} on {engine.name}: {title}{again}", run.record(phase), identities[phase], total, work)
+        phase: Step(
+            f"{name} on {engine.name}: {title}{again}",
+            run.record(phase),
+            identities[phase],
+            engine.version,
+            total,
+            work,
+        )
         for phase, (title, total, work) in steps.items()
     }
 
@@ -231,9 +246,9 @@ def _prepare(folder: Path, experiment: Experiment, trained: TrainedNetwork, engi
 
 
 def _zero_filled(split: Split, output: Path) -> dict[str, Any]:
-    from tf_models.inputs import network_inputs, to_complex
+    from tf_models.inputs import network_inputs, to_maps
 
-    _write_images(output, to_complex(network_inputs(split)["adjoint"]))
+    _write_images(output, to_maps(network_inputs(split)["adjoint"]))
     return {}
 
 
@@ -247,10 +262,10 @@ def _baseline(
         done += 1
         advance(done)
 
-    reference = validation.arrays()["reference"][:, 0]
+    reference = quality.combine_maps(validation.arrays()["reference"])
 
     def psnr(regularization: float) -> float:
-        images = baseline.reconstruct(validation, toolbox, regularization, on_slice)
+        images = quality.combine_maps(baseline.reconstruct(validation, toolbox, regularization, on_slice))
         return float(np.mean([quality.measures(*pair)["psnr"] for pair in zip(images, reference, strict=True)]))
 
     best = max(baseline.grid, key=psnr)
@@ -260,7 +275,7 @@ def _baseline(
 
 def _write_images(path: Path, images: NDArray[np.complex64]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cfl.write(path, from_batch_coil_yx(images[:, None]))
+    cfl.write(path, from_batch_map_yx(images))
 
 
 def _training_progress(advance: Advance, pretraining_epochs: int) -> Callable[[Progress], None]:

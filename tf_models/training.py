@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
-from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
-from bart_bridge.settings import Loss, MemoryPlan, Network, Precision, Training, VarNetSettings, stages
+from bart_bridge.settings import Loss, MemoryPlan, Network, Precision, Training, VarNetSettings, check_shared, stages
 from bart_bridge.weights import Weights, expand
 from tf_models.backend import runs_on_tensorflow_cpu, use_full_precision
-from tf_models.inputs import to_complex
 from tf_models.modl import Modl
 from tf_models.optimizers.adam import Adam
-from tf_models.optimizers.admm import ADMM, evaluated_at_z
+from tf_models.optimizers.admm import ADMM
 from tf_models.optimizers.bart_modifiers import SGD
-from tf_models.optimizers.ipalm import COUNTS, IPALM
+from tf_models.optimizers.ipalm import IPALM
 from tf_models.optimizers.schedules import BartSchedule
+from tf_models.parallel import spread_over
+from tf_models.recorder import History, Recorder
+from tf_models.resume import Checkpoints, Keeper, rows
 from tf_models.streaming import SliceBatches, Slices, default_memory_limit_bytes, feed
 from tf_models.unrolled import UnrolledNetwork
 from tf_models.varnet import VarNet
-
-History = dict[str, NDArray[np.float64]]
 
 
 def build(
@@ -74,8 +71,10 @@ def train_slices(
     validation: Slices | None = None,
     memory: MemoryPlan = "plain",
     memory_limit_bytes: int | None = None,
+    checkpoints: Checkpoints | None = None,
+    devices: int = 1,
 ) -> tuple[UnrolledNetwork, list[History]]:
-    """Train a network from given weights.
+    """Train a network from given weights, or from where a checkpoint of the same training stands.
 
     Args:
         network: The network.
@@ -88,16 +87,21 @@ def train_slices(
         validation: Other slices, measured after each epoch.
         memory: See `UnrolledNetwork`.
         memory_limit_bytes: How much of prepared slices is kept, by default half of the memory that is available.
+        checkpoints: Where to begin and where to leave what is needed to go on, after each epoch; by default nowhere.
+        devices: Share each batch among so many; see `tf_models.parallel`, whose `prepare` has found them.
+
+    Raises:
+        InputError: Devices cannot share this training.
+        StoppedError: `checkpoints` were asked for a stop.
 
     Returns:
         The trained model and the history of each stage: `seconds` since the start of the epoch, `loss`, with iPALM its
-        counts, with validation the measures of `bart_bridge.measures`, and `lambda_0`, `lambda_1`, ...; each
-        `(epoch, batch)`. As in BART, the loss is the one before the update (after it for iPALM), lambda the one after,
-        and validation is recorded with the last batch of an epoch (NaN elsewhere), on images divided by the scale of
-        their slice.
+        counts, with ADMM its residuals, with validation the measures of `bart_bridge.measures`, `lambda_init` and
+        `lambda_0`, `lambda_1`, ... where they are trained; each `(epoch, batch)`. As in BART, the loss is the one
+        before the update (after it for iPALM), lambda the one after, and validation is recorded with the last batch of
+        an epoch (NaN elsewhere), on images divided by the scale of their slice. So are the residuals.
     """
     weights, previous = initial, None
-    histories = []
     limit = default_memory_limit_bytes() if memory_limit_bytes is None else memory_limit_bytes
     checked = None
     if validation is not None:
@@ -105,13 +109,26 @@ def train_slices(
         checked = SliceBatches(validation, training.batch_size, memory_limit_bytes=limit)
     # BART takes the slices in the order of the file and leaves a remainder out.
     batches = SliceBatches(slices, training.batch_size, remainder=False, memory_limit_bytes=limit)
-    for stage, epochs in stages(network, training):
+    check_shared(training, batches.batch_size, devices)
+    state = checkpoints.state if checkpoints else None
+    histories: list[History] = []
+    for number, (stage, epochs) in enumerate(stages(network, training)):
+        if state and number < state.stage:
+            columns = state.histories[number].items()
+            histories.append({name: column.reshape(epochs, len(batches)) for name, column in columns})
+            previous = stage
+            continue
         if previous is not None:
             weights = expand(weights, previous, stage)
-        model = build(stage, weights, training.loss_weights(stage), memory=memory, precision=training.precision)
-        recorder = _Recorder(epochs, on_batch, on_epoch, checked)
-        _fit(model, training, epochs, batches, recorder)
-        histories.append(recorder.history())
+        options: dict[str, Any] = {"memory": memory, "precision": training.precision}
+        # What validation measures: batches of any size.
+        measured = build(stage, weights, **options) if devices > 1 and checked else None
+        recorder = Recorder(len(batches), on_batch, on_epoch, checked, rows(state, number), measured)
+        keeper = Keeper(checkpoints, number, histories, recorder) if checkpoints else None
+        with spread_over(devices):
+            model = build(stage, weights, training.loss_weights(stage), **options)
+            _fit(model, training, epochs, batches, recorder, keeper)
+        histories = [*histories, recorder.history()]
         weights, previous = model.named_weights(), stage
     return model, histories
 
@@ -121,7 +138,8 @@ def _fit(
     training: Training,
     epochs: int,
     batches: SliceBatches,
-    recorder: _Recorder,
+    recorder: Recorder,
+    keeper: Keeper | None,
 ) -> None:
     for variable in model.trainable_variables:
         if variable.constraint is not None:
@@ -136,7 +154,17 @@ def _fit(
     if isinstance(model, Modl):
         for norm in model.regularizer.norms:
             norm.momentum = training.batch_norm_momentum
-    model.fit(feed(batches), epochs=epochs, shuffle=False, verbose=0, callbacks=[recorder])
+    callbacks = [recorder] if keeper is None else [recorder, keeper]
+    options: dict[str, Any] = {"shuffle": False, "verbose": 0, "callbacks": callbacks}
+    epoch, batch = recorder.position
+    if keeper is not None and recorder.rows:
+        keeper.restore(model)
+    if keeper is not None and batch:
+        model.fit(feed(batches, batch), initial_epoch=epoch, epochs=epoch + 1, **options)
+        # At its end `fit` has finalised the weights (ADMM's), which is only for the end of all.
+        keeper.restore(model)
+        epoch += 1
+    model.fit(feed(batches), initial_epoch=epoch, epochs=epochs, **options)
 
 
 def _optimizer(training: Training, epochs: int, batches: int) -> keras.optimizers.Optimizer:
@@ -173,54 +201,3 @@ def _optimizer(training: Training, epochs: int, batches: int) -> keras.optimizer
         beta_2=training.adam_beta_2,
         **modifiers,
     )
-
-
-class _Recorder(keras.callbacks.Callback):
-    """Keep what BART keeps of every update."""
-
-    def __init__(
-        self,
-        epochs: int,
-        on_batch: Callable[[Progress], None],
-        on_epoch: Callable[[int, UnrolledNetwork], None],
-        validation: SliceBatches | None,
-    ) -> None:
-        super().__init__()
-        self.rows: list[list[dict[str, float]]] = [[] for _ in range(epochs)]
-        self.on_batch, self.on_epoch, self.validation = on_batch, on_epoch, validation
-        self.epoch = 0
-        self.start_s = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.epoch = epoch
-        self.on_epoch(epoch, self.model)
-        self.start_s = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        row = {"seconds": time.perf_counter() - self.start_s, "loss": float((logs or {})["batch_loss"])}
-        # iPALM counts its work.
-        row |= {name: float(value) for name, value in (logs or {}).items() if name in COUNTS}
-        batches = self.params["steps"]
-        if self.validation is not None:
-            row |= self._validate(self.validation) if batch == batches - 1 else dict.fromkeys(NAMES, np.nan)
-        if self.model.data_consistency.lambdas is not None:
-            values = ops.convert_to_numpy(self.model.data_consistency.lambdas)
-            row |= {f"lambda_{number}": float(value) for number, value in enumerate(values)}
-        self.rows[self.epoch].append(row)
-        self.on_batch(Progress(self.epoch + 1, batch + 1, batches, row["loss"]))
-
-    def _validate(self, batches: SliceBatches) -> dict[str, float]:
-        with evaluated_at_z(self.model):
-            images = self.model.predict(feed(batches), verbose=0)
-        found = []
-        for number in range(len(batches)):
-            inputs, reference = batches[number]
-            scale = ops.convert_to_numpy(self.model.scale(inputs))
-            own, images = np.split(images, [len(reference)])
-            pairs = zip(to_complex(own / scale), to_complex(reference / scale), strict=True)
-            found += [measures(image, truth) for image, truth in pairs]
-        return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
-
-    def history(self) -> History:
-        names = self.rows[0][0].keys()
-        return {name: np.array([[row[name] for row in epoch] for epoch in self.rows]) for name in names}

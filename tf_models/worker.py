@@ -12,17 +12,19 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from bart_bridge import cfl, weights
 from bart_bridge.dataset import Split
-from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.dims import from_batch_map_yx
 from bart_bridge.errors import BartTfError, ToolError
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import MemoryPlan, Network, Training, stages
+
+if TYPE_CHECKING:
+    from tf_models.resume import Checkpoints
 
 
 class TrainJob(BaseModel):
@@ -37,6 +39,9 @@ class TrainJob(BaseModel):
         validation: Slices to be measured after each epoch.
         report: Where what this process observed of itself goes, JSON.
         memory: See `tf_models.unrolled.UnrolledNetwork`.
+        checkpoint: Folder of the checkpoint, see `tf_models.resume`. If there is one of the same job, the training
+            continues from it; on SIGTERM it ends after the present batch with one, and exit code 75.
+        devices: How many share every batch, see `tf_models.parallel`. Of several processes, the first one writes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +57,8 @@ class TrainJob(BaseModel):
     validation: Split | None = None
     report: Path | None = None
     memory: MemoryPlan = "plain"
+    checkpoint: Path | None = None
+    devices: int = 1
 
 
 class ApplyJob(BaseModel):
@@ -83,25 +90,45 @@ class ApplyJob(BaseModel):
 
 
 def train(job: TrainJob) -> dict[str, Any]:
-    """Run a training job; the model is written last."""
-    from tf_models import training
+    """Run a training job; the model is written last. Returns what an earlier process has done of it."""
+    from tf_models import checkpoints, parallel, training
 
     first_stage = stages(job.network, job.training)[0][0]
+    kept = _checkpoints(job) if job.checkpoint else None
     model, histories = training.train_slices(
         job.network,
         job.training,
         job.split,
         weights.read(job.initial, first_stage),
-        on_batch=_print,
+        on_batch=lambda progress: None if parallel.process()[0] else _print(progress),
         validation=job.validation,
         memory=job.memory,
+        checkpoints=kept,
+        devices=job.devices,
     )
+    if parallel.process()[0]:
+        return {}
     for path, history in zip(job.histories, histories, strict=True):
-        np.savez(path, allow_pickle=False, **history)
-    temporary = job.output.with_name(f"unfinished-{job.output.name}")
-    model.save(temporary)
-    temporary.replace(job.output)
-    return {}
+        cfl.write_arrays_atomically(path, history)
+    checkpoints.save(model, job.output)
+    if kept is None or kept.state is None:
+        return {}
+    return {"continued_from": kept.state.updates, "earlier_s": kept.state.elapsed_s, "earlier_cpu_s": kept.state.cpu_s}
+
+
+def _checkpoints(job: TrainJob) -> Checkpoints:
+    from tf_models import resume
+
+    assert job.checkpoint is not None
+    settings = job.model_dump(include={"network", "training", "device", "memory", "devices"})
+    splits = [split for split in (job.split, job.validation) if split is not None]
+    kept = resume.Checkpoints(job.checkpoint, resume.fingerprint(job.initial, splits, settings))
+    if kept.state:
+        print(f"continues after {kept.state.updates} updates, from {kept.path}", flush=True)  # noqa: T201
+    if kept.ignored:
+        print(kept.ignored, flush=True)  # noqa: T201
+    kept.listen()
+    return kept
 
 
 def apply(job: ApplyJob) -> dict[str, Any]:
@@ -119,7 +146,7 @@ def apply(job: ApplyJob) -> dict[str, Any]:
     # Each slice is needed once.
     batches = SliceBatches(replace(job.split, reference=None), job.batch_size, memory_limit_bytes=0)
     images = model.predict(feed(batches), verbose=0)
-    cfl.write(job.output, from_batch_coil_yx(inputs.to_complex(images)[:, None]))
+    cfl.write(job.output, from_batch_map_yx(inputs.to_maps(images)))
     if not job.timed_calls:
         return {}
     return observe.time_calls(model, inputs.network_inputs(job.split, slice(0, 1)), job.timed_calls)
@@ -127,15 +154,17 @@ def apply(job: ApplyJob) -> dict[str, Any]:
 
 def main() -> int:
     """Run the job of the command line."""
-    from tf_models import observe
+    from tf_models import observe, parallel
 
     adapter: TypeAdapter[TrainJob | ApplyJob] = TypeAdapter(Annotated[TrainJob | ApplyJob, Field(discriminator="kind")])
     job = adapter.validate_json(Path(sys.argv[1]).read_bytes())
     try:
+        if isinstance(job, TrainJob):
+            parallel.prepare(job.devices, job.device)
         _check_device(job.device)
         baseline_rss_bytes = observe.baseline_rss_bytes()
         observed = train(job) if isinstance(job, TrainJob) else apply(job)
-        if job.report:
+        if job.report and not parallel.process()[0]:
             peak_bytes, note = observe.allocator_peak_bytes(job.device)
             observed |= {"baseline_rss_bytes": baseline_rss_bytes}
             observed |= {"allocator_peak_bytes": peak_bytes, "allocator_note": note}
@@ -143,6 +172,9 @@ def main() -> int:
     except BartTfError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code
+    except OSError as error:
+        print(f"{error.filename or job.output}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 

@@ -13,6 +13,7 @@ from compare.cli import (
     doctor,
     experiments,
     imports,
+    jobs,
     optimizers,
     parity,
     profile,
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    *(doctor, data, imports, runs, experiments, difference, optimizers, parity, profile, reconet),
+    *(doctor, data, imports, runs, experiments, jobs, difference, optimizers, parity, profile, reconet),
     weights,
 ):
     module.register(app)

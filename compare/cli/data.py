@@ -36,6 +36,9 @@ def simulate(
     density_compensation: Annotated[
         bool, typer.Option(help="Weigh samples of spokes and arms by their density.")
     ] = True,
+    nufft: Annotated[
+        str, typer.Option(help="What samples along a trajectory: 'bart', or 'finufft', which takes odd sizes.")
+    ] = "bart",
     seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
@@ -67,6 +70,7 @@ def simulate(
                 "reference_size": reference_size,
                 "spokes": spokes,
                 "density_compensation": density_compensation,
+                "nufft": nufft,
                 "seed": seed,
             }
         )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bart_bridge.errors import BartTfError
+from bart_bridge.errors import BartTfError, InputError
+from compare.cli import jobs as submission
 from compare.cli import options
 
 if TYPE_CHECKING:
@@ -23,22 +24,27 @@ def register(app: typer.Typer) -> None:
 def compare(
     config: options.Config,
     output: options.Output = None,
+    on: options.On = None,
+    jobs: options.Jobs = None,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Train and apply every network on every engine, measure, and write the report.
 
-    What is complete is not run again: an interrupted comparison continues where it was.
+    What is complete is not run again: an interrupted comparison continues where it was. With --on slurm, the runs are
+    put into the queue of a cluster and the command returns; 'bart-tf jobs' does the rest.
 
     Example: [bold]bart-tf compare configs/demo.yaml[/bold]
     """
     from bart_bridge.toolbox import Toolbox
+    from compare import locks, results
     from compare import report as reports
-    from compare import results
     from compare.config import load
     from compare.experiment import run
 
+    if jobs and not on:
+        raise InputError("--jobs: say where with --on local or --on slurm")
     experiment = load(config)
     folder = options.output_folder(output, experiment.name)
     reporter = options.reporter(quiet, verbose)
@@ -46,10 +52,14 @@ def compare(
     reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)
     if toolbox.warning:
         reporter.say(f"warning: {toolbox.warning}")
+    if on:
+        submission.start(experiment, folder, on, jobs, bart, reporter)
+        return
     try:
         outcome = run(experiment, folder, toolbox, reporter)
-        results.write(experiment, folder, toolbox)
-        page = reports.write(folder)
+        with locks.held(folder):
+            results.write(experiment, folder, toolbox)
+            page = reports.write(folder)
     except KeyboardInterrupt:
         raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
     reporter.say(_summary(outcome))
@@ -58,14 +68,18 @@ def compare(
         raise BartTfError(f"{len(outcome.failed)} steps failed: {', '.join(outcome.failed)}")
 
 
-def report(folder: Annotated[Path, typer.Argument(help="Folder of an experiment, such as reports/demo.")]) -> None:
-    """Write tables and page of an experiment again from its results; nothing is run.
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of an experiment or optimizer study, such as reports/demo.")],
+) -> None:
+    """Write tables and page of an experiment or optimizer study again from its results; nothing is run.
 
     Example: [bold]bart-tf report reports/demo[/bold]
     """
+    from compare import optimizer_report, optimizer_study
     from compare import report as reports
 
-    typer.echo(f"report: {reports.write(folder.absolute())}")
+    of = optimizer_report if (folder / optimizer_study.STUDY).is_file() else reports
+    typer.echo(f"report: {of.write(folder.absolute())}")
 
 
 def _summary(outcome: Outcome) -> str:

@@ -19,6 +19,11 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder; def
 Memory = Annotated[
     Literal["plain", "lean"] | None, typer.Option(help="Memory plan of Keras; default: that of the engine or run.")
 ]
+Place = Literal["local", "slurm"]
+On = Annotated[
+    Place | None, typer.Option(help="Submit the runs as jobs: to Slurm, or to processes of this machine ('local').")
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default 1 on this machine, all on Slurm.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and results only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show details, such as which BART is used.")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +24,17 @@ def train(
     engine: Annotated[str, typer.Option(help="'bart', 'keras-tensorflow' or 'keras-tensorflow-lean'.")],
     memory: options.Memory = None,
     output: options.Output = None,
+    resume: Annotated[
+        bool,
+        typer.Option(help="Continue from the checkpoint of a Keras training that was interrupted, or begin again."),
+    ] = True,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Train one network of an experiment on one engine; a later comparison uses the result.
+
+    Keras leaves a checkpoint after each epoch and, on SIGTERM, after the running batch. BART leaves none.
 
     Example: [bold]bart-tf train configs/demo.yaml --network modl --engine keras-tensorflow[/bold]
     """
@@ -44,6 +51,8 @@ def train(
             raise InputError(f"{config}: no {kind} '{name}' (found: {', '.join(known)})")
     folder = options.output_folder(output, experiment.name)
     reporter = options.reporter(quiet, verbose)
+    if not resume:
+        shutil.rmtree(Run(folder, network, engine).folder / "checkpoint", ignore_errors=True)
     outcome = run(experiment, folder, Toolbox.find(bart), reporter, only=(network, engine))
     if outcome.failed:
         raise BartTfError("the training failed")
@@ -60,6 +69,10 @@ def apply(
     pattern: Annotated[Path | None, typer.Option(help="Sampling pattern, a BART file.")] = None,
     reference: Annotated[Path | None, typer.Option(help="Fully sampled images, a BART file.")] = None,
     trajectory: Annotated[Path | None, typer.Option(help="Trajectory of non-Cartesian k-space, a BART file.")] = None,
+    nufft: Annotated[
+        str,
+        typer.Option(help="What grids along it: 'bart', or 'finufft', which takes odd sizes. A dataset says its own."),
+    ] = "bart",
     acceleration: Annotated[
         float | None, typer.Option(help="Undersample fully sampled k-space at random by this factor.")
     ] = None,
@@ -73,12 +86,16 @@ def apply(
     Example: [bold]bart-tf apply reports/demo/runs/* --kspace kspace --coils sens --reference ref
     --acceleration 4 -o reports/brain[/bold]
     """
-    from bart_bridge.dataset import Dataset, Split
+    from dataclasses import replace
+
+    from bart_bridge.dataset import NUFFTS, Dataset, Split
     from bart_bridge.toolbox import Toolbox
     from compare.application import apply_runs, undersample
 
     if (dataset is None) == (kspace is None or coils is None):
         raise InputError("name either --dataset, or --kspace and --coils")
+    if nufft not in NUFFTS:
+        raise InputError(f"--nufft must be bart or finufft, received '{nufft}'")
     if pattern and acceleration:
         raise InputError("name either --pattern or --acceleration")
     target = output.absolute()
@@ -86,7 +103,7 @@ def apply(
         slices = Dataset.open(dataset.absolute()).split(split)
     else:
         paths = [path.absolute() if path else None for path in (kspace, coils, pattern, reference, trajectory)]
-        slices = Split(*paths)  # type: ignore[arg-type]
+        slices = replace(Split(*paths), nufft=nufft)  # type: ignore[arg-type]
     slices.validate()
     target.mkdir(parents=True, exist_ok=True)
     if acceleration:

@@ -1,0 +1,166 @@
+"""`bart-tf jobs`: what `bart-tf compare --on` submitted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bart_bridge.errors import BartTfError, InputError
+from compare.cli import options
+
+if TYPE_CHECKING:
+    from compare.config import Experiment
+    from compare.console import Reporter
+    from compare.job_states import State
+
+Target = Annotated[Path, typer.Argument(help="Experiment, a YAML file, or its folder, such as reports/demo.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    jobs = typer.Typer(no_args_is_help=True, help="Watch, cancel, resume and collect what 'compare --on' submitted.")
+    for command in (status, cancel, resume, collect):
+        jobs.command()(command)
+    app.add_typer(jobs, name="jobs")
+
+
+def status(target: Target, output: options.Output = None) -> None:
+    """Say how far each run is, and of those that failed or stopped the last lines they wrote.
+
+    Example: [bold]bart-tf jobs status configs/demo.yaml[/bold]
+    """
+    from compare.job_states import states
+
+    experiment, folder = _open(target, output)
+    show(states(experiment, folder))
+
+
+def cancel(target: Target, output: options.Output = None) -> None:
+    """Cancel the jobs that wait or run; what is finished stays, and trainings by Keras leave a checkpoint.
+
+    Example: [bold]bart-tf jobs cancel configs/demo.yaml[/bold]
+    """
+    from compare import job_states
+
+    _, folder = _open(target, output)
+    ended = job_states.cancel(folder)
+    typer.echo(f"cancelled: {', '.join(job.job_id for job in ended) or 'nothing, no job waits or runs'}")
+
+
+def resume(
+    target: Target,
+    output: options.Output = None,
+    only: Annotated[list[str] | None, typer.Option(help="Name of a run, as 'status' shows it; default all.")] = None,
+    on: options.On = None,
+    jobs: options.Jobs = None,
+    bart: options.Bart = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Submit again what failed, stopped or was never submitted; it goes on from its last checkpoint.
+
+    Example: [bold]bart-tf jobs resume configs/demo.yaml --only modl-bart[/bold]
+    """
+    from compare.jobs import find_part, submitted
+
+    experiment, folder = _open(target, output)
+    earlier = submitted(folder)
+    if not on and not earlier:
+        raise InputError(f"{folder}: nothing was submitted yet; say where with --on")
+    last = earlier[-1] if earlier else None
+    chosen = [find_part(experiment, name) for name in only] if only else None
+    bart = bart or (Path(last.bart) if last and last.bart else None)
+    start(
+        experiment, folder, on or (last.on if last else "local"), jobs, bart, options.reporter(quiet, verbose), chosen
+    )
+
+
+def collect(
+    target: Target, output: options.Output = None, bart: options.Bart = None, verbose: options.Verbose = False
+) -> None:
+    """Merge the records of all machines into the table and the report, and name what is missing of them.
+
+    Example: [bold]bart-tf jobs collect configs/demo.yaml[/bold]
+    """
+    experiment, folder = _open(target, output)
+    gather(experiment, folder, bart)
+
+
+def _open(target: Path, output: Path | None) -> tuple[Experiment, Path]:
+    from compare.config import load
+
+    if target.is_dir():
+        if output:
+            raise InputError(f"--output: {target} is an experiment's folder already")
+        if not (target / "experiment.yaml").exists():
+            raise InputError(f"{target}: not an experiment's folder, there is no experiment.yaml")
+        return load(target / "experiment.yaml"), target.absolute()
+    experiment = load(target)
+    return experiment, options.output_folder(output, experiment.name)
+
+
+def start(
+    experiment: Experiment,
+    folder: Path,
+    on: options.Place,
+    at_once: int | None,
+    bart: Path | None,
+    reporter: Reporter,
+    chosen: list[tuple[str, str]] | None = None,
+) -> None:
+    """Submit what is neither complete nor in the queue; on this machine wait for it and collect, on Slurm return."""
+    from bart_bridge.toolbox import Toolbox
+    from compare import job_states, jobs
+    from compare.experiment import prepare
+
+    experiment = jobs.for_place(experiment, on)
+    waiting = [state for state in job_states.states(experiment, folder) if state.active]
+    wanted = [
+        part
+        for part in (jobs.outdated(experiment, folder) if chosen is None else chosen)
+        if part not in {state.part for state in waiting}
+    ]
+    for state in waiting:
+        reporter.say(f"{state.name}: {state.state} as job {state.job.job_id if state.job else ''}, not submitted again")
+    if not wanted:
+        typer.echo("nothing to submit; see 'bart-tf jobs status' and 'bart-tf jobs collect'")
+        return
+    prepare(experiment, folder, Toolbox.find(bart), reporter)
+    made = jobs.submit(experiment, folder, wanted, on, bart, at_once)
+    typer.echo(f"submitted: {len(wanted)} runs as {', '.join(job.job_id for job in made)}")
+    typer.echo(f"next: bart-tf jobs status {folder}; when all is done: bart-tf jobs collect {folder}")
+    if on == "local":
+        job_states.wait(made)
+        show(job_states.states(experiment, folder))
+        gather(experiment, folder, bart)
+
+
+def show(states: list[State]) -> None:
+    """Print a line for each run, and what is known of those that failed or stopped."""
+    width = max(len(state.name) for state in states)
+    for state in states:
+        job = f"  job {state.job.job_id} on {state.job.on}" if state.job else ""
+        typer.echo(f"{state.name:{width}}  {state.state:13}  {state.steps} of {state.total} steps{job}")
+        for line in state.detail:
+            typer.echo(f"{'':{width}}    {line}")
+
+
+def gather(experiment: Experiment, folder: Path, bart: Path | None) -> None:
+    """Write table and report from all records.
+
+    Raises:
+        BartTfError: Something is missing of them.
+    """
+    from bart_bridge.toolbox import Toolbox
+    from compare import jobs, locks, results
+    from compare import report as reports
+
+    with locks.held(folder):
+        results.write(experiment, folder, Toolbox.find(bart))
+        page = reports.write(folder)
+    typer.echo(f"report: {page}")
+    missing = [jobs.part_name(part) for part in jobs.missing(experiment, folder)]
+    if missing:
+        raise BartTfError(f"{len(missing)} runs are not complete: {', '.join(missing)}")

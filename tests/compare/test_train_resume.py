@@ -1,0 +1,74 @@
+"""`bart-tf train` that is stopped or killed, as a user or a queue does it, and called again."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from .conftest import TINY, bart_tf
+
+LONGER = TINY.replace("batch_size: 2, epochs: 2, pretraining_epochs: 1", "batch_size: 2, epochs: 40")
+ARGUMENTS = ("--network", "modl", "--engine", "keras-tensorflow")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("longer") / "longer.yaml"
+    path.write_text(LONGER + "threads: 1\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config, tmp_path_factory):
+    return finish(config, tmp_path_factory.mktemp("undisturbed"))
+
+
+def finish(config, folder):
+    from tf_models.checkpoints import load
+
+    finished = bart_tf("train", config, *ARGUMENTS, "-o", folder)
+    assert finished.returncode == 0, finished.stderr
+    run = folder / "runs" / "modl-keras-tensorflow"
+    assert not (run / "checkpoint").exists()
+    record = json.loads((run / "train.json").read_text())
+    return load(run / "weights.keras").named_weights(), dict(np.load(run / "history.npz")), record
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_goes_on_from_its_checkpoint(config, undisturbed, tmp_path, number):
+    """The command ends at once; its child, which is told so, leaves a checkpoint of the batch that it was at."""
+    argv = [sys.executable, "-c", "from compare.cli import main; main()", "train", str(config), *ARGUMENTS]
+    process = subprocess.Popen([*argv, "-o", str(tmp_path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    checkpoint = tmp_path / "runs" / "modl-keras-tensorflow" / "checkpoint" / "training.npz"
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode != 0
+    weights, history, record = finish(config, tmp_path)
+    assert "continued after" in record["measurement"]["ending"]
+    for name, values in undisturbed[0].items():
+        np.testing.assert_array_equal(weights[name], values)
+    for name in undisturbed[1].keys() - {"stage1_seconds"}:
+        np.testing.assert_array_equal(history[name], undisturbed[1][name])
+    seconds = record["seconds"]
+    assert sum(seconds[part] for part in ("setup", "compilation", "training")) == pytest.approx(
+        record["measurement"]["elapsed_s"]
+    )
+    assert seconds["setup"] > 0
+    assert record["updates"] == undisturbed[2]["updates"] == 80
+
+
+def test_begins_again_if_it_is_told_so(config, undisturbed, tmp_path):
+    folder = tmp_path / "runs" / "modl-keras-tensorflow" / "checkpoint"
+    folder.mkdir(parents=True)
+    (folder / "training.npz").write_bytes(b"what a training left")
+    finished = bart_tf("train", config, *ARGUMENTS, "--no-resume", "-o", tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    record = json.loads((folder.parent / "train.json").read_text())
+    assert record["measurement"]["ending"] == "exited with code 0"
