@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+import numpy as np
 
 import bart_bridge
 from bart_bridge.cfl import write_text_atomically
@@ -26,7 +27,7 @@ _NO_STATE = "BART does not show its optimizer's state"
 
 
 def write(folder: Path) -> Path:
-    """Write `index.html` and `tables.md` of a study that has run; nothing is run again.
+    """Write `index.html`, `tables.md` and `convergence-<network>.png` of a study that has run; nothing is run again.
 
     Raises:
         InputError: The folder holds no finished study.
@@ -42,7 +43,11 @@ def write(folder: Path) -> Path:
             speed(study, curves),
         ],
         "networks": [
-            {"name": name, "text": findings(name, table, curves), "curves": _embed(convergence(name, curves))}
+            {
+                "name": name,
+                "text": findings(name, table, curves),
+                "curves": {label: _embed(convergence(name, curves, [axis])) for axis, label in _AXES.items()},
+            }
             for name in study.networks
         ],
         "version": bart_bridge.__version__,
@@ -54,6 +59,8 @@ def write(folder: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    for name in study.networks:
+        convergence(name, curves, list(_AXES)).savefig(folder / f"convergence-{name}.png", dpi=75)
     for name, template in (("tables.md", "optimizers.md.j2"), ("index.html", "optimizers.html.j2")):
         write_text_atomically(folder / name, environment.get_template(template).render(content))
     return folder / "index.html"
@@ -137,8 +144,7 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
     for network in study.networks:
         for engine in study.engines:
             part = curves[(curves.network == network) & (curves.engine == engine)]
-            # Each axis is cut where the run that is first at its end is at its end.
-            ends = {axis: part.groupby(["optimizer", "seed"])[axis].max().min() for axis in _AXES}
+            ends = {axis: _common_end(part, axis) for axis in _AXES}
             for optimizer in part.optimizer.unique():
                 own = part[part.optimizer == optimizer]
                 cells = [_spread(_at(own, axis, ends[axis]).reindex(study.seeds), "{:.5f}") for axis in _AXES]
@@ -157,42 +163,66 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
 def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) -> list[str]:
     """Say which optimizer was fastest, best and cheapest in Keras, where the seeds leave no doubt."""
     part, own = (rows[(rows.network == network) & (rows.engine == KERAS)] for rows in (curves, table))
-    # The worst end of all runs: the error that every one of them reaches.
+    sentences = []
     last = part[part.epoch == part.epoch.max()]
-    target = float(last.groupby("optimizer").error.max().max())
-    sentences = [
-        f"The error that every run of every optimizer reached on the validation slices is {target:.5f}.",
-    ]
+    for name, ends in last.groupby("optimizer", sort=False).error:
+        lost = len(ends) - int(np.isfinite(ends).sum())
+        if lost:
+            sentences.append(f"{lost} of {len(ends)} runs of {name} ended without a finite error: it is not compared.")
+            part, own, last = (rows[rows.optimizer != name] for rows in (part, own, last))
+    if last.empty:
+        return sentences
+    # The worst end of all runs: the error that every one of them reaches.
+    target = float(last.error.max())
+    sentences.append(f"The error that every run reached on the validation slices is {target:.5f}.")
     for axis, label in _AXES.items():
         reached = {name: _first(rows, axis, target) for name, rows in part.groupby("optimizer", sort=False)}
         sentences.append(_verdict(f"In {label}, the fastest to reach it", reached, "{:.3g}"))
+    for axis, label in _AXES.items():
+        end = _common_end(part, axis)
+        errors = {name: list(_at(rows, axis, end)) for name, rows in part.groupby("optimizer", sort=False)}
+        full = {name: values for name, values in errors.items() if len(values) == part.seed.nunique()}
+        sentences.append(_verdict(f"After equal {label} ({end:.3g}), the least error", full, "{:.5f}"))
     psnr = {name: list(-rows.psnr) for name, rows in own.groupby("optimizer", sort=False)}
     sentences.append(
         _verdict("After the last epoch, the best mean PSNR of the test slices", psnr, "{:.2f} dB", sign=-1)
     )
-    steps = {name: list(1000 * rows.step_s) for name, rows in own.groupby("optimizer", sort=False)}
-    return [*sentences, _verdict("The least seconds per step", steps, "{:.1f} ms")]
+    for engine, rows in table[table.network == network].groupby("engine", sort=False):
+        steps = {name: list(1000 * of.step_s) for name, of in rows.groupby("optimizer", sort=False)}
+        sentences.append(_verdict(f"The least time of a step by {engine}", steps, "{:.1f} ms"))
+    return sentences
 
 
-def convergence(network: str, curves: pandas.DataFrame) -> Figure:
-    """Draw the error of the validation slices over each cost; the range of the seeds is shaded."""
+def convergence(network: str, curves: pandas.DataFrame, costs: Sequence[str]) -> Figure:
+    """Draw the error of the validation slices over costs side by side; the range of the seeds is shaded."""
     from matplotlib.figure import Figure as MatplotlibFigure
 
-    figure = MatplotlibFigure(figsize=(12, 3.8), layout="constrained")
-    plots = figure.subplots(1, len(_AXES), sharey=True)
-    for axes, (axis, label) in zip(plots, _AXES.items(), strict=True):
+    figure = MatplotlibFigure(figsize=(5 * len(costs), 4), layout="constrained")
+    plots = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    for axes, axis in zip(plots, costs, strict=True):
         for (optimizer, engine), part in curves[curves.network == network].groupby(["optimizer", "engine"], sort=False):
             by_epoch = part.groupby("epoch")
             along, error = by_epoch[axis].mean(), by_epoch.error
             if along.isna().all():
                 continue
-            style = {"color": _COLOURS[str(optimizer)], "linestyle": "-" if engine == KERAS else "--"}
-            axes.semilogy(along, error.mean(), label=f"{optimizer}, {engine}", **style)
+            # Circles, because the curves of both engines often are the same.
+            engine_style = "-" if engine == KERAS else "o--"
+            axes.semilogy(
+                along,
+                error.mean(),
+                engine_style,
+                color=_COLOURS[str(optimizer)],
+                label=f"{optimizer}, {engine}",
+                markevery=max(len(along) // 8, 1),
+                markerfacecolor="none",
+                markersize=5,
+            )
             axes.fill_between(along, error.min(), error.max(), color=_COLOURS[str(optimizer)], alpha=0.12, linewidth=0)
-        axes.set_xlabel(label)
+        axes.set_xlabel(_AXES[axis])
+        axes.xaxis.get_major_locator().set_params(integer=axis == "epoch")
         axes.grid(alpha=0.3)
-    plots[0].set_ylabel("error of the validation slices")
-    plots[-1].legend(fontsize=7)
+    plots[0].set_ylabel("NMSE of the validation slices")
+    figure.legend(*plots[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2 * len(costs), fontsize=8)
     return figure
 
 
@@ -210,6 +240,11 @@ def _cells(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], panda
 
 def _reasons(choices: dict[str, Any]) -> list[str]:
     return [f"n/a for {name} on bart: {reason}" for name, reason in choices["reasons"].items()]
+
+
+def _common_end(part: pandas.DataFrame, axis: str) -> float:
+    """Return the cost at which the run that ends first ends."""
+    return float(part.groupby(["optimizer", "seed"])[axis].max().min())
 
 
 def _at(part: pandas.DataFrame, axis: str, end: float) -> pandas.Series[float]:

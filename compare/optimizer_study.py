@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 Algorithm = Literal["sgd", "adam", "ipalm", "admm"]
 KERAS: EngineName = "keras-tensorflow"
 CHOSEN_BY = "nmse mag"
+STUDY = "study.yaml"
+# Columns of a history that iPALM and ADMM have; n/a for the others.
+_OF_SOME = ("loss_evaluations", "primal_residual", "dual_residual")
 
 
 class Study(BaseModel):
@@ -108,26 +111,34 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     import pandas as pd
 
     folder.mkdir(parents=True, exist_ok=True)
-    cfl.write_text_atomically(folder / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+    cfl.write_text_atomically(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
     tuning = _experiment(study, study.seeds[0], [KERAS], _candidates(study))
     _do(tuning, folder / "tuning", toolbox, reporter, ("train",))
     choices = _choose(study, tuning, folder / "tuning")
     if study.dataset.simulate is not None:
         study = study.model_copy(update={"dataset": DatasetChoice(folder=folder / "tuning" / "dataset")})
     reasons: dict[str, str] = {}
+    parts: list[tuple[Experiment, Path]] = []
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     for seed in study.seeds:
         for engine in study.engines:
             trained = _chosen(study, choices)
+            if engine == KERAS and seed == tuning.seed:
+                # They were trained to choose.
+                names = [f"{name}-{choice['candidates'].index(choice['chosen'])}" for name, choice in choices.items()]
+                experiment = tuning.model_copy(update={"networks": {name: tuning.networks[name] for name in names}})
+                parts.append((experiment, folder / "tuning"))
+                continue
             if engine == "bart":
                 reasons = {name: reason for name, of in trained.items() if (reason := _refusal(toolbox, of))}
                 trained = {name: of for name, of in trained.items() if name not in reasons}
             if trained:
-                experiment, part = _experiment(study, seed, [engine], trained), folder / f"seed{seed}-{engine}"
-                _do(experiment, part, toolbox, reporter, ("train", "apply"))
-                rows += _rows(experiment, part)
-                curves += _curves(experiment, part)
+                parts.append((_experiment(study, seed, [engine], trained), folder / f"seed{seed}-{engine}"))
+    for experiment, part in parts:
+        _do(experiment, part, toolbox, reporter, ("train", "apply"))
+        rows += _rows(experiment, part)
+        curves += _curves(experiment, part)
     description = {"machine": machine.label(machine.describe()), "bart": toolbox.version_text}
     content = {**description, "choices": choices, "reasons": reasons, "chosen_by": CHOSEN_BY}
     cfl.write_text_atomically(folder / "choices.json", json.dumps(content, indent=1) + "\n")
@@ -145,7 +156,7 @@ def read(folder: Path) -> tuple[Study, dict[str, Any], pandas.DataFrame, pandas.
 
     try:
         tables = [pd.read_csv(folder / name, na_values=["n/a"]) for name in ("results.csv", "curves.csv")]
-        return load(folder / "study.yaml"), json.loads((folder / "choices.json").read_text()), *tables
+        return load(folder / STUDY), json.loads((folder / "choices.json").read_text()), *tables
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not the folder of a finished study ({' '.join(str(error).split())})") from None
 
@@ -167,6 +178,14 @@ def _chosen(study: Study, choices: dict[str, Any]) -> dict[str, TrainedNetwork]:
         for network, of in study.networks.items()
         for algorithm in study.optimizers
     }
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Return network and optimizer from the name of a run or of a candidate."""
+    words = name.split("-")
+    if words[-1].isdigit():
+        words.pop()
+    return "-".join(words[:-1]), words[-1]
 
 
 def _experiment(study: Study, seed: int, engines: list[EngineName], networks: dict[str, TrainedNetwork]) -> Experiment:
@@ -201,11 +220,12 @@ def _choose(study: Study, tuning: Experiment, folder: Path) -> dict[str, Any]:
                 )
             best = int(np.nanargmin(np.where(np.isfinite(scores), scores, np.nan)))
             shown = [None if not np.isfinite(score) else score for score in scores]
+            rates = [study.trained(algorithm, candidate).learning_rate for candidate in candidates]
             choices[f"{network}-{algorithm}"] = {
                 "candidates": candidates,
                 "scores": shown,
                 "chosen": candidates[best],
-                "at_the_edge": len(candidates) > 2 and best in (0, len(candidates) - 1),
+                "at_the_edge": min(rates) < max(rates) and rates[best] in (min(rates), max(rates)),
             }
     return choices
 
@@ -218,9 +238,25 @@ def _refusal(toolbox: Toolbox, trained: TrainedNetwork) -> str:
     return ""
 
 
-def _history(run: Run) -> dict[str, Any]:
+def _history(run: Run) -> dict[str, NDArray[np.float64]]:
+    """Read the columns of a training, `(epoch, batch)`, the epochs of its stages one after the other.
+
+    A column `step_s` is added, the mean seconds of a step in the stage.
+    """
     with np.load(run.folder / "history.npz") as history:
-        return {name.removeprefix("stage1_"): history[name] for name in history.files}
+        stages = [
+            {name.removeprefix(prefix): history[name] for name in history.files if name.startswith(prefix)}
+            for prefix in ("stage1_", "stage2_")
+        ]
+    for stage in stages:
+        if stage:
+            stage["step_s"] = np.full(stage["loss"].shape, _step_s(stage["seconds"]))
+    first, second = stages
+    # Each stage counts anew.
+    for name in second:
+        if name.endswith("_evaluations"):
+            second[name] = first[name][-1, -1] + second[name]
+    return {name: np.concatenate([values, second[name]]) for name, values in first.items()} if second else first
 
 
 def _rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
@@ -231,7 +267,7 @@ def _rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
     for row in results.quality_rows(images, reference):
         quality.setdefault(row["network"], {}).setdefault(row["metric"], []).append(row["value"])
     for run in results.runs(experiment, folder):
-        network, algorithm = run.name.rsplit("-", 1)
+        network, algorithm = _parts(run.name)
         used = json.loads(run.record("train").read_text())["measurement"]
         yield {
             "network": network,
@@ -239,7 +275,7 @@ def _rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
             "engine": run.engine,
             "seed": experiment.seed,
             **{metric: float(np.mean(values)) for metric, values in quality[run.name].items()},
-            "step_s": _step_s(_history(run)["seconds"]),
+            "step_s": float(_history(run)["step_s"][-1, -1]),
             "train_s": used["elapsed_s"],
             "peak_rss_bytes": used["peak_rss_bytes"],
             "gpu_peak_bytes": used["gpu_peak_bytes"],
@@ -250,10 +286,11 @@ def _rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
 def _curves(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
     """Say where each run is after each epoch."""
     for run in results.runs(experiment, folder):
-        network, algorithm = run.name.rsplit("-", 1)
+        network, algorithm = _parts(run.name)
         history = _history(run)
         epochs, batches = history["loss"].shape
         steps = batches * np.arange(1, epochs + 1)
+        training_s = np.cumsum(history["step_s"].sum(axis=1))
         # SGD, Adam and ADMM take one gradient a step; of BART's iPALM nobody knows how many.
         gradients = history["gradient_evaluations"][:, -1] if "gradient_evaluations" in history else steps
         known = run.engine == KERAS or algorithm != "ipalm"
@@ -266,12 +303,10 @@ def _curves(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
                 "epoch": epoch + 1,
                 "steps": int(steps[epoch]),
                 "gradient_evaluations": float(gradients[epoch]) if known else None,
-                "loss_evaluations": float(history["loss_evaluations"][epoch, -1])
-                if "loss_evaluations" in history
-                else None,
-                "training_s": _step_s(history["seconds"]) * int(steps[epoch]),
+                "training_s": float(training_s[epoch]),
                 "loss": float(history["loss"][epoch].mean()),
                 "error": float(history[CHOSEN_BY][epoch, -1]),
+                **{name: float(history[name][epoch, -1]) for name in _OF_SOME if name in history},
             }
 
 

@@ -1,13 +1,17 @@
 """The optimizer study: what it refuses, what its text may say, and a whole one with the real engines."""
 
 import json
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from bart_bridge.errors import InputError
-from compare import optimizer_report, optimizer_study
+from compare import config, optimizer_report, optimizer_study
+from compare.steps import Run
 
 from .conftest import bart_tf
 
@@ -48,12 +52,25 @@ def test_unfair_studies_are_refused(changes, message, tmp_path):
         optimizer_study.load(write(tmp_path / "study.yaml", **changes))
 
 
-def test_the_shipped_study_is_valid_and_has_all_optimizers():
-    from pathlib import Path
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
-    study = optimizer_study.load(Path(__file__).resolve().parents[2] / "configs/optimizers.yaml")
+
+@pytest.mark.parametrize("name", ["optimizers", "optimizers_varnet_knee", "optimizers_modl_brain"])
+def test_the_shipped_studies_are_valid_and_have_all_optimizers(name):
+    study = optimizer_study.load(CONFIGS / f"{name}.yaml")
     assert set(study.optimizers) == {"sgd", "adam", "ipalm", "admm"}
     assert len(study.seeds) >= 3
+    assert study.optimizers == optimizer_study.load(CONFIGS / "optimizers.yaml").optimizers
+
+
+@pytest.mark.parametrize("name", ["varnet_knee", "modl_brain"])
+def test_the_studies_at_published_size_are_those_of_the_experiments(name):
+    study, experiment = optimizer_study.load(CONFIGS / f"optimizers_{name}.yaml"), config.load(CONFIGS / f"{name}.yaml")
+    ((network, published),) = experiment.networks.items()
+    assert study.networks == {network: published.network}
+    assert (study.dataset, study.device) == (experiment.dataset, experiment.device)
+    algorithm = {"algorithm": published.training.algorithm, "learning_rate": published.training.learning_rate}
+    assert study.trained(algorithm["algorithm"], algorithm) == published.training
 
 
 def made_up(errors, step_s):
@@ -83,8 +100,50 @@ def test_the_text_names_a_winner_only_if_the_seeds_agree():
         "In seconds of training steps, the fastest to reach it: sgd "
         "(sgd 0.003 to 0.003, adam 0.004 to 0.004, admm 0.008 to 0.012)."
     )
-    assert "do not tell adam from admm" in text[4]
-    assert text[5] == "The least seconds per step: sgd (sgd 1.0 to 1.0 ms, adam 2.0 to 2.0 ms, admm 4.0 to 4.0 ms)."
+    assert text[4] == (
+        "After equal gradient evaluations (30), the least error: the seeds do not tell adam from admm "
+        "(adam 2.00000 to 2.10000, admm 2.00000 to 3.00000, sgd 4.00000 to 4.20000)."
+    )
+    # SGD ends after 0.003 s, where Adam has done one epoch and ADMM none.
+    assert text[5] == (
+        "After equal seconds of training steps (0.003), the least error: sgd "
+        "(sgd 4.00000 to 4.20000, adam 5.00000 to 5.00000)."
+    )
+    assert "do not tell adam from admm" in text[7]
+    costs = "sgd 1.0 to 1.0 ms, adam 2.0 to 2.0 ms, admm 4.0 to 4.0 ms"
+    assert text[8] == f"The least time of a step by keras-tensorflow: sgd ({costs})."
+
+
+@pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+def test_an_optimizer_that_lost_a_run_is_named_and_not_compared(lost):
+    errors = {"adam": [[5, 3, 2], [5, 3, 2]], "sgd": [[1, 1, 1], [1, lost, lost]]}
+    table, curves = made_up(errors, {"adam": 0.002, "sgd": 0.001})
+    text = optimizer_report.findings("n", table, curves)
+    assert text[0] == "1 of 2 runs of sgd ended without a finite error: it is not compared."
+    assert text[1] == "The error that every run reached on the validation slices is 2.00000."
+    assert text[2].endswith("the fastest to reach it: adam (adam 30 to 30).")
+    nothing_left = optimizer_report.findings("n", *made_up({"sgd": [[lost] * 3]}, {"sgd": 1.0}))
+    assert nothing_left == ["1 of 1 runs of sgd ended without a finite error: it is not compared."]
+
+
+def test_the_epochs_of_two_stages_follow_each_other(tmp_path):
+    run = Run(tmp_path, "modl-ipalm", "keras-tensorflow")
+    run.folder.mkdir(parents=True)
+    seconds, evaluations = np.arange(1, 5.0)[None].repeat(2, 0), np.array([[2.0, 4, 6, 8], [10, 12, 14, 16]])
+    first = {"loss": np.ones((2, 4)), "seconds": seconds, "gradient_evaluations": evaluations}
+    second = {
+        "loss": np.zeros((2, 4)),
+        "seconds": 3 * seconds,
+        "gradient_evaluations": evaluations,
+        "lambda_0": seconds,
+    }
+    columns = {f"stage{number}_{name}": of[name] for number, of in ((1, first), (2, second)) for name in of}
+    np.savez(run.folder / "history.npz", **columns)
+    history = optimizer_study._history(run)
+    assert set(history) == {*first, "step_s"}
+    np.testing.assert_array_equal(history["loss"][:, 0], [1, 1, 0, 0])
+    np.testing.assert_array_equal(history["gradient_evaluations"][:, -1], [8, 16, 24, 32])
+    np.testing.assert_array_equal(history["step_s"][:, 0], [1, 1, 3, 3])
 
 
 def test_equal_cost_is_what_all_have_spent():
@@ -96,6 +155,29 @@ def test_equal_cost_is_what_all_have_spent():
     # SGD ends at 3 seconds, where Adam has done one epoch.
     assert [cell.split(" ")[0] for cell in rows["adam"]] == ["2.00000", "5.00000", "2.00000"]
     assert [cell.split(" ")[0] for cell in rows["sgd"]] == ["4.00000", "4.00000", "4.00000"]
+
+
+SAMPLE = CONFIGS.parent / "reports/samples/optimizers"
+
+
+def test_the_sample_is_remade_from_its_numbers(tmp_path):
+    """Also the text: nothing in it comes from elsewhere."""
+    for name in ("study.yaml", "choices.json", "results.csv", "curves.csv"):
+        shutil.copy(SAMPLE / name, tmp_path)
+    finished = bart_tf("report", tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "tables.md").read_text() == (SAMPLE / "tables.md").read_text()
+    assert {path.name for path in tmp_path.glob("*.png")} == {path.name for path in SAMPLE.glob("*.png")}
+    sample = optimizer_study.load(SAMPLE / "study.yaml")
+    assert sample == optimizer_study.load(CONFIGS / "optimizers.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("modl-adam", ("modl", "adam")), ("modl-2-adam-0", ("modl-2", "adam")), ("a-b-sgd", ("a-b", "sgd"))],
+)
+def test_runs_and_candidates_are_named_after_network_and_optimizer(name, parts):
+    assert optimizer_study._parts(name) == parts
 
 
 @pytest.mark.slow
@@ -127,6 +209,10 @@ def test_a_whole_study(tmp_path):
     page, tables = (out / "index.html").read_text(), (out / "tables.md").read_text()
     assert "reconet has no ADMM for weights" in page
     assert "| varnet | admm | bart | n/a |" in tables
+    assert (out / "convergence-varnet.png").stat().st_size > 0
+    # ADMM's residuals are in the curves; Keras trained the first seed only once.
+    assert np.isfinite(keras.loc["admm"][["primal_residual", "dual_residual"]]).all(axis=None)
+    assert not (out / "seed0-keras-tensorflow").exists()
     again = bart_tf("optimizers", config, "-o", out)
     assert again.returncode == 0
     assert "train 3 epochs: done before" in again.stderr

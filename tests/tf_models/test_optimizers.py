@@ -1,5 +1,7 @@
 """All optimizers on problems whose solution is known, and what each of them must keep to."""
 
+import functools
+import itertools
 import json
 import subprocess
 import sys
@@ -19,12 +21,13 @@ from bart_bridge.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
 from tests.helper import random_images, relative_difference
-from tf_models.inputs import network_inputs, reference_images, to_real
+from tf_models.inputs import network_inputs, network_reference
 from tf_models.optimizers import proximal
 from tf_models.optimizers.adam import Adam
 from tf_models.optimizers.admm import ADMM, Residuals, evaluated_at_z
 from tf_models.optimizers.bart_modifiers import SGD
-from tf_models.optimizers.ipalm import IPALM, PRESETS
+from tf_models.optimizers.ipalm import IPALM
+from tf_models.optimizers.ipalm_rules import PRESETS
 from tf_models.training import build, train
 
 PENALTY = 0.1
@@ -133,15 +136,16 @@ def run(optimizer, f, variables, steps):
     tf.function(lambda: tf.while_loop(lambda count: count < steps, step, [0]))()
 
 
-@pytest.mark.parametrize("name", SOLVERS)
-@pytest.mark.parametrize("problem", PROBLEMS)
+# SGD and Adam have no proximal map of l1.
+@pytest.mark.parametrize(
+    ("problem", "name"),
+    [pair for pair in itertools.product(PROBLEMS, SOLVERS) if pair not in {("lasso", "sgd"), ("lasso", "adam")}],
+)
 def test_solved_problems(problem, name):
     problem = PROBLEMS[problem]()
     make, steps, tolerance = SOLVERS[name]
     optimizer, f = make(problem.g), problem.f
     if name in ("sgd", "adam"):
-        if problem.constraint is None and problem.smooth is None:
-            pytest.skip("SGD and Adam have no proximal map of l1")
         problem.variable.constraint = problem.constraint
         if problem.smooth:
             f = lambda: problem.f() + problem.smooth / 2 * tf.reduce_sum(problem.variable.value**2)  # noqa: E731
@@ -178,6 +182,10 @@ def test_non_negative_matrix_factorisation_with_two_blocks():
     factors = [ops.convert_to_numpy(each) for each in (left, right)]
     assert np.linalg.norm(factors[0] @ factors[1] - matrix) < 1e-4 * np.linalg.norm(matrix)
     assert all((factor >= 0).all() for factor in factors)
+    # KKT: no gradient where a factor is positive, none that leads back inside where it is 0.
+    residual = factors[0] @ factors[1] - matrix
+    for factor, gradient in zip(factors, (residual @ factors[1].T, factors[0].T @ residual), strict=True):
+        assert np.abs(np.minimum(factor, gradient)).max() < 1e-4
 
 
 def test_a_step_of_ipalm_by_hand():
@@ -388,7 +396,7 @@ def test_ipalm_follows_bart(learning_rate, rejects, dataset_folder, toolbox, tmp
     # BART backtracks without a limit on data that determine the weights.
     reconet.check_trained(argv, process.run(argv, folder=tmp_path, timeout_s=300), settings, trained, recorded)
     expected = reconet.read_history(recorded, settings)
-    reference = to_real(reference_images(split))
+    reference = network_reference(split)
     model, (found,) = train(settings, training, network_inputs(split), reference, initial)
     assert (int(model.optimizer.counts()["backtracks"]) > 0) == rejects
     for column in ("loss", "lambda_0", "lambda_1"):
@@ -447,6 +455,53 @@ def test_admm_hands_feasible_weights_over(batch):
     assert model.regularizer.conv.constraint is not None, "the constraint is the variable's own again"
 
 
+def test_a_schedule_is_the_step_size_of_admm():
+    """Without a map z follows w, and u stays 0: w <- w - eta G / (1 + eta rho)."""
+    variable = keras.Variable(1.0, dtype="float64", name="w")
+    optimizer = ADMM(keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.5, 0.25]), rho=2.0)
+    expected = 1.0
+    for eta in (0.5, 0.25):
+        optimizer.apply([np.array(3.0)], [variable])
+        expected -= eta * 3 / (1 + eta * 2)
+        assert float(variable) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize(("name", "forward", "copies"), [("sgd", 1, 0), ("adam", 1, 2), ("admm", 1, 2)])
+def test_only_ipalm_evaluates_the_loss_again(name, forward, copies, batch, monkeypatch):
+    """Forward passes of a step, and what the optimizer keeps beside the weights, also in the mix-in of iPALM."""
+    model, passes = network("varnet", MAKERS[name]()), []
+    monkeypatch.setattr(model.regularizer, "call", spy(model.regularizer.call, passes))
+    model.run_eagerly = True
+    fit(model, batch, 2)
+    assert len(passes) == 2 * forward * SETTINGS["varnet"].iterations
+    shapes = [tuple(variable.shape) for variable in model.trainable_variables]
+    kept = [tuple(variable.shape) for variable in model.optimizer.variables if len(variable.shape)]
+    assert sorted(kept) == sorted(copies * shapes)
+
+
+def spy(function, calls):
+    @functools.wraps(function)
+    def called(*arguments, **named):
+        calls.append(1)
+        return function(*arguments, **named)
+
+    return called
+
+
+@pytest.mark.parametrize("name", ["ipalm", "admm"])
+@pytest.mark.parametrize("kind", ["varnet", pytest.param("modl", marks=pytest.mark.slow)])
+def test_the_lean_plan_takes_the_same_steps(kind, name, batch):
+    histories = []
+    for memory in ("plain", "lean"):
+        model = build(SETTINGS[kind], weights.random(SETTINGS[kind], 0), memory=memory)
+        model.compile(optimizer=MAKERS[name]())
+        histories.append(fit(model, batch, 4))
+    plain, leanly = histories
+    assert len(set(plain["batch_loss"])) == 4
+    np.testing.assert_allclose(leanly["batch_loss"], plain["batch_loss"], rtol=1e-5)
+    assert leanly.get("backtracks") == plain.get("backtracks")
+
+
 def test_a_schedule_multiplies_the_step_of_ipalm():
     """f = w^2 / 2 from 1 at L = 2, then 4, both accepted: w is halved, then loses a quarter."""
     halved = keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.5, 0.25])
@@ -483,6 +538,26 @@ def test_ipalm_says_which_backend_it_needs():
     assert "IPALM needs the backend tensorflow. Received: backend=jax" in finished.stderr
 
 
+def test_ipalm_refuses_data_parallel_training():
+    """In a process of its own: the processor is made two devices."""
+    code = """
+import keras, tensorflow as tf
+from tf_models.optimizers.ipalm import IPALM
+processor = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    variable = keras.Variable(1.0)
+    IPALM().step(lambda: variable.value**2, [variable])
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "IPALM is not for data-parallel training. Received: a strategy of several replicas" in finished.stderr
+
+
+def test_ipalm_refuses_scaled_losses():
+    with pytest.raises(ValueError, match="ipalm compares losses, which mixed_float16 scales"):
+        Training(algorithm="ipalm", precision="mixed_float16")
+
+
 def test_proximal_maps_minimise():
     """Against a fine grid around the point, in one dimension after the other."""
     random = np.random.default_rng(0)
@@ -499,19 +574,54 @@ def test_proximal_maps_minimise():
             assert value <= np.sum((other - values) ** 2) / 2 + step * penalty(other)
 
 
-@pytest.mark.parametrize(
-    "specification",
-    [["box", -0.5, 0.5], ["non_negative"], ["unit_ball"], ["zero_mean_unit_sphere"], ["zero_mean_unit_ball"]],
-)
-def test_projections_are_idempotent_and_nearest(specification):
+def centred(filters):
+    return filters - filters.mean(axis=(1, 2), keepdims=True)
+
+
+def norms(filters):
+    return np.sqrt(np.sum(filters**2, axis=(1, 2, 5), keepdims=True))
+
+
+# How far an array is from a set, and an array of the set made of any other, neither by the projection.
+SETS = {
+    "box": (["box", -0.5, 0.5], lambda x: np.maximum(np.abs(x) - 0.5, 0), lambda x: np.tanh(x) / 2),
+    "non_negative": (["non_negative"], lambda x: np.maximum(-x, 0), np.abs),
+    "unit_ball": (["unit_ball"], lambda x: max(np.linalg.norm(x) - 1, 0), lambda x: x / (1 + np.linalg.norm(x))),
+    "zero_mean_unit_ball": (
+        ["zero_mean_unit_ball"],
+        lambda x: np.maximum(norms(x) - 1, 0) + np.abs(x.mean(axis=(1, 2), keepdims=True)),
+        lambda x: centred(x) / (1 + norms(centred(x))),
+    ),
+    "zero_mean_unit_sphere": (
+        ["zero_mean_unit_sphere"],
+        lambda x: np.abs(norms(x) - 1) + np.abs(x.mean(axis=(1, 2), keepdims=True)),
+        lambda x: centred(x) / norms(centred(x)),
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [0.01, 3.0], ids=["small", "large"])
+@pytest.mark.parametrize("name", SETS)
+def test_projections_are_the_nearest_points(name, size):
+    """In the set, and nearer than any of it; for a convex set, an obtuse angle with all of them."""
+    specification, distance, member = SETS[name]
     random = np.random.default_rng(1)
     project = proximal.proximal_map(specification)
-    values = random.normal(size=(1, 3, 3, 1, 2, 2))
+    values = size * random.normal(size=(1, 3, 3, 1, 2, 2))
     found = ops.convert_to_numpy(project(values, 1.0))
+    assert np.max(distance(found)) < 1e-12
     np.testing.assert_allclose(ops.convert_to_numpy(project(found, 1.0)), found, atol=1e-12)
-    for _ in range(100):
-        other = ops.convert_to_numpy(project(found + 0.3 * random.normal(size=values.shape), 1.0))
-        assert np.linalg.norm(found - values) <= np.linalg.norm(other - values) + 1e-12
+    for _ in range(200):
+        for other in (
+            member(3 * random.normal(size=values.shape)),
+            member(values + 0.1 * random.normal(size=values.shape)),
+        ):
+            assert np.max(distance(other)) < 1e-12
+            assert np.linalg.norm(found - values) <= np.linalg.norm(other - values) + 1e-12
+            if name != "zero_mean_unit_sphere":
+                assert np.sum((values - found) * (other - found)) < 1e-12
+    if np.max(distance(values)) == 0:
+        np.testing.assert_array_equal(found, values)
 
 
 def test_constant_filters_become_zero():

@@ -9,8 +9,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from tf_models.optimizers.proximal import Specification, Tensor, maps_of
+from tf_models.backend import Tensor
+from tf_models.optimizers import refuse
+from tf_models.optimizers.proximal import Specification, maps_of
 
+RESIDUALS = ("primal_residual", "dual_residual")
 _UNSUPPORTED = ("weight_decay", "use_ema", "gradient_accumulation_steps")
 
 
@@ -70,9 +73,7 @@ class ADMM(keras.optimizers.Optimizer):
             raise ValueError(f"`relaxation` must be in the range [1, 1.8]. Received: relaxation={relaxation}")
         if dual_interval < 1:
             raise ValueError(f"`dual_interval` must be at least 1. Received: dual_interval={dual_interval}")
-        for argument in _UNSUPPORTED:
-            if kwargs.get(argument):
-                raise ValueError(f"`{argument}` is not supported. Received: {argument}={kwargs[argument]}")
+        refuse(_UNSUPPORTED, kwargs)
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.rho = rho
         self.relaxation = relaxation
@@ -142,7 +143,7 @@ class ADMM(keras.optimizers.Optimizer):
 
     def residuals(self) -> dict[str, float]:
         """Return `primal_residual` |w - z| and `dual_residual` rho |z_new - z|, over all weights, of z's last step."""
-        squares = {"primal_residual": self._primal_squares, "dual_residual": self._dual_squares}
+        squares = dict(zip(RESIDUALS, (self._primal_squares, self._dual_squares), strict=True))
         return {
             name: float(sum(ops.convert_to_numpy(each) for each in values)) ** 0.5 for name, values in squares.items()
         }
@@ -155,7 +156,8 @@ class ADMM(keras.optimizers.Optimizer):
         """Hand z over to the weights; `fit` does so at its end."""
         if self.built and int(ops.convert_to_numpy(self._iterations)):
             for variable in var_list:
-                variable.assign(self._split[self._get_variable_index(variable)])
+                # A copy: JAX gives the memory of weights away with every step, and z must not go with it.
+                variable.assign(ops.copy(self._split[self._get_variable_index(variable)]))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
@@ -164,20 +166,27 @@ class ADMM(keras.optimizers.Optimizer):
         return {**super().get_config(), **own, "proximal": dict(self.proximal)}
 
 
+def of_model(model: keras.Model) -> ADMM | None:
+    """Return the `ADMM` that a model trains with, also if its loss is scaled, or None."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return optimizer if isinstance(optimizer, ADMM) else None
+
+
 class Residuals(keras.callbacks.Callback):
     """Add `primal_residual` and `dual_residual` of `ADMM` to the logs of every epoch."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the residuals after the last update of the epoch."""
-        if logs is not None and isinstance(self.model.optimizer, ADMM):
-            logs |= self.model.optimizer.residuals()
+        optimizer = of_model(self.model)
+        if logs is not None and optimizer is not None:
+            logs |= optimizer.residuals()
 
 
 @contextmanager
 def evaluated_at_z(model: keras.Model) -> Iterator[None]:
     """Let the weights of a model that trains with `ADMM` be z inside; does nothing for other optimizers."""
-    optimizer, variables = model.optimizer, model.trainable_variables
-    if not isinstance(optimizer, ADMM):
+    optimizer, variables = of_model(model), model.trainable_variables
+    if optimizer is None:
         yield
         return
     weights = [ops.convert_to_numpy(variable) for variable in variables]

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from bart_bridge.weights import REAL
+
 
 class BartModifiers:
     """Mix-in for Keras optimizers: what BART does to gradients before an update and to weights after it.
@@ -62,7 +64,7 @@ def clip_gradient(gradient: Any, variable: Any, norm: float | None, value: float
     if norm:
         stored = ops.flip(gradient, axis=1) if variable.name in ("conv_i", "bias_i") else gradient
         numbers = ops.reshape(stored, (-1,))
-        if variable.name in ("lambda", "rbf"):
+        if variable.name in REAL:
             numbers = ops.reshape(ops.stack([numbers, ops.zeros_like(numbers)], axis=-1), (-1,))
         count = numbers.shape[0]
         length = ops.sqrt(ops.sum(ops.square(numbers[: count // 2]))) / count

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from tf_models.optimizers.proximal import Specification, Tensor, maps_of
+from tf_models.backend import Tensor
+from tf_models.optimizers import refuse
+from tf_models.optimizers.ipalm_rules import LEARNING_RATES, PRESETS
+from tf_models.optimizers.proximal import Specification, maps_of
 
 COUNTS = ("gradient_evaluations", "loss_evaluations", "backtracks")
 Closure = Callable[[], Tensor]
@@ -18,49 +21,6 @@ _UNSUPPORTED = (
     *("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "loss_scale_factor"),
     "gradient_accumulation_steps",
 )
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How far iPALM goes in a step; see `IPALM` for the letters.
-
-    Attributes:
-        alpha: Inertia of the point that steps start from; None is k / (k + 3).
-        beta: Inertia of the point where the gradient is taken; None is k / (k + 3).
-        increase: What L is multiplied by after a try that was rejected.
-        reduce: What L is divided by after one that was accepted.
-        smallest, largest: Limits of L; a try with the largest is always accepted.
-        slack: By how much of its magnitude the bound may be missed; None is 16 times the machine epsilon.
-        reduce_momentum: Halve the inertia after a rejected try, and take the gradient anew.
-        maximum_tries: The last try is kept.
-        step: tau is L if `trivial` or if an inertia is None, else (1 + 2 beta) / (1 - 2 alpha) L if `nonconvex` and
-            (1 + 2 beta) / (2 - 2 alpha) L if `convex`, which is for convex f_i.
-    """
-
-    alpha: float | None = None
-    beta: float | None = None
-    increase: float = 2.0
-    reduce: float = 1.2
-    smallest: float = 1e-10
-    largest: float = 1e10
-    slack: float | None = None
-    reduce_momentum: bool = False
-    maximum_tries: int = 100
-    step: str = "trivial"
-
-    def tau(self) -> float:
-        """Return tau / L."""
-        if self.alpha is None or self.beta is None or self.step == "trivial":
-            return 1.0
-        return (1 + 2 * self.beta) / ((2 if self.step == "convex" else 1) - 2 * self.alpha)
-
-
-PRESETS = {
-    "paper": Rules(),
-    "bart": Rules(slack=1e-3, reduce_momentum=True),
-    "vn": Rules(alpha=0.7, beta=0.7, reduce=4 / 3, smallest=1e-3, largest=1e12, slack=1e-3, maximum_tries=40),
-}
-_LEARNING_RATES = {"paper": 1.0, "bart": 1.0, "vn": 1e-3}
 
 
 @keras.saving.register_keras_serializable("bart_tf")
@@ -109,13 +69,11 @@ class IPALM(keras.optimizers.Optimizer):
             raise ValueError(f"IPALM needs the backend tensorflow. Received: backend={keras.backend.backend()}")
         if preset not in PRESETS:
             raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}. Received: preset={preset}")
-        for argument in _UNSUPPORTED:
-            if kwargs.get(argument):
-                raise ValueError(f"`{argument}` is not supported. Received: {argument}={kwargs[argument]}")
+        refuse(_UNSUPPORTED, kwargs)
         unknown = set(rules or {}) - set(asdict(PRESETS[preset]))
         if unknown:
             raise ValueError(f"`rules` must be fields of Rules. Received: {', '.join(sorted(unknown))}")
-        super().__init__(_LEARNING_RATES[preset] if learning_rate is None else learning_rate, **kwargs)
+        super().__init__(LEARNING_RATES[preset] if learning_rate is None else learning_rate, **kwargs)
         self.preset = preset
         self.changed_rules = dict(rules or {})
         self.rules = replace(PRESETS[preset], **self.changed_rules)
@@ -282,35 +240,3 @@ def _one_function(function: Callable[[], Any]) -> Callable[[], Any]:
         return function
     compiled: Callable[[], Any] = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
     return compiled
-
-
-class ClosureTrainingMixin:
-    """Let `model.fit` train with `IPALM`; other optimizers train as they do without it. Name it before `keras.Model`.
-
-    The loss of a batch, as it is recorded, is the one after the update. The logs have the counts of `IPALM.counts`.
-    """
-
-    def make_train_function(self, force: bool = False) -> Any:
-        """Make the training function, without XLA for iPALM, whose loops have no fixed length."""
-        if isinstance(self.optimizer, IPALM):  # type: ignore[attr-defined]
-            self.jit_compile = False
-        return super().make_train_function(force)  # type: ignore[misc]
-
-    def train_step(self, *arguments: Any) -> Any:
-        """Update the weights with one batch."""
-        if not isinstance(self.optimizer, IPALM):  # type: ignore[attr-defined]
-            return super().train_step(*arguments)  # type: ignore[misc]
-        return self._closure_step(arguments[0])
-
-    def _closure_step(self: Any, data: Any) -> dict[str, Any]:
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-
-        def closure() -> Tensor:
-            image = self(x, training=True)
-            return self.compute_loss(x=x, y=y, y_pred=image, sample_weight=sample_weight, training=True)
-
-        loss = self.optimizer.step(closure, self.trainable_variables, self.non_trainable_variables)
-        first = keras.tree.flatten(x)[0]
-        self._loss_tracker.update_state(loss, sample_weight=ops.shape(first)[0])
-        image = None if self._compile_metrics is None else self(x, training=False)
-        return {**self.compute_metrics(x, y, image, sample_weight=sample_weight), **self.optimizer.counts()}

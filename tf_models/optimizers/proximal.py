@@ -12,7 +12,8 @@ from typing import Any
 
 from keras import ops
 
-Tensor = Any
+from tf_models.backend import Tensor
+
 ProximalMap = Callable[[Tensor, Tensor], Tensor]
 # Name of a map and the numbers it takes, as they stand in the configuration of an optimizer: `["l1", 0.1]`.
 Specification = Sequence[Any]
