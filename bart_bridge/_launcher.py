@@ -5,7 +5,8 @@ would be read as large. This file imports next to nothing and is that small proc
 report). It also ends the command when its own standard input closes: when the process that asked for it is gone,
 killed or not.
 
-Usage: python -I -S _launcher.py REPORT_FD COMMAND...
+Usage: python -I -S _launcher.py REPORT_FD[,FD...] COMMAND...
+Further descriptors are kept open until it ends, for locks that are to last as long.
 """
 
 import _thread
@@ -18,11 +19,16 @@ GRACE_S = 3
 
 
 def main() -> None:
-    report_fd, argv = int(sys.argv[1]), sys.argv[2:]
-    os.set_inheritable(report_fd, False)
+    descriptors, argv = [int(number) for number in sys.argv[1].split(",")], sys.argv[2:]
+    report_fd = descriptors[0]
+    for number in descriptors:
+        os.set_inheritable(number, False)
     no_input = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-    # Python ignores these two; its children would inherit that.
-    default = [signal.SIGPIPE, signal.SIGXFSZ]
+    # Slurm signals all processes of a job: this one must outlive the command, which hears of it by SIGTERM only.
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    # Python ignores two others; the command would inherit that.
+    default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM]
     start_s = time.perf_counter()
     # A group of its own, so that what the command starts ends with it.
     pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=no_input, setpgroup=0, setsigdef=default)

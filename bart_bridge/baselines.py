@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.dataset import Split
-from bart_bridge.dims import from_batch_coil_samples, from_batch_coil_yx, from_batch_positions, to_batch_coil_yx
+from bart_bridge.dims import (
+    from_batch_coil_samples,
+    from_batch_coil_yx,
+    from_batch_map_coil_yx,
+    from_batch_positions,
+    to_batch_coil_yx,
+    to_batch_map_yx,
+)
 from bart_bridge.errors import InputError
 from bart_bridge.toolbox import Argument, Toolbox
 
@@ -35,7 +42,7 @@ def cg_sense(
         on_slice: Called after each slice.
 
     Returns:
-        Images on the scale of the data, `(batch, y, x)`.
+        Images of each map on the scale of the data, `(batch, map, y, x)`.
 
     Raises:
         ToolError: BART failed.
@@ -79,8 +86,9 @@ def gridding(
 ) -> NDArray[np.complex64]:
     """Invert the sampling of non-Cartesian data coil by coil and combine: no parallel imaging.
 
-    Each coil image is argmin_z |F z - y|^2 + regularization |z|^2, by `bart nufft -i`; the image is
-    sum_c conj(C_c) z_c / sum_c |C_c|^2. Arguments and result as for `cg_sense`.
+    Each coil image is argmin_z |F z - y|^2 + regularization |z|^2, by `bart nufft -i`. The image x is that whose coil
+    images C x are nearest to them, sum_c conj(C_c) z_c / sum_c |C_c|^2 for one map. Arguments and result as for
+    `cg_sense`.
 
     Raises:
         InputError: The data are Cartesian.
@@ -88,14 +96,15 @@ def gridding(
     """
     if split.trajectory is None:
         raise InputError(f"{split.kspace}: inverse gridding needs a trajectory, Cartesian k-space has none")
+    if _is_odd(split):
+        y, x = split.arrays()["coils"].shape[-2:]
+        raise InputError(f"{split.coils}: bart nufft is right for even numbers of pixels only, found {x} x {y}")
     images = []
     for kspace, coils, pattern, positions in _slices(split):
-        size = f"{coils.shape[2]}:{coils.shape[1]}:1"
+        size = f"{coils.shape[-1]}:{coils.shape[-2]}:1"
         files = from_batch_positions(positions[None]), from_batch_coil_samples(_unweighted(kspace, pattern)[None])
         found = toolbox.compute("nufft", "-i", "-l", regularization, "-m", 30, "-d", size, *files)
-        energy = np.sum(np.abs(coils) ** 2, axis=0)
-        combined = np.sum(coils.conj() * to_batch_coil_yx(found)[0], axis=0)
-        images.append(np.divide(combined, energy, out=np.zeros_like(combined), where=energy > 0))
+        images.append(_combine(to_batch_coil_yx(found)[0], coils))
         on_slice()
     return np.stack(images)
 
@@ -141,10 +150,17 @@ def _pics(split: Split, toolbox: Toolbox, options: tuple[Argument, ...], on_slic
                 # Unlike reconet, pics multiplies k-space with the weights itself.
                 words += ["-p", from_batch_coil_samples(pattern[None, None])]
             data = from_batch_coil_samples(_unweighted(kspace, pattern)[None])
-        image = toolbox.compute("pics", *words, data, from_batch_coil_yx(coils[None]))
-        images.append(sign * to_batch_coil_yx(image)[0, 0])
+        image = toolbox.compute("pics", *words, data, from_batch_map_coil_yx(coils[None]))
+        images.append(sign * to_batch_map_yx(image)[0])
         on_slice()
     return np.stack(images)
+
+
+def _combine(coil_images: NDArray[np.complex64], coils: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Solve C x = z by least squares in each pixel: z `(coil, y, x)`, x `(map, y, x)`, 0 where C is."""
+    inverse = np.linalg.pinv(coils.transpose(2, 3, 1, 0), rcond=1e-6)
+    image = (inverse @ coil_images.transpose(1, 2, 0)[..., None])[..., 0]
+    return image.transpose(2, 0, 1).astype(np.complex64)
 
 
 def _is_odd(split: Split) -> bool:
@@ -158,7 +174,7 @@ def _unweighted(kspace: NDArray[np.complex64], pattern: NDArray[np.complex64] | 
 
 
 def _slices(split: Split) -> Iterator[tuple[NDArray[np.complex64], NDArray[np.complex64], Any, Any]]:
-    """Yield k-space, coils, and pattern and positions or None, of each slice."""
+    """Yield k-space, coils `(map, coil, y, x)`, and pattern and positions or None, of each slice."""
     arrays = split.arrays()
 
     def optional(name: str, item: int) -> Any:
@@ -178,12 +194,13 @@ def _solve(
     energy = np.abs(sampled) ** 2
 
     def normal(image: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        transformed = np.fft.fft2(np.fft.ifftshift(coils * image, axes=_IMAGE))
+        coil_images = np.sum(coils * image[:, None], axis=0)
+        transformed = np.fft.fft2(np.fft.ifftshift(coil_images, axes=_IMAGE))
         back = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(energy) * transformed), axes=_IMAGE)
-        return np.sum(coils.conj() * back, axis=0) + weight * image
+        return np.sum(coils.conj() * back, axis=1) + weight * image
 
     data = np.fft.ifft2(np.fft.ifftshift(sampled.conj() * kspace, axes=_IMAGE), norm="ortho")
-    residual = np.sum(coils.conj() * np.fft.fftshift(data, axes=_IMAGE), axis=0).astype(np.complex128)
+    residual = np.sum(coils.conj() * np.fft.fftshift(data, axes=_IMAGE), axis=1).astype(np.complex128)
     solution, direction = np.zeros_like(residual), residual
     before = np.vdot(residual, residual).real
     for _ in range(CG_SENSE_ITERATIONS):

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -146,6 +146,12 @@ def write_text_atomically(path: Path, text: str) -> None:
     _replace(path, lambda file: file.write(text.encode()))
 
 
+def write_arrays_atomically(path: Path, arrays: Mapping[str, Any], compressed: bool = False) -> None:
+    """Write an `.npz` of arrays under a temporary name in its folder, then rename it."""
+    save = np.savez_compressed if compressed else np.savez
+    _replace(path, lambda file: save(file, allow_pickle=False, **arrays))
+
+
 def _line(numbers: Iterable[int]) -> str:
     return " ".join(str(number) for number in numbers) + " \n"
 
@@ -166,8 +172,10 @@ def _replace(path: Path, dump: Callable[[BinaryIO], object]) -> None:
             dump(file)
         Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say whose
+            error.filename = str(path)
         raise
 
 

@@ -45,7 +45,8 @@ _DATA_CONSISTENCY = {
     **{"gradient-step": "gradient-step", "proximal-mapping": "proximal-mapping"},
 }
 _INITIAL_RECO = {
-    **{"sense": "sense", "tickhonov": "sense", "fix-lambda": "fixed_lambda", "max-cg-iter": "max_cg_iterations"},
+    **{"sense": "sense", "tickhonov": "sense", "max-cg-iter": "max_cg_iterations"},
+    **{"fix-lambda": "fixed_lambda", "lambda-init": "initial_lambda"},
 }
 _TRAINING = {
     **{"r": "learning_rate", "learning-rate": "learning_rate", "e": "epochs", "epochs": "epochs"},
@@ -205,6 +206,7 @@ def _network(options: dict[str, str]) -> Network:
     if len(kinds) != 1:
         raise InputError("reconet: --network=varnet or --network=modl is needed")
     kind = next(iter(kinds))
+    model: type[VarNetSettings | ModlSettings] = VarNetSettings if kind == "varnet" else ModlSettings
     values: Values = {"normalize": "normalize" in options, "rss_norm": "rss-norm" in options}
     block, known = ("varnet-block", _VARNET_BLOCK) if kind == "varnet" else ("resnet-block", _RESNET_BLOCK)
     other = "resnet-block" if kind == "varnet" else "varnet-block"
@@ -227,14 +229,28 @@ def _network(options: dict[str, str]) -> Network:
                 values[f"shared_{name}"] = shared
     start = _sub_options(options, "initial-reco", _INITIAL_RECO)
     if start.pop("sense", False):
-        values["sense_initialization"] = _lambda(start)
+        values["sense_initialization"] = _initialization(start, values, model)
     if "iterations" in options:
         values["iterations"] = options["iterations"]
     if "test" in options:
         # As in BART, they win over what is given beside them.
         values |= _TEST[kind]
-    model = VarNetSettings if kind == "varnet" else ModlSettings
     return model.model_validate(values)
+
+
+def _initialization(start: Values, network: Values, model: type[VarNetSettings | ModlSettings]) -> Values:
+    """As in BART, lambda of the initialization starts at a value of its own only where it is trained."""
+    defaults = {name: field.default for name, field in model.model_fields.items()}
+    network = defaults | network
+    proximal = network["data_consistency"] == "proximal-mapping"
+    initial_lambda = start.pop("initial_lambda", None)
+    if "fixed_lambda" not in start:
+        trained = proximal and network["fixed_lambda"] is None
+        return start | ({"initial_lambda": initial_lambda} if trained else {})
+    if float(start["fixed_lambda"]) != -1:
+        return start
+    default = network["initial_lambda"] if proximal else 0.1
+    return _lambda(start) | {"initial_lambda": default if initial_lambda is None else initial_lambda}
 
 
 def _lambda(values: Values) -> Values:
@@ -283,4 +299,5 @@ def _validation(options: dict[str, str]) -> Split | None:
     missing = {"kspace", "coils", "reference"} - found.keys()
     if missing:
         raise InputError(f"reconet: --valid-data needs kspace, coil and ref, missing: {', '.join(sorted(missing))}")
-    return Split(**{name: Path(path).absolute() for name, path in found.items()})
+    paths: dict[str, Any] = {name: Path(path).absolute() for name, path in found.items()}
+    return Split(**paths)

@@ -1,10 +1,11 @@
 """The dataset folder: BART files for each split, and `dataset.yaml`, which says where they come from.
 
     FOLDER/dataset.yaml
-    FOLDER/train/kspace.cfl     [x, y, 1, coil, ..., batch]   sampled k-space, centred unitary FFT
-    FOLDER/train/coils.cfl      [x, y, 1, coil, ..., batch]   coil sensitivities
-    FOLDER/train/pattern.cfl    [x, y, 1, 1, ..., batch or 1] sampling pattern; optional
-    FOLDER/train/reference.cfl  [x, y, 1, 1, ..., batch]      fully sampled image; optional, needed for training
+    FOLDER/train/kspace.cfl     [x, y, 1, coil, ..., batch]        sampled k-space, centred unitary FFT
+    FOLDER/train/coils.cfl      [x, y, 1, coil, maps, ..., batch]  coil sensitivities, of one map or more (soft SENSE)
+    FOLDER/train/pattern.cfl    [x, y, 1, 1, ..., batch or 1]      sampling pattern; optional
+    FOLDER/train/reference.cfl  [x, y, 1, 1, maps, ..., batch]     fully sampled image of each map; optional, needed for
+                                                                   training
 
 or, of non-Cartesian data (radial, spiral),
 
@@ -13,28 +14,43 @@ or, of non-Cartesian data (radial, spiral),
     FOLDER/train/pattern.cfl    [1, samples, spokes, 1, ..., batch or 1]  weights of samples; optional
 
 with coils and reference as above. K-space is multiplied with its pattern already, as reconet wants it. And the same for
-`validation` and `test`. Each file has its `.hdr` beside it.
+`validation` and `test`. Each file has its `.hdr` beside it. `nufft: finufft` in `dataset.yaml` has finufft compute
+adjoint and psf from the trajectory in place of BART, see `gridding`.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from bart_bridge import cfl
-from bart_bridge.dims import describe, to_batch_coil_samples, to_batch_coil_yx
+from bart_bridge.dims import (
+    describe,
+    from_batch_coil_samples,
+    from_batch_coil_yx,
+    from_batch_map_coil_yx,
+    from_batch_map_yx,
+    from_batch_positions,
+    to_batch_coil_samples,
+    to_batch_coil_yx,
+    to_batch_map_coil_yx,
+    to_batch_map_yx,
+)
 from bart_bridge.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+Nufft = Literal["bart", "finufft"]
+NUFFTS = get_args(Nufft)
+View = Callable[[NDArray[np.complex64]], NDArray[np.complex64]]
 
 
 @dataclass(frozen=True)
@@ -43,12 +59,13 @@ class Split:
 
     Attributes:
         kspace: Path of the k-space, `(batch, coil, y, x)` for networks.
-        coils: Path of the coil sensitivities, same shape.
+        coils: Path of the coil sensitivities, `(batch, map, coil, y, x)`.
         pattern: Path of the sampling pattern, `(batch or 1, 1, y, x)`; without it, sampled is where k-space is not 0.
-        reference: Path of the reference images, `(batch, 1, y, x)`, if there are any.
+        reference: Path of the reference images, `(batch, map, y, x)`, if there are any.
         trajectory: Path of the trajectory `(batch or 1, 3, spokes, samples)` of non-Cartesian data; k-space and pattern
             have `(..., spokes, samples)` in place of `(..., y, x)` then.
         cache: Folder for what is computed from a trajectory, that of the k-space by default; see `gridding`.
+        nufft: What computes it, `bart` (default) or `finufft`, which is right for odd numbers of pixels, too.
     """
 
     kspace: Path
@@ -57,6 +74,7 @@ class Split:
     reference: Path | None = None
     trajectory: Path | None = None
     cache: Path | None = None
+    nufft: Nufft = "bart"
 
     @classmethod
     def in_folder(cls, folder: Path) -> Split:
@@ -65,18 +83,18 @@ class Split:
         found = {
             name for name in ("pattern", "reference", "trajectory") if any(map(Path.exists, cfl.files(folder / name)))
         }
-        optional = {name: folder / name for name in found}
+        optional: dict[str, Any] = {name: folder / name for name in found}
         return cls(folder / "kspace", folder / "coils", **optional)
 
     @property
     def items(self) -> int:
         """Number of slices."""
-        return _open(self.coils if self.trajectory else self.kspace).shape[0]
+        name = "coils" if self.trajectory else "kspace"
+        return len(_open(getattr(self, name), self._views(name)[0]))
 
     def arrays(self) -> dict[str, NDArray[np.complex64]]:
-        """Open every file of this split as `(batch, coil, y, x)`; what belongs to samples, as `Split` says."""
-        sampled = ("kspace", "pattern", "trajectory") if self.trajectory else ()
-        return {name: _open(path, name in sampled) for name, path in self._paths()}
+        """Open every file of this split with the shape that `Split` says."""
+        return {name: _open(path, self._views(name)[0]) for name, path in self._paths()}
 
     def validate(self) -> None:
         """Check what every engine relies on.
@@ -87,18 +105,21 @@ class Split:
         """
         arrays = self.arrays()
         batch, coil, y, x = arrays["kspace"].shape
-        allowed = {
+        allowed: dict[str, list[tuple[int, ...]]] = {
             "pattern": [(batch, 1, y, x), (1, 1, y, x)],
             "trajectory": [(batch, 3, y, x), (1, 3, y, x)],
         }
+        maps = arrays["coils"].shape[1]
         if self.trajectory:
             y, x = arrays["coils"].shape[-2:]
-        allowed |= {"coils": [(batch, coil, y, x)], "reference": [(batch, 1, y, x)]}
+        allowed |= {"coils": [(batch, maps, coil, y, x)], "reference": [(batch, maps, y, x)]}
         for name, path in self._paths():
             if name in allowed and arrays[name].shape not in allowed[name]:
+                # A reference has as many maps as the coils.
+                other = self.coils if name == "reference" and arrays[name].shape[1] != maps else self.kspace
                 raise InputError(
                     f"{path}: dimensions ({describe(cfl.read_dims(path))}) do not match those of "
-                    f"{self.kspace} ({describe(cfl.read_dims(self.kspace))})"
+                    f"{other} ({describe(cfl.read_dims(other))})"
                 )
             for number, item in enumerate(arrays[name]):
                 if not np.isfinite(item).all():
@@ -117,8 +138,22 @@ class Split:
             if not item.any():
                 raise InputError(f"{self.kspace}: k-space must hold a signal, slice {number} is all zero")
 
+    def _views(self, name: str) -> tuple[View, View]:
+        """Return what views a BART array with the shape that `Split` says, and the way back."""
+        if name == "coils":
+            return to_batch_map_coil_yx, from_batch_map_coil_yx
+        if name == "reference":
+            return to_batch_map_yx, from_batch_map_yx
+        if name == "trajectory":
+            return to_batch_coil_samples, from_batch_positions
+        if self.trajectory:
+            return to_batch_coil_samples, from_batch_coil_samples
+        return to_batch_coil_yx, from_batch_coil_yx
+
     def _paths(self) -> list[tuple[str, Path]]:
-        return [(name, path) for name, path in vars(self).items() if path is not None and name != "cache"]
+        return [
+            (name, path) for name, path in vars(self).items() if path is not None and name not in ("cache", "nufft")
+        ]
 
 
 @dataclass(frozen=True)
@@ -154,24 +189,36 @@ class Dataset:
         """Return a split by its name.
 
         Raises:
-            InputError: The dataset has no such split.
+            InputError: The dataset has no such split, or its `nufft` is neither `bart` nor `finufft`.
         """
         if not (self.folder / name).is_dir():
             found = ", ".join(split for split in SPLITS if (self.folder / split).is_dir()) or "none"
             raise InputError(f"{self.folder}: no split '{name}' (found: {found})")
-        return Split.in_folder(self.folder / name)
+        nufft = self.description.get("nufft", "bart")
+        if nufft not in NUFFTS:
+            raise InputError(f"{self.folder / 'dataset.yaml'}: nufft must be bart or finufft, received '{nufft}'")
+        return replace(Split.in_folder(self.folder / name), nufft=nufft)
 
 
-def _open(path: Path, sampled: bool = False) -> NDArray[np.complex64]:
+def _open(path: Path, view: View) -> NDArray[np.complex64]:
     array = cfl.read(path)
     try:
-        return to_batch_coil_samples(array) if sampled else to_batch_coil_yx(array)
+        return view(array)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
+def first_slice(split: Split, folder: Path) -> Split:
+    """Write the first slice of a split into a folder, as a split of its own."""
+    paths: dict[str, Any] = {}
+    for name, array in split.arrays().items():
+        paths[name] = folder / name
+        cfl.write(paths[name], split._views(name)[1](np.ascontiguousarray(array[:1])))
+    return replace(split, **paths)
+
+
 def each_slice(arrays: dict[str, NDArray[np.complex64]]) -> Iterator[tuple[NDArray[np.complex64], ...]]:
-    """Yield k-space, coils and pattern of each slice of `Split.arrays`.
+    """Yield k-space, coils `(map, coil, y, x)` and pattern of each slice of `Split.arrays`.
 
     Without a pattern, sampled is where any coil has a signal, as BART estimates it.
     """

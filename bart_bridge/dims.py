@@ -2,6 +2,7 @@
 
 BART stores the first dimension fastest, numpy's default is the last one fastest: a BART array `[x, y, 1, coil, ...,
 batch]` and a network array `(batch, coil, y, x)` are the same bytes read with opposite orders, so nothing is copied.
+With several sets of coil sensitivities, called maps (soft SENSE), coils are `(batch, map, coil, y, x)`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Dim(IntEnum):
 
 # reconet treats these three as one batch, slices running fastest.
 _BATCH = (Dim.SLICE, Dim.AVERAGE, Dim.BATCH)
-_USED = (Dim.X, Dim.Y, Dim.COIL, *_BATCH)
+_PIXELS = (Dim.X, Dim.Y, *_BATCH)
 
 
 def describe(shape: tuple[int, ...]) -> str:
@@ -46,30 +47,52 @@ def describe(shape: tuple[int, ...]) -> str:
     return ", ".join(named) or "a single value"
 
 
-def to_batch_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """View a BART array as `(batch, coil, y, x)`; slices, averages and batch become one batch.
+def to_batch_map_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """View a BART array as `(batch, map, coil, y, x)`; slices, averages and batch become one batch.
 
     Args:
-        array: BART array of any rank up to 16 with one z, one map and no other dimension.
+        array: BART array of any rank up to 16 with one z and no other dimension.
 
     Raises:
         InputError: A dimension is used that two-dimensional networks do not have.
     """
+    return _to_batch(array, (*_PIXELS, Dim.COIL, Dim.MAPS))
+
+
+def to_batch_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """View a BART array of one map as `(batch, coil, y, x)`, as `to_batch_map_coil_yx`."""
+    return _to_batch(array, (*_PIXELS, Dim.COIL))[:, 0]
+
+
+def to_batch_map_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """View a BART array without coils, the images of each map, as `(batch, map, y, x)`, as `to_batch_map_coil_yx`."""
+    return _to_batch(array, (*_PIXELS, Dim.MAPS))[:, :, 0]
+
+
+def _to_batch(array: NDArray[np.complex64], used: tuple[Dim, ...]) -> NDArray[np.complex64]:
     shape = array.shape + (1,) * (len(Dim) - array.ndim)
-    unexpected = [Dim(dim).name.lower() for dim, size in enumerate(shape) if size != 1 and dim not in _USED]
-    if unexpected:
-        raise InputError(
-            f"dimensions other than x, y, coil, slice, average and batch must be 1, found {describe(shape)}"
-        )
+    if any(size != 1 and dim not in used for dim, size in enumerate(shape)):
+        names = ", ".join(Dim(dim).name.lower() for dim in sorted(used)[:-1])
+        raise InputError(f"dimensions other than {names} and batch must be 1, found {describe(shape)}")
     batch = shape[Dim.SLICE] * shape[Dim.AVERAGE] * shape[Dim.BATCH]
-    return array.reshape((*shape[:2], shape[Dim.COIL], batch), order="F").transpose(3, 2, 1, 0)
+    return array.reshape((*shape[:2], *shape[Dim.COIL : Dim.TE], batch), order="F").transpose(4, 3, 2, 1, 0)
+
+
+def from_batch_map_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """View an array `(batch, map, coil, y, x)` as a BART array of 16 dimensions."""
+    batch, maps, coil, y, x = array.shape
+    shape = (x, y, 1, coil, maps, *(1,) * (Dim.BATCH - Dim.TE), batch)
+    return array.transpose(4, 3, 2, 1, 0).reshape(shape, order="F")
+
+
+def from_batch_map_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """View images `(batch, map, y, x)` as a BART array of 16 dimensions."""
+    return from_batch_map_coil_yx(array[:, :, None])
 
 
 def from_batch_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
     """View an array `(batch, coil, y, x)` as a BART array of 16 dimensions."""
-    batch, coil, y, x = array.shape
-    shape = (x, y, 1, coil, *(1,) * (Dim.BATCH - Dim.MAPS), batch)
-    return array.transpose(3, 2, 1, 0).reshape(shape, order="F")
+    return from_batch_map_coil_yx(array[:, None])
 
 
 def to_batch_coil_samples(array: NDArray[np.complex64]) -> NDArray[np.complex64]:

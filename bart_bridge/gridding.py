@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 
 from bart_bridge import cfl
 from bart_bridge.dataset import Split, each_slice
-from bart_bridge.dims import from_batch_coil_samples, from_batch_coil_yx, from_batch_positions, to_batch_coil_yx
+from bart_bridge.dims import (
+    from_batch_coil_samples,
+    from_batch_coil_yx,
+    from_batch_map_yx,
+    from_batch_positions,
+    to_batch_coil_yx,
+    to_batch_map_yx,
+)
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.toolbox import Toolbox
 
@@ -34,14 +41,18 @@ def prepare(split: Split, toolbox: Toolbox | None) -> None:
 
     Args:
         split: Validated; without a trajectory nothing is done.
-        toolbox: The BART to use; None for finufft.
+        toolbox: The BART to use where the split's `nufft` is `bart`; None for finufft.
 
     Raises:
         InputError: The image has an odd number of pixels, which BART 0.8.00 gets wrong.
-        ToolError: BART failed.
+        ToolError: BART failed, or finufft is wanted and not installed.
     """
     if split.trajectory is None:
         return
+    if split.nufft == "finufft":
+        toolbox = None
+    if toolbox is None and not find_spec("finufft"):
+        raise ToolError("finufft is not installed; install bart-tf with the extra 'nufft'")
     maker = f"BART {toolbox.version_text}" if toolbox else f"finufft {version('finufft')}"
     folder = _folder(split)
     if (folder / "made-by.txt").exists() and (folder / "made-by.txt").read_text().strip() == maker:
@@ -49,7 +60,7 @@ def prepare(split: Split, toolbox: Toolbox | None) -> None:
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         adjoint, psf = compute(split, toolbox)
-        cfl.write(temporary / "adjoint", from_batch_coil_yx(adjoint[:, None].astype(np.complex64)))
+        cfl.write(temporary / "adjoint", from_batch_map_yx(adjoint.astype(np.complex64)))
         cfl.write(temporary / "psf", from_batch_coil_yx(psf[:, None].astype(np.complex64)))
         (temporary / "made-by.txt").write_text(maker + "\n")
         temporary.chmod(0o755)
@@ -90,7 +101,7 @@ def prepared(*splits: Split | None) -> Iterator[list[Split | None]]:
 
 
 def read(split: Split) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """Open what `prepare` has left: adjoint `(batch, y, x)` and psf `(batch or 1, 2y, 2x)`, memory-mapped.
+    """Open what `prepare` has left: adjoint `(batch, map, y, x)` and psf `(batch or 1, 2y, 2x)`, memory-mapped.
 
     Raises:
         InputError: There is none for these files.
@@ -98,7 +109,7 @@ def read(split: Split) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
     folder = _folder(split)
     if not (folder / "made-by.txt").exists():
         raise InputError(f"{split.trajectory}: adjoint and psf of its data were not computed, {folder} is missing")
-    return tuple(to_batch_coil_yx(cfl.read(folder / name))[:, 0] for name in ("adjoint", "psf"))  # type: ignore[return-value]
+    return to_batch_map_yx(cfl.read(folder / "adjoint")), to_batch_coil_yx(cfl.read(folder / "psf"))[:, 0]
 
 
 def compute(split: Split, toolbox: Toolbox | None) -> tuple[Complex, NDArray[np.floating]]:
@@ -109,13 +120,16 @@ def compute(split: Split, toolbox: Toolbox | None) -> tuple[Complex, NDArray[np.
         toolbox: The BART to use; None for finufft, in double precision.
 
     Returns:
-        The adjoint A^H y `(batch, y, x)`, and the psf `(batch, 2y, 2x)` as `tf_models.operators.SenseNormal` takes it;
-        `(1, 2y, 2x)` if one trajectory and one pattern serve all slices.
+        The adjoint A^H y `(batch, map, y, x)`, and the psf `(batch, 2y, 2x)` as `tf_models.operators.SenseNormal` takes
+        it; `(1, 2y, 2x)` if one trajectory and one pattern serve all slices.
     """
     arrays = split.arrays()
     y, x = arrays["coils"].shape[-2:]
     if toolbox and (y % 2 or x % 2):
-        raise InputError(f"{split.coils}: BART's nufft is right for even numbers of pixels only, found {x} x {y}")
+        raise InputError(
+            f"{split.coils}: BART's nufft is right for even numbers of pixels only, found {x} x {y}; "
+            "'nufft: finufft' in dataset.yaml takes any"
+        )
     one_psf = len(arrays["trajectory"]) == 1 and len(arrays.get("pattern", ())) == 1
     adjoints: list[Complex] = []
     psfs: list[NDArray[np.floating]] = []
@@ -123,7 +137,7 @@ def compute(split: Split, toolbox: Toolbox | None) -> tuple[Complex, NDArray[np.
         trajectory = arrays["trajectory"][item if len(arrays["trajectory"]) > 1 else 0].real
         data = weights.conj() * kspace
         images = _bart_adjoint(data, trajectory, (y, x), toolbox) if toolbox else _adjoint(data, trajectory, (y, x))
-        adjoints.append(np.sum(coils.conj() * images, axis=0))
+        adjoints.append(np.sum(coils.conj() * images, axis=1))
         if not (one_psf and psfs):
             psfs.append(
                 _bart_psf(weights, trajectory, (y, x), toolbox) if toolbox else _psf(weights, trajectory, (y, x))
@@ -156,6 +170,25 @@ def _adjoint(data: Complex, trajectory: NDArray[np.floating], size: tuple[int, i
     points = (2 * np.pi * k_y / size_y, 2 * np.pi * k_x / size_x)
     values = np.ascontiguousarray(data.reshape(len(data), -1), np.complex128)
     return finufft.nufft2d1(*points, values, size, isign=1, eps=1e-12).reshape(-1, *size) / np.sqrt(size_y * size_x)
+
+
+def forward(images: Complex, trajectory: NDArray[np.floating]) -> Complex:
+    """Compute the NUFFT that `compute` without BART has the adjoint of, by finufft in double precision.
+
+    Args:
+        images: Of each coil, `(coil, y, x)`.
+        trajectory: `(3, spokes, samples)`, units of 1 / field of view.
+
+    Returns:
+        sum_n x(n) exp(-2 pi i k n / N) / sqrt(xy), `(coil, spokes, samples)`.
+    """
+    import finufft
+
+    size_y, size_x = images.shape[1:]
+    k_x, k_y, _ = trajectory.astype(np.float64).reshape(3, -1)
+    points = (2 * np.pi * k_y / size_y, 2 * np.pi * k_x / size_x)
+    values = finufft.nufft2d2(*points, np.ascontiguousarray(images, np.complex128), isign=-1, eps=1e-12)
+    return values.reshape(len(images), *trajectory.shape[1:]) / np.sqrt(size_y * size_x)
 
 
 def _psf(weights: Complex, trajectory: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:

@@ -9,11 +9,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import psutil
 
 from bart_bridge.errors import InputError, ToolError
 
@@ -21,6 +23,8 @@ _LAUNCHER = Path(__file__).with_name("_launcher.py")
 _TAIL_LINES = 200
 _Wrapper = tuple[tuple[str, ...], Mapping[str, str]]
 _wrapper: ContextVar[_Wrapper] = ContextVar("wrapper", default=((), {}))
+_kept: ContextVar[tuple[int, ...]] = ContextVar("kept", default=())
+_running: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,32 @@ def under(prefix: Sequence[str] = (), environment: Mapping[str, str] | None = No
         _wrapper.reset(token)
 
 
+@contextmanager
+def keeping_open(descriptors: Sequence[int]) -> Iterator[None]:
+    """Let files, such as those of locks, be open until every command that `run` starts within the block has ended.
+
+    That is so even when this process is killed: the process that watches the command has them open, too.
+    """
+    token = _kept.set((*_kept.get(), *descriptors))
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def end_running(grace_s: float) -> None:
+    """Send SIGTERM to the commands that run now, and wait until they have ended, so that they can leave a checkpoint.
+
+    It may be called by a signal handler in the middle of `run`. Commands that do not end in `grace_s` seconds go on.
+    """
+    found = []
+    for pid in tuple(_running):
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            found.append(psutil.Process(pid))
+            os.killpg(pid, signal.SIGTERM)
+    psutil.wait_procs(found, timeout=grace_s)
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -103,8 +133,9 @@ def run(
         raise InputError(f"{folder}: no such folder to run {argv[0]} in")
     prefix, wrapper_environment = _wrapper.get()
     report_read, report_write = os.pipe()
+    descriptors = [report_write, *_kept.get()]
     launcher = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_LAUNCHER), str(report_write), *prefix, *argv],
+        [sys.executable, "-I", "-S", str(_LAUNCHER), ",".join(map(str, descriptors)), *prefix, *argv],
         cwd=folder,
         env={**os.environ, **(environment or {}), **wrapper_environment},
         stdin=subprocess.PIPE,
@@ -112,7 +143,7 @@ def run(
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        pass_fds=[report_write],
+        pass_fds=descriptors,
         start_new_session=True,
     )
     os.close(report_write)
@@ -120,22 +151,37 @@ def run(
     stderr: deque[str] = deque(maxlen=_TAIL_LINES)
     errors: list[Exception] = []
     readers = [_reader(launcher.stdout, stdout, on_line, errors), _reader(launcher.stderr, stderr, on_line, errors)]
-    assert launcher.stdin is not None
+    stdin = launcher.stdin
+    assert stdin is not None
+    timed_out = threading.Event()
+
+    def time_out() -> None:
+        # Closing the launcher's standard input ends the child; the report then comes as always. The event is set before
+        # that: whether this thread still runs when the report has come says nothing.
+        timed_out.set()
+        stdin.close()
+
+    pid = ""
     try:
         with os.fdopen(report_read) as report:
             pid = report.readline()
-            if pid and on_start:
-                on_start(int(pid))
-            # The timer closes the launcher's standard input, which ends the child; the report then comes as always.
-            timer = threading.Timer(timeout_s, launcher.stdin.close) if timeout_s else None
+            if pid:
+                _running.add(int(pid))
+                if on_start:
+                    on_start(int(pid))
+            timer = threading.Timer(timeout_s, time_out) if timeout_s else None
             if timer:
                 timer.start()
             usage = report.readline().split()
-            timed_out = timer is not None and not timer.is_alive()
             if timer:
                 timer.cancel()
+            if pid and not usage:  # the launcher was killed: nobody else ends what it watched
+                with suppress(ProcessLookupError):
+                    os.killpg(int(pid), signal.SIGKILL)
     finally:
-        launcher.stdin.close()
+        if pid:
+            _running.discard(int(pid))
+        stdin.close()
         for reader in readers:
             reader.join()
         launcher.wait()
@@ -148,7 +194,7 @@ def run(
         raise ToolError("the process that watched it was killed", argv)
     if errors:
         raise errors[0]
-    if timed_out:
+    if timed_out.is_set():
         raise ToolError(f"did not end within {timeout_s:g} s", argv, stderr_tail=_last(stderr, 3))
     code, elapsed_s, cpu_s, peak_bytes, least_bytes = usage
     return Finished(

@@ -134,15 +134,16 @@ def read_history(path: Path, network: Network, validated: bool = False) -> dict[
 
     Returns:
         `seconds` since the start of the epoch, `loss`, if validation slices were measured `bart_bridge.measures` of
-        them (NaN but with the last batch of an epoch), and `lambda_0`, `lambda_1`, ... where lambda is trained; each
-        `(epoch, batch)`.
+        them (NaN but with the last batch of an epoch), `lambda_init` where the initialization has a trained lambda of
+        its own, and `lambda_0`, `lambda_1`, ... where lambda is trained; each `(epoch, batch)`.
 
     Raises:
         InputError: The file is damaged or has another number of columns.
     """
     history = cfl.read(path)
     lambdas = 0 if network.fixed_lambda is not None else (1 if network.shared_lambda else network.iterations)
-    names = ["seconds", "loss", *(NAMES if validated else ()), *(f"lambda_{number}" for number in range(lambdas))]
+    own = ["lambda_init"] if network.start_of_own_lambda() is not None else []
+    names = ["seconds", "loss", *(NAMES if validated else ()), *own, *(f"lambda_{number}" for number in range(lambdas))]
     acquired, values = np.moveaxis(history.reshape((*history.shape, *(1,) * (4 - history.ndim))).real, 2, 0)
     values = np.where(acquired == 1, values, np.nan).astype(np.float64)
     if validated and values.shape[-1] == len(names) + 1:
@@ -154,6 +155,12 @@ def read_history(path: Path, network: Network, validated: bool = False) -> dict[
 
 
 def _sampling(split: Split) -> list[str]:
+    if split.trajectory:
+        x, y = cfl.read_dims(split.coils)[:2]
+        if x % 2 or y % 2:
+            raise InputError(
+                f"{split.coils}: reconet --trajectory is right for even numbers of pixels only, found {x} x {y}"
+            )
     named = {"pattern": split.pattern, "trajectory": split.trajectory}
     return [f"--{name}={path}" for name, path in named.items() if path]
 
@@ -161,7 +168,13 @@ def _sampling(split: Split) -> list[str]:
 def _validation(split: Split | None) -> list[str]:
     if split is None:
         return []
-    paths = {"kspace": split.kspace, "coil": split.coils, "pattern": split.pattern, "ref": split.reference}
+    paths = {
+        "kspace": split.kspace,
+        "coil": split.coils,
+        "pattern": split.pattern,
+        "ref": split.reference,
+        "trajectory": split.trajectory,
+    }
     return [f"--valid-data={_sub_options(paths)}"]
 
 
@@ -254,11 +267,15 @@ def _network_options(network: Network) -> list[str]:
     consistency = [network.data_consistency, f"max-cg-iter={network.max_cg_iterations}"]
     if network.fixed_lambda is not None:
         consistency.append(f"fix-lambda={network.fixed_lambda}")
-    options.append("--data-consistency=" + ",".join(consistency))
     start = network.sense_initialization
     if start is not None:
         given = {"sense": "", "fix-lambda": start.fixed_lambda, "max-cg-iter": start.max_cg_iterations}
+        if start.initial_lambda is not None:
+            # Whether both are one weight depends on where they start.
+            given |= {"fix-lambda": -1, "lambda-init": start.initial_lambda}
+            consistency.append(f"lambda-init={network.initial_lambda:.9g}")
         options.append(f"--initial-reco={_sub_options(given)}")
+    options.append("--data-consistency=" + ",".join(consistency))
     options.append("--shared-weights" if network.shared_weights else "--no-shared-weights")
     options.append("--shared-lambda" if network.shared_lambda else "--no-shared-lambda")
     return options + (["--normalize"] if network.normalize else [])

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from bart_bridge.errors import InputError
+
 # `plain` keeps everything that training needs, `lean` little, and computes it again: BART's `--lowmem`.
 MemoryPlan = Literal["plain", "lean"]
 # Of the regularizer's convolutions and what lies between them; everything else is float32.
@@ -16,15 +18,28 @@ Loss = Literal["mse", "mad", "nmse", "mse-magnitude", "mad-magnitude", "nmse-mag
 class SenseInitialization(BaseModel):
     """Start from (A^H A + lambda)^-1 A^H y by conjugate gradients instead of from A^H y.
 
+    Lambda is that of the network for proximal mapping, and 0 for gradient steps, if neither of the two below is given.
+    It is trained as a weight of its own, not as the network's, with an `initial_lambda`, and where a network with
+    proximal mapping has a lambda for each iteration or another number of conjugate gradient steps.
+
     Attributes:
-        fixed_lambda: Regularization. By default the network's lambda for proximal mapping, and 0 for gradient steps.
+        fixed_lambda: Regularization that is not trained.
+        initial_lambda: Value at which a trained lambda of its own starts. If it is the network's value, and neither of
+            the two reasons above is there, both are one weight with proximal mapping, as in BART.
         max_cg_iterations: Steps. By default the network's for proximal mapping, and 30 for gradient steps.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fixed_lambda: float | None = None
+    initial_lambda: float | None = None
     max_cg_iterations: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _fixed_or_trained(self) -> SenseInitialization:
+        if self.fixed_lambda is not None and self.initial_lambda is not None:
+            raise ValueError("give a fixed_lambda or an initial_lambda, which is trained, not both")
+        return self
 
 
 class NetworkSettings(BaseModel):
@@ -52,26 +67,27 @@ class NetworkSettings(BaseModel):
     rss_norm: bool = False
     data_consistency: Literal["gradient-step", "proximal-mapping"]
     shared_lambda: bool
-
-    @model_validator(mode="after")
-    def _initial_lambda_is_not_trained_alone(self) -> NetworkSettings:
-        fixed_lambda, steps = self.initial_solver()
-        own = not self.shared_lambda or steps != self.max_cg_iterations
-        if self.sense_initialization is not None and fixed_lambda is None and own:
-            raise ValueError(
-                "a trained lambda of the SENSE initialization must be the shared lambda of the network, with as many "
-                "conjugate gradient steps; give it a fixed_lambda"
-            )
-        return self
+    initial_lambda: float
 
     def initial_solver(self) -> tuple[float | None, int]:
-        """Return lambda of the SENSE initialization, None for the trained one of the network, and its steps."""
+        """Return lambda of the SENSE initialization, None for a trained one, and its steps."""
         chosen = self.sense_initialization or SenseInitialization()
         proximal = self.data_consistency == "proximal-mapping"
         steps = chosen.max_cg_iterations or (self.max_cg_iterations if proximal else 30)
-        if chosen.fixed_lambda is not None:
+        if chosen.fixed_lambda is not None or chosen.initial_lambda is not None:
             return chosen.fixed_lambda, steps
         return (self.fixed_lambda if proximal else 0.0), steps
+
+    def start_of_own_lambda(self) -> float | None:
+        """Return where a lambda of the SENSE initialization's own starts; None if it has none."""
+        chosen = self.sense_initialization
+        fixed_lambda, steps = self.initial_solver()
+        if chosen is None or fixed_lambda is not None:
+            return None
+        start = self.initial_lambda if chosen.initial_lambda is None else chosen.initial_lambda
+        could_share = self.data_consistency == "proximal-mapping" and self.fixed_lambda is None and self.shared_lambda
+        same = steps == self.max_cg_iterations and start == self.initial_lambda
+        return None if could_share and same else start
 
 
 class VarNetSettings(NetworkSettings):
@@ -145,7 +161,7 @@ Network = Annotated[VarNetSettings | ModlSettings, Field(discriminator="kind")]
 
 
 class IpalmRules(BaseModel):
-    """The constants of `reconet --iPALM`, with BART's defaults; see `tf_models.optimizers.ipalm.Rules`.
+    """The constants of `reconet --iPALM`, with BART's defaults; see `tf_models.optimizers.ipalm_rules.Rules`.
 
     Attributes:
         alpha, beta: Inertia of the step and of its gradient; k / (k + 3) by default.
@@ -238,6 +254,8 @@ class Training(BaseModel):
         modified = self.weight_decay or self.clip_norm is not None or self.clip_value is not None
         if self.algorithm == "ipalm" and (scheduled or modified):
             raise ValueError("ipalm has no learning-rate schedule, weight_decay or clipping")
+        if self.algorithm == "ipalm" and self.precision == "mixed_float16":
+            raise ValueError("ipalm compares losses, which mixed_float16 scales; take float32 or mixed_bfloat16")
         if self.algorithm == "admm" and modified:
             raise ValueError("admm has no weight_decay or clipping")
         return self
@@ -255,6 +273,26 @@ class Training(BaseModel):
         """Return the weight of each loss that is minimised for a network."""
         loss = self.loss or network.default_loss
         return loss if isinstance(loss, dict) else {loss: 1.0}
+
+
+def check_shared(training: Training, batch_size: int, devices: int) -> None:
+    """Refuse what several devices cannot train together.
+
+    Args:
+        training: The training.
+        batch_size: Slices of a batch.
+        devices: Devices that share every batch.
+
+    Raises:
+        InputError: With the reason.
+    """
+    if devices > 1 and training.algorithm == "ipalm":
+        raise InputError(
+            f"devices: ipalm trains on one device, received {devices}: it goes array by array, and tries each step "
+            "again until the loss of the whole batch is low enough"
+        )
+    if batch_size % devices:
+        raise InputError(f"devices: a batch of {batch_size} slices cannot be shared evenly by {devices} devices")
 
 
 def stages(network: Network, training: Training) -> list[tuple[Network, int]]:

@@ -1,13 +1,14 @@
 """Phantom datasets made with BART: the data that needs no download.
 
-Phantoms are drawn in k-space, where BART knows them exactly, on a rotated Cartesian grid; a smooth random phase, BART's
-coil sensitivities, complex noise and a sampling pattern or a trajectory follow. Every random number comes from the
-seed.
+Phantoms are drawn in k-space, where BART knows them exactly, on a rotated Cartesian grid; a smooth random phase, coil
+sensitivities (those of BART for up to 8 coils), complex noise and a sampling pattern or a trajectory follow. Every
+random number comes from the seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,8 @@ from bart_bridge.toolbox import Toolbox
 
 # Random tubes in two of three phantoms, an object of flat shapes in the third: BART has three of those, one a split.
 _GEOMETRY = {"train": 1, "validation": 3, "test": 2}
+# `phantom -S` in two dimensions: 0.8.00 dies by an assertion with 9, 1.0.00 refuses.
+_MOST_COILS_OF_BART = 8
 
 
 class Simulation(BaseModel):
@@ -35,7 +38,8 @@ class Simulation(BaseModel):
 
     Attributes:
         size: Pixels along x and y (default 48).
-        coil_count: Number of receive coils (default 4).
+        coil_count: Number of receive coils (default 4). Up to 8 have BART's analytic sensitivities; it has no more in
+            two dimensions, so beyond that they are those of `ring_of_coils`.
         train: Number of slices for training (default 24).
         validation: Number of slices for choosing parameters (default 4).
         test: Number of slices for the quality that is reported (default 8).
@@ -44,6 +48,8 @@ class Simulation(BaseModel):
         pattern: `random` is variable-density random sampling in two dimensions, `regular` every n-th phase-encoding
             line and a fully sampled centre; `radial`, `golden-angle` and `spiral` are not Cartesian, see
             `trajectories`, and leave acceleration and reference_size unused.
+        nufft: What samples k-space along a trajectory and computes adjoint and psf, `bart` (default) or `finufft`,
+            which is right for odd sizes, too; BART's engines refuse those.
         spokes: Spokes, or arms of a spiral (default 44).
         density_compensation: Weigh the samples by their density (default), or take all alike, see `trajectories`.
         acceleration: Pixels of k-space per sampled pixel for `random`, distance of lines for `regular` (default 4).
@@ -63,6 +69,7 @@ class Simulation(BaseModel):
     slices_per_phantom: PositiveInt = 2
     noise: float = Field(0.01, ge=0, le=100)
     pattern: Literal["random", "regular"] | trajectories.Kind = "random"
+    nufft: dataset.Nufft = "bart"
     spokes: PositiveInt = 44
     density_compensation: bool = True
     acceleration: float = Field(4.0, ge=1, le=1000)
@@ -72,8 +79,11 @@ class Simulation(BaseModel):
 
     @model_validator(mode="after")
     def _size_is_even(self) -> Simulation:
-        if self.pattern in trajectories.KINDS and self.size % 2:
-            raise ValueError(f"size must be even for pattern '{self.pattern}', BART's nufft is wrong otherwise")
+        if self.pattern in trajectories.KINDS and self.size % 2 and self.nufft == "bart":
+            raise ValueError(
+                f"size must be even for pattern '{self.pattern}' with nufft 'bart', which is wrong otherwise; "
+                "nufft 'finufft' takes any"
+            )
         return self
 
 
@@ -100,6 +110,8 @@ def simulate(
         "bart": toolbox.version_text,
         "simulation": settings.model_dump(),
     }
+    if settings.nufft != "bart":
+        description["nufft"] = settings.nufft
     done = 0
     with dataset.new_folder(folder, description) as temporary:
         for split in dataset.SPLITS:
@@ -114,7 +126,8 @@ def simulate(
                     on_progress(done, total)
             acquire = _acquire_along if settings.pattern in trajectories.KINDS else _acquire
             dataset.write_split(temporary / split, acquire(images, coils, settings, split, toolbox))
-            gridding.prepare(dataset.Split.in_folder(temporary / split), toolbox)
+            written = replace(dataset.Split.in_folder(temporary / split), nufft=settings.nufft)
+            gridding.prepare(written, toolbox)
 
 
 def sampling_pattern(
@@ -162,8 +175,33 @@ def sampling_pattern(
     return pattern
 
 
+def ring_of_coils(size_x: int, size_y: int, coil_count: int) -> NDArray[np.complex64]:
+    """Smooth coil sensitivities for any number of coils.
+
+    With the image from -1 to 1 along x and y, the coils lie at equal angles a on the circle of radius 1. Each has the
+    magnitude exp(-d^2) at the distance d and the phase a plus 1 radian per unit along its own direction, which no
+    other coil shares.
+
+    Args:
+        size_x: Pixels along x.
+        size_y: Pixels along y.
+        coil_count: At least 1.
+
+    Returns:
+        `(coil, y, x)`, with a root sum of squares of 1 at every pixel.
+    """
+    y, x = np.mgrid[-1 : 1 : size_y * 1j, -1 : 1 : size_x * 1j]
+    angle = (2 * np.pi * np.arange(coil_count) / coil_count)[:, None, None]
+    along = x * np.cos(angle) + y * np.sin(angle)
+    squared_distance = (x - np.cos(angle)) ** 2 + (y - np.sin(angle)) ** 2
+    coils = np.exp(-squared_distance + 1j * (angle + along))
+    return (coils / np.sqrt(np.sum(np.abs(coils) ** 2, axis=0))).astype(np.complex64)
+
+
 def _coils(settings: Simulation, toolbox: Toolbox) -> NDArray[np.complex64]:
-    """BART's analytic coil sensitivities, scaled to a root sum of squares of 1: `(1, coil, y, x)`."""
+    """Coil sensitivities of root sum of squares 1: `(1, coil, y, x)`."""
+    if settings.coil_count > _MOST_COILS_OF_BART:
+        return ring_of_coils(settings.size, settings.size, settings.coil_count)[None]
     coils = to_batch_coil_yx(toolbox.compute("phantom", "-S", settings.coil_count, "-x", settings.size))
     return coils / np.sqrt(np.sum(np.abs(coils) ** 2, axis=1, keepdims=True))
 
@@ -238,7 +276,7 @@ def _acquire_along(
     many = len(images) if settings.pattern_per_slice and settings.pattern == "golden-angle" else 1
     positions = trajectories.trajectory(settings.pattern, settings.size, many * settings.spokes, toolbox)
     positions = positions.reshape(3, many, settings.spokes, -1).transpose(1, 0, 2, 3)
-    kspace = trajectories.sample(images, coils, positions, toolbox)
+    kspace = trajectories.sample(images, coils, positions, toolbox if settings.nufft == "bart" else None)
     if settings.noise > 0:
         seed = _bart_seed(settings.seed, dataset.SPLITS.index(split))
         kspace = toolbox.compute("noise", "-s", seed, "-n", settings.noise**2, kspace)

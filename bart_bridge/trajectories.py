@@ -13,6 +13,7 @@ from bart_bridge.dims import (
     from_batch_positions,
     to_batch_coil_samples,
 )
+from bart_bridge.gridding import forward
 from bart_bridge.toolbox import Toolbox
 
 Kind = Literal["radial", "golden-angle", "spiral"]
@@ -43,21 +44,27 @@ def trajectory(kind: str, size: int, spokes: int, toolbox: Toolbox) -> NDArray[n
 
 
 def sample(
-    images: NDArray[np.complex64], coils: NDArray[np.complex64], positions: NDArray[np.floating], toolbox: Toolbox
+    images: NDArray[np.complex64],
+    coils: NDArray[np.complex64],
+    positions: NDArray[np.floating],
+    toolbox: Toolbox | None,
 ) -> NDArray[np.complex64]:
-    """Sample the k-space of coil images with BART's nufft.
+    """Sample the k-space of coil images with BART's nufft or finufft.
 
     Args:
         images: `(batch, 1, y, x)`.
         coils: `(1, coil, y, x)`.
         positions: `(batch or 1, 3, spokes, samples)`.
-        toolbox: The BART to use.
+        toolbox: The BART to use; None for finufft.
 
     Returns:
         A BART array `[1, samples, spokes, coil, ..., batch]`.
     """
     kspace = []
     for item, image in enumerate(images):
+        if toolbox is None:
+            kspace.append(forward((image * coils)[0], positions[item % len(positions)]).astype(np.complex64))
+            continue
         points = from_batch_positions(positions[[item % len(positions)]])
         kspace.append(to_batch_coil_samples(toolbox.compute("nufft", points, from_batch_coil_yx(image * coils)))[0])
     return from_batch_coil_samples(np.stack(kspace))

@@ -23,13 +23,16 @@ from bart_bridge.settings import ModlSettings, Network, VarNetSettings
 
 Weights = dict[str, NDArray[np.complex64]]
 
+# Arrays whose weights are real; the others are complex.
+REAL = ("lambda_init", "lambda", "rbf")
+
 
 @dataclass(frozen=True)
 class WeightArray:
     """One array of a weights file.
 
     Attributes:
-        name: `lambda`, `conv`, ...
+        name: `lambda`, `lambda_init` of a SENSE initialization with a trained lambda of its own, `conv`, ...
         bart_dims: Its dimensions in the file.
         shape: Its shape as a named array.
         hidden_layers: Whether axis 1 of the named array runs over hidden layers.
@@ -45,10 +48,11 @@ def layout(network: Network) -> list[WeightArray]:
     """List the arrays of a network's weights file in BART's order."""
     iterations = network.iterations
     lambdas = 1 if network.shared_lambda else iterations
-    trained_lambda = [] if network.fixed_lambda is not None else [WeightArray("lambda", (lambdas,), (lambdas,))]
+    trained = [] if network.start_of_own_lambda() is None else [WeightArray("lambda_init", (1,), (1,))]
+    trained += [] if network.fixed_lambda is not None else [WeightArray("lambda", (lambdas,), (lambdas,))]
     sets = 1 if network.shared_weights else iterations
     arrays = _varnet(network, sets) if isinstance(network, VarNetSettings) else _modl(network, sets)
-    return trained_lambda + arrays
+    return trained + arrays
 
 
 def _varnet(network: VarNetSettings, sets: int) -> list[WeightArray]:
@@ -151,6 +155,8 @@ def initial(network: Network, seed: int) -> Weights:
     weights = {array.name: np.zeros(array.shape, np.complex64) for array in layout(network)}
     if "lambda" in weights:
         weights["lambda"][:] = network.initial_lambda
+    if "lambda_init" in weights:
+        weights["lambda_init"][:] = network.start_of_own_lambda()
     for array in layout(network):
         if array.name.startswith("conv"):
             weights[array.name][:] = _complex_normal(generator, array.shape) * np.sqrt(2 / prod(array.bart_dims[:3]))

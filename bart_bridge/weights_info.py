@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,7 @@ from pydantic import ValidationError
 from bart_bridge import cfl, weights
 from bart_bridge.errors import InputError
 from bart_bridge.settings import ModlSettings, Network, VarNetSettings
-from bart_bridge.weights import Weights
-
-_REAL = ("lambda", "rbf")
+from bart_bridge.weights import REAL, Weights
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class WeightsInfo:
         complex_parameters, real_parameters: Trained numbers of each kind.
         statistics: Real numbers that are not trained: means and variances of batch norm.
         lambdas: Values of lambda; empty where it is fixed and so not in the file.
+        initial_lambda: Lambda of the SENSE initialization; None where it has no trained one of its own.
     """
 
     network: str
@@ -37,6 +37,7 @@ class WeightsInfo:
     real_parameters: int
     statistics: int
     lambdas: tuple[float, ...]
+    initial_lambda: float | None = None
 
     def rows(self) -> list[tuple[str, str]]:
         """Return all of it as pairs of a name and a text."""
@@ -48,6 +49,8 @@ class WeightsInfo:
         rows.append(("trained parameters", f"{kinds}: {total} real numbers"))
         rows.append(("batch norm statistics", f"{self.statistics} real numbers"))
         rows.append(("lambda", " ".join(f"{value:.6g}" for value in self.lambdas) or "not in the file (fixed)"))
+        if self.initial_lambda is not None:
+            rows.append(("initialization lambda", f"{self.initial_lambda:.6g}"))
         return rows
 
 
@@ -75,10 +78,11 @@ def describe(network: Network, arrays: Weights, iterations: int | None) -> Weigh
         network="VarNet" if isinstance(network, VarNetSettings) else "MoDL",
         sizes=sizes,
         iterations=iterations,
-        complex_parameters=sum(size for name, size in trained.items() if name not in _REAL),
-        real_parameters=sum(size for name, size in trained.items() if name in _REAL),
+        complex_parameters=sum(size for name, size in trained.items() if name not in REAL),
+        real_parameters=sum(size for name, size in trained.items() if name in REAL),
         statistics=statistics,
         lambdas=tuple(float(value) for value in arrays.get("lambda", np.zeros(0)).real),
+        initial_lambda=float(arrays["lambda_init"][0].real) if "lambda_init" in arrays else None,
     )
 
 
@@ -100,15 +104,16 @@ def infer(path: Path) -> Network:
     """Tell VarNet or MoDL and the sizes from the dimensions in a BART weights file.
 
     What is not in the file (normalisation, data consistency, initial image, the value of a fixed lambda) has its
-    default. Where only one set of everything is stored, one iteration is assumed. `bart_bridge.weights.read` with the
-    result says whether the arrays fit together.
+    default. Where only one set of everything is stored, one iteration is assumed. Of two lambdas the first is of the
+    initialization; a single one could be of either, and is taken for the network's. `bart_bridge.weights.read` with
+    the result says whether the arrays fit together.
 
     Raises:
         InputError: The file is damaged or holds no weights of VarNet or MoDL.
     """
     dims = [values.shape for values in cfl.read_multi(path)]
-    lambdas = dims[0][0] if len(dims[0]) == 1 else None
-    blocks = dims if lambdas is None else dims[1:]
+    scalars = [shape[0] for shape in takewhile(lambda shape: len(shape) == 1, dims[:2])]
+    blocks, lambdas = dims[len(scalars) :], scalars[-1] if scalars else None
     ranks = tuple(map(len, blocks))
     settings: dict[str, Any]
     if ranks == (6, 3):
@@ -129,6 +134,8 @@ def infer(path: Path) -> Network:
         "shared_weights": sets == 1,
         "shared_lambda": lambdas == 1,
         "fixed_lambda": 0.0 if lambdas is None else None,
+        # Any value that is not one at which a network's own lambda starts.
+        "sense_initialization": {"initial_lambda": 0.1} if len(scalars) == 2 else None,
     }
     model = VarNetSettings if settings["kind"] == "varnet" else ModlSettings
     try:

@@ -18,14 +18,15 @@ def centred_ifft(kspace: NDArray[np.complexfloating]) -> NDArray[np.complexfloat
     return np.fft.fftshift(np.fft.ifft2(shifted, axes=_IMAGE, norm="ortho"), axes=_IMAGE)
 
 
-def to_real(array: NDArray[np.complexfloating]) -> NDArray[np.float32]:
-    """Turn complex numbers into a trailing axis of 2."""
-    return np.stack([array.real, array.imag], axis=-1).astype(np.float32)
+def from_maps(array: NDArray[np.complexfloating]) -> NDArray[np.float32]:
+    """Copy complex `(batch, map, ...)`, images or coils, into what networks take, `(batch, ..., 2 * maps)`."""
+    # A copy also where the order of axes needs none: of files nothing stays mapped.
+    return np.array(np.moveaxis(array, 1, -1), np.complex64, order="C").view(np.float32)
 
 
-def to_complex(array: NDArray[np.floating]) -> NDArray[np.complex64]:
-    """Turn a trailing axis of 2 into complex numbers."""
-    return (array[..., 0] + 1j * array[..., 1]).astype(np.complex64)
+def to_maps(array: NDArray[np.floating]) -> NDArray[np.complex64]:
+    """Turn what networks take and give, `(batch, ..., 2 * maps)`, into complex `(batch, map, ...)`."""
+    return np.moveaxis(np.ascontiguousarray(array, np.float32).view(np.complex64), -1, 1)
 
 
 def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.float32]]:
@@ -36,9 +37,9 @@ def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.fl
         items: Which slices to read, all by default.
 
     Returns:
-        `adjoint` `(batch, y, x, 2)`: the zero-filled image A^H y = sum_c conj(C_c) F^-1(conj(P) y_c),
-        `coils` `(batch, coil, y, x, 2)`, and `psf` `(batch, y, x)`: the squared magnitude of the sampling pattern,
-        centred, or of non-Cartesian data `(batch, 2y, 2x)`, see `bart_bridge.gridding`. All float32.
+        `adjoint` `(batch, y, x, 2 * maps)`: the zero-filled image A^H y = sum_c conj(C_c) F^-1(conj(P) y_c) of each
+        map, `coils` `(batch, coil, y, x, 2 * maps)`, and `psf` `(batch, y, x)`: the squared magnitude of the sampling
+        pattern, centred, or of non-Cartesian data `(batch, 2y, 2x)`, see `bart_bridge.gridding`. All float32.
 
     Raises:
         InputError: A file is missing or damaged, or adjoint and psf of non-Cartesian data were not computed yet.
@@ -46,21 +47,22 @@ def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.fl
     arrays = {
         name: array[items] if name != "pattern" or len(array) > 1 else array for name, array in split.arrays().items()
     }
+    coils = from_maps(arrays["coils"])
     if split.trajectory:
         images, kernels = gridding.read(split)
         images = images[items]
         kernels = kernels[items] if len(kernels) > 1 else kernels
         kernels = np.broadcast_to(kernels.real, (len(images), *kernels.shape[1:]))
-        return {"adjoint": to_real(images), "coils": to_real(arrays["coils"]), "psf": kernels.astype(np.float32)}
-    batch, _, y, x = arrays["kspace"].shape
-    adjoint = np.empty((batch, y, x), np.complex64)
+        return {"adjoint": from_maps(images), "coils": coils, "psf": kernels.astype(np.float32)}
+    batch, maps, _, y, x = arrays["coils"].shape
+    adjoint = np.empty((batch, maps, y, x), np.complex64)
     psf = np.empty((batch, y, x), np.float32)
-    for item, (kspace, coils, pattern) in enumerate(each_slice(arrays)):
-        adjoint[item] = np.sum(coils.conj() * centred_ifft(pattern.conj() * kspace), axis=0)
+    for item, (kspace, sensitivities, pattern) in enumerate(each_slice(arrays)):
+        adjoint[item] = np.sum(sensitivities.conj() * centred_ifft(pattern.conj() * kspace), axis=1)
         psf[item] = np.abs(pattern) ** 2
-    return {"adjoint": to_real(adjoint), "coils": to_real(arrays["coils"]), "psf": psf}
+    return {"adjoint": from_maps(adjoint), "coils": coils, "psf": psf}
 
 
-def reference_images(split: Split, items: slice = _ALL) -> NDArray[np.complex64]:
-    """Read the reference of a split that has one, complex64 `(batch, y, x)`; all slices or some."""
-    return np.ascontiguousarray(split.arrays()["reference"][items, 0])
+def network_reference(split: Split, items: slice = _ALL) -> NDArray[np.float32]:
+    """Read the reference of a split that has one, float32 `(batch, y, x, 2 * maps)`; all slices or some."""
+    return from_maps(split.arrays()["reference"][items])

@@ -1,4 +1,4 @@
-"""Batch normalisation of complex features and the convolutions around it, with derivatives that keep little.
+"""Batch normalisation of complex features, with a derivative that keeps little.
 
 Features are `(batch, y, x, 2 * channels)`: first the real parts of all channels, then the imaginary parts.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from keras import ops
 
 from tf_models.backend import Tensor, channel_means, fused, widen
-from tf_models.kernels import filter_gradient
+from tf_models.parallel import mean as mean_over_devices
 
 EPSILON = 1e-3
 
@@ -21,8 +21,8 @@ def batch_statistics(features: Tensor) -> list[Tensor]:
     They are constants to a derivative; `normalize` takes care of their part in it.
     """
     features = ops.stop_gradient(features)
-    mean = channel_means(features)
-    squares = channel_means(_squared_distance(features, mean))
+    mean = _channel_means(features)
+    squares = _channel_means(_squared_distance(features, mean))
     channels = squares.shape[0] // 2
     return [mean, squares[:channels] + squares[channels:]]
 
@@ -57,11 +57,11 @@ def normalize(
                 (upstream,) = arguments
             if rectify:
                 upstream = _where_positive(upstream, result)
-            mean_upstream = channel_means(upstream)
+            mean_upstream = _channel_means(upstream)
             values = ops.cast(ops.size(upstream) / upstream.shape[-1], mean.dtype)
             if of_batch:
                 # The variance is that of both parts together.
-                along = channel_means(_times_normalized(upstream, features, mean, scale))
+                along = _channel_means(_times_normalized(upstream, features, mean, scale))
                 channels = along.shape[0] // 2
                 along = ops.tile(along[:channels] + along[channels:], 2)
                 of_features = _without_means(upstream, features, mean, scale, mean_upstream, along)
@@ -74,38 +74,9 @@ def normalize(
     return block(features, bias, ops.stop_gradient(mean), ops.stop_gradient(variance))
 
 
-def few_channels_conv(features: Tensor, kernel: Tensor) -> Tensor:
-    """Compute `ops.conv(features, kernel, padding="same")` for a result of two channels, of odd size.
-
-    That is slow as it stands. Here it is one along y, with a result for each column of the kernel, which are then
-    shifted and added; its derivative by the kernel is `tf_models.kernels.filter_gradient` with the parts exchanged.
-
-    Args:
-        features: `(batch, y, x, channels)`.
-        kernel: `(y, x, channels, 2)`.
-    """
-
-    @ops.custom_gradient
-    def block(features: Tensor, kernel: Tensor) -> Any:
-        size_y, size_x, channels, _ = kernel.shape
-        columns = ops.reshape(ops.transpose(kernel, (0, 2, 1, 3)), (size_y, 1, channels, 2 * size_x))
-        half_y, half_x = size_y // 2, size_x // 2
-        sums = ops.pad(ops.conv(features, columns, padding="same"), ((0, 0), (0, 0), (half_x, half_x), (0, 0)))
-        width = features.shape[2]
-        result = sum(sums[:, :, x : x + width, 2 * x : 2 * x + 2] for x in range(size_x))
-
-        def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor]:
-            if upstream is None:
-                (upstream,) = arguments
-            flipped = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2))
-            around = ops.pad(upstream, ((0, 0), (half_y, half_y), (half_x, half_x), (0, 0)))
-            of_kernel = ops.flip(filter_gradient(around, features, (size_y, size_x)), axis=(0, 1))
-            of_kernel = ops.cast(ops.transpose(of_kernel, (0, 1, 3, 2)), kernel.dtype)
-            return ops.conv(upstream, flipped, padding="same"), of_kernel
-
-        return result, gradient
-
-    return block(features, kernel)
+def _channel_means(features: Tensor) -> Tensor:
+    """Return the mean over the batch, whose slices several devices may share, and all pixels, `(channel,)`."""
+    return mean_over_devices(channel_means(features))
 
 
 @fused

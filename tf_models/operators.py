@@ -1,17 +1,19 @@
 """The SENSE normal operator and the conjugate gradients that invert it, differentiable on every backend.
 
-Images are real arrays `(batch, y, x, 2)`, coil sensitivities `(batch, coil, y, x, 2)`.
+Images are real arrays `(batch, y, x, 2)`, coil sensitivities `(batch, coil, y, x, 2)`. With several sets of
+sensitivities, called maps, the trailing axis holds real and imaginary part of each in turn, 2 * maps in all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 from typing import Any
 
-import keras
 from keras import ops
 
-from tf_models.backend import Tensor
+from tf_models.backend import Tensor, runs_on_tensorflow_cpu
 
 
 def complex_multiply(a: Tensor, b: Tensor, conjugate: bool = False) -> Tensor:
@@ -26,6 +28,17 @@ def inner_product(a: Tensor, b: Tensor) -> Tensor:
     return ops.sum(a * b, axis=(1, 2, 3), keepdims=True)
 
 
+def each_map(array: Tensor) -> list[Tensor]:
+    """Cut the trailing axis of 2 * maps into one of 2 for each map."""
+    maps = array.shape[-1] // 2
+    return [array] if maps == 1 else [array[..., 2 * number : 2 * number + 2] for number in range(maps)]
+
+
+def of_all_maps(arrays: list[Tensor]) -> Tensor:
+    """Join what `each_map` has cut."""
+    return arrays[0] if len(arrays) == 1 else ops.concatenate(arrays, axis=-1)
+
+
 class SenseNormal:
     """The normal operator A^H A x = sum_c conj(C_c) F^-1( psf F(C_c x) ) of SENSE.
 
@@ -37,27 +50,34 @@ class SenseNormal:
     this: images are padded with zeros to it before F and cropped after F^-1 (Toeplitz embedding; Fessler et al. 2005,
     doi 10.1109/TSP.2005.853152). Nothing wraps around, so the result is that of the convolution.
 
+    With several maps x_m and C_m (soft SENSE; Uecker et al. 2014, doi 10.1002/mrm.24751), C_c x is sum_m C_mc x_m, and
+    the m-th image of the result has conj(C_mc).
+
     Args:
-        coils: Coil sensitivities C, `(batch, coil, y, x, 2)`.
+        coils: Coil sensitivities C, `(batch, coil, y, x, 2 * maps)`.
         psf: Centred at index `floor(n/2)`: the squared magnitude of the sampling pattern, `(batch, y, x)`, or the
             transform of the convolution's kernel, `(batch, 2y, 2x)`; real, as both operators are self-adjoint.
     """
 
     def __init__(self, coils: Tensor, psf: Tensor) -> None:
         allowed = [tuple(factor * size for size in coils.shape[-3:-1]) for factor in (1, 2)]
+        maps = each_map(coils)
         size_y, size_x = psf.shape[-2:]
         if (size_y, size_x) not in allowed:
             raise ValueError(f"`psf` must have the size of the image or twice that, {allowed}. Received: {psf.shape}")
         psf = ops.roll(psf, (-(size_y // 2), -(size_x // 2)), axis=(-2, -1))[:, None]
-        if keras.backend.backend() == "tensorflow":
+        if runs_on_tensorflow_cpu():
             import tensorflow as tf
 
-            # TensorFlow is faster with complex numbers, once they are there.
-            coils, psf = tf.complex(coils[..., 0], coils[..., 1]), tf.complex(psf, tf.zeros_like(psf))
-        self.coils, self.psf = coils, psf
+            # It is faster with complex numbers, once they are there.
+            maps, psf = [tf.complex(own[..., 0], own[..., 1]) for own in maps], tf.complex(psf, tf.zeros_like(psf))
+        else:
+            # F^-1 z = conj(F conj(z)) / n: backends divide by n in a pass of its own.
+            psf = psf / (size_y * size_x)
+        self.maps, self.psf = maps, psf
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Apply the operator to images `(batch, y, x, 2)`; the result has the same shape.
+        """Apply the operator to images `(batch, y, x, 2 * maps)`; the result has the same shape.
 
         It is its own derivative, so nothing is kept for that.
         """
@@ -72,17 +92,21 @@ class SenseNormal:
         return apply(image)
 
     def _apply(self, image: Tensor) -> Tensor:
-        if keras.backend.backend() == "tensorflow":
+        if runs_on_tensorflow_cpu():
             from tf_models.tensorflow_kernels import sense_normal
 
-            return sense_normal(image, self.coils, self.psf)
-        coil_images = complex_multiply(self.coils, image[:, None])
+            return sense_normal(image, self.maps, self.psf)
+        images = each_map(image[:, None])
+        coil_images = reduce(add, map(complex_multiply, self.maps, images))
         (size_y, size_x), (grid_y, grid_x) = image.shape[1:3], self.psf.shape[-2:]
         if (size_y, size_x) != (grid_y, grid_x):
             coil_images = ops.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x), (0, 0)))
         real, imaginary = ops.fft2((coil_images[..., 0], coil_images[..., 1]))
-        coil_images = ops.stack(ops.ifft2((real * self.psf, imaginary * self.psf)), axis=-1)[:, :, :size_y, :size_x]
-        return ops.sum(complex_multiply(self.coils, coil_images, conjugate=True), axis=1)
+        real, imaginary = ops.fft2((real * self.psf, -imaginary * self.psf))
+        coil_images = ops.stack([real, -imaginary], axis=-1)[:, :, :size_y, :size_x]
+        return of_all_maps(
+            [ops.sum(complex_multiply(coils, coil_images, conjugate=True), axis=1) for coils in self.maps]
+        )
 
 
 def conjugate_gradient(operator: Callable[[Tensor], Tensor], right_hand_side: Tensor, iterations: int) -> Tensor:
@@ -95,11 +119,11 @@ def conjugate_gradient(operator: Callable[[Tensor], Tensor], right_hand_side: Te
 
     Args:
         operator: Self-adjoint and positive (semi-)definite.
-        right_hand_side: `(batch, y, x, 2)`.
+        right_hand_side: `(batch, y, x, 2 * maps)`.
         iterations: Number of steps.
 
     Returns:
-        The solution, `(batch, y, x, 2)`.
+        The solution, `(batch, y, x, 2 * maps)`.
     """
 
     def step(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -127,7 +151,7 @@ def solve_regularized(
 
     Args:
         normal: The operator A^H A.
-        right_hand_side: `(batch, y, x, 2)`.
+        right_hand_side: `(batch, y, x, 2 * maps)`.
         weight: Scalar, lambda.
         iterations: Conjugate gradient steps, forwards and for the derivative.
         derivative: `unrolled` differentiates through the iterations instead, which keeps all of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from bart_bridge.dims import to_batch_coil_yx
 from bart_bridge.errors import InputError
 from bart_bridge.importers.sampling import fully_sampled
 from bart_bridge.importers.source import Complex, Entry, Slice, Source
+
+Shape = Callable[[Complex], Complex]
 
 
 def open_cfl(path: Path) -> Source:
@@ -30,18 +33,23 @@ def open_cfl(path: Path) -> Source:
 
 def item_shape(path: Path) -> tuple[int, int, int, int]:
     """Return the shape `(batch, coil, y, x)` of a BART file."""
-    batch, coil, y, x = _view(path).shape
+    batch, coil, y, x = view(path).shape
     return batch, coil, y, x
 
 
-def read_item(path: Path, number: int) -> Complex:
-    """Read one slice `(coil, y, x)`; the mapping of the file ends with it, so that its pages do not add up."""
-    return np.array(_view(path)[number])
+def read_item(path: Path, number: int, as_shape: Shape = to_batch_coil_yx) -> Complex:
+    """Read one slice, `(coil, y, x)`; the mapping of the file ends with it, so that its pages do not add up."""
+    return np.array(view(path, as_shape)[number])
 
 
-def _view(path: Path) -> Complex:
+def view(path: Path, as_shape: Shape = to_batch_coil_yx) -> Complex:
+    """Open a BART file, memory-mapped, as a function of `bart_bridge.dims` views it.
+
+    Raises:
+        InputError: A file is missing or damaged, or has other dimensions; the message names it.
+    """
     try:
-        return to_batch_coil_yx(cfl.read(path))
+        return as_shape(cfl.read(path))
     except InputError as error:
         message = str(error)
         raise InputError(message if message.startswith(str(cfl.stem(path))) else f"{path}: {message}") from None

@@ -34,7 +34,8 @@ def convert(
     """Make a dataset folder; it appears only when it is complete.
 
     The reference is that of the source or, of fully sampled data, the image that its coils combine to,
-    sum_c conj(C_c) F^-1 y_c. K-space is stored as sampled by the pattern.
+    sum_c conj(C_c) F^-1 y_c; of several maps, which `ecalib` makes orthonormal in each pixel, always this. K-space is
+    stored as sampled by the pattern.
 
     Args:
         source: What is imported.
@@ -102,16 +103,19 @@ def _naming(entry: Entry) -> Iterator[None]:
 
 
 def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
-    """Return what the dataset has of a slice, each array `(coil, y, x)`."""
-    if coils.shape != item.kspace.shape:
-        raise InputError(f"coil sensitivities must have the shape of k-space {item.kspace.shape}, found {coils.shape}")
+    """Return what the dataset has of a slice, each array `(coil, y, x)`, coils `(map, coil, y, x)`."""
+    if coils.shape[1:] != item.kspace.shape:
+        found = coils.shape[1:]
+        raise InputError(f"coil sensitivities must have the shape of k-space {item.kspace.shape}, found {found}")
     if pattern.shape != item.kspace.shape[1:]:
         raise InputError(f"the pattern must have the shape of k-space {item.kspace.shape[1:]}, found {pattern.shape}")
     arrays: Arrays = {"kspace": item.kspace * pattern, "coils": coils, "pattern": pattern[None]}
-    if item.reference is not None:
-        arrays["reference"] = item.reference[None]
-    elif item.fully_sampled:
-        arrays["reference"] = np.sum(coils.conj() * centred_ifft(item.kspace), axis=0, keepdims=True)
+    if item.fully_sampled and (item.reference is None or len(coils) > 1):
+        arrays["reference"] = np.sum(coils.conj() * centred_ifft(item.kspace), axis=1, keepdims=True)
+    elif item.reference is not None:
+        if len(coils) > 1:
+            raise InputError(f"a reference of {len(coils)} maps is needed, that of the source is one image")
+        arrays["reference"] = item.reference[None, None]
     for name, values in arrays.items():
         _check(values, f"'{name}'")
     return arrays

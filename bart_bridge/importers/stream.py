@@ -15,7 +15,7 @@ from bart_bridge.errors import InputError
 
 
 class SliceWriter:
-    """Write a BART array `[x, y, 1, coil, ..., batch]` whose number of slices is known only at the end.
+    """Write a BART array `[x, y, 1, coil, maps, ..., batch]` whose number of slices is known only at the end.
 
     The header comes last, when the `with` block ends without an exception: before that there is no array.
 
@@ -30,7 +30,7 @@ class SliceWriter:
         self._file = cfl.files(path)[0].open("wb")
 
     def append(self, values: NDArray[Any]) -> None:
-        """Write one slice `(coil, y, x)`, stored as complex64.
+        """Write one slice, `(coil, y, x)` or `(map, coil, y, x)`, stored as complex64.
 
         Raises:
             InputError: Its shape differs from that of the first slice.
@@ -52,6 +52,6 @@ class SliceWriter:
     ) -> None:
         self._file.close()
         if kind is None and self.items:
-            coil, y, x = self._shape
-            dims = [x, y, 1, coil, *(1,) * (Dim.BATCH - Dim.MAPS), self.items]
+            maps, coil, y, x = (1, *self._shape)[-4:]
+            dims = [x, y, 1, coil, maps, *(1,) * (Dim.BATCH - Dim.TE), self.items]
             cfl.write_text_atomically(cfl.files(self.path)[1], f"# Dimensions\n{' '.join(map(str, dims))} \n")

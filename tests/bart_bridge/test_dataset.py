@@ -51,7 +51,8 @@ def test_simulated_splits_are_valid(dataset_folder, name, items):
     assert split.items == items
     shapes = {name: array.shape for name, array in split.arrays().items()}
     wide, narrow = (items, 3, 24, 24), (items, 1, 24, 24)
-    assert shapes == {"kspace": wide, "coils": wide, "pattern": narrow, "reference": narrow}
+    coils = (wide[0], 1, *wide[1:])
+    assert shapes == {"kspace": wide, "coils": coils, "pattern": narrow, "reference": narrow}
 
 
 def test_arrays_are_memory_mapped(dataset_folder):
@@ -99,6 +100,11 @@ def test_one_pattern_may_serve_all_slices(folder):
         ),
         (edit("pattern", lambda pattern: pattern[:, :23]), r"pattern: .*y 23.* do not match those of .*kspace"),
         (edit("reference", lambda image: image[..., :2]), r"reference: .*batch 2.* do not match those of .*kspace"),
+        (
+            edit("coils", lambda coils: np.repeat(coils, 2, axis=4)),
+            r"reference: .*do not match those of .*coils .*maps 2",
+        ),
+        (edit("reference", lambda image: np.repeat(image, 3, axis=3)), r"reference: .*must be 1, found .*coil 3"),
         (put("pattern", (..., 2), 0), r"pattern: a pattern must sample something, slice 2 is all zero"),
         (put("kspace", (3, 4, 0, 1, ..., 1), np.nan), r"kspace: values must be finite, .* in slice 1"),
         (put("coils", (0, 0, 0, 0, ..., 3), np.inf), r"coils: values must be finite, .* in slice 3"),

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bart_bridge import cfl, gridding, trajectories
+from bart_bridge import baselines, cfl, gridding, reconet, trajectories
 from bart_bridge.dataset import Dataset, Split
 from bart_bridge.dims import from_batch_coil_samples, from_batch_positions, to_batch_coil_samples
 from bart_bridge.errors import InputError
+from bart_bridge.settings import VarNetSettings
 from bart_bridge.simulate import Simulation, simulate
 from tests.helper import relative_difference
 
@@ -53,7 +54,7 @@ def test_data_are_those_of_the_reference(split):
     positions = arrays["trajectory"][0].real
     pixels = np.arange(24) - 12
     for coil in range(3):
-        image = arrays["reference"][0, 0] * arrays["coils"][0, coil]
+        image = arrays["reference"][0, 0] * arrays["coils"][0, 0, coil]
         along_x = np.exp(-2j * np.pi * positions[0, ..., None] * pixels / 24)
         along_y = np.exp(-2j * np.pi * positions[1, ..., None] * pixels / 24)
         exact = np.einsum("psx,psy,yx->ps", along_x, along_y, image) / 24
@@ -99,6 +100,73 @@ def test_other_data_have_another_adjoint(split, toolbox, tmp_path):
         gridding.read(moved)
     gridding.prepare(moved, toolbox)
     assert relative_difference(gridding.read(moved)[0], 2 * gridding.read(split)[0]) < 1e-6
+
+
+@pytest.fixture(scope="module", params=[(24, "golden-angle"), (25, "radial"), (25, "spiral")], ids=str)
+def with_finufft(request, toolbox, tmp_path_factory):
+    """A simulated dataset without noise that asked for finufft."""
+    pytest.importorskip("finufft")
+    folder = tmp_path_factory.mktemp("finufft") / "data"
+    size, pattern = request.param
+    simulate(folder, Simulation(**{**SETTINGS, "size": size}, pattern=pattern, noise=0, nufft="finufft"), toolbox)
+    return Dataset.open(folder)
+
+
+def test_finufft_is_chosen_by_the_dataset(with_finufft):
+    """BART's place is taken by a word, which could not compute anything."""
+    split = with_finufft.split("test")
+    assert with_finufft.description["nufft"] == split.nufft == "finufft"
+    (folder,) = split.kspace.parent.glob("gridded-*")
+    assert (folder / "made-by.txt").read_text().startswith("finufft ")
+    kept = [array.copy() for array in gridding.read(split)]
+    for expected, found in zip(gridding.compute(split, None), kept, strict=True):
+        assert relative_difference(found, expected) < 1e-6
+    shutil.rmtree(folder)
+    gridding.prepare(split, "not a BART")
+    for expected, found in zip(kept, gridding.read(split), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_finufft_made_is_kept_until_the_data_change(with_finufft, monkeypatch, tmp_path):
+    split = with_finufft.split("test")
+    shutil.copytree(split.kspace.parent, tmp_path / "test")
+    copy = replace(Split.in_folder(tmp_path / "test"), nufft="finufft")
+    before = gridding.read(copy)[0].copy()
+    cfl.write(copy.kspace, 2 * np.array(cfl.read(copy.kspace)))
+    gridding.prepare(copy, None)
+    assert relative_difference(gridding.read(copy)[0], 2 * before) < 1e-6
+    monkeypatch.setattr(gridding, "compute", lambda *_: pytest.fail("computed again"))
+    gridding.prepare(split, None)
+    gridding.prepare(copy, None)
+
+
+def test_data_of_finufft_are_those_of_the_reference(with_finufft):
+    """The direct sum, for odd sizes and to the edge of k-space, too."""
+    arrays = with_finufft.split("test").arrays()
+    size = arrays["reference"].shape[-1]
+    positions, pixels = arrays["trajectory"][0].real.astype(np.float64), np.arange(size) - size // 2
+    along_x, along_y = (np.exp(-2j * np.pi * positions[axis, ..., None] * pixels / size) for axis in (0, 1))
+    images = arrays["reference"][0] * arrays["coils"][0, 0]
+    exact = np.einsum("psx,psy,cyx->cps", along_x, along_y, images, optimize=True) / size
+    assert relative_difference(arrays["kspace"][0], arrays["pattern"][0] * exact) < 1e-6
+
+
+def test_another_maker_is_refused(with_finufft):
+    wrong = replace(with_finufft, description={"nufft": "fast"})
+    with pytest.raises(InputError, match=r"dataset\.yaml: nufft must be bart or finufft, received 'fast'"):
+        wrong.split("test")
+
+
+def test_engines_of_bart_refuse_odd_sizes_that_finufft_made(with_finufft, toolbox, tmp_path):
+    split = with_finufft.split("test")
+    if split.arrays()["coils"].shape[-1] % 2 == 0:
+        assert "--trajectory" in " ".join(reconet.apply_argv(toolbox, VarNetSettings(), split, tmp_path, tmp_path))
+        return
+    with pytest.raises(InputError, match="even numbers of pixels only, found 25 x 25"):
+        reconet.apply_argv(toolbox, VarNetSettings(), split, tmp_path, tmp_path)
+    for baseline in baselines.BASELINES.values():
+        with pytest.raises(InputError, match="even numbers of pixels only, found 25 x 25"):
+            baseline.reconstruct(split, toolbox, 0.1, lambda: None)
 
 
 def test_odd_sizes_are_refused(toolbox, tmp_path):

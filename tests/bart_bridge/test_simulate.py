@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from scipy.ndimage import map_coordinates
 
 from bart_bridge.dataset import SPLITS, Dataset
-from bart_bridge.errors import InputError
-from bart_bridge.simulate import Simulation, sampling_pattern, simulate
+from bart_bridge.errors import InputError, ToolError
+from bart_bridge.simulate import Simulation, ring_of_coils, sampling_pattern, simulate
 
 TINY = {"size": 16, "coil_count": 2, "train": 2, "validation": 1, "test": 1, "reference_size": 4, "seed": 3}
 
@@ -56,7 +56,7 @@ def content(folder):
 
 def forward(split):
     """P F C x, with numpy's Fourier transform."""
-    images = np.fft.ifftshift(split["coils"] * split["reference"], axes=(-2, -1))
+    images = np.fft.ifftshift(split["coils"][:, 0] * split["reference"], axes=(-2, -1))
     return split["pattern"] * np.fft.fftshift(np.fft.fft2(images, norm="ortho"), axes=(-2, -1))
 
 
@@ -201,9 +201,17 @@ def test_noise_is_another_in_every_slice(noise):
 
 
 def test_sensitivities_have_unit_root_sum_of_squares(clean):
-    coils = arrays(clean)["coils"]
+    coils = arrays(clean)["coils"][:, 0]
     np.testing.assert_allclose(np.sum(np.abs(coils) ** 2, axis=1), 1, atol=1e-5)
     assert len(np.unique(coils[0], axis=0)) == 3
+
+
+def test_more_coils_than_bart_has(make):
+    coils = arrays(make(coil_count=9))["coils"][:, 0]
+    assert coils.shape[1] == 9
+    np.testing.assert_allclose(np.sqrt(np.sum(np.abs(coils) ** 2, axis=1)), 1, rtol=1e-5)
+    steps = [np.abs(np.diff(coils, axis=axis)).max() for axis in (2, 3)]
+    assert max(steps) < 0.2  # smooth
 
 
 def test_references_have_maximum_one_and_a_phase(clean):
@@ -273,3 +281,32 @@ def test_folder_in_use_is_refused(toolbox, tmp_path):
 def test_impossible_settings_are_refused(toolbox, tmp_path, settings):
     with pytest.raises((InputError, ValueError), match="|".join(settings)):
         simulate(tmp_path / "data", Simulation(**{"size": 16, "reference_size": 4, **settings}), toolbox)
+
+
+def test_more_coils_than_bart_draws(make):
+    """15, as in the published knee data: consistent with its k-space, normalised, smooth, and all different."""
+    split = arrays(make(size=24, coil_count=15, noise=0))
+    assert split["coils"].shape == (2, 1, 15, 24, 24)
+    np.testing.assert_allclose(np.sum(np.abs(split["coils"]) ** 2, axis=2), 1, rtol=1e-5)
+    assert np.abs(split["kspace"] - forward(split)).max() < 1e-5 * np.abs(split["kspace"]).max()
+
+
+def test_ring_of_coils():
+    coils = ring_of_coils(20, 30, 15)
+    assert coils.shape == (15, 30, 20)
+    np.testing.assert_allclose(np.sum(np.abs(coils) ** 2, axis=0), 1, rtol=1e-5)
+    # Independent, smooth, and each strongest on its own side of the image.
+    assert np.linalg.matrix_rank(coils.reshape(15, -1)) == 15
+    assert max(np.abs(np.diff(coils, axis=axis)).max() for axis in (1, 2)) < 0.2
+    y, x = np.mgrid[-1:1:30j, -1:1:20j]
+    for number, coil in enumerate(coils):
+        angle = 2 * np.pi * number / 15
+        moment = np.sum(np.abs(coil) ** 2 * (x + 1j * y))
+        assert abs(np.angle(moment * np.exp(-1j * angle))) < 0.3
+
+
+def test_the_limit_of_bart_is_8_coils(toolbox):
+    """If this fails, BART draws more than it did and `ring_of_coils` is needed less."""
+    assert toolbox.compute("phantom", "-S", 8, "-x", 16).shape[3] == 8
+    with pytest.raises(ToolError):
+        toolbox.compute("phantom", "-S", 9, "-x", 16)

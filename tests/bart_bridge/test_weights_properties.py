@@ -101,6 +101,9 @@ def test_a_damaged_weights_file(valid, data):
         shared_lambda=st.booleans(),
         fixed_lambda=st.sampled_from([None, 0.1]),
     )
+    # A single lambda in a file could be of the network or of its initialization.
+    | st.builds(VarNetSettings, iterations=st.integers(1, 3), sense_initialization=st.just({"initial_lambda": 0.3}))
+    | st.builds(ModlSettings, iterations=st.integers(1, 2), sense_initialization=st.just({"initial_lambda": 0.3}))
     | st.builds(
         ModlSettings,
         iterations=st.integers(1, 3),

@@ -1,40 +1,47 @@
 """Networks on radial and spiral data: the Toeplitz normal operator, and images against the installed BART."""
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
 from typer.testing import CliRunner
 
-from bart_bridge import cfl, gridding, process, reconet, weights
+from bart_bridge import cfl, gridding, reconet, weights
 from bart_bridge.dataset import Dataset
-from bart_bridge.dims import from_batch_coil_yx, from_batch_positions, to_batch_coil_samples, to_batch_coil_yx
+from bart_bridge.dims import from_batch_coil_yx, from_batch_positions, to_batch_coil_samples, to_batch_map_yx
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
 from bart_bridge.simulate import Simulation, simulate
 from compare.cli import app
-from tests.helper import assert_self_adjoint, random_images, relative_difference
-from tf_models.inputs import network_inputs, reference_images, to_complex, to_real
+from tests.helper import assert_self_adjoint, random_images, relative_difference, to_complex
+from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, history_of_bart, images_of_bart
+from tf_models.inputs import network_inputs, network_reference, to_maps
 from tf_models.operators import SenseNormal
 from tf_models.training import build, train
 
-SIZES = [(8, 8), (9, 12), (7, 5)]
-KINDS = ["radial", "spiral"]
-VARNET = {"iterations": 3, "filters": 4, "kernel_x": 5, "kernel_y": 3, "basis": 9}
-MODL = {"iterations": 2, "layers": 4, "filters": 5}
-FIXED = {"fixed_lambda": 0.1, "max_cg_iterations": 6}
+SIZES = [(8, 8), (8, 12), (9, 12), (10, 7), (7, 5)]
+KINDS = ["cartesian", "radial", "spiral"]
+MAPS = pytest.mark.parametrize("maps", [1, 2])
 NETWORKS = {
     "varnet": VarNetSettings(**VARNET),
     "varnet, sense": VarNetSettings(**VARNET, sense_initialization=FIXED),
     "varnet, sense without lambda": VarNetSettings(**VARNET, sense_initialization={}),
+    "varnet, own lambda of sense": VarNetSettings(**VARNET, sense_initialization=OWN),
     "modl": ModlSettings(**MODL),
     "modl, sense": ModlSettings(**MODL, sense_initialization={}),
     "modl, fixed sense": ModlSettings(**MODL, sense_initialization=FIXED),
+    "modl, own lambda of sense": ModlSettings(**MODL, sense_initialization=OWN),
 }
 
 
 def positions(kind, size, seed=0):
-    """Nine radial spokes or spiral arms of 12 samples `(3, spokes, samples)`, to the edge of any k-space."""
+    """Nine radial spokes or spiral arms of 12 samples `(3, spokes, samples)`, to the edge of any k-space.
+
+    Or half of the positions of the grid, at random, to be taken as any others are.
+    """
     size_y, size_x = size
+    if kind == "cartesian":
+        chosen = np.random.default_rng(seed).permutation(size_x * size_y)[: size_x * size_y // 2]
+        k_y, k_x = np.divmod(chosen, size_x)
+        return np.stack([k_x - size_x // 2, k_y - size_y // 2, 0 * chosen])[:, None].astype(float)
     radius = np.linspace(0, 0.5, 12) if kind == "spiral" else np.linspace(-0.5, 0.49, 12)
     angle = np.pi * np.arange(9)[:, None] / 9 + (6 * radius if kind == "spiral" else 0)
     return np.stack([size_x * radius * np.cos(angle), size_y * radius * np.sin(angle), 0 * angle * radius])
@@ -50,36 +57,30 @@ def forward(images, where):
     return values.reshape(len(images), *where.shape[1:]) / np.sqrt(size_y * size_x)
 
 
-@pytest.fixture(params=["tensorflow", "portable"])
-def version(request, monkeypatch):
-    """Run the operator as it is for TensorFlow, and as it is for the other backends."""
-    if request.param == "portable":
-        monkeypatch.setattr(keras.backend, "backend", lambda: "portable")
-
-
-def toeplitz(kind, size):
+def toeplitz(kind, size, maps=1):
     """An operator of two slices with its coils, positions and weights."""
     where = positions(kind, size)
     strengths = np.random.default_rng(1).uniform(0.5, 1.5, size=where.shape[1:])
     psf = np.stack([gridding._psf(strengths, where, size)] * 2)
-    coils = random_images((2, 3, *size, 2))
-    return SenseNormal(ops.array(coils), ops.array(psf.astype(np.float32))), to_complex(coils), where, strengths
+    coils = random_images((2, 3, *size, 2 * maps))
+    return SenseNormal(ops.array(coils), ops.array(psf.astype(np.float32))), to_maps(coils), where, strengths
 
 
 @pytest.mark.usefixtures("version")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES)
-def test_toeplitz_is_forward_then_adjoint(kind, size):
-    operator, coils, where, strengths = toeplitz(kind, size)
-    image = random_images((2, *size, 2), 5)
-    found = to_complex(ops.convert_to_numpy(operator(ops.array(image))))
+@MAPS
+def test_toeplitz_is_forward_then_adjoint(kind, size, maps):
+    operator, coils, where, strengths = toeplitz(kind, size, maps)
+    image = random_images((2, *size, 2 * maps), 5)
+    found = to_maps(ops.convert_to_numpy(operator(ops.array(image))))
     for item in range(2):
-        kspace = forward(coils[item] * to_complex(image)[item], where)
-        expected = np.sum(coils[item].conj() * gridding._adjoint(strengths**2 * kspace, where, size), axis=0)
+        kspace = forward(np.sum(coils[item] * to_maps(image)[item][:, None], axis=0), where)
+        expected = np.sum(coils[item].conj() * gridding._adjoint(strengths**2 * kspace, where, size), axis=1)
         assert relative_difference(found[item], expected) < 1e-5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["radial", "spiral"])
 def test_toeplitz_with_the_psf_of_bart_is_its_nufft_twice(kind, toolbox):
     """Inside of the edge, where the gridding of BART has all its samples; its kernel errs by 0.14 %."""
     size, image = (12, 16), random_images((1, 12, 16, 2))
@@ -97,16 +98,31 @@ def test_toeplitz_with_the_psf_of_bart_is_its_nufft_twice(kind, toolbox):
 @pytest.mark.usefixtures("version")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES)
-def test_toeplitz_is_self_adjoint_and_positive_semidefinite(kind, size):
-    operator = toeplitz(kind, size)[0]
-    assert_self_adjoint(lambda image: operator(ops.array(image)), (2, *size, 2))
-    pixels = np.eye(2 * size[0] * size[1], dtype=np.float32).reshape(-1, *size, 2)
-    single = toeplitz(kind, size)[0]
-    single.coils, single.psf = single.coils[:1], single.psf[:1]
+@MAPS
+def test_toeplitz_is_self_adjoint_and_positive_semidefinite(kind, size, maps):
+    operator = toeplitz(kind, size, maps)[0]
+    assert_self_adjoint(lambda image: operator(ops.array(image)), (2, *size, 2 * maps))
+    pixels = np.eye(2 * maps * size[0] * size[1], dtype=np.float32).reshape(-1, *size, 2 * maps)
+    single = toeplitz(kind, size, maps)[0]
+    single.maps, single.psf = [coils[:1] for coils in single.maps], single.psf[:1]
     columns = np.concatenate([ops.convert_to_numpy(single(ops.array(pixel[None]))) for pixel in pixels])
     matrix = columns.reshape(len(pixels), -1).astype(np.float64)
     assert np.abs(matrix - matrix.T).max() < 1e-5 * np.abs(matrix).max()
     assert np.linalg.eigvalsh((matrix + matrix.T) / 2).min() > -1e-5 * np.abs(matrix).max()
+
+
+@pytest.mark.usefixtures("version")
+@pytest.mark.parametrize("size", SIZES)
+def test_toeplitz_of_positions_on_the_grid_is_the_cartesian_operator(size):
+    """Two ways to the same operator: a psf of twice the size, and the pattern itself."""
+    operator, _, where, strengths = toeplitz("cartesian", size)
+    pattern = np.zeros((2, *size), np.float32)
+    k_x, k_y, _ = where[:, 0].astype(int)
+    pattern[:, k_y + size[0] // 2, k_x + size[1] // 2] = strengths[0] ** 2
+    image = ops.array(random_images((2, *size, 2), 5))
+    found = operator(image)
+    expected = SenseNormal(ops.array(random_images((2, 3, *size, 2))), ops.array(pattern))(image)
+    assert relative_difference(ops.convert_to_numpy(found), ops.convert_to_numpy(expected)) < 1e-5
 
 
 def test_other_sizes_of_the_psf_are_refused():
@@ -122,18 +138,12 @@ def split(request, toolbox, tmp_path_factory):
     return Dataset.open(folder).split("test")
 
 
-def images_of_bart(network, values, split, toolbox, folder):
-    weights.write(folder / "weights", network, values)
-    toolbox.run(*reconet.apply_argv(toolbox, network, split, folder / "weights", folder / "images")[1:])
-    return np.array(to_batch_coil_yx(cfl.read(folder / "images"))[:, 0])
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_images_are_those_of_bart(name, split, toolbox, tmp_path):
     network = NETWORKS[name]
     values = weights.random(network, 0)
     expected = images_of_bart(network, values, split, toolbox, tmp_path)
-    found = to_complex(build(network, values).predict(network_inputs(split), verbose=0))
+    found = to_maps(build(network, values).predict(network_inputs(split), verbose=0))
     assert relative_difference(found, expected) < 1e-4
 
 
@@ -144,17 +154,13 @@ def test_the_drop_in_takes_a_trajectory(split, toolbox, tmp_path):
     result = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert cfl.read_dims(tmp_path / "ours") == cfl.read_dims(tmp_path / "images")
-    assert relative_difference(to_batch_coil_yx(cfl.read(tmp_path / "ours"))[:, 0], expected) < 1e-5
+    assert relative_difference(to_batch_map_yx(cfl.read(tmp_path / "ours")), expected) < 1e-5
 
 
 def test_losses_are_those_of_bart(split, toolbox, tmp_path):
     network, training = VarNetSettings(**VARNET), Training(learning_rate=0.01, batch_size=2, epochs=3)
     start = weights.initial(network, 0)
-    weights.write(tmp_path / "initial", network, start)
-    files = {"initial": tmp_path / "initial", "history": tmp_path / "history"}
-    argv = reconet.train_argv(toolbox, network, training, 3, split, tmp_path / "trained", **files)
-    reconet.check_trained(argv, process.run(argv, folder=tmp_path), network, tmp_path / "trained", files["history"])
-    expected = reconet.read_history(files["history"], network)["loss"]
+    expected = history_of_bart(network, training, split, start, toolbox, tmp_path)["loss"]
     inputs = network_inputs(split)
-    _, histories = train(network, training, inputs, to_real(reference_images(split)), start)
+    _, histories = train(network, training, inputs, network_reference(split), start)
     assert np.max(np.abs(histories[0]["loss"] / expected - 1)) < 1e-5

@@ -3,18 +3,19 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from tests.helper import assert_self_adjoint, dot, random_images, relative_difference
-from tf_models.inputs import centred_ifft, to_complex
+from tests.helper import assert_self_adjoint, dot, random_images, relative_difference, to_complex
+from tf_models.inputs import centred_ifft, to_maps
 from tf_models.operators import SenseNormal, complex_multiply, conjugate_gradient, solve_regularized
 
 # Enough to converge, too few to reach a residual of exactly 0, where the unrolled derivative is undefined.
 STEPS = 25
 SIZES = [(8, 8), (9, 12), (7, 5)]
+MAPS = pytest.mark.parametrize("maps", [1, 2, 3])
 
 
-def sense(size, seed=0):
+def sense(size, seed=0, maps=1):
     """A random normal operator and its parts: (operator, coils, psf)."""
-    coils = random_images((2, 3, *size, 2), seed)
+    coils = random_images((2, 3, *size, 2 * maps), seed)
     psf = np.random.default_rng(seed).uniform(0, 1, size=(2, *size)).astype(np.float32)
     return SenseNormal(coils, psf), coils, psf
 
@@ -24,24 +25,30 @@ def centred_fft(images):
     return np.fft.fftshift(np.fft.fft2(shifted, norm="ortho"), axes=(-2, -1))
 
 
+@pytest.mark.usefixtures("version")
 @pytest.mark.parametrize("size", SIZES)
-def test_normal_operator_is_the_formula(size):
-    operator, coils, psf = sense(size)
-    image = random_images((2, *size, 2), 5)
-    c = to_complex(coils)
-    kspace = centred_fft(c * to_complex(image)[:, None])
-    expected = np.sum(c.conj() * centred_ifft(psf[:, None] * kspace), axis=1)
-    assert relative_difference(to_complex(ops.convert_to_numpy(operator(image))), expected) < 1e-6
+@MAPS
+def test_normal_operator_is_the_formula(size, maps):
+    operator, coils, psf = sense(size, maps=maps)
+    image = random_images((2, *size, 2 * maps), 5)
+    c = to_maps(coils)
+    kspace = centred_fft(np.sum(c * to_maps(image)[:, :, None], axis=1))
+    expected = np.sum(c.conj() * centred_ifft(psf[:, None] * kspace)[:, None], axis=2)
+    assert relative_difference(to_maps(ops.convert_to_numpy(operator(image))), expected) < 1e-6
 
 
+@pytest.mark.usefixtures("version")
 @pytest.mark.parametrize("size", SIZES)
-def test_normal_operator_is_self_adjoint(size):
-    assert_self_adjoint(sense(size)[0], (2, *size, 2))
+@MAPS
+def test_normal_operator_is_self_adjoint(size, maps):
+    assert_self_adjoint(sense(size, maps=maps)[0], (2, *size, 2 * maps))
 
 
+@pytest.mark.usefixtures("version")
 @pytest.mark.parametrize("size", SIZES)
-def test_normal_operator_is_positive_semidefinite(size):
-    operator, image = sense(size)[0], random_images((2, *size, 2), 3)
+@MAPS
+def test_normal_operator_is_positive_semidefinite(size, maps):
+    operator, image = sense(size, maps=maps)[0], random_images((2, *size, 2 * maps), 3)
     assert dot(image, ops.convert_to_numpy(operator(image))) > 0
 
 

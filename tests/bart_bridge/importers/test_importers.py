@@ -10,6 +10,7 @@ from bart_bridge.dataset import Dataset
 from bart_bridge.dims import from_batch_coil_yx
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.importers import open_source
+from bart_bridge.importers.fourier import centred_ifft
 from bart_bridge.importers.sampling import PatternChoice, fully_sampled
 from bart_bridge.importers.source import parse_split
 from bart_bridge.importers.varnet_mat import published_lines
@@ -290,6 +291,26 @@ def test_estimated_coils_combine_to_the_image(truth, toolbox, tmp_path, coils):
     assert yaml.safe_load((folder / "dataset.yaml").read_text())["bart"] == toolbox.version_text
 
 
+@pytest.mark.parametrize("from_file", [False, True])
+def test_two_maps(truth, toolbox, tmp_path, from_file):
+    """Soft SENSE: what both maps explain of the measured data is at least what the first does."""
+    path, choice = foreign.write_fastmri(truth, tmp_path / "file.h5"), "ecalib -m 2 -c 0.1"
+    folder = foreign.import_to(tmp_path / "data", "fastmri", path, {"test": "0"}, coils=choice, toolbox=toolbox)
+    if from_file:
+        choice = str(folder / "test" / "coils")
+        folder = foreign.import_to(tmp_path / "again", "fastmri", path, {"test": "0"}, coils=choice, toolbox=toolbox)
+    split = Dataset.open(folder).split("test")
+    split.validate()
+    arrays = split.arrays()
+    coils, images = arrays["coils"][0], arrays["reference"][0]
+    assert coils.shape == (2, *truth.coils.shape)
+    assert np.abs(coils[1]).max() > 0.1
+    measured = centred_ifft(arrays["kspace"][0])
+    explained = [np.sum(coils[:maps] * images[:maps, None], axis=0) for maps in (1, 2)]
+    errors = [relative_difference(found, measured) for found in explained]
+    assert errors[1] < errors[0]
+
+
 def test_measured_brain_has_the_coils_and_the_reference_that_bart_gives(shared, toolbox, tmp_path):
     brain = shared / "data/real/brain_t1_8ch"
     choice = PatternChoice(str(brain / "pattern_vd6"))
@@ -303,7 +324,7 @@ def test_measured_brain_has_the_coils_and_the_reference_that_bart_gives(shared, 
     np.testing.assert_array_equal(cfl.read(split.kspace).squeeze(), sampled.squeeze())
 
 
-@pytest.mark.parametrize("option", ["-m 2", "--help", "-x", "output", "; ls", "-r /tmp/x", "-r"])
+@pytest.mark.parametrize("option", ["-d 2", "--help", "-x", "output", "; ls", "-r /tmp/x", "-r"])
 def test_unknown_options_of_ecalib(truth, toolbox, tmp_path, option):
     path = foreign.write_bart(truth, tmp_path / "kspace")
     error, message = (ToolError, "bart ecalib") if option == "-r" else (InputError, "ecalib takes the options")

@@ -1,0 +1,110 @@
+"""Coil sensitivities of two maps (soft SENSE): networks, losses and measures against the installed BART."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bart_bridge import cfl, gridding, reconet, weights
+from bart_bridge.dataset import Split
+from bart_bridge.dims import (
+    from_batch_coil_samples,
+    from_batch_coil_yx,
+    from_batch_map_coil_yx,
+    from_batch_map_yx,
+    from_batch_positions,
+    to_batch_map_yx,
+)
+from bart_bridge.settings import ModlSettings, Training, VarNetSettings
+from compare.cli import app
+from tests.helper import random_complex, relative_difference
+from tests.tf_models.against_bart import FIXED, MODL, VARNET, history_of_bart, images_of_bart
+from tf_models.inputs import network_inputs, to_maps
+from tf_models.training import build, train_slices
+
+SIZE = (14, 12)
+MAPS, COILS, SLICES = 2, 3, 3
+NETWORKS = {
+    "varnet": VarNetSettings(**VARNET),
+    "varnet, sense": VarNetSettings(**VARNET, sense_initialization=FIXED),
+    "varnet, root sum of squares": VarNetSettings(**VARNET, rss_norm=True),
+    "varnet, proximal mapping": VarNetSettings(**VARNET, data_consistency="proximal-mapping", max_cg_iterations=5),
+    "modl": ModlSettings(**MODL),
+    "modl, sense": ModlSettings(**MODL, sense_initialization={}),
+    "modl, gradient step": ModlSettings(**MODL, data_consistency="gradient-step", fixed_lambda=0.2),
+}
+
+
+@pytest.fixture(scope="module", params=["cartesian", "radial"])
+def split(request, toolbox, tmp_path_factory):
+    """Random slices; no map is like the other."""
+    folder, generator = tmp_path_factory.mktemp(request.param), np.random.default_rng(0)
+
+    numbers = partial(random_complex, generator)
+    arrays = {
+        "coils": from_batch_map_coil_yx(numbers(SLICES, MAPS, COILS, *SIZE) / 3),
+        "reference": from_batch_map_yx(numbers(SLICES, MAPS, *SIZE)),
+    }
+    if request.param == "cartesian":
+        pattern = (generator.uniform(size=(SLICES, 1, *SIZE)) < 0.6).astype(np.complex64)
+        arrays["pattern"] = from_batch_coil_yx(pattern)
+        arrays["kspace"] = from_batch_coil_yx(numbers(SLICES, COILS, *SIZE) * pattern)
+    else:
+        radius, angle = np.linspace(-0.35, 0.34, 12), np.pi * np.arange(9)[:, None] / 9
+        where = np.stack([SIZE[1] * radius * np.cos(angle), SIZE[0] * radius * np.sin(angle), 0 * angle * radius])
+        arrays["trajectory"] = from_batch_positions(where[None])
+        arrays["kspace"] = from_batch_coil_samples(numbers(SLICES, COILS, *where.shape[1:]) / 3)
+        arrays["pattern"] = from_batch_coil_samples(np.full((1, 1, *where.shape[1:]), 0.4))
+    for name, array in arrays.items():
+        cfl.write(folder / name, array)
+    found = Split.in_folder(folder)
+    found.validate()
+    gridding.prepare(found, toolbox)
+    return found
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_images_are_those_of_bart(name, split, toolbox, tmp_path):
+    network = NETWORKS[name]
+    values = weights.random(network, 0)
+    expected = images_of_bart(network, values, split, toolbox, tmp_path)
+    assert expected.shape == (SLICES, MAPS, *SIZE)
+    found = to_maps(build(network, values).predict(network_inputs(split), verbose=0))
+    for number in range(MAPS):
+        assert relative_difference(found[:, number], expected[:, number]) < 1e-4
+
+
+def test_only_the_first_map_is_regularized(split):
+    network = NETWORKS["varnet"].model_copy(update={"iterations": 1})
+    values = weights.random(network, 0)
+    without = values | {"rbf": np.zeros_like(values["rbf"])}
+    images, unregularized = (
+        to_maps(build(network, chosen).predict(network_inputs(split), verbose=0)) for chosen in (values, without)
+    )
+    np.testing.assert_array_equal(images[:, 1], unregularized[:, 1])
+    assert relative_difference(images[:, 0], unregularized[:, 0]) > 1e-3
+
+
+@pytest.mark.parametrize("loss", ["mse", "mad-magnitude", "nmse", "ssim"])
+@pytest.mark.parametrize("name", ["varnet", "modl"])
+def test_losses_and_measures_are_those_of_bart(name, loss, split, toolbox, tmp_path):
+    network = NETWORKS[name]
+    training = Training(algorithm="adam", learning_rate=0.003, batch_size=2, epochs=3, loss={loss: 1.0})
+    start = weights.initial(network, 0)
+    expected = history_of_bart(network, training, split, start, toolbox, tmp_path, validation=split)
+    _, histories = train_slices(network, training, split, start, validation=split)
+    np.testing.assert_allclose(histories[0]["loss"], expected["loss"], rtol={"varnet": 1e-5, "modl": 5e-5}[name])
+    for column in expected.keys() - {"seconds", "loss"}:
+        np.testing.assert_allclose(histories[0][column], expected[column], rtol=1e-3, err_msg=column)
+
+
+@pytest.mark.parametrize("name", ["varnet", "modl"])
+def test_the_drop_in_writes_every_map(name, split, toolbox, tmp_path):
+    network = NETWORKS[name]
+    expected = images_of_bart(network, weights.random(network, 0), split, toolbox, tmp_path)
+    arguments = reconet.apply_argv(toolbox, network, split, tmp_path / "weights", tmp_path / "ours")[1:]
+    result = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert cfl.read_dims(tmp_path / "ours") == cfl.read_dims(tmp_path / "images")
+    assert relative_difference(to_batch_map_yx(cfl.read(tmp_path / "ours")), expected) < 2e-5
