@@ -115,6 +115,7 @@ def put(array: Tensor, number: Tensor, count: int, piece: Tensor) -> Tensor:
     if runs_on_tensorflow_cpu():
         import tensorflow as tf
 
+        # In place where nothing else needs the old array, which `ops.slice_update` never is.
         rows = tf.range(number * count, number * count + tf.shape(piece)[0])
         return tf.tensor_scatter_nd_update(array, rows[:, None], piece)
     return ops.slice_update(array, (number * count, *(0,) * (len(array.shape) - 1)), piece)
@@ -122,12 +123,29 @@ def put(array: Tensor, number: Tensor, count: int, piece: Tensor) -> Tensor:
 
 def write(buffer: Tensor, index: Tensor, value: Tensor) -> Tensor:
     """Return `buffer` with `buffer[index] = value`."""
+    return put(buffer, index, 1, value[None])
+
+
+def shelf(count: int, like: Tensor) -> Any:
+    """Return room for `count` arrays of a shape, to be used with `store` and `fetch`, also within `loop`.
+
+    TensorFlow on a CPU copies one array for all now and then, each of whose copies is as large as everything in it.
+    """
     if runs_on_tensorflow_cpu():
         import tensorflow as tf
 
-        # In place where nothing else needs the old buffer, which `ops.slice_update` never is.
-        return tf.tensor_scatter_nd_update(buffer, [[index]], value[None])
-    return ops.slice_update(buffer, (index, *(0,) * (len(buffer.shape) - 1)), value[None])
+        return tf.TensorArray(like.dtype, count, element_shape=like.shape)
+    return ops.tile(ops.zeros_like(like)[None], (count, *(1,) * len(like.shape)))
+
+
+def store(shelf: Any, index: Tensor, value: Tensor) -> Any:
+    """Return a shelf with an array in its place."""
+    return shelf.write(index, value) if runs_on_tensorflow_cpu() else write(shelf, index, value)
+
+
+def fetch(shelf: Any, index: Tensor) -> Tensor:
+    """Return an array from its place."""
+    return shelf.read(index) if runs_on_tensorflow_cpu() else shelf[index]
 
 
 @cache
@@ -157,7 +175,7 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def channel_means(features: Tensor) -> Tensor:
-    """Return the mean over all axes but the last, `(channel,)`."""
+    """Return the mean over all axes but the last, `(channel,)`, of the features on this device."""
     features = widen(features)
     if not runs_on_tensorflow_cpu():
         return ops.mean(features, axis=(0, 1, 2))

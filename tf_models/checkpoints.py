@@ -29,6 +29,11 @@ _SETTINGS: dict[str, type[BaseModel]] = {
     "Modl": ModlSettings,
     "MoDLOriginal": ModlOriginalSettings,
 }
+# What zipfile and json raise for a file of other content, whatever it is.
+_DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, zlib.error),
+)
 
 
 def load(path: Path) -> Model:
@@ -105,9 +110,7 @@ def _check(path: Path) -> None:
                 raise InputError(f"{path}: damaged Keras model ('{damaged}' has a wrong checksum)")
             config = json.loads(archive.read("config.json"))
             kind, settings = config["class_name"], config["config"].get("network")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError, RuntimeError) as error:
-        raise _unreadable(path, error) from None
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, zlib.error) as error:
+    except _DAMAGED as error:
         raise _unreadable(path, error) from None
     if kind not in _SETTINGS:
         raise InputError(f"{path}: a network of bart-tf is needed ({', '.join(_SETTINGS)}), found '{kind}'")

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from bart_bridge import cfl, weights
 from bart_bridge.command_line import ReconetCommand
 from bart_bridge.dataset import Split
+from bart_bridge.dims import Dim
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Network
 from bart_bridge.weights import Weights
-from tf_models.inputs import reference_images, to_complex
+from tf_models.inputs import to_maps
 from tf_models.optimizers.ipalm import COUNTS
+from tf_models.recorder import History
 from tf_models.streaming import SliceBatches, feed
-from tf_models.training import History, build, train_slices
+from tf_models.training import build, train_slices
 from tf_models.unrolled import UnrolledNetwork
 
 # BART starts from random weights of a fixed seed of its own where none are loaded.
@@ -52,11 +54,12 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
         return {}
     model = build(command.network, weights.read(command.weights, command.network), memory=command.memory)
     batches = SliceBatches(replace(command.split, reference=None), 10, memory_limit_bytes=0)
-    images = to_complex(model.predict(feed(batches), verbose=0))
+    images = to_maps(model.predict(feed(batches), verbose=0))
     if command.output is not None:
         _write_images(command.output, images, command.split)
         return {}
-    found = [measures(*pair) for pair in zip(images, reference_images(command.split), strict=True)]
+    references = command.split.arrays()["reference"]
+    found = [measures(*pair) for pair in zip(np.concatenate(images), np.concatenate(references), strict=True)]
     return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
 
 
@@ -103,8 +106,9 @@ def _write_history(path: Path, history: History) -> None:
 
 
 def _write_images(path: Path, images: NDArray[np.complex64], split: Split) -> None:
-    """Write images with the dimensions of the k-space, or coils where it is no grid, one coil, padded to BART's 16."""
-    dims = list(cfl.read_dims(split.coils if split.trajectory else split.kspace))
+    """Write images `(batch, map, y, x)` with the batch dimensions of the k-space, padded to BART's 16."""
+    dims = list(cfl.read_dims(split.kspace))
     dims += [1] * (cfl.MAX_RANK - len(dims))
-    dims[3] = 1
-    cfl.write(path, images.transpose(2, 1, 0).reshape(dims, order="F"))
+    _, maps, y, x = images.shape
+    dims[: Dim.TE] = (x, y, 1, 1, maps)
+    cfl.write(path, images.transpose(3, 2, 1, 0).reshape(dims, order="F"))

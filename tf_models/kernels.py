@@ -60,15 +60,43 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: 
 
 
 def spread(features: Tensor, kernel: Tensor) -> Tensor:
-    """Sum the flipped filters at each pixel, weighted with the features: the transposed convolution, valid part.
+    """Sum the flipped filters at each pixel, weighted with the features: the transposed convolution, valid part."""
+    return add_columns(widen(convolve_columns(features, adjoint_kernel(kernel), "valid")))
 
-    A convolution with two output channels is slow everywhere. Here it runs along y only, with a channel for each column
-    of the filters; then the columns are shifted and added.
+
+def adjoint_kernel(kernel: Tensor) -> Tensor:
+    """Return the filters of the adjoint convolution: turned around, input and output exchanged.
+
+    By indices, because XLA takes a convolution with reversed filters for a derivative by the input, for which cuDNN has
+    worse routines.
     """
-    size_y, size_x, _, filters = kernel.shape
-    columns = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 3, 1, 2))
-    sums = widen(ops.conv(features, ops.reshape(columns, (size_y, 1, filters, 2 * size_x)), padding="valid"))
-    width = features.shape[2] - size_x + 1
+    for axis in (0, 1):
+        kernel = ops.take(kernel, list(range(kernel.shape[axis]))[::-1], axis=axis)
+    return ops.transpose(kernel, (0, 1, 3, 2))
+
+
+def convolve_columns(features: Tensor, kernel: Tensor, padding: str) -> Tensor:
+    """Do the first half of a convolution with two results: along y only, with two channels for each column.
+
+    A convolution with two output channels is slow everywhere, one with as many as two for each column is not.
+
+    Args:
+        features: `(batch, y, x, channels)`.
+        kernel: `(y, x, channels, 2)`.
+        padding: Along y, `valid` or `same`.
+
+    Returns:
+        `(batch, y, x, 2 * columns)`, to be given to `add_columns`.
+    """
+    size_y, size_x, channels, _ = kernel.shape
+    columns = ops.reshape(ops.transpose(kernel, (0, 2, 1, 3)), (size_y, 1, channels, 2 * size_x))
+    return ops.conv(features, columns, padding=padding)
+
+
+def add_columns(sums: Tensor) -> Tensor:
+    """Do the second half: shift each column to its place and add; the valid part along x, `(batch, y, x, 2)`."""
+    size_x = sums.shape[3] // 2
+    width = sums.shape[2] - size_x + 1
     result = sums[:, :, :width, :2]
     for column in range(1, size_x):
         result = result + sums[:, :, column : column + width, 2 * column : 2 * column + 2]
@@ -79,28 +107,29 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
     """Return the gradient of `conv(image, kernel)` by the filters, `features` being the one by the result.
 
     Written as one matrix product for each row of the filters: the routines that libraries have for this are slow with
-    few channels and large filters.
+    few channels and large filters, and on a GPU with many channels, too.
 
     Args:
-        image: `(batch, y + size_y - 1, x + size_x - 1, 2)`.
+        image: `(batch, y + size_y - 1, x + size_x - 1, channels)`.
         features: `(batch, y, x, filter)`.
         size: Of the filters, y and x.
 
     Returns:
-        `(size_y, size_x, 2, filter)`.
+        `(size_y, size_x, channels, filter)`.
     """
     if runs_on_tensorflow_cpu():
         from tf_models import tensorflow_kernels
 
         return widen(tensorflow_kernels.filter_gradient(image, features, size))
     _, height, width, filters = features.shape
+    channels = image.shape[-1]
     flat = ops.reshape(features, (-1, filters))
     rows = []
     for y in range(size[0]):
         line = image[:, y : y + height]
         patches = ops.concatenate([line[:, :, x : x + width] for x in range(size[1])], axis=-1)
-        rows.append(ops.matmul(ops.transpose(ops.reshape(patches, (-1, 2 * size[1]))), flat))
-    return widen(ops.reshape(ops.stack(rows), (*size, 2, filters)))
+        rows.append(ops.matmul(ops.transpose(ops.reshape(patches, (-1, channels * size[1]))), flat))
+    return widen(ops.reshape(ops.stack(rows), (*size, channels, filters)))
 
 
 def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """The blocks of one unrolled iteration. Each layer holds the weights of all iterations and is called with one's number.
 
-Weights and images have a trailing axis of 2 for complex numbers. Inside the MoDL block, features are `(batch, y, x,
+Weights and images have a trailing axis of 2 for complex numbers; images of several maps have one of 2 * maps, and as in
+BART only the first map is regularized. Inside the MoDL block, features are `(batch, y, x,
 2 * channels)`: first the real parts of all channels, then the imaginary parts.
 """
 
@@ -13,10 +14,12 @@ from keras import ops
 
 from bart_bridge.settings import ModlSettings, Network, VarNetSettings
 from tf_models.backend import Tensor, narrow, value_of, widen
+from tf_models.convolutions import same_conv
 from tf_models.kernels import field_of_experts
-from tf_models.normalization import batch_statistics, few_channels_conv, normalize
-from tf_models.operators import SenseNormal, complex_multiply, solve_regularized
+from tf_models.normalization import batch_statistics, normalize
+from tf_models.operators import SenseNormal, complex_multiply, each_map, of_all_maps, solve_regularized
 from tf_models.optimizers.proximal import project_zero_mean_unit_sphere
+from tf_models.parallel import count
 
 
 @keras.saving.register_keras_serializable("bart_tf")
@@ -56,7 +59,7 @@ class DataConsistency(keras.layers.Layer):
         return self.lambdas[0 if self.network.shared_lambda else iteration]
 
     def call(self, image: Tensor, regularized: Tensor, adjoint: Tensor, normal: SenseNormal, iteration: int) -> Tensor:
-        """Return the image after this step; all images are `(batch, y, x, 2)`."""
+        """Return the image after this step; all images are `(batch, y, x, 2 * maps)`."""
         return self.compute(image, regularized, adjoint, normal, self.weight(iteration))
 
     def compute(
@@ -116,13 +119,14 @@ class VariationalBlock(keras.layers.Layer):
         return [value_of(self.conv)[index], value_of(self.rbf)[index]]
 
     def compute(self, image: Tensor, conv: Tensor, rbf: Tensor) -> Tensor:
-        """Return u - R(u) for images `(batch, y, x, 2)`, same shape."""
+        """Return u - R(u) for images `(batch, y, x, 2 * maps)`, same shape."""
         # (y, x, 2, filter): real and imaginary part of the image are two input channels.
         kernel = ops.transpose(conv[:, :, 0], (0, 1, 3, 2))
-        return image - field_of_experts(image, kernel, rbf, self.precision)
+        first, *others = each_map(image)
+        return of_all_maps([first - field_of_experts(first, kernel, rbf, self.precision), *others])
 
     def call(self, image: Tensor, iteration: int, training: bool = False) -> Tensor:
-        """Return u - R(u) for images `(batch, y, x, 2)`, same shape."""
+        """Return u - R(u) for images `(batch, y, x, 2 * maps)`, same shape."""
         return self.compute(image, *self.arrays_of(iteration))
 
 
@@ -229,23 +233,22 @@ class ResidualBlock(keras.layers.Layer):
         """Compute z without a change to the layer.
 
         Args:
-            image: `(batch, y, x, 2)`.
+            image: `(batch, y, x, 2 * maps)`.
             arrays: Of one iteration, from `arrays_of`.
             statistics: Mean and variance for each layer; by default those of the batch.
 
         Returns:
-            z, `(batch, y, x, 2)`, and the statistics that were used.
+            z, `(batch, y, x, 2 * maps)`, and the statistics that were used.
         """
         named = dict(zip(self.arrays, arrays, strict=True))
         last = self.network.layers - 1
         used: list[list[Tensor]] = []
-        features = narrow(image, self.precision)
+        first, *others = each_map(image)
+        features = narrow(first, self.precision)
         for layer in range(self.network.layers):
             kernel = narrow(_real_kernel(_of(layer, last, "conv", named)), self.precision)
             bias = _real_bias(_of(layer, last, "bias", named)) if self.network.bias else None
-            features = (
-                few_channels_conv(features, kernel) if layer == last else ops.conv(features, kernel, padding="same")
-            )
+            features = same_conv(features, kernel)
             if self.network.batch_norm:
                 used.append(batch_statistics(features) if statistics is None else statistics[layer])
                 mean, variance = used[-1]
@@ -258,7 +261,7 @@ class ResidualBlock(keras.layers.Layer):
             features = complex_multiply(named["gamma"], features)
         if bias is not None:
             features = features + bias
-        return image + features, used
+        return of_all_maps([first + features, *others]), used
 
     def update(self, iteration: int, statistics: list[list[Tensor]], image: Tensor) -> None:
         """Take the statistics of a batch of images into those that are stored."""
@@ -270,7 +273,7 @@ class ResidualBlock(keras.layers.Layer):
         return [norm.statistics_of(iteration) for norm in self.norms]
 
     def call(self, image: Tensor, iteration: int, training: bool = False) -> Tensor:
-        """Return z for images `(batch, y, x, 2)`, same shape."""
+        """Return z for images `(batch, y, x, 2 * maps)`, same shape."""
         statistics = None if training else self.statistics_of(iteration)
         result, used = self.compute(image, *self.arrays_of(iteration), statistics=statistics)
         if training and self.norms:
@@ -286,8 +289,8 @@ def _of(layer: int, last: int, kind: str, named: dict[str, Tensor]) -> Tensor:
 
 
 def _values(features: Tensor) -> Tensor:
-    """Return the number of values in a channel."""
-    return ops.cast(ops.prod(ops.shape(features)[:3]), features.dtype)
+    """Return the number of values in a channel, of the whole batch."""
+    return ops.cast(count() * ops.prod(ops.shape(features)[:3]), features.dtype)
 
 
 def _real_kernel(kernel: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras import ops
 
-from tf_models.backend import Tensor, loop, put, runs_on_tensorflow_cpu, take, value_of, vjp, write
+from tf_models.backend import Tensor, fetch, loop, put, runs_on_tensorflow_cpu, shelf, store, take, value_of, vjp, write
 from tf_models.operators import SenseNormal
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def unroll(
 
     Args:
         network: Gives the blocks and their weights.
-        image: Initial image, `(batch, y, x, 2)`.
-        adjoint: A^H y, `(batch, y, x, 2)`; a constant to the derivative.
-        coils: `(batch, coil, y, x, 2)`.
+        image: Initial image, `(batch, y, x, 2 * maps)`.
+        adjoint: A^H y, same shape; a constant to the derivative.
+        coils: `(batch, coil, y, x, 2 * maps)`.
         psf: `(batch, y, x)`.
         training: Whether batch norm uses the statistics of the batch.
 
@@ -42,8 +42,9 @@ def unroll(
     iterations = network.network.iterations
     lambdas = network.data_consistency.lambdas
     arrays = [value_of(variable) for variable in network.regularizer_arrays()]
-    stored = [] if training else network.stacked_statistics()
-    collects = training and bool(network.stacked_statistics())
+    kept = network.stacked_statistics()
+    stored = [] if training else kept
+    collects = training and bool(kept)
     in_turn = not collects
     whole = None if in_turn else SenseNormal(coils, psf)
     together = max(1, _CPU_PIXELS // (image.shape[1] * image.shape[2])) if runs_on_tensorflow_cpu() else 1
@@ -113,10 +114,10 @@ def unroll(
             if used:
                 flat = ops.concatenate([array for pair in used for array in pair])
                 statistics = [write(statistics[0], iteration, flat)]
-            return (after, write(images, iteration, image), *statistics)
+            return (after, store(images, iteration, image), *statistics)
 
-        images = ops.tile(ops.zeros_like(image)[None], (iterations, 1, 1, 1, 1))
-        buffers = [_statistics_buffer(network, image)] if collects else []
+        images = shelf(iterations, image)
+        buffers = [_statistics_buffer(kept, image)] if collects else []
         last, images, *buffers = loop(iterations, forth, (image, images, *buffers))
 
         def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, ...]:
@@ -127,7 +128,7 @@ def unroll(
             def back(number: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
                 after, upstream, sums = state
                 iteration = iterations - 1 - number
-                before = images[iteration]
+                before = fetch(images, iteration)
                 upstream, gradients = backwards(iteration, before, after, upstream, arrays)
                 places = [_place(array, iteration) for array in sums]
                 sums = [
@@ -146,8 +147,8 @@ def unroll(
     result = all_iterations(image, *everything)
     if not collects:
         return result, []
-    result, flat = _unpack(result, image, _statistics_buffer(network, image))
-    return result, [_split(ops.stop_gradient(flat[iteration]), network) for iteration in range(iterations)]
+    result, flat = _unpack(result, image, _statistics_buffer(kept, image))
+    return result, [_split(ops.stop_gradient(flat[iteration]), kept) for iteration in range(iterations)]
 
 
 def _place(array: Tensor, iteration: Tensor) -> Tensor:
@@ -171,15 +172,16 @@ def _unpack(packed: Tensor, image: Tensor, statistics: Tensor) -> tuple[Tensor, 
     return ops.reshape(packed[:-count], (-1, *image.shape[1:])), ops.reshape(packed[-count:], statistics.shape)
 
 
-def _statistics_buffer(network: UnrolledNetwork, image: Tensor) -> Tensor:
-    count = sum(array.shape[1] for pair in network.stacked_statistics() for array in pair)
-    return ops.zeros((network.network.iterations, count), image.dtype)
+def _statistics_buffer(kept: list[list[Tensor]], image: Tensor) -> Tensor:
+    """Make room for statistics of the sizes of those that the network keeps, `(iteration, all of them)`."""
+    count = sum(array.shape[1] for pair in kept for array in pair)
+    return ops.zeros((kept[0][0].shape[0], count), image.dtype)
 
 
-def _split(flat: Tensor, network: UnrolledNetwork) -> list[list[Tensor]]:
+def _split(flat: Tensor, kept: list[list[Tensor]]) -> list[list[Tensor]]:
     """Cut the statistics of an iteration into mean and variance of each batch norm."""
     pairs, start = [], 0
-    for pair in network.stacked_statistics():
+    for pair in kept:
         sizes = [array.shape[1] for array in pair]
         ends = [start, start + sizes[0], start + sum(sizes)]
         pairs.append([flat[ends[0] : ends[1]], flat[ends[1] : ends[2]]])

@@ -10,10 +10,11 @@ import psutil
 from numpy.typing import NDArray
 
 from bart_bridge.dataset import Split
-from tf_models.inputs import network_inputs, reference_images, to_real
+from tf_models.inputs import network_inputs, network_reference
+from tf_models.parallel import count, own_part, process
 
 Inputs: TypeAlias = dict[str, NDArray[np.float32]]
-# Inputs and, where there is one, the reference `(batch, y, x, 2)`.
+# Inputs and, where there is one, the reference `(batch, y, x, 2 * maps)`.
 Batch: TypeAlias = tuple[Any, ...]
 Slices: TypeAlias = Split | tuple[Inputs, NDArray[np.float32]]
 
@@ -69,18 +70,35 @@ class SliceBatches(keras.utils.PyDataset):
         return batch
 
 
-def feed(batches: SliceBatches) -> Any:
-    """Return the batches as what `fit` and `predict` take, the next one prepared while one is used.
+class _Rest(keras.utils.PyDataset):
+    """The batches from one on, or of each the part of this process."""
+
+    def __init__(self, batches: SliceBatches, first: int, parted: bool) -> None:
+        super().__init__()
+        self.batches, self.first, self.parted = batches, first, parted
+
+    def __len__(self) -> int:
+        return len(self.batches) - self.first
+
+    def __getitem__(self, index: int) -> Batch:
+        batch = self.batches[self.first + index]
+        return own_part(batch) if self.parted else batch
+
+
+def feed(batches: SliceBatches, first: int = 0) -> Any:
+    """Return the batches, from one on, as what `fit` and `predict` take, the next one prepared while one is used.
 
     That is `batches` itself but with TensorFlow: Keras would give them to `tf.data.Dataset.from_generator`, which for
     the whole process has freed memory returned to the system at once (`mallopt`), and slows all that follows.
     """
     if keras.backend.backend() != "tensorflow":
-        return batches
+        # Asked here: Keras reads batches in a thread, which does not know of devices that share them.
+        parted = count() > 1 and process()[1] > 1
+        return _Rest(batches, first, parted) if first or parted else batches
     import tensorflow as tf
 
-    first = batches[0]
-    flat = keras.tree.flatten(first)
+    example = batches[first]
+    flat = keras.tree.flatten(example)
 
     def batch(number: Any) -> Any:
         arrays = tf.numpy_function(
@@ -88,11 +106,11 @@ def feed(batches: SliceBatches) -> Any:
         )
         for array, like in zip(arrays, flat, strict=True):
             array.set_shape((None, *like.shape[1:]))
-        return keras.tree.pack_sequence_as(first, arrays)
+        return keras.tree.pack_sequence_as(example, arrays)
 
-    return tf.data.Dataset.range(len(batches)).map(batch).prefetch(1)
+    return tf.data.Dataset.range(first, len(batches)).map(batch).prefetch(1)
 
 
 def _read(split: Split, items: slice) -> Batch:
     inputs = network_inputs(split, items)
-    return (inputs,) if split.reference is None else (inputs, to_real(reference_images(split, items)))
+    return (inputs,) if split.reference is None else (inputs, network_reference(split, items))

@@ -9,17 +9,17 @@ is below 1e-8 of the largest weight.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tf_models.backend import Tensor
+from tf_models.operators import each_map, of_all_maps
+
 _NODES_PER_SIGMA = 32
 # Where the table ends, in standard deviations beyond the outermost Gaussians; phi is below 1e-11 of a weight there.
 _TAIL = 7.0
-
-Tensor = Any
 
 
 def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,22 +43,23 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
     """As `tf_models.kernels.filter_gradient`."""
     return tf.raw_ops.Conv2DBackpropFilter(
         input=image,
-        filter_sizes=(*size, 2, features.shape[-1]),
+        filter_sizes=(*size, image.shape[-1], features.shape[-1]),
         out_backprop=features,
         strides=(1, 1, 1, 1),
         padding="VALID",
     )
 
 
-def sense_normal(image: Tensor, coils: Tensor, psf: Tensor) -> Tensor:
-    """As `tf_models.operators.SenseNormal`, with complex `coils` and a complex `psf` with its centre in the corner."""
-    coil_images = coils * tf.complex(image[..., 0], image[..., 1])[:, None]
+def sense_normal(image: Tensor, maps: list[Tensor], psf: Tensor) -> Tensor:
+    """As `tf_models.operators.SenseNormal`, with complex coils of each map and a complex psf centred in the corner."""
+    images = [tf.complex(own[..., 0], own[..., 1]) for own in each_map(image[:, None])]
+    coil_images = tf.add_n([coils * own for coils, own in zip(maps, images, strict=True)])
     (size_y, size_x), (grid_y, grid_x) = image.shape[1:3], psf.shape[-2:]
     if (size_y, size_x) != (grid_y, grid_x):
         coil_images = tf.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x)))
     coil_images = tf.signal.ifft2d(psf * tf.signal.fft2d(coil_images))[:, :, :size_y, :size_x]
-    result = tf.reduce_sum(tf.math.conj(coils) * coil_images, axis=1)
-    return tf.stack([tf.math.real(result), tf.math.imag(result)], axis=-1)
+    results = [tf.reduce_sum(tf.math.conj(coils) * coil_images, axis=1) for coils in maps]
+    return of_all_maps([tf.stack([tf.math.real(result), tf.math.imag(result)], axis=-1) for result in results])
 
 
 @tf.function(jit_compile=True)

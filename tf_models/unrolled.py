@@ -15,8 +15,9 @@ from tf_models.backend import Tensor
 from tf_models.layers import DataConsistency
 from tf_models.lean import unroll
 from tf_models.losses import LOSSES
-from tf_models.operators import SenseNormal, solve_regularized
-from tf_models.optimizers.ipalm import ClosureTrainingMixin
+from tf_models.operators import SenseNormal, each_map, solve_regularized
+from tf_models.optimizers.closure_training import ClosureTrainingMixin
+from tf_models.parallel import count, mean, shared
 
 Inputs = dict[str, Tensor]
 
@@ -24,8 +25,10 @@ Inputs = dict[str, Tensor]
 class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
     """Reconstruct images from `{"adjoint", "coils", "psf"}`; see `tf_models.inputs.network_inputs` for their shapes.
 
-    The output is the image `(batch, y, x, 2)`, float32. With `normalize`, slices are divided by s = max |A^H y| before
-    the first iteration and the result is multiplied by s; the training loss compares image / s with reference / s.
+    The output is the image `(batch, y, x, 2 * maps)`, float32. With `normalize`, slices are divided by s = max |A^H y|
+    before the first iteration and the result is multiplied by s; the training loss compares image / s with reference /
+    s. Where coils have several maps, only the image of the first is regularized, the others come from the data, and in
+    the losses each map is an image of its own, as in BART.
 
     A new network has the weights 0: give it some with `set_named_weights`, or load a saved one.
 
@@ -51,7 +54,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         super().__init__(**kwargs)
         if precision not in get_args(Precision):
             raise ValueError(f"`precision` must be one of {get_args(Precision)}. Received: precision={precision!r}")
-        if memory not in ("plain", "lean"):
+        if memory not in get_args(MemoryPlan):
             raise ValueError(f"`memory` must be 'plain' or 'lean'. Received: memory={memory!r}")
         if memory == "lean" and network.cg_derivative != "implicit":
             raise ValueError(f"`memory='lean'` needs cg_derivative='implicit'. Received: '{network.cg_derivative}'")
@@ -60,6 +63,11 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         self.precision = precision
         self.training_loss: dict[Loss, float] = loss or {network.default_loss: 1.0}
         self.data_consistency = DataConsistency(network, name="data_consistency", dtype=self.dtype_policy)
+        self.own_lambda = None
+        if network.start_of_own_lambda() is not None:
+            self.own_lambda = self.add_weight(
+                name="lambda_init", shape=(1,), initializer="zeros", constraint=keras.constraints.NonNeg()
+            )
         self.batch_loss = LastValue(name="batch_loss")
         self.built = True
 
@@ -74,7 +82,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         """Compute what the data-consistency step of an iteration gets, without a change to the network.
 
         Args:
-            image: `(batch, y, x, 2)`.
+            image: `(batch, y, x, 2 * maps)`.
             arrays: Weights of the regularizer in this iteration.
             statistics: Mean and variance for each batch norm; None for those of the batch.
 
@@ -85,7 +93,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
 
     def regularizer_arrays(self) -> list[Any]:
         """Return the variables of the regularizer, each with an axis for iterations, of 1 if they share it."""
-        return [variable for name, variable in self.named_variables().items() if name != "lambda"]
+        return [variable for name, variable in self.named_variables().items() if not name.startswith("lambda")]
 
     def stacked_statistics(self) -> list[list[Tensor]]:
         """Return stored mean and variance of each batch norm, with an axis for iterations in front."""
@@ -96,7 +104,8 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
 
     def named_variables(self) -> dict[str, Any]:
         """Return the variables by the names of `bart_bridge.weights`, without the statistics of batch norm."""
-        return {} if self.data_consistency.lambdas is None else {"lambda": self.data_consistency.lambdas}
+        variables = {"lambda_init": self.own_lambda, "lambda": self.data_consistency.lambdas}
+        return {name: variable for name, variable in variables.items() if variable is not None}
 
     def call(self, inputs: Inputs, training: bool = False) -> Tensor:
         """Reconstruct a batch."""
@@ -113,7 +122,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
                 regularized = self.regularizer(image, iteration=iteration, training=training)
                 image = self.data_consistency(image, regularized, adjoint, normal=normal, iteration=iteration)
         if self.network.rss_norm and not training:
-            scale = scale * ops.sqrt(ops.sum(ops.square(inputs["coils"]), axis=(1, -1)))[..., None]
+            scale = scale * ops.repeat(ops.sqrt(ops.sum(_squares(inputs["coils"]), axis=1)), 2, axis=-1)
         return image * scale
 
     def scale(self, inputs: Inputs) -> Tensor:
@@ -125,7 +134,9 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         image = adjoint
         if self.network.sense_initialization is not None:
             fixed_lambda, steps = self.network.initial_solver()
-            weight = self.data_consistency.weight(0) if fixed_lambda is None else fixed_lambda
+            weight = fixed_lambda
+            if fixed_lambda is None:
+                weight = self.data_consistency.weight(0) if self.own_lambda is None else self.own_lambda[0]
             weight = ops.cast(weight, adjoint.dtype)
             image = solve_regularized(normal, adjoint, weight, steps, self.network.cg_derivative)
             if fixed_lambda is None:
@@ -136,18 +147,37 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
     def _scale(self, image: Tensor) -> Tensor:
         if not self.network.normalize:
             return ops.ones_like(image[:, :1, :1, :1])
-        squares = ops.sum(ops.square(image), axis=-1, keepdims=True)
-        return ops.sqrt(ops.max(squares, axis=(1, 2), keepdims=True))
+        return ops.sqrt(ops.max(_squares(image), axis=(1, 2, 3), keepdims=True))
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Tensor:
         """Return the training loss of a batch, on images divided by the scale of their slice."""
         scale = self.scale(x)
-        reference, image = ops.cast(y, y_pred.dtype) / scale, y_pred / scale
+        reference, image = _as_batch(ops.cast(y, y_pred.dtype) / scale), _as_batch(y_pred / scale)
         loss = sum(weight * LOSSES[name](reference, image) for name, weight in self.training_loss.items())
+        # Every loss is a mean over slices.
+        loss = mean(loss)
         self.batch_loss.update_state(loss)
         return loss
+
+    def compute_loss_and_updates(
+        self,
+        trainable_variables: Any,
+        non_trainable_variables: Any,
+        metrics_variables: Any,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        training: bool = False,
+        optimizer_variables: Any = None,
+    ) -> Any:
+        """Compute what JAX differentiates, each device for its slices."""
+        compute = super().compute_loss_and_updates
+        state = trainable_variables, non_trainable_variables, metrics_variables
+        return (compute if count() == 1 else shared(compute))(
+            *state, x, y, sample_weight, training, optimizer_variables
+        )
 
     def set_named_weights(self, weights: Weights) -> None:
         """Take over weights with the names and shapes of `bart_bridge.weights`.
@@ -196,6 +226,17 @@ class LastValue(keras.metrics.Metric):
     def result(self) -> Tensor:
         """Return it."""
         return ops.convert_to_tensor(self.value)
+
+
+def _squares(array: Tensor) -> Tensor:
+    """Return the squared magnitude of each map, `(..., map)`."""
+    return ops.stack([ops.sum(ops.square(own), axis=-1) for own in each_map(array)], axis=-1)
+
+
+def _as_batch(images: Tensor) -> Tensor:
+    """Make each map a slice of its own: `(batch, y, x, 2 * maps)` to `(maps * batch, y, x, 2)`."""
+    maps = each_map(images)
+    return images if len(maps) == 1 else ops.concatenate(maps, axis=0)
 
 
 def _complex(values: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.complex64]:

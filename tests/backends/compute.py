@@ -17,7 +17,8 @@ from keras import ops
 from bart_bridge import weights
 from bart_bridge.dataset import Dataset
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
-from tf_models.inputs import network_inputs, reference_images, to_complex, to_real
+from tests.helper import to_complex
+from tf_models.inputs import network_inputs, network_reference
 from tf_models.training import build, train
 
 VARNET = {"iterations": 2, "filters": 3, "kernel_x": 5, "kernel_y": 3, "basis": 7}
@@ -30,6 +31,20 @@ NETWORKS = {
 }
 # Two updates in one epoch: the second loss is the one after an Adam step, the second lambda is read between updates.
 TRAINING = Training(batch_size=2, epochs=1)
+# Steps that stand out of the rounding of the weights.
+ADMM = {
+    kind: Training(algorithm="admm", **steps, admm_dual_interval=3, admm_balancing=True, batch_size=2, epochs=3)
+    for kind, steps in {
+        "varnet": {"learning_rate": 5.0, "admm_rho": 0.02},
+        "modl": {"learning_rate": 0.005, "admm_rho": 0.1},
+    }.items()
+}
+
+
+def start_of_admm(network):
+    """Return weights to start from: VarNet's filters move only under stronger activations than all others have."""
+    start = weights.random(network, 0)
+    return start | {"rbf": 10 * start["rbf"]} if network.kind == "varnet" else start
 
 
 def results_of(name, folder, test, training):
@@ -53,6 +68,11 @@ def results_of(name, folder, test, training):
     leanly, (history,) = train(network, TRAINING, *training, initial, memory="lean")
     results["lean loss"] = history["loss"]
     results |= {f"lean weights/{array}": values for array, values in leanly.named_weights().items()}
+    # Validated after every epoch, for which the weights are ADMM's z for a while.
+    start = start_of_admm(network)
+    split_by_admm, (history,) = train(network, ADMM[network.kind], *training, start, validation=training)
+    results |= {f"admm history/{column}": values for column, values in history.items()}
+    results |= {f"admm weights/{array}": values for array, values in split_by_admm.named_weights().items()}
     if keras.backend.backend() == "torch":
         results["tensors left"] = tensors_left(model, test)
     return results
@@ -75,7 +95,7 @@ def tensors_left(model, inputs):
 def main():
     folder, dataset = Path(sys.argv[1]), Dataset.open(Path(sys.argv[2]))
     test, split = network_inputs(dataset.split("test")), dataset.split("train")
-    training = network_inputs(split), to_real(reference_images(split))
+    training = network_inputs(split), network_reference(split)
     results = {}
     for name in NETWORKS:
         results |= {f"{name}/{key}": values for key, values in results_of(name, folder, test, training).items()}

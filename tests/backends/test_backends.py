@@ -15,7 +15,7 @@ import pytest
 from bart_bridge import cfl, process, reconet, weights
 from bart_bridge.dataset import Dataset
 from bart_bridge.dims import to_batch_coil_yx
-from tests.backends.compute import NETWORKS, TRAINING
+from tests.backends.compute import NETWORKS, TRAINING, start_of_admm
 from tests.helper import relative_difference
 from tests.tf_models.test_networks import OPTION_TOLERANCE, TOLERANCE
 
@@ -123,6 +123,20 @@ def test_the_lean_plan_trains_the_same(backend, name, results):
     np.testing.assert_allclose(results[f"{name}/lean loss"], results[f"{name}/history/loss"], rtol=5e-6)
     found, expected = (part(results, f"{name}/{kind}") for kind in ("lean weights", "weights"))
     for array, before in weights.random(network, 0).items():
+        assert relative_difference(found[array] - before, expected[array] - before) < bound, array
+
+
+def test_admm_is_that_of_tensorflow(backend, name, results, results_of_tensorflow):
+    """Losses of w and residuals of three epochs, and the z that is handed over."""
+    network, bound = NETWORKS[name], UPDATE_TOLERANCE[NETWORKS[name].kind]
+    found, expected = (part(values, f"{name}/admm history") for values in (results, results_of_tensorflow))
+    # |w - z| is a small difference of both, measured: 2e-4.
+    of_residuals = max(bound, 1e-3)
+    for column, tolerance in (("loss", 1e-5), ("primal_residual", of_residuals), ("dual_residual", of_residuals)):
+        np.testing.assert_allclose(found[column], expected[column], rtol=tolerance, err_msg=column)
+    assert np.isfinite(found["dual_residual"][:, -1]).all()
+    found, expected = (part(values, f"{name}/admm weights") for values in (results, results_of_tensorflow))
+    for array, before in start_of_admm(network).items():
         assert relative_difference(found[array] - before, expected[array] - before) < bound, array
 
 

@@ -60,12 +60,12 @@ def train(job):
     """Return the seconds of each update, as the history has them."""
     from bart_bridge.settings import Training
     from tests.benchmarks.measure import ALGORITHMS
-    from tf_models.inputs import network_inputs, reference_images, to_real
+    from tf_models.inputs import network_inputs, network_reference
     from tf_models.training import train
 
     network, split, initial = network_and_files(job)
     training = Training(algorithm=ALGORITHMS[job["kind"]], batch_size=split.items, epochs=job["steps"] + 1)
-    reference = to_real(reference_images(split))
+    reference = network_reference(split)
     _, histories = train(network, training, network_inputs(split), reference, initial, memory=job["memory"])
     return histories[0]["seconds"].ravel().tolist()
 

@@ -34,6 +34,9 @@ ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "PYTHONPATH": str(ROOT),
 }
+# Where the system puts two threads of BART on one core, they wait for each other, and a command takes up to seven times
+# as long; each with a core of its own, times agree within a few per cent.
+BART_ENVIRONMENT = ENVIRONMENT | {"OMP_PROC_BIND": "true"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def bart_training(work, steps):
     argv = reconet.train_argv(
         work.toolbox, network, training, steps, work.whole, trained, initial=work.initial, history=history
     )
-    finished = process.run(argv, folder=work.folder, environment=ENVIRONMENT)
+    finished = process.run(argv, folder=work.folder, environment=BART_ENVIRONMENT)
     reconet.check_trained(argv, finished, network, trained, history)
     steps_s = reconet.read_history(history, network)["seconds"].ravel().tolist()
     return {
@@ -100,7 +103,7 @@ def bart_training(work, steps):
 def bart_inference(work, split):
     """Reconstruct a split in one command: its wall seconds and memory."""
     argv = reconet.apply_argv(work.toolbox, work.case.network, split, work.initial, work.folder / "images")
-    finished = process.run(argv, folder=work.folder, environment=ENVIRONMENT)
+    finished = process.run(argv, folder=work.folder, environment=BART_ENVIRONMENT)
     if finished.returncode != 0:
         raise failure(argv, finished)
     return {"command_s": finished.elapsed_s, "peak_rss_bytes": finished.peak_rss_bytes}
@@ -151,6 +154,16 @@ def describe_machine(toolbox):
         "load_average_at_start": os.getloadavg()[0],
         **packages,
     }
+
+
+def of_this_machine(path, toolbox):
+    """Return what a file of results has, if it was measured here with the same versions; nothing otherwise."""
+    if not path.exists():
+        return {}
+    stored = json.loads(path.read_text())
+    # The load is of a moment.
+    same = stored["machine"] | {"load_average_at_start": None}
+    return stored if same == describe_machine(toolbox) | {"load_average_at_start": None} else {}
 
 
 def as_dict(case):

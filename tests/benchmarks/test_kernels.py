@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bart_bridge import cfl, process
-from tests.benchmarks.measure import ENVIRONMENT, ROOT
+from tests.benchmarks.measure import BART_ENVIRONMENT, ENVIRONMENT, ROOT
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.parts import BATCH, CG_ITERATIONS, COILS, PARTS, SIZE, numbers, sense
 
@@ -42,7 +42,7 @@ def seconds_of_a_step_of_pics(toolbox, folder):
     def seconds(iterations):
         options = ["-S", "-l2", "-r0.05", "-w1", f"-i{iterations}", "-p", "pattern"]
         argv = toolbox.argv("pics", *options, "kspace", "coils", "image")
-        finished = process.run(argv, folder=folder, environment=ENVIRONMENT)
+        finished = process.run(argv, folder=folder, environment=BART_ENVIRONMENT)
         assert finished.returncode == 0, finished.stderr
         return finished.elapsed_s
 

@@ -33,10 +33,10 @@ def bart_s(work):
 def test_step(benchmark, work, bart_s, phase, plan):
     import keras
 
-    from tf_models.inputs import network_inputs, reference_images, to_real
+    from tf_models.inputs import network_inputs, network_reference
     from tf_models.training import build
 
-    inputs, reference = network_inputs(work.whole), to_real(reference_images(work.whole))
+    inputs, reference = network_inputs(work.whole), network_reference(work.whole)
     model = build(work.case.network, weights.read(work.initial, work.case.network), memory=plan)
     optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[ALGORITHMS[work.case.kind]](1e-3)
     model.compile(optimizer=optimizer, jit_compile=False)

@@ -1,6 +1,7 @@
 """BART and Keras on the same work in one session: the table of times, memory and their ratios.
 
-    python -m tests.benchmarks.versus_bart [--quick] [--rounds 1] [--size 64] [--batch 10] [--out FILE.json]
+    python -m tests.benchmarks.versus_bart [--quick] [--networks varnet] [--rounds 1] [--size 64] [--batch 10]
+        [--out FILE.json]
 
 Networks of default size, 64 x 64 pixels, 8 coils, batch of 10, two threads. The programs run in turn, each in a process
 of its own: in every round Keras's plain plan, then BART, then the lean plan; the next round the other way round. A
@@ -9,8 +10,8 @@ Its inference is five commands with all slices and three with one slice: their d
 Keras's first step, with tracing and compilation, is apart.
 
 Without `--quick` it goes on with the growth with size, coils, batch and iterations (`tests.benchmarks.growth`), which
-takes hours for BART's and Keras's largest cases together. The kernels against their floors
-(`tests.benchmarks.floors`) are always there.
+takes an hour or more and has a file of its own. The kernels against their floors (`tests.benchmarks.floors`) are always
+there. A network that is left out stays in the file as it was, if that is of the same machine and versions.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from bart_bridge.cfl import write_text_atomically
 from bart_bridge.toolbox import Toolbox
 from tests.benchmarks import floors, growth
 from tests.benchmarks.measure import (
+    NETWORKS,
     ROOT,
     Case,
     as_dict,
@@ -30,6 +32,7 @@ from tests.benchmarks.measure import (
     describe_machine,
     files_of,
     keras_steps,
+    of_this_machine,
     ratio,
 )
 
@@ -41,6 +44,7 @@ PLANS = ("plain", "lean")
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="leave growth out")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default both")
     parser.add_argument("--rounds", type=int, default=1, help="repeat everything so often (default 1)")
     parser.add_argument("--size", type=int, default=64, help="pixels along x and y (default 64)")
     parser.add_argument("--batch", type=int, default=10, help="slices of a batch (default 10)")
@@ -48,7 +52,8 @@ def main():
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     toolbox = Toolbox.find()
-    results = {"machine": describe_machine(toolbox), "networks": {}}
+    kept = of_this_machine(arguments.out, toolbox).get("networks", {})
+    results = {"machine": describe_machine(toolbox), "networks": kept}
 
     def store():
         write_text_atomically(arguments.out, json.dumps(results, indent=1))
@@ -56,7 +61,7 @@ def main():
     results["kernels"] = floors.measure_in_child()
     print(floors.table(results["kernels"]), flush=True)
     store()
-    for kind in ("varnet", "modl"):
+    for kind in arguments.networks:
         found = compare(Case(kind, arguments.size, batch=arguments.batch), toolbox, arguments.rounds)
         if (arguments.size, arguments.batch) == (floors.SIZE, floors.BATCH):
             for phase in ("training", "inference"):
@@ -65,9 +70,7 @@ def main():
         print(table(kind, found), flush=True)
         store()
     if not arguments.quick:
-        results["growth"] = growth.measure(toolbox, store)
-        print(growth.table(results["growth"]))
-        store()
+        print(growth.table(growth.measure(toolbox, kinds=arguments.networks)))
     print(f"written to {arguments.out}")
 
 

@@ -1,15 +1,19 @@
 """The same command lines through `bart reconet` and `bart-tf reconet`: every file that they write."""
 
+import re
 import shlex
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from bart_bridge import cfl, weights
 from bart_bridge.command_line import parse
+from bart_bridge.errors import InputError
 from bart_bridge.settings import IpalmRules
+from compare.cli import app
 from tf_models import drop_in
 
 SMALL = {
@@ -41,6 +45,11 @@ TRAIN = {
     "modl validation": "{modl} --train --normalize -b2 --load={w} -T adam,epochs=2,export-history=h " + VALID,
     "modl from one iteration": "{modl} --train -n -l {one} -T sgd,e=2,export-history=h",
     "modl trained sense": "{modl} -t -n -l {w} --initial-reco sense -T adam,e=3,export-history=h",
+    "varnet own lambda of sense": "{varnet} -t -n -l {w} --initial-reco sense,fix-lambda=-1,max-cg-iter=7 "
+    "-T adam,r=0.01,e=4,export-history=h",
+    "modl own lambda of sense": "{modl} -t -n -l {w} --initial-reco sense,lambda-init=0.3 -T adam,e=3,export-history=h",
+    "modl own lambda of sense, lowmem": "{modl} -t -n -l {w} --initial-reco sense --no-shared-lambda --lowmem "
+    "-T adam,e=3,export-history=h",
     "modl clipped norm": "{modl} -t -n -l {w} -T sgd,r=0.1,e=4,clip-norm=1e-5,export-history=h",
     "modl decay": "{modl} -t -l {w} -T adam,e=3,weight-decay=0.1,batchnorm-momentum=0.8,export-history=h",
 }
@@ -52,6 +61,10 @@ APPLY = {
     "varnet sense without lambda": "{varnet} -a --initial-reco sense,max-cg-iter=8",
     "modl": "{modl} --apply --normalize --rss-norm",
     "modl sense": "{modl} --apply --normalize --initial-reco sense",
+    "modl own lambda of sense": "{modl} --apply --normalize --initial-reco sense,max-cg-iter=4",
+    "modl own lambda of sense beside a fixed one": "{modl} --apply --data-consistency fix-lambda=0.2 "
+    "--initial-reco sense,fix-lambda=-1",
+    "modl lambda-init of sense without effect": "{modl} --apply -n --initial-reco sense,fix-lambda=0.2,lambda-init=3",
 }
 REFUSED = {
     "--mask x": "--mask is not supported",
@@ -65,7 +78,7 @@ REFUSED = {
     "-T adam --varnet-block Z=3": "Z must be 1",
     "-T adam --resnet-block L=3": "does not belong to varnet",
     "-T adam --apply": "exactly one of",
-    "-T adam --initial-reco lambda-init=3": "'lambda-init' is not supported",
+    "-T adam --initial-reco liniter": "'liniter' is not supported",
 }
 
 
@@ -157,11 +170,20 @@ def test_evaluation_prints_the_same_measures(dataset_folder, toolbox, tmp_path):
 
 @pytest.mark.parametrize("arguments", REFUSED)
 def test_what_is_not_supported_is_refused_by_name(arguments):
-    from bart_bridge.errors import InputError
-
     argv = ["--train", "--network", "varnet", *shlex.split(arguments), "k", "c", "w", "r"]
     with pytest.raises(InputError, match=REFUSED[arguments]):
         parse(argv)
+
+
+def test_oversampled_kspace_is_refused_in_one_line(tmp_path):
+    """BART crops it, see docs/bart-notes.md, item 42."""
+    for name, shape in {"kspace": (24, 12, 1, 2), "coils": (12, 12, 1, 2), "reference": (12, 12)}.items():
+        cfl.write(tmp_path / name, np.ones(shape, np.complex64))
+    files = [str(tmp_path / name) for name in ("kspace", "coils", "weights", "reference")]
+    result = CliRunner().invoke(app, ["reconet", "--train", "--network", "varnet", *files])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, InputError)
+    assert re.fullmatch(r".*coils: dimensions \(.*\) do not match those of .*kspace \(.*\)", str(result.exception))
 
 
 def test_the_test_network_of_bart():

@@ -21,7 +21,11 @@ NETWORKS = {
     "varnet, proximal mapping": VarNetSettings(**VARNET, data_consistency="proximal-mapping", **SOLVED),
     "modl": ModlSettings(**MODL, **SOLVED),
     "modl, gradient step": ModlSettings(**MODL, data_consistency="gradient-step", shared_weights=False),
+    "varnet, own lambda of sense": VarNetSettings(
+        **VARNET, sense_initialization={"initial_lambda": 0.6, "max_cg_iterations": 40}
+    ),
     "modl, trained sense": ModlSettings(**MODL, sense_initialization={}, **SOLVED),
+    "modl, own lambda of sense": ModlSettings(**MODL, sense_initialization={"initial_lambda": 0.9}, **SOLVED),
     "modl, unrolled": ModlSettings(**MODL, max_cg_iterations=3, cg_derivative="unrolled"),
 }
 

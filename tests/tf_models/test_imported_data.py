@@ -8,8 +8,8 @@ from bart_bridge.dataset import Dataset
 from bart_bridge.dims import to_batch_coil_yx
 from bart_bridge.importers.sampling import PatternChoice
 from tests import foreign
-from tests.helper import relative_difference
-from tf_models.inputs import network_inputs, reference_images, to_complex
+from tests.helper import relative_difference, to_complex
+from tf_models.inputs import network_inputs, network_reference
 from tf_models.operators import SenseNormal, conjugate_gradient
 
 KINDS = {
@@ -86,7 +86,7 @@ def test_reference_is_the_image(imported, truth):
     if name in {"fastmri mask", "ismrmrd undersampled"}:
         assert split.reference is None
     else:
-        assert relative_difference(reference_images(split), truth.images) < 1e-5
+        assert relative_difference(to_complex(network_reference(split)), truth.images) < 1e-5
 
 
 def test_adjoint_is_the_one_of_the_original_modl(truth, toolbox, tmp_path):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from bart_bridge.dataset import Dataset, Split
-from tests.helper import relative_difference
-from tf_models.inputs import network_inputs, reference_images, to_complex, to_real
+from tests.helper import relative_difference, to_complex, to_real
+from tf_models.inputs import from_maps, network_inputs, network_reference, to_maps
 
 
 @pytest.fixture
@@ -47,6 +47,16 @@ def test_one_pattern_serves_all_slices(split, tmp_path):
     np.testing.assert_array_equal(psf[0], psf[1])
 
 
+def test_files_do_not_stay_mapped(split):
+    """What is kept for the next epoch is in memory, not in a file that may change."""
+    arrays = {**network_inputs(split), "reference": network_reference(split)}
+    for array in arrays.values():
+        while array is not None:
+            assert not isinstance(array, np.memmap)
+            array = array.base
+
+
 def test_complex_numbers_and_back(split):
-    images = reference_images(split)
+    images = to_maps(network_reference(split))
+    np.testing.assert_array_equal(from_maps(images), network_reference(split))
     np.testing.assert_array_equal(to_complex(to_real(images)), images)

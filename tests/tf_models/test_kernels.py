@@ -6,16 +6,17 @@ import tensorflow as tf
 from keras import ops
 
 from tests.helper import dot, random_images
-from tf_models import backend, kernels
-from tf_models.normalization import batch_statistics, few_channels_conv, normalize
+from tf_models import backend, convolutions, kernels
+from tf_models.convolutions import same_conv
+from tf_models.normalization import batch_statistics, normalize
 
 
 @pytest.fixture(params=["portable", "fast"])
 def kind(request, monkeypatch):
     """Both versions of what has two."""
     if request.param == "portable":
-        monkeypatch.setattr(kernels, "runs_on_tensorflow_cpu", lambda: False)
-        monkeypatch.setattr(backend, "runs_on_tensorflow_cpu", lambda: False)
+        for module in (backend, convolutions, kernels):
+            monkeypatch.setattr(module, "runs_on_tensorflow_cpu", lambda: False)
     return request.param
 
 
@@ -99,7 +100,8 @@ def test_normalize_has_the_derivative_of_its_formula(kind, of_batch, rectify):
 
 
 @pytest.mark.parametrize("size", [(3, 3), (5, 1), (1, 3)])
-def test_convolution_to_two_channels(kind, size):
-    features, kernel = doubles((2, 6, 7, 4)), doubles((*size, 4, 2), 1)
+@pytest.mark.parametrize("channels", [(4, 2), (2, 4), (4, 6), (6, 4)])
+def test_convolution_of_the_same_size(kind, size, channels):
+    features, kernel = doubles((2, 6, 7, channels[0])), doubles((*size, *channels), 1)
     expected = derivatives(lambda *a: ops.conv(*a, padding="same"), features, kernel)
-    assert_same(derivatives(few_channels_conv, features, kernel), expected)
+    assert_same(derivatives(same_conv, features, kernel), expected)

@@ -3,8 +3,7 @@ import pytest
 from keras import ops
 
 from bart_bridge.settings import VarNetSettings
-from tests.helper import random_images, relative_difference
-from tf_models.inputs import to_complex
+from tests.helper import random_images, relative_difference, to_complex
 from tf_models.layers import BatchNorm, VariationalBlock, ZeroMeanUnitNorm
 
 

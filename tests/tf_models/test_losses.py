@@ -3,8 +3,7 @@ import pytest
 from keras import ops
 
 from bart_bridge.dims import from_batch_coil_yx
-from tests.helper import random_images
-from tf_models.inputs import to_complex
+from tests.helper import random_images, to_complex
 from tf_models.losses import LOSSES
 
 REFERENCE, IMAGE = random_images((3, 12, 15, 2), 1), random_images((3, 12, 15, 2), 2)

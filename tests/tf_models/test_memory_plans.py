@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bart_bridge import weights
+from bart_bridge import gridding, weights
 from bart_bridge.settings import ModlSettings, SenseInitialization, Training, VarNetSettings
 from tests.helper import random_images
 from tf_models import lean
@@ -23,22 +23,38 @@ NETWORKS = {
     "modl, no batch norm": ModlSettings(**MODL, batch_norm=False, bias=False),
     "modl, gradient step": ModlSettings(**MODL, data_consistency="gradient-step"),
     "modl, trained sense": ModlSettings(**MODL, sense_initialization=SenseInitialization()),
+    "varnet, own lambda of sense": VarNetSettings(**VARNET, sense_initialization={"initial_lambda": 0.3}),
+    "modl, own lambda of sense": ModlSettings(**MODL, sense_initialization={"initial_lambda": 0.3}),
 }
+ON_RADIAL_DATA = ["varnet", "varnet, proximal mapping", "modl", "modl, no batch norm", "modl, trained sense"]
+OF_TWO_MAPS = ["varnet", "varnet, proximal mapping", "modl", "modl, trained sense"]
 SIZE = (9, 10)
 
 
-def inputs(dtype):
+def inputs(dtype, radial=False, maps=1):
     values = {
-        "adjoint": random_images((5, *SIZE, 2), 0) / 2,
-        "coils": random_images((5, 2, *SIZE, 2), 1) / 2,
-        "psf": np.random.default_rng(2).uniform(0.2, 1, size=(5, *SIZE)),
+        "adjoint": random_images((5, *SIZE, 2 * maps), 0) / 2,
+        "coils": random_images((5, 2, *SIZE, 2 * maps), 1) / 2,
+        "psf": radial_psf() if radial else np.random.default_rng(2).uniform(0.2, 1, size=(5, *SIZE)),
     }
     return {name: tf.constant(array, dtype) for name, array in values.items()}
 
 
-def loss_and_gradients(network, memory, dtype):
+def radial_psf():
+    """Toeplitz psf of finufft, `(5, 2y, 2x)`: each slice has other spokes and weights; the largest value is 1."""
+    pytest.importorskip("finufft")
+    generator, radius = np.random.default_rng(2), np.linspace(-0.5, 0.49, 12)
+    psfs = []
+    for _ in range(5):
+        angle = generator.uniform(0, np.pi, size=(7, 1))
+        positions = np.stack([SIZE[1] * radius * np.cos(angle), SIZE[0] * radius * np.sin(angle), 0 * angle * radius])
+        psfs.append(gridding._psf(generator.uniform(0.5, 1.5, size=positions.shape[1:]), positions, SIZE))
+    return np.stack(psfs) / np.max(psfs)
+
+
+def loss_and_gradients(network, memory, dtype, radial=False, maps=1):
     model = build(network, weights.random(network, 0), dtype=dtype, memory=memory)
-    x, y = inputs(dtype), tf.constant(random_images((5, *SIZE, 2), 4), dtype)
+    x, y = inputs(dtype, radial, maps), tf.constant(random_images((5, *SIZE, 2 * maps), 4), dtype)
 
     @tf.function
     def step():
@@ -57,15 +73,24 @@ def _turns(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("_turns")
-@pytest.mark.parametrize("name", NETWORKS)
-def test_both_plans_have_the_same_loss_gradients_and_statistics(name):
-    plain, lean_plan = (loss_and_gradients(NETWORKS[name], memory, "float64") for memory in ("plain", "lean"))
+@pytest.mark.parametrize(
+    ("name", "radial", "maps"),
+    [
+        *((name, False, 1) for name in NETWORKS),
+        *((name, True, 1) for name in ON_RADIAL_DATA),
+        *((name, False, 2) for name in OF_TWO_MAPS),
+    ],
+)
+def test_both_plans_have_the_same_loss_gradients_and_statistics(name, radial, maps):
+    plain, lean_plan = (
+        loss_and_gradients(NETWORKS[name], memory, "float64", radial, maps) for memory in ("plain", "lean")
+    )
     assert lean_plan[0] == pytest.approx(plain[0], rel=1e-12)
     np.testing.assert_allclose(lean_plan[1], plain[1], rtol=1e-8, atol=1e-8 * np.abs(plain[1]).max())
     for left, right in zip(lean_plan[2].variables, plain[2].variables, strict=True):
         if "batch_loss" not in right.path:
             np.testing.assert_allclose(left, right, rtol=1e-10, atol=1e-12, err_msg=right.path)
-    x = inputs("float64")
+    x = inputs("float64", radial, maps)
     images = [model.predict(x, verbose=0) for *_, model in (plain, lean_plan)]
     np.testing.assert_allclose(*images, rtol=1e-10, atol=1e-12)
 

@@ -9,8 +9,8 @@ from bart_bridge import weights
 from bart_bridge.dataset import Dataset
 from bart_bridge.measures import measures
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
-from tests.helper import relative_difference
-from tf_models.inputs import network_inputs, reference_images, to_complex, to_real
+from tests.helper import relative_difference, to_complex
+from tf_models.inputs import network_inputs, network_reference
 from tf_models.training import build, train
 
 NETWORKS = {
@@ -24,7 +24,7 @@ SPACING = {"mixed_bfloat16": 2**-7, "mixed_float16": 2**-10}
 @pytest.fixture(scope="module")
 def data(dataset_folder):
     split = Dataset.open(dataset_folder).split("train")
-    return network_inputs(split), to_real(reference_images(split))
+    return network_inputs(split), network_reference(split)
 
 
 def image_and_gradients(network, precision, memory, data):

@@ -11,9 +11,9 @@ from keras import ops
 from bart_bridge import cfl
 from bart_bridge.dataset import Split
 from bart_bridge.errors import InputError
-from tests.helper import random_images, relative_difference
+from tests.helper import random_images, relative_difference, to_complex, to_real
 from tf_models import checkpoints, tf1_checkpoints
-from tf_models.inputs import network_inputs, to_complex, to_real
+from tf_models.inputs import network_inputs
 from tf_models.modl_original import MoDLOriginal, conjugate_gradient, solve
 from tf_models.operators import SenseNormal, solve_regularized
 

@@ -2,32 +2,37 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
 from bart_bridge import cfl, process, reconet, weights
 from bart_bridge.dataset import Dataset, Split, write_split
-from bart_bridge.dims import from_batch_coil_yx, to_batch_coil_yx
+from bart_bridge.dims import from_batch_coil_yx
 from bart_bridge.settings import ModlSettings, SenseInitialization, Training, VarNetSettings, stages
 from bart_bridge.simulate import Simulation, simulate
-from tests.helper import relative_difference
-from tf_models.inputs import network_inputs, reference_images, to_complex, to_real
+from tests.helper import random_complex, relative_difference, to_complex
+from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, images_of_bart
+from tf_models.inputs import network_inputs, network_reference, to_maps
 from tf_models.training import build, train
 
-VARNET = {"iterations": 3, "filters": 4, "kernel_x": 5, "kernel_y": 3, "basis": 9}
-MODL = {"iterations": 2, "layers": 4, "filters": 5}
 NETWORKS = {
     "varnet": VarNetSettings(**VARNET),
     "varnet, even kernel": VarNetSettings(**{**VARNET, "kernel_x": 4}),
     "varnet, shared": VarNetSettings(**VARNET, shared_weights=True, shared_lambda=True),
     "varnet, proximal mapping": VarNetSettings(**VARNET, data_consistency="proximal-mapping", max_cg_iterations=5),
     "varnet, fixed lambda": VarNetSettings(**VARNET, fixed_lambda=0.3, normalize=False),
-    "varnet, sense": VarNetSettings(**VARNET, sense_initialization={"fixed_lambda": 0.1, "max_cg_iterations": 6}),
+    "varnet, sense": VarNetSettings(**VARNET, sense_initialization=FIXED),
+    "varnet, own lambda of sense": VarNetSettings(**VARNET, sense_initialization=OWN),
     "varnet, root sum of squares": VarNetSettings(**VARNET, rss_norm=True),
     "modl": ModlSettings(**MODL),
     "modl, sense": ModlSettings(**MODL, sense_initialization=SenseInitialization()),
     "modl, fixed sense": ModlSettings(**MODL, sense_initialization={"fixed_lambda": 0.2}, normalize=False),
+    "modl, own lambda of sense": ModlSettings(**MODL, sense_initialization=OWN),
+    "modl, own lambda by its steps": ModlSettings(**MODL, sense_initialization={"max_cg_iterations": 5}),
+    "modl, own lambda beside a fixed one": ModlSettings(**MODL, fixed_lambda=0.2, sense_initialization=OWN),
+    "modl, own lambda beside several": ModlSettings(**MODL, shared_lambda=False, sense_initialization={}),
     "modl, 3 layers": ModlSettings(**{**MODL, "layers": 3, "kernel_x": 5}),
     "modl, 6 layers": ModlSettings(**{**MODL, "layers": 6}),
     "modl, nothing shared": ModlSettings(**MODL, shared_weights=False, shared_lambda=False),
@@ -53,13 +58,11 @@ def dataset(dataset_folder):
 
 def differences(network, arrays, split, toolbox, folder):
     """Relative differences to BART's images, of our networks in single and in double precision."""
-    weights.write(folder / "weights", network, arrays)
-    toolbox.run(*reconet.apply_argv(toolbox, network, split, folder / "weights", folder / "images")[1:])
-    expected = to_batch_coil_yx(cfl.read(folder / "images"))[:, 0]
+    expected = images_of_bart(network, arrays, split, toolbox, folder)
     for dtype in ("float32", "float64"):
         images = build(network, arrays, dtype=dtype).predict(network_inputs(split), verbose=0)
         assert images.dtype == dtype
-        yield relative_difference(to_complex(images), expected)
+        yield relative_difference(to_maps(images), expected)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -88,9 +91,7 @@ def sized(size_y, size_x, pattern, toolbox, folder):
     """Three slices of two coils of any size; the pattern is shared, one for each slice, or has weights."""
     generator = np.random.default_rng(0)
 
-    def numbers(*shape):
-        return (generator.normal(size=shape) + 1j * generator.normal(size=shape)).astype(np.complex64)
-
+    numbers = partial(random_complex, generator)
     masks = (generator.uniform(size=(1 if pattern == "shared" else 3, 1, size_y, size_x)) < 0.6).astype(np.complex64)
     if pattern == "weighted":
         masks = masks * generator.uniform(0.2, 1.5, size=masks.shape)
@@ -174,7 +175,7 @@ def assert_training_follows_bart(network, training, split, toolbox, tmp_path):
         network,
         training,
         network_inputs(split),
-        to_real(reference_images(split)),
+        network_reference(split),
         weights.read(initial, first),
     )
     for number, (stage, epochs) in enumerate(stages(network, training)):
@@ -213,6 +214,6 @@ def test_a_model_of_sgd_stops_at_a_negative_lambda(dataset):
     arrays = weights.random(network, 0)
     arrays["lambda"][0] = -0.1
     training = Training(algorithm="sgd", learning_rate=1e-6, batch_size=4, epochs=1)
-    model, histories = train(network, training, network_inputs(split), to_real(reference_images(split)), arrays)
+    model, histories = train(network, training, network_inputs(split), network_reference(split), arrays)
     assert histories[0]["lambda_0"][0, 0] == pytest.approx(0, abs=1e-5)
     assert (model.named_weights()["lambda"].real >= 0).all()

@@ -1,0 +1,29 @@
+"""What the tests against the installed BART share: small networks, and BART's images and history."""
+
+import numpy as np
+
+from bart_bridge import cfl, process, reconet, weights
+from bart_bridge.dims import to_batch_map_yx
+
+VARNET = {"iterations": 3, "filters": 4, "kernel_x": 5, "kernel_y": 3, "basis": 9}
+MODL = {"iterations": 2, "layers": 4, "filters": 5}
+# SENSE initialization with a lambda of its own, fixed and trained.
+FIXED = {"fixed_lambda": 0.1, "max_cg_iterations": 6}
+OWN = {"initial_lambda": 0.3, "max_cg_iterations": 6}
+
+
+def images_of_bart(network, values, split, toolbox, folder):
+    """Apply a network by `reconet`: `(batch, map, y, x)`; the files `weights` and `images` stay in the folder."""
+    weights.write(folder / "weights", network, values)
+    toolbox.run(*reconet.apply_argv(toolbox, network, split, folder / "weights", folder / "images")[1:])
+    return np.array(to_batch_map_yx(cfl.read(folder / "images")))
+
+
+def history_of_bart(network, training, split, start, toolbox, folder, validation=None):
+    """Train a network by `reconet` and return the history."""
+    initial, trained, history = folder / "initial", folder / "trained", folder / "history"
+    weights.write(initial, network, start)
+    files = {"initial": initial, "history": history, "validation": validation}
+    argv = reconet.train_argv(toolbox, network, training, training.epochs, split, trained, **files)
+    reconet.check_trained(argv, process.run(argv, folder=folder), network, trained, history)
+    return reconet.read_history(history, network, validated=validation is not None)
