@@ -2,7 +2,7 @@
 """Trace both networks at their published sizes, on synthetic data, on a machine with an NVIDIA GPU.
 
     python3 tools/profile_sample.py OUT [--bart PATH] [--networks varnet modl] [--engines bart keras-jax ...]
-        [--optimizers sgd adam ipalm admm] [--repeats 1] [--budget-s 540] [--no-roofline]
+        [--optimizers sgd adam ipalm admm] [--repeats 1] [--budget-s 540] [--no-roofline] [--untimed]
 
 Needs this repository, Python, numpy, pydantic, PyYAML, h5py, and Keras with TensorFlow or JAX; nvidia-ml-py for the
 GPU's state; nvcc and CUPTI for the tracer; ncu for the roofline. Each training of a few updates runs untraced, with the
@@ -58,9 +58,7 @@ def synthetic(folder, kind):
     size_x, size_y, coil_count, pattern_kind, acceleration, centre = SIZES[kind]
     generator = np.random.default_rng(1)
     y, x = np.mgrid[-1 : 1 : size_y * 1j, -1 : 1 : size_x * 1j].astype(np.float32)
-    angles = 2 * np.pi * np.arange(coil_count) / coil_count
-    coils = np.stack([np.exp(-((x - np.cos(a)) ** 2) - (y - np.sin(a)) ** 2 + 1j * a) for a in angles])
-    coils = (coils / np.sqrt(np.sum(np.abs(coils) ** 2, axis=0))).astype(np.complex64)
+    coils = simulate.ring_of_coils(size_x, size_y, coil_count)
     pattern = simulate.sampling_pattern(size_x, size_y, pattern_kind, acceleration, centre, generator)
     images = np.zeros((SLICES, size_y, size_x), np.complex64)
     for image in images:
@@ -139,6 +137,8 @@ class Keras:
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            # As under the tracer, because JAX's cache asks for the same flags.
+            "XLA_FLAGS": cupti.XLA_FLAGS,
             # Compiled once, not again under each tracer.
             "JAX_COMPILATION_CACHE_DIR": str(Path(tempfile.gettempdir()) / "bart-tf-jax-cache"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -244,15 +244,15 @@ def main():
         folder = sample / label
         try:
             counted = optimizer == arguments.optimizers[0] and repeat == 0
-            run = one(
-                folder, work / "runs" / label, kind, engines[name], name, optimizer, repeat, splits[kind], library
-            )
+            timed = repeat == 0 and not arguments.untimed
+            scratch = work / "runs" / label
+            run = one(folder, scratch, kind, engines[name], name, optimizer, repeat, splits[kind], library, timed)
             report["runs"][label] = run
-            print(f"done {label}: {run['overhead']:.2f} times as long traced", flush=True)
-            if counted:
-                run["inference"] = inference(work / "runs" / label, kind, engines[name], splits[kind])
+            print(f"done {label}: {run['traced_s']:.1f} s traced", flush=True)
+            if counted and timed:
+                run["inference"] = inference(scratch, kind, engines[name], splits[kind])
             if counted and not arguments.no_roofline:
-                run["ncu"] = count(folder, work / "runs" / label, kind, engines[name], optimizer, splits[kind])
+                run["ncu"] = count(folder, scratch, kind, engines[name], optimizer, splits[kind])
         except (UnavailableError, BartTfError, ValueError) as error:
             note(report, label, f"n/a: {' '.join(str(error).split())[:800]}")
             (folder / "facts.json").unlink(missing_ok=True) if not any(folder.glob("trace-*")) else None
@@ -262,8 +262,8 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
 
 
-def one(folder, scratch, kind, engine, name, optimizer, repeat, split, library):
-    """Train once untraced and once traced."""
+def one(folder, scratch, kind, engine, name, optimizer, repeat, split, library, timed):
+    """Train once untraced, if its time is wanted, and once traced."""
     network = NETWORKS[kind]
     training = training_of(optimizer)
     folder.mkdir()
@@ -271,10 +271,10 @@ def one(folder, scratch, kind, engine, name, optimizer, repeat, split, library):
     initial = scratch / "initial"
     weights.write(initial, network, weights.initial(network, 0))
     argv, judge = engine.train(scratch, network, training, split, initial)
-    if isinstance(engine, Keras):
-        # This run compiles and fills caches; the untraced time is that of the next.
+    if repeat == 0 and engine.environment.get("KERAS_BACKEND") == "jax":
+        # This run tries kernels, compiles and fills caches, for the runs that follow.
         execute(argv, judge, scratch, engine.environment)
-    plain = execute(argv, judge, scratch, engine.environment)
+    plain = execute(argv, judge, scratch, engine.environment) if timed else None
     traced = execute(argv, judge, scratch, engine.environment | cupti.environment(library, folder))
     facts = {
         "network": kind,
@@ -285,17 +285,15 @@ def one(folder, scratch, kind, engine, name, optimizer, repeat, split, library):
         "repeat": repeat,
         "machine": machine(),
         "wall_s": traced["elapsed_s"],
-        "untraced_wall_s": plain["elapsed_s"],
         "state": traced["state"],
     }
+    found = {"traced_s": traced["elapsed_s"], "updates": EPOCHS * SLICES // BATCH}
+    if plain:
+        facts["untraced_wall_s"] = plain["elapsed_s"]
+        found |= {"untraced": plain, "memory": levels(plain["device_memory_curve"])}
+        found |= {"overhead": traced["elapsed_s"] / plain["elapsed_s"]}
     (folder / "facts.json").write_text(json.dumps(facts, indent=1))
-    return {
-        "untraced": plain,
-        "memory": levels(plain["device_memory_curve"]),
-        "traced_s": traced["elapsed_s"],
-        "overhead": traced["elapsed_s"] / plain["elapsed_s"],
-        "updates": EPOCHS * SLICES // BATCH,
-    }
+    return found
 
 
 def inference(scratch, kind, engine, split):
@@ -343,6 +341,7 @@ def parse():
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--budget-s", type=float, default=540, help="no run is started after so many seconds")
     parser.add_argument("--no-roofline", action="store_true")
+    parser.add_argument("--untimed", action="store_true", help="trace only: TensorFlow compiles anew in every process")
     return parser.parse_args()
 
 

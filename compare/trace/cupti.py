@@ -23,6 +23,8 @@ _RECORDS = {
     "RECORD_MEMSET": "CUpti_ActivityMemset",
 }
 _FIRST_LINE = "bart-tf-trace\t1"
+# Keeps XLA from launching kernels as CUDA graphs: some fail under CUPTI, with CUDA_ERROR_LAUNCH_FAILED.
+XLA_FLAGS = "--xla_gpu_enable_command_buffer="
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,12 @@ def records(header: Path) -> dict[str, str]:
 
 
 def environment(library: Path, folder: Path) -> dict[str, str]:
-    """Return the variables that make a process, and all that it starts, write traces into a folder."""
-    return {"CUDA_INJECTION64_PATH": str(library), "BART_TF_TRACE_FOLDER": str(folder)}
+    """Return the variables that make a process, and all that it starts, write traces into a folder.
+
+    XLA gets `XLA_FLAGS` beside those of this process.
+    """
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
+    return {"CUDA_INJECTION64_PATH": str(library), "BART_TF_TRACE_FOLDER": str(folder), "XLA_FLAGS": flags}
 
 
 def read(folder: Path) -> tuple[list[Activity], dict[str, str]]:

@@ -135,7 +135,7 @@ def found():
         ("pass", 0, "exit"),
         ("os.abort()", -6, "signal 6"),
         # What BART does: it frees what it did not allocate, and the C library aborts.
-        ("libc.free(ctypes.c_void_p(libc.malloc(100) + 16))", -6, "signal 6"),
+        ("libc.free(ctypes.c_void_p(libc.calloc(1, 100) + 16))", -6, "signal 6"),
         ("os.kill(os.getpid(), 15)", -15, "signal 15"),
         ("os._exit(0)", 0, "running"),
         ("if os.fork() == 0: sys.exit(0)", 0, "exit"),
@@ -145,7 +145,7 @@ def test_a_trace_is_written_however_a_process_ends(found, tmp_path, last_words, 
     """Without a GPU CUPTI has no records, but thread, handlers and file are those of a real trace."""
     library = cupti.build(found, tmp_path / "cache")
     (tmp_path / "trace").mkdir()
-    start = "import ctypes, os, sys; libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p"
+    start = "import ctypes, os, sys; libc = ctypes.CDLL(None); libc.calloc.restype = ctypes.c_void_p"
     code = f"{start}\nctypes.CDLL({str(library)!r}).InitializeInjection()\n{last_words}"
     environment = {**os.environ, **cupti.environment(library, tmp_path / "trace")}
     finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
