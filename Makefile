@@ -11,7 +11,7 @@ PYTEST = .venv/bin/python -m pytest --numprocesses=auto --durations=25
 COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
 
-.PHONY: help setup browser demo test test-all test-backends bench bench-vs-bart lint clean
+.PHONY: help setup browser slurm demo test test-all test-backends bench bench-vs-bart lint clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -22,6 +22,9 @@ setup: ## set up what is missing: .venv, BART
 
 browser: ## set up what is missing, and a browser for the tests of the report's page
 	@PYTHON='$(PYTHON)' BROWSER=chromium tools/setup
+
+slurm: ## set up what is missing, and Slurm for the tests of jobs on a cluster
+	@PYTHON='$(PYTHON)' SLURM=slurm-wlm tools/setup
 
 demo: setup ## run the comparison of configs/demo.yaml; it ends with where the report is
 	.venv/bin/bart-tf compare configs/demo.yaml

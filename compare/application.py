@@ -13,12 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from bart_bridge import cfl, gridding
 from bart_bridge.dataset import Split
-from bart_bridge.dims import from_batch_coil_yx, to_batch_coil_yx
+from bart_bridge.dims import from_batch_coil_yx, from_batch_map_yx
 from bart_bridge.errors import InputError
 from bart_bridge.settings import MemoryPlan, Network
 from bart_bridge.simulate import sampling_pattern
 from bart_bridge.toolbox import Toolbox
-from compare import engines, figures, results, tables
+from compare import engines, figures, quality, results, tables
 from compare.config import describe, engine_name
 from compare.console import Reporter
 
@@ -67,13 +67,13 @@ def apply_runs(
         InputError: A run folder holds no trained run.
         ToolError: An engine failed.
     """
-    from tf_models.inputs import network_inputs, to_complex
+    from tf_models.inputs import network_inputs, to_maps
 
     settings = [_settings(run) for run in runs]
     gridding.prepare(split, toolbox)
-    zero_filled = to_complex(network_inputs(split)["adjoint"])
-    images: results.Images = {("", "zero-filled", "apply"): zero_filled}
-    cfl.write(folder / "zero-filled", from_batch_coil_yx(zero_filled[:, None]))
+    zero_filled = to_maps(network_inputs(split)["adjoint"])
+    images: results.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}
+    cfl.write(folder / "zero-filled", from_batch_map_yx(zero_filled))
     for run, (trained_on, device, network, binary) in zip(runs, settings, strict=True):
         chosen = trained_on if memory is None or not trained_on.startswith("keras") else engine_name(trained_on, memory)
         engine = engines.create(chosen, device, Toolbox.find(binary) if binary else toolbox)
@@ -81,11 +81,11 @@ def apply_runs(
         with reporter.step(f"{run.name}: reconstruct", 1):
             engine.apply(folder, network, split, run / engine.weights_name, output)
         name = run.name.removesuffix(f"-{trained_on}")
-        images[name, trained_on, "apply"] = to_batch_coil_yx(cfl.read(output))[:, 0]
+        images[name, trained_on, "apply"] = results.read_images(output)
     if split.reference is None:
         reporter.say("no reference: images without a quality table")
         return ""
-    return _compare(images, split.arrays()["reference"][:, 0], folder)
+    return _compare(images, quality.combine_maps(split.arrays()["reference"]), folder)
 
 
 def _compare(images: results.Images, reference: NDArray[np.complex64], folder: Path) -> str:

@@ -83,6 +83,11 @@ class Ratio:
     high: float
     repeats: int
 
+    @property
+    def inverse(self) -> Ratio:
+        """The same ratio the other way round."""
+        return Ratio(1 / self.mean, 1 / self.high, 1 / self.low, self.repeats)
+
 
 def ratio(results: pandas.DataFrame, network: str, phase: str, metric: str, engine: str, base: str) -> Ratio | None:
     """Divide what an engine needs by what another one needs, repeat by repeat; None where that cannot be said.

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bart_bridge.errors import InputError
-from bart_bridge.settings import MemoryPlan, Network, Training
+from bart_bridge.settings import MemoryPlan, Network, Training, check_shared
 from bart_bridge.simulate import Simulation
 
 ENGINES = ("bart", *(f"keras-{on}{plan}" for on in ("tensorflow", "jax", "torch") for plan in ("", "-lean")))
@@ -52,6 +52,47 @@ class TrainedNetwork(_Frozen):
     training: Training
 
 
+class Slurm(_Frozen):
+    """What a job on a cluster asks for; a job is a network on an engine, or the references (see `compare.jobs`).
+
+    Attributes:
+        partition: Where jobs wait; default that of the cluster.
+        account: Who is charged; default that of the user.
+        qos: Quality of service; default that of the cluster.
+        constraint: Features that a node must have, in Slurm's words.
+        time_min: Minutes that a job may take; one that takes longer goes on in the queue from its checkpoint
+            (default 240).
+        timeouts: How often that may be (default 10).
+        warning_s: Seconds before the end in which a job leaves its checkpoint (default 120).
+        gpus: GPUs of a job; default `devices` of the experiment if its device is `gpu`, else none.
+        cpus: Cores of a job; default `threads` of the experiment, or what the cluster gives.
+        memory_gib: Memory of a job; default that of the cluster.
+        modules: Loaded by `module load`, in this order.
+        setup: Lines of shell that a job begins with, after the modules.
+        options: Any other options of `sbatch` by their long names, such as `{mail-type: END}`.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time_min: int = Field(default=240, ge=1)
+    timeouts: int = Field(default=10, ge=0)
+    warning_s: int = Field(default=120, ge=1)
+    gpus: int | None = Field(default=None, ge=0)
+    cpus: int | None = Field(default=None, ge=1)
+    memory_gib: float | None = Field(default=None, gt=0)
+    modules: list[str] = []
+    setup: list[str] = []
+    options: dict[str, str | int] = {}
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Slurm:
+        if self.warning_s >= 60 * self.time_min:
+            raise ValueError(f"warning_s must be less than time_min, received {self.warning_s} s, {self.time_min} min")
+        return self
+
+
 class Experiment(_Frozen):
     """What is compared.
 
@@ -67,6 +108,7 @@ class Experiment(_Frozen):
         bart_binaries: More BART binaries (or their folders) by the name of their engine, such as `bart-cudnn`; a
             relative path starts at the folder of the configuration file.
         device: `cpu` (default) or `gpu`.
+        devices: GPUs, or parts of a CPU, that share every batch of a training (default 1); engines on JAX only.
         threads: Threads of each engine; default OMP_NUM_THREADS, and without that all cores this process may use.
         seed: Seed of the initial weights (default 0).
         validate_epochs: Measure the validation slices after every epoch of training (default false); it costs time.
@@ -74,6 +116,7 @@ class Experiment(_Frozen):
         repeats: How often training and reconstruction are measured, the engines taking turns (default 1).
         repeat_epochs: Epochs of each stage in repeats after the first; default as many as in the first.
         inference_calls: Timed reconstructions of a slice after the first, over all repeats (default 20).
+        slurm: What jobs ask for, where the experiment runs on a cluster (`bart-tf compare --on slurm`).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -84,6 +127,7 @@ class Experiment(_Frozen):
     engines: list[EngineName] = Field(["bart", "keras-tensorflow"], min_length=1)
     bart_binaries: dict[str, Path] = {}
     device: Literal["cpu", "gpu"] = "cpu"
+    devices: int = Field(default=1, ge=1)
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
     validate_epochs: bool = False
@@ -91,6 +135,20 @@ class Experiment(_Frozen):
     repeats: int = Field(default=1, ge=1)
     repeat_epochs: int | None = Field(default=None, ge=1)
     inference_calls: int = Field(default=20, ge=1)
+    slurm: Slurm = Slurm()
+
+    @model_validator(mode="after")
+    def _shared(self) -> Experiment:
+        if self.devices > 1:
+            for engine in self.engines:
+                if not engine.startswith("keras-jax"):
+                    raise ValueError(
+                        f"devices: only keras-jax and keras-jax-lean train on several devices, received {self.devices} "
+                        f"and the engine '{engine}'"
+                    )
+            for trained in self.networks.values():
+                check_shared(trained.training, trained.training.batch_size, self.devices)
+        return self
 
     @model_validator(mode="after")
     def _names(self) -> Experiment:
@@ -109,8 +167,8 @@ class Experiment(_Frozen):
         if len(set(self.engines)) != len(self.engines):
             raise ValueError(f"engines must differ, received {', '.join(self.engines)}")
         for name, trained in self.networks.items():
-            if "keras-tensorflow-lean" in self.engines and trained.network.cg_derivative == "unrolled":
-                raise ValueError(f"keras-tensorflow-lean needs cg_derivative 'implicit', '{name}' has 'unrolled'")
+            if any(engine.endswith("-lean") for engine in self.engines) and trained.network.cg_derivative == "unrolled":
+                raise ValueError(f"the memory plan lean needs cg_derivative 'implicit', '{name}' has 'unrolled'")
         return self
 
 
@@ -134,7 +192,8 @@ def load(path: Path) -> Experiment:
     folder = experiment.dataset.folder
     if folder is None:
         return experiment
-    return experiment.model_copy(update={"dataset": DatasetChoice(folder=_from(path, folder))})
+    dataset = experiment.dataset.model_copy(update={"folder": _from(path, folder)})
+    return experiment.model_copy(update={"dataset": dataset})
 
 
 def _from(configuration: Path, path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -16,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge import cfl, process, reconet
-from bart_bridge.dataset import Split
-from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.dataset import Split, first_slice
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.settings import MemoryPlan, Network, Training, stages
 from bart_bridge.toolbox import Toolbox, failure
@@ -80,8 +80,11 @@ class Engine(Protocol):
         initial: Path,
         on_progress: OnProgress,
         validation: Split | None = None,
+        devices: int = 1,
     ) -> tuple[Measurement, list[History]]:
         """Train from BART weights `initial` and leave the weights in `folder`; measure `validation` after each epoch.
+
+        `devices` share every batch, see `tf_models.parallel`; BART has one.
 
         Returns:
             What it used, and the history of each stage.
@@ -167,8 +170,10 @@ class BartEngine:
         initial: Path,
         on_progress: OnProgress,
         validation: Split | None = None,
+        devices: int = 1,
     ) -> tuple[Measurement, list[History]]:
         """Train in one `reconet` command for each stage."""
+        assert devices == 1, "refused by the configuration"
         total: Measurement | None = None
         histories: list[History] = []
         parts = stages(network, training)
@@ -205,7 +210,7 @@ class BartEngine:
     ) -> tuple[Measurement, Inference]:
         """Time whole commands, and take one slice from all: a command has a start that a slice has not."""
         with tempfile.TemporaryDirectory(prefix="one-slice-", dir=folder) as name:
-            one, output = _first_slice(split, Path(name)), Path(name) / "images"
+            one, output = first_slice(split, Path(name)), Path(name) / "images"
             total = first = self.apply(folder, network, one, weights, output)
             wall_s, cpu_s = [], []
             for _ in range(calls if split.items > 1 else 0):
@@ -277,8 +282,12 @@ class KerasEngine:
         initial: Path,
         on_progress: OnProgress,
         validation: Split | None = None,
+        devices: int = 1,
     ) -> tuple[Measurement, list[History]]:
-        """Train all stages in one child process."""
+        """Train all stages in one child process, from the checkpoint of one that was interrupted if there is one.
+
+        The times are then those of all processes, up to the checkpoint and from it on; the memory is that of the last.
+        """
         from tf_models.worker import TrainJob
 
         histories = [folder / f"history-stage{number + 1}.npz" for number in range(len(stages(network, training)))]
@@ -293,9 +302,20 @@ class KerasEngine:
             validation=validation,
             report=folder / "train-report.json",
             memory=self._memory,
+            checkpoint=folder / "checkpoint",
+            devices=devices,
         )
-        measurement, _ = self._run(folder / "train-job.json", job, on_progress)
-        return measurement, [dict(np.load(path)) for path in histories]
+        measurement, report = self._run(folder / "train-job.json", job, on_progress)
+        if "continued_from" in report:
+            measurement = replace(
+                measurement,
+                elapsed_s=measurement.elapsed_s + report["earlier_s"],
+                cpu_s=measurement.cpu_s + report["earlier_cpu_s"],
+                ending=f"{measurement.ending}, continued after {report['continued_from']} updates",
+            )
+        found = [dict(np.load(path)) for path in histories]
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        return measurement, found
 
     def apply(self, folder: Path, network: Network, split: Split, weights: Path, output: Path) -> Measurement:
         """Reconstruct in a child process that loads the weights anew."""
@@ -333,7 +353,7 @@ class KerasEngine:
     def _run(self, job_file: Path, job: TrainJob | ApplyJob, on_progress: OnProgress) -> tuple[Measurement, Any]:
         assert job.report is not None
         job.report.unlink(missing_ok=True)
-        job_file.write_text(job.model_dump_json(indent=1))
+        cfl.write_text_atomically(job_file, job.model_dump_json(indent=1))
         argv = [sys.executable, "-m", "tf_models.worker", str(job_file)]
         reader = _progress_reader(on_progress)
         finished, measurement = monitor.run(argv, job_file.parent, self._environment, on_line=reader)
@@ -357,15 +377,6 @@ def _progress_reader(on_progress: OnProgress) -> Callable[[str], None]:
             on_progress(progress)
 
     return read
-
-
-def _first_slice(split: Split, folder: Path) -> Split:
-    """Write the first slice of a split as a split of its own."""
-    paths = {}
-    for name, array in split.arrays().items():
-        paths[name] = folder / name
-        cfl.write(paths[name], from_batch_coil_yx(np.ascontiguousarray(array[:1])))
-    return replace(split, **paths)
 
 
 def _last_words(finished: process.Finished) -> tuple[str, ...]:

@@ -88,6 +88,10 @@ def seconds_by_repeat(results: pandas.DataFrame) -> Figure:
     panels = (("train", "epoch", "epoch / s"), ("infer", "inference", "slice / s"))
     for axes, (phase, metric, heading) in zip(figure.subplots(1, 2), panels, strict=True):
         chosen = results[(results.phase == phase) & (results.metric == metric) & results.value.notna()]
+        if chosen.empty:  # such as the epochs of a training that has no second one
+            axes.text(0.5, 0.5, f"n/a: no {metric} was timed", ha="center", fontsize=9)
+            axes.set_axis_off()
+            continue
         networks = list(chosen.network.unique())
         engines = engines_of(results)
         for number, engine in enumerate(engines):
@@ -96,8 +100,11 @@ def seconds_by_repeat(results: pandas.DataFrame) -> Figure:
             positions = np.array([networks.index(network) + offset for network in part.network])
             axes.plot(positions, part.value, "o", fillstyle="none", color=_COLOURS.get(engine), label=engine)
         axes.set_xticks(range(len(networks)), networks)
+        axes.set_xlim(-0.5, len(networks) - 0.5)
         axes.set_ylabel(heading)
         axes.set_yscale("linear" if (chosen.value <= 0).any() else "log")
         axes.grid(alpha=0.3, axis="y")
-        axes.legend(fontsize=7)
+    # Outside of the panels, where it covers no mark.
+    drawn = max(figure.axes, key=lambda axes: len(axes.lines))
+    figure.legend(*drawn.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
     return figure

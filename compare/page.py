@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas
 
 _WIDE = 2.0
+# Texts of more characters are broken into lines.
+_LONG = 24
 _SIGNIFICANT = 4
 # A number alone, or one that a unit, a deviation or an interval follows; not a version such as 0.8.00.
 _NUMBER = re.compile(r"([-+−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![\w.])", re.IGNORECASE)
@@ -90,6 +92,7 @@ class Page:
 class _Column:
     heading: str
     numeric: bool
+    long: bool
     published: bool
     cells: list[str]
     keys: list[float | None]
@@ -135,9 +138,9 @@ def _columns(frame: pandas.DataFrame) -> list[_Column]:
         keys = [_key(cell) for cell in cells]
         known = [cell for cell in cells if cell and not cell.startswith(NOT_AVAILABLE)]
         numeric = any(cells) and sum(key is not None for key in keys) == len(known)
-        columns.append(
-            _Column(text, numeric, "published" in text.lower(), cells, keys if numeric else [None] * len(keys))
-        )
+        long = not numeric and max(map(len, cells), default=0) > _LONG
+        published = "published" in text.lower()
+        columns.append(_Column(text, numeric, long, published, cells, keys if numeric else [None] * len(keys)))
     return columns
 
 
@@ -157,7 +160,9 @@ def _setting(value: object) -> str:
         return ", ".join(map(_setting, value)) or "none"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_setting(of)}" for key, of in value.items()) or "none"
-    return NOT_AVAILABLE if value is None else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return NOT_AVAILABLE if value is None else str(value) or "none"
 
 
 def _key(cell: str) -> float | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bart_bridge import cfl, gridding, process, reconet, weights
 from bart_bridge.dataset import Dataset, Split
-from bart_bridge.dims import to_batch_coil_yx
+from bart_bridge.dims import to_batch_map_yx
 from bart_bridge.settings import Network, Training
 from bart_bridge.simulate import simulate
 from bart_bridge.toolbox import Toolbox
@@ -45,29 +45,29 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[tuple[str, str,
 
 
 def _adjoint(split: Split, toolbox: Toolbox) -> float:
-    from tf_models.inputs import network_inputs, to_complex
+    from tf_models.inputs import network_inputs, to_maps
 
     sampled = cfl.read(split.kspace)
     if split.pattern:
         sampled = toolbox.compute("fmac", sampled, cfl.read(split.pattern))
     coil_images = toolbox.compute("fft", "-iu", 3, sampled)
     expected = toolbox.compute("fmac", "-C", "-s", 8, coil_images, cfl.read(split.coils))
-    return relative_difference(to_complex(network_inputs(split)["adjoint"]), to_batch_coil_yx(expected)[:, 0])
+    return relative_difference(to_maps(network_inputs(split)["adjoint"]), to_batch_map_yx(expected))
 
 
 def _image(network: Network, values: weights.Weights, split: Split, toolbox: Toolbox, folder: Path) -> float:
-    from tf_models.inputs import network_inputs, to_complex
+    from tf_models.inputs import network_inputs, to_maps
     from tf_models.training import build
 
     weights.write(folder / "weights", network, values)
     argv = reconet.apply_argv(toolbox, network, split, folder / "weights", folder / "images")
     toolbox.run(*argv[1:])
-    found = to_complex(build(network, values).predict(network_inputs(split), verbose=0))
-    return relative_difference(found, to_batch_coil_yx(np.array(cfl.read(folder / "images"), order="F"))[:, 0])
+    found = to_maps(build(network, values).predict(network_inputs(split), verbose=0))
+    return relative_difference(found, to_batch_map_yx(np.array(cfl.read(folder / "images"), order="F")))
 
 
 def _losses(trained: TrainedNetwork, split: Split, toolbox: Toolbox, folder: Path) -> float:
-    from tf_models.inputs import network_inputs, reference_images, to_real
+    from tf_models.inputs import network_inputs, network_reference
     from tf_models.training import train
 
     network = trained.network
@@ -80,7 +80,7 @@ def _losses(trained: TrainedNetwork, split: Split, toolbox: Toolbox, folder: Pat
     )
     reconet.check_trained(argv, process.run(argv, folder=folder), network, trained_path, history)
     expected = reconet.read_history(history, network)["loss"]
-    _, histories = train(network, training, network_inputs(split), to_real(reference_images(split)), start)
+    _, histories = train(network, training, network_inputs(split), network_reference(split), start)
     return float(np.max(np.abs(histories[0]["loss"] / expected - 1)))
 
 

@@ -32,6 +32,16 @@ FASTMRI_DEFINITIONS = {
 UNITS = {"psnr": "dB", "ssim": "1", "nmse": "1"}
 
 
+def combine_maps(images: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Return the image that is measured and shown, `(batch, y, x)`, of those of each map, `(batch, map, y, x)`.
+
+    That is the image itself for one map, and the root sum of squares for several (soft SENSE).
+    """
+    if images.shape[1] == 1:
+        return images[:, 0]
+    return np.sqrt(np.sum(np.abs(images) ** 2, axis=1)).astype(np.complex64)
+
+
 def measures(image: NDArray[np.complex64], reference: NDArray[np.complex64]) -> dict[str, float]:
     """Compare the magnitudes of an image with those of its reference.
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _FILES = {
     "results.csv": "every number of this page, one a line, with its unit and definition",
-    "history.csv": "the training loss of every batch",
     "results.parquet": "the same as Parquet",
+    "history.csv": "the training loss of every batch",
     "memory.csv": "the samples of every run's memory",
     "tables.md": "the tables of this page as Markdown",
     "tables/": "each table as CSV, Markdown and LaTeX",
@@ -53,19 +53,26 @@ def write(folder: Path) -> Path:
     missing = _missing(experiment, folder)
     description = json.loads((folder / "machine.json").read_text())
     versions = {*table[["engine", "engine_version"]].itertuples(index=False, name=None)}
+    measured_on = "; ".join(dict.fromkeys(str(of) for of in table.machine if of)) or machine.label(description)
+    machines = [description, *description.pop("others", [])]
     content = page.Page(
         title=experiment.name,
         description=experiment.description,
-        headline=[*tables_compared.headline(table), f"Measured on {machine.label(description)}."],
+        headline=[*tables_compared.headline(table), f"Measured on {measured_on}."],
         warnings=[f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."] * bool(missing)
         + [f"What the GPU did does not add up: {finding}" for finding in findings],
         tables=[*shown, *gpu_tables],
         figures=[*(_figure(folder, of) for of in pictures), *gpu_figures],
         viewer=_viewer(images, table),
         setup={
-            "Machine": {"summary": machine.label(description), "device of the run": experiment.device} | description,
-            "Versions": {"bart-tf": bart_bridge.__version__} | {name: of for name, of in sorted(versions) if of},
+            f"Machine {number}" if len(machines) > 1 else "Machine": {
+                "summary": machine.label(of),
+                "device of the run": experiment.device,
+            }
+            | of
+            for number, of in enumerate(machines, start=1)
         }
+        | {"Versions": {"bart-tf": bart_bridge.__version__} | _joined(versions)}
         | {
             f"{name}, {part}": of.model_dump(exclude_none=True)
             for name, trained in experiment.networks.items()
@@ -79,13 +86,22 @@ def write(folder: Path) -> Path:
     )
     markdown = environment.get_template("tables.md.j2").render(
         experiment=experiment,
-        machine=machine.label(description),
+        machine=measured_on,
         tables=[*shown, *gpu_tables],
         missing=missing,
     )
     write_text_atomically(folder / "tables.md", markdown)
     write_text_atomically(folder / "index.html", page.render(content, bart_bridge.__version__))
     return folder / "index.html"
+
+
+def _joined(versions: set[tuple[str, str]]) -> dict[str, str]:
+    """Return the version of each engine, or all where it has several."""
+    found: dict[str, list[str]] = {}
+    for name, version in sorted(versions):
+        if version:
+            found.setdefault(name, []).append(version)
+    return {name: "; ".join(of) for name, of in found.items()}
 
 
 def _figure(folder: Path, shown: all_figures.Shown) -> page.Figure:

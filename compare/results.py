@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from bart_bridge import cfl
 from bart_bridge.cfl import write_text_atomically
 from bart_bridge.dataset import Dataset
-from bart_bridge.dims import to_batch_coil_yx
+from bart_bridge.dims import to_batch_map_yx
 from bart_bridge.errors import InputError
 from bart_bridge.toolbox import Toolbox
-from compare import costs, engines, machine, quality, sampling
+from compare import costs, machine, quality, sampling
 from compare.config import Experiment
-from compare.steps import PHASES, ZERO_FILLED, Run, references
+from compare.steps import PHASES, ZERO_FILLED, Run, failure_record, references
 
 if TYPE_CHECKING:
     import pandas
@@ -54,21 +54,22 @@ Images = dict[tuple[str, str, str], NDArray[np.complex64]]
 
 
 def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
-    """Write `results.csv`, `history.csv`, `memory.csv` and `machine.json` of an experiment from what is there of it."""
+    """Write `results.csv`, `history.csv`, `memory.csv` and `machine.json` of an experiment from what is there of it.
+
+    Machine and software are those of the records, which may have been made on several machines. `machine.json` has the
+    one that made most of them, and the others as `others`.
+    """
     import pandas as pd
 
-    toolboxes = _toolboxes(experiment, toolbox)
-    description = machine.describe() | machine.software(toolboxes)
-    description["threads"] = experiment.threads or engines.usable_threads()
+    description = _machines(experiment, folder) or machine.describe() | machine.software({"bart": toolbox})
     write_text_atomically(folder / "machine.json", json.dumps(description, indent=1) + "\n")
     common = {
         "experiment": experiment.name,
         "dataset": _dataset_name(experiment),
         "device": experiment.device,
         "repeat": 0,
-        "machine": machine.label(description),
     }
-    rows = [common | row for row in _rows(experiment, folder, toolboxes)]
+    rows = [common | row for row in _rows(experiment, folder, toolbox)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_text_atomically(folder / "results.csv", table.to_csv(index=False))
     history = pd.DataFrame(_history_rows(experiment, folder), columns=list(HISTORY_COLUMNS))
@@ -135,11 +136,11 @@ def images(experiment: Experiment, folder: Path) -> Images:
     found = {("", "reference", ""): test_references(experiment, folder)}
     for name in references(experiment):
         if cfl.exists(folder / "references" / name):
-            found["", name, "apply"] = _images(folder / "references" / name)
+            found["", name, "apply"] = read_images(folder / "references" / name)
     for run in runs(experiment, folder):
         for phase in ("initial", "apply"):
             if run.record(phase).exists() and cfl.exists(run.images(phase)):
-                found[run.name, run.engine, phase] = _images(run.images(phase))
+                found[run.name, run.engine, phase] = read_images(run.images(phase))
     return found
 
 
@@ -156,7 +157,7 @@ def runs(experiment: Experiment, folder: Path, repeats: int = 1) -> list[Run]:
 def test_references(experiment: Experiment, folder: Path) -> NDArray[np.complex64]:
     """Open the reference images of the test slices, `(batch, y, x)`."""
     dataset = Dataset.open(experiment.dataset.folder or folder / "dataset")
-    return dataset.split("test").arrays()["reference"][:, 0]
+    return quality.combine_maps(dataset.split("test").arrays()["reference"])
 
 
 def quality_rows(images: Images, reference: NDArray[np.complex64], toolbox: Toolbox | None = None) -> Iterator[Row]:
@@ -185,31 +186,56 @@ def _quality_value(metric: str, value: float, definitions: dict[str, str], numbe
     return _value(metric, value, quality.UNITS[metric.split("_")[0]], definitions[metric], number)
 
 
-def _rows(experiment: Experiment, folder: Path, toolboxes: dict[str, Toolbox]) -> Iterator[Row]:
+def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Row]:
     all_images = images(experiment, folder)
     reference = all_images.pop(("", "reference", ""))
-    identity = {
-        name: _engine_columns(experiment, name, toolboxes) for name in (*references(experiment), *experiment.engines)
-    }
-    for row in quality_rows(all_images, reference, toolboxes["bart"]):
-        yield identity[row["engine"]] | _network_columns(experiment, row["network"]) | row
+    for row in quality_rows(all_images, reference, toolbox):
+        name, engine = row["network"], row["engine"]
+        path = Run(folder, name, engine).record(row["phase"]) if name else _reference_record(folder, engine)
+        yield _engine_columns(experiment, engine) | _origin(path) | _network_columns(experiment, name) | row
     for run in runs(experiment, folder, experiment.repeats):
         for phase in PHASES:
-            columns = {"phase": phase, "repeat": run.repeat}
-            columns |= identity[run.engine] | _network_columns(experiment, run.name)
+            columns = {"phase": phase, "repeat": run.repeat} | _origin(run.record(phase))
+            columns |= _engine_columns(experiment, run.engine) | _network_columns(experiment, run.name)
             yield from (columns | _value(*value) for value in costs.of_phase(run, phase))
     for name in experiment.baselines:
-        chosen = folder / "references" / f"{name}.json"
+        chosen = _reference_record(folder, name)
         if chosen.exists():
             value = json.loads(chosen.read_text())["regularization"]
             definition = f"weight of the regularization of {_tool(name)}, best mean PSNR on the validation slices"
-            yield identity[name] | {"phase": "train"} | _value("regularization", value, "1", definition)
+            columns = _engine_columns(experiment, name) | _origin(chosen) | {"phase": "train"}
+            yield columns | _value("regularization", value, "1", definition)
 
 
-def _toolboxes(experiment: Experiment, toolbox: Toolbox) -> dict[str, Toolbox]:
-    """Return the BART in use and those of the engines with one of their own."""
-    others = [name for name in experiment.engines if name in experiment.bart_binaries]
-    return {"bart": toolbox} | {name: engines.toolbox_of(name, experiment.bart_binaries, toolbox) for name in others}
+def _reference_record(folder: Path, name: str) -> Path:
+    return folder / "references" / f"{name}.json"
+
+
+def _origin(path: Path) -> Row:
+    """Return machine and version of the program from a record, or from that of the failure in its place."""
+    record = _record(path) or _record(failure_record(path))
+    if "machine" not in record:
+        return {"machine": f"{NOT_AVAILABLE}: not in the record"} if record else {}
+    return {"machine": machine.label(record["machine"]), "engine_version": record["engine_version"]}
+
+
+def _machines(experiment: Experiment, folder: Path) -> Row:
+    """Return the machine of most records, with the others if there are several; empty if none is known."""
+    paths = [_reference_record(folder, name) for name in references(experiment)]
+    paths += [run.record(phase) for run in runs(experiment, folder, experiment.repeats) for phase in PHASES]
+    made_on = [record["machine"] for path in paths if "machine" in (record := _record(path))]
+    different = sorted((of for n, of in enumerate(made_on) if of not in made_on[:n]), key=made_on.count, reverse=True)
+    if len(different) < 2:
+        return different[0] if different else {}
+    return different[0] | {"others": different[1:]}
+
+
+def _record(path: Path) -> Row:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _value(metric: str, value: float | None, unit: str, definition: str, slice_number: int | str = "") -> Row:
@@ -217,18 +243,12 @@ def _value(metric: str, value: float | None, unit: str, definition: str, slice_n
     return {"metric": metric, "value": shown, "unit": unit, "definition": definition, "slice": slice_number}
 
 
-def _engine_columns(experiment: Experiment, name: str, toolboxes: dict[str, Toolbox]) -> Row:
-    if name == ZERO_FILLED:
+def _engine_columns(experiment: Experiment, name: str) -> Row:
+    if name == ZERO_FILLED or name in experiment.baselines:
         return {"engine": name}
-    if name in experiment.baselines:
-        return {"engine": name, "engine_version": f"{_tool(name)} {toolboxes['bart'].version_text}"}
-    engine = engines.create(name, experiment.device, toolboxes.get(name, toolboxes["bart"]))
-    return {
-        "engine": name,
-        "engine_version": engine.version,
-        "backend": engine.backend,
-        "memory_plan": engine.memory_plan,
-    }
+    keras = name.startswith("keras-")
+    plan = "lean" if name.endswith("-lean") else "plain"
+    return {"engine": name, "backend": name.split("-")[1] if keras else "", "memory_plan": plan if keras else ""}
 
 
 def _tool(baseline: str) -> str:
@@ -289,5 +309,6 @@ def _dataset_name(experiment: Experiment) -> str:
     return folder.name if folder else "simulated phantoms"
 
 
-def _images(path: Path) -> NDArray[np.complex64]:
-    return to_batch_coil_yx(cfl.read(path))[:, 0]
+def read_images(path: Path) -> NDArray[np.complex64]:
+    """Open images of a BART file as `(batch, y, x)`, those of several maps combined."""
+    return quality.combine_maps(to_batch_map_yx(cfl.read(path)))

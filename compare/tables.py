@@ -209,9 +209,9 @@ def _quality(results: pandas.DataFrame, slug: str, suffix: str, title: str) -> T
         shown = PHASES[phase] if network else ""
         rows.append([network or "none", engine, shown, *(cell(group, column) for column in columns)])
     count = results[results.metric == "ssim"]["slice"].nunique()
-    slices = f"{count} held-out slices, mean ± standard deviation" if count > 1 else "one slice"
+    slices = f"Mean ± standard deviation of {count} held-out slices." if count > 1 else "Of one held-out slice."
     frame = pd.DataFrame(rows, columns=["network", "engine", "weights", *(column.heading for column in columns)])
-    return Table(slug, f"{title} of {slices}", "\n".join(_definitions(used, columns)), frame)
+    return Table(slug, title, "\n".join([slices, *_definitions(used, columns)]), frame)
 
 
 def _definitions(rows: pandas.DataFrame, columns: list[Column]) -> list[str]:

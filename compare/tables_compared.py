@@ -24,12 +24,15 @@ _COSTS = [
     ("peak above baseline of reconstruction", "infer", "rss_above_baseline"),
     ("GPU process peak of reconstruction", "infer", "gpu_peak"),
 ]
-_HEADLINE = {
-    "epoch": "the seconds per epoch of training",
-    "peak_rss": "the peak memory of the training process",
-    "inference": "the seconds per slice of reconstruction",
-}
-_MEASURES = {"psnr": ("PSNR / dB", "{:+.3f}"), "ssim": ("SSIM / 1", "{:+.5f}"), "nmse": ("NMSE / 1", "{:+.2e}")}
+# Phase, metric, what is said of its ratio, and whether that is of speed: the ratio of times the other way round.
+_HEADLINE = [
+    ("train", "epoch", "as fast in an epoch of training", True),
+    ("infer", "inference", "as fast in reconstructing a slice", True),
+    ("train", "gpu_peak", "the GPU memory in training", False),
+    ("train", "peak_rss", "the memory of the training process", False),
+    ("train", "rss_above_baseline", "the memory that training adds to the bare process", False),
+]
+_MEASURES = {"psnr": "PSNR / dB", "ssim": "SSIM / 1", "nmse": "NMSE / 1"}
 
 
 def engines_of(results: pandas.DataFrame) -> list[str]:
@@ -77,13 +80,14 @@ def headline(results: pandas.DataFrame) -> list[str]:
     for network in networks_of(results):
         for engine in engines:
             parts = []
-            for phase, metric in (("train", "epoch"), ("train", "peak_rss"), ("infer", "inference")):
+            for phase, metric, said, of_speed in _HEADLINE:
                 found = comparisons.ratio(results, network, phase, metric, engine, base) if engine != base else None
                 if found:
-                    spread = f" ({found.low:.2f} to {found.high:.2f})" if found.repeats > 1 else ""
-                    parts.append(f"{found.mean:.2f}{spread} times {_HEADLINE[metric]}")
+                    of = found.inverse if of_speed else found
+                    spread = f" ({_digits(of.low)} to {_digits(of.high)})" if of.repeats > 1 else ""
+                    parts.append(f"{_digits(of.mean)}{spread} times {said}")
             if parts:
-                sentences.append(f"{network}, relative to {base}: {engine} takes {'; '.join(parts)}.")
+                sentences.append(f"{network}, {engine} against {base}: {'; '.join(parts)}.")
     return sentences
 
 
@@ -95,7 +99,7 @@ def paired(results: pandas.DataFrame) -> Table | None:
     rows, reasons = [], []
     for network in networks_of(results):
         for first, second in _pairs(engines):
-            for measure, (heading, form) in _MEASURES.items():
+            for measure, heading in _MEASURES.items():
                 ours = comparisons.slices_of(results, network, first, measure)
                 theirs = comparisons.slices_of(results, "" if second in _WITHOUT_NETWORK else network, second, measure)
                 common = ours.index.intersection(theirs.index)
@@ -103,8 +107,8 @@ def paired(results: pandas.DataFrame) -> Table | None:
                     continue
                 found = comparisons.paired(ours[common].to_numpy(), theirs[common].to_numpy())
                 known = found.low == found.low
-                interval = f"{form.format(found.low)} to {form.format(found.high)}" if known else NOT_AVAILABLE
-                mean = form.format(found.mean) if found.mean == found.mean else NOT_AVAILABLE
+                interval = f"{found.low:+.3g} to {found.high:+.3g}" if known else NOT_AVAILABLE
+                mean = f"{found.mean:+.3g}" if found.mean == found.mean else NOT_AVAILABLE
                 p = p_value(found.p)
                 rows.append([network, f"{first} - {second}", heading, mean, interval, p, str(found.count)])
                 reasons += [f"{network}, {first} - {second}, {heading}: {found.reason}"] if found.reason else []
@@ -127,7 +131,7 @@ def check(results: pandas.DataFrame) -> Table | None:
     import pandas as pd
 
     rows = []
-    for measure, (heading, _) in _MEASURES.items():
+    for measure, heading in _MEASURES.items():
         keys = ["network", "engine", "phase", "slice"]
         theirs = results[results.metric == f"{measure}_bart"].set_index(keys).value
         ours = results[results.metric == f"{measure}_recomputed"].set_index(keys).value
@@ -137,7 +141,7 @@ def check(results: pandas.DataFrame) -> Table | None:
     if not rows:
         return None
     caption = (
-        "largest difference: absolute, in the unit of the measure, of all reconstructed slices, of BART's\n"
+        "largest difference: absolute, in the unit of the measure, of all reconstructed slices, of BART's "
         "definition computed by bart-tf in double precision and of bart measure in single precision."
     )
     frame = pd.DataFrame(rows, columns=["measure", "largest difference", "images"])
@@ -171,5 +175,10 @@ def _has(results: pandas.DataFrame, network: str, phase: str, metric: str) -> bo
 def _ratio_cells(found: comparisons.Ratio | None) -> list[str]:
     if found is None:
         return [NOT_AVAILABLE] * 3 + ["0"]
-    spread = [f"{found.low:.2f}", f"{found.high:.2f}"] if found.repeats > 1 else [NOT_AVAILABLE] * 2
-    return [f"{found.mean:.2f}", *spread, str(found.repeats)]
+    spread = [_digits(found.low), _digits(found.high)] if found.repeats > 1 else [NOT_AVAILABLE] * 2
+    return [_digits(found.mean), *spread, str(found.repeats)]
+
+
+def _digits(ratio: float) -> str:
+    """Write a ratio with three digits, which are seen in those far below 1, too."""
+    return f"{ratio:.0f}" if ratio >= 100 else f"{ratio:#.3g}"

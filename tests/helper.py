@@ -9,6 +9,21 @@ def random_images(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
+def to_real(array):
+    """Turn complex numbers into a trailing axis of 2."""
+    return np.stack([array.real, array.imag], axis=-1).astype(np.float32)
+
+
+def to_complex(array):
+    """Turn a trailing axis of 2 into complex numbers."""
+    return (array[..., 0] + 1j * array[..., 1]).astype(np.complex64)
+
+
+def random_complex(generator, *shape):
+    """Random complex64 numbers, real and imaginary part of variance 1."""
+    return (generator.normal(size=shape) + 1j * generator.normal(size=shape)).astype(np.complex64)
+
+
 def dot(a, b):
     return float(np.sum(np.asarray(a, np.float64) * np.asarray(b, np.float64)))
 

@@ -4,6 +4,8 @@ import yaml
 from bart_bridge.errors import InputError
 from compare.config import load
 
+IPALM = {"network": {"kind": "varnet"}, "training": {"algorithm": "ipalm"}}
+
 
 def write(tmp_path, **changes):
     content = {
@@ -47,6 +49,15 @@ def test_defaults_are_those_of_bart(tmp_path):
         ({"engines": ["matlab"]}, r"engines: no engine 'matlab' \(found: bart, keras-tensorflow"),
         ({"bart_binaries": {"new": "/usr/bin/bart"}}, r"bart_binaries must begin with 'bart-', received 'new'"),
         ({"threads": 0}, "threads: .*received 0"),
+        ({"devices": 2}, "devices: only keras-jax and keras-jax-lean .* received 2 and the engine 'bart'"),
+        (
+            {"devices": 3, "engines": ["keras-jax"]},
+            "devices: a batch of 10 slices cannot be shared evenly by 3 devices",
+        ),
+        (
+            {"devices": 2, "engines": ["keras-jax"], "networks": {"vn": IPALM}},
+            "devices: ipalm trains on one device, received 2",
+        ),
         ({"dataset": {}}, "name either 'simulate' or 'folder'"),
         ({"dataset": {"simulate": {}, "folder": "d"}}, "name either 'simulate' or 'folder'"),
         ({"name": "../x"}, "name: "),

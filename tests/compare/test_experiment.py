@@ -13,7 +13,7 @@ import yaml
 
 from bart_bridge import cfl
 from compare import results
-from tests.helper import relative_difference
+from tests.helper import relative_difference, to_complex
 
 from .conftest import TINY, bart_tf
 
@@ -197,7 +197,7 @@ def test_weights_trained_in_keras_reconstruct_alike_in_bart(tiny, tiny_config, t
     from bart_bridge import reconet, weights
     from bart_bridge.dataset import Dataset
     from compare.config import load
-    from tf_models.inputs import network_inputs, to_complex
+    from tf_models.inputs import network_inputs
     from tf_models.training import build
 
     settings = load(tiny_config).networks[network].network

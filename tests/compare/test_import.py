@@ -55,7 +55,7 @@ def test_a_volume_becomes_a_dataset(volume, tmp_path):
         (["fastmri", "{volume}", "--split", "test=7"], "there is no '7'"),
         (["fastmri", "{volume}", "--acceleration", "0"], "--acceleration must be from 1 to 1000, received 0"),
         (["fastmri", "{volume}", "--pattern", "radial"], "radial.hdr: no such file"),
-        (["fastmri", "{volume}", "--coils", "ecalib -m2"], "received '-m2'"),
+        (["fastmri", "{volume}", "--coils", "ecalib -x2"], "received '-x2'"),
     ],
 )
 def test_wrong_input_is_one_line(volume, tmp_path, arguments, message):

@@ -18,12 +18,17 @@ def test_the_published_slices_are_those_of_the_files(shared):
     assert ours.value.to_numpy() == pytest.approx(theirs.value.to_numpy(), rel=1e-6)
 
 
-def test_the_published_slices_give_the_published_means_and_deviations(shared):
-    """The list that came with the files has the population's deviation."""
-    folder = shared / "data" / "published_measures"
+@pytest.fixture
+def listed(shared):
+    """The list that came with the published files; deviations are the population's."""
     line = re.compile(r"\| (Figure_\w+)/(\w+)[^|]*\| (\d+) \| ([\d.]+) \+/- ([\d.]+) \| ([\d.]+) \+/- ([\d.]+) \|")
-    listed = line.findall((folder / "README.md").read_text())
-    assert len(listed) == 15
+    found = line.findall((shared / "data" / "published_measures" / "README.md").read_text())
+    assert len(found) == 15
+    return found
+
+
+def test_the_published_slices_give_the_published_means_and_deviations(shared, listed):
+    folder = shared / "data" / "published_measures"
     for figure, stem, count, *numbers in listed:
         psnr, ssim = (
             cfl.read(folder / figure / f"{stem}_{name}").real.ravel().astype(float) for name in ("psnr", "ssim")
@@ -31,6 +36,16 @@ def test_the_published_slices_give_the_published_means_and_deviations(shared):
         assert len(psnr) == int(count)
         shown = [f"{psnr.mean():.2f}", f"{psnr.std():.2f}", f"{ssim.mean():.4f}", f"{ssim.std():.4f}"]
         assert shown == numbers
+
+
+def test_the_report_has_the_published_means_and_deviations(tiny, listed):
+    frame = pd.read_csv(tiny[0] / "tables" / "published-quality.csv", comment="#")
+    columns = ["figure", "slices", "published: PSNR / dB", "published: SSIM / 1"]
+    shown = sorted((figure, str(slices), *texts) for figure, slices, *texts in frame[columns].itertuples(index=False))
+    assert shown == sorted(
+        (figure.replace("_", " "), count, f"{psnr} ± {psnr_deviation}", f"{ssim} ± {ssim_deviation}")
+        for figure, _, count, psnr, psnr_deviation, ssim, ssim_deviation in listed
+    )
 
 
 def test_the_printed_means_are_those_of_the_slices():

@@ -7,7 +7,8 @@ from bart_bridge.dataset import Dataset
 from bart_bridge.simulate import simulate
 from compare.config import load
 from compare.quality import measured_by_bart, measures, of_volume, recomputed
-from tf_models.inputs import network_inputs, to_complex
+from tests.helper import to_complex
+from tf_models.inputs import network_inputs
 
 
 @pytest.fixture

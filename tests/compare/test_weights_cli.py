@@ -17,9 +17,9 @@ from bart_bridge.dims import to_batch_coil_yx
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
 from compare.cli import main
 from compare.config import load
-from tests.helper import relative_difference
+from tests.helper import relative_difference, to_complex
 from tf_models import checkpoints
-from tf_models.inputs import network_inputs, reference_images, to_complex, to_real
+from tf_models.inputs import network_inputs, network_reference
 from tf_models.modl_original import MoDLOriginal
 from tf_models.training import build, train
 
@@ -146,7 +146,7 @@ def test_bart_reconstructs_with_what_keras_trained(name, demo, dataset_folder, c
     dataset = Dataset.open(dataset_folder)
     learn, test = dataset.split("train"), dataset.split("test")
     first = network.model_copy(update={"iterations": 1}) if training.pretraining_epochs else network
-    references = to_real(reference_images(learn))
+    references = network_reference(learn)
     model, _ = train(network, training, network_inputs(learn), references, weights.initial(first, 0))
     checkpoints.save(model, tmp_path / "model.keras")
     assert command("to-bart", tmp_path / "model.keras", tmp_path / "weights")[0] == 0
