@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 
+from bart_bridge.errors import InputError
 from compare import comparisons
+from compare.steps import ZERO_FILLED
 from compare.tables import NOT_AVAILABLE, Table
 from compare.tables_compared import p_value
 
@@ -17,7 +21,10 @@ if TYPE_CHECKING:
 # Not news, however small its p: differences below a thousandth of the value.
 LEAST = 1e-3
 SIGNIFICANT = 0.05
-_SETTINGS = ("experiment", "dataset", "engine_version", "memory_plan", "device", "optimizer", "seed", "machine")
+# Quality of the zero-filled images that differs by more, relative to the value, is that of other data.
+_SAME_DATA = 1e-4
+# What has no influence on a result.
+_WITHOUT_INFLUENCE = ("description", "slurm")
 _QUALITY = ("psnr", "ssim", "nmse")
 _COSTS = {
     "train": ("epoch", "setup", "compilation", "peak_rss", "rss_above_baseline", "gpu_peak", "allocator_peak"),
@@ -25,26 +32,63 @@ _COSTS = {
 }
 
 
-def settings(first: pandas.DataFrame, second: pandas.DataFrame) -> Table:
-    """Name the settings, versions and machines that differ, engine by engine where they have one."""
+def read_settings(folder: Path) -> dict[str, str]:
+    """Read what an experiment was asked for, by dotted keys such as `networks.modl.training.optimizer.name`.
+
+    The file is taken as it is, because one of another version may have other keys.
+
+    Raises:
+        InputError: `experiment.yaml` is missing or cannot be read.
+    """
+    path = folder / "experiment.yaml"
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must have the settings of an experiment")
+    return dict(_flat({key: value for key, value in content.items() if key not in _WITHOUT_INFLUENCE}))
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        yield key, ", ".join(str(item) for item in value)
+    elif value is not None:
+        yield key, str(value)
+
+
+def settings(
+    first: pandas.DataFrame, second: pandas.DataFrame, asked: tuple[dict[str, str], dict[str, str]]
+) -> Table:
+    """Name what differs of the settings, the versions of the engines, and the machines.
+
+    Args:
+        first: `results.csv` of one experiment.
+        second: That of the other.
+        asked: Their settings, see `read_settings`.
+    """
     import pandas as pd
 
-    rows = []
-    for column in _SETTINGS:
-        of = "engine" if column in {"engine_version", "memory_plan"} else None
-        groups = sorted({*first.engine, *second.engine}) if of else [""]
-        for engine in groups:
-            values = []
-            for table in (first, second):
-                chosen = table[table.engine == engine] if of else table
-                values.append(", ".join(sorted({str(value) for value in chosen[column]} - {""})))
-            if values[0] != values[1]:
-                name = f"{column.replace('_', ' ')}{f' of {engine}' if engine else ''}"
-                rows.append([name, *(value or "none" for value in values)])
-    frame = pd.DataFrame(rows, columns=["setting", "A", "B"])
-    return Table(
-        "diff-settings", "Settings that differ", "All others are the same in both." if rows else "None.", frame
+    pairs = {key: (asked[0].get(key, ""), asked[1].get(key, "")) for key in {**asked[0], **asked[1]}}
+    for engine in sorted({*first.engine, *second.engine}):
+        chosen = [table.engine_version[table.engine == engine] for table in (first, second)]
+        pairs[f"version of {engine}"] = (_values(chosen[0]), _values(chosen[1]))
+    pairs["machine"] = (_values(first.machine), _values(second.machine))
+    rows = [[key, *(value or "none" for value in pair)] for key, pair in pairs.items() if pair[0] != pair[1]]
+    caption = (
+        f"{len(rows)} of {len(pairs)}: every setting of the two `experiment.yaml` but {' and '.join(_WITHOUT_INFLUENCE)}, "
+        "the version of each engine, and the machine. Those not listed are the same in both."
     )
+    return Table(
+        "diff-settings", "Settings that differ", caption, pd.DataFrame(rows, columns=["setting", "A", "B"])
+    )
+
+
+def _values(column: pandas.Series) -> str:
+    return ", ".join(sorted({str(value) for value in column} - {""}))
 
 
 def changes(first: pandas.DataFrame, second: pandas.DataFrame) -> Table:
@@ -58,30 +102,46 @@ def changes(first: pandas.DataFrame, second: pandas.DataFrame) -> Table:
     rows = [*_quality_rows(first, second), *_cost_rows(first, second)]
     caption = [
         "A, B: mean over test slices (quality), or the median over the repeats or calls (costs), in the unit named.",
-        "p / 1: quality: Wilcoxon signed-rank test of the slices, which must be the same; costs: Welch's t-test of the "
-        "repeats, of the logarithms where all values are above 0; of calls, the median of a repeat counts.",
+        f"p / 1: quality: Wilcoxon signed-rank test of the slices; {_data_are_said(first, second)}. Costs: Welch's "
+        "t-test of the repeats, of the logarithms where all values are above 0; of calls, the median of a repeat counts.",
         f"changed: p < {SIGNIFICANT:g} and more than {LEAST:g} of the value. within noise: not so. changed?: by more "
-        f"than {LEAST:g} of the value, but with one repeat or one slice its noise is unknown.",
+        f"than {LEAST:g} of the value, but with one repeat, one slice or other data its noise is unknown.",
         "p is not corrected for the number of comparisons. n/a: one of the two has no value. Definitions: results.csv.",
     ]
     return Table("diff", "What changed from A to B", "\n".join(caption), pd.DataFrame(rows, columns=columns))
 
 
+def same_data(first: pandas.DataFrame, second: pandas.DataFrame) -> bool:
+    """Tell whether the test slices of both are the same: the zero-filled images, which no engine changes, tell."""
+    for metric in _QUALITY:
+        one, two = (comparisons.slices_of(table, "", ZERO_FILLED, metric) for table in (first, second))
+        if one.empty or not one.index.equals(two.index) or not np.allclose(one, two, rtol=_SAME_DATA, atol=0):
+            return False
+    return True
+
+
+def _data_are_said(first: pandas.DataFrame, second: pandas.DataFrame) -> str:
+    if same_data(first, second):
+        return f"the data are the same, the zero-filled images of both agree within {_SAME_DATA:g}"
+    return "n/a, because the data are not the same: the zero-filled images of the two differ"
+
+
 def _quality_rows(first: pandas.DataFrame, second: pandas.DataFrame) -> Iterator[list[str]]:
+    same = same_data(first, second)
     for network, engine in _keys(first, second, "apply", _QUALITY):
         for metric in _QUALITY:
             one, two = (comparisons.slices_of(table, network, engine, metric) for table in (first, second))
             if one.empty and two.empty:
                 continue
             common = one.index.intersection(two.index)
-            same_data = len(common) == len(one) == len(two) and set(first.dataset) == set(second.dataset)
+            paired = same and len(common) == len(one) == len(two) > 1
             a, b = one.to_numpy(), two.to_numpy()
             p = float("nan")
-            if same_data and len(common) > 1 and np.any(a != two[common].to_numpy()):
+            if paired and np.any(a != two[common].to_numpy()):
                 b = two[common].to_numpy()
                 p = comparisons.paired(b, a).p
             unit = _unit(first, second, metric)
-            yield _row([network, engine, "apply", f"{metric} / {unit}"], a, b, p, known=same_data and len(common) > 1)
+            yield _row([network, engine, "apply", f"{metric} / {unit}"], a, b, p, known=paired)
 
 
 def _cost_rows(first: pandas.DataFrame, second: pandas.DataFrame) -> Iterator[list[str]]:

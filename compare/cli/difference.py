@@ -22,12 +22,13 @@ def difference(
     Example: [bold]bart-tf diff reports/demo reports/demo-other-machine[/bold]
     """
     from compare import results
-    from compare.difference import changes, settings
+    from compare.difference import changes, read_settings, settings
 
     first, second = results.read_table(a.absolute()), results.read_table(b.absolute())
+    asked = read_settings(a.absolute()), read_settings(b.absolute())
     compared = changes(first, second)
     typer.echo(f"A: {a}\nB: {b}\n")
-    typer.echo(settings(first, second).markdown())
+    typer.echo(settings(first, second, asked).markdown())
     typer.echo(compared.markdown())
     for verdict, meaning in (("changed", "beyond noise"), ("changed?", "but the noise is unknown")):
         found = compared.frame[compared.frame.verdict == verdict]
