@@ -60,9 +60,7 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield key, str(value)
 
 
-def settings(
-    first: pandas.DataFrame, second: pandas.DataFrame, asked: tuple[dict[str, str], dict[str, str]]
-) -> Table:
+def settings(first: pandas.DataFrame, second: pandas.DataFrame, asked: tuple[dict[str, str], dict[str, str]]) -> Table:
     """Name what differs of the settings, the versions of the engines, and the machines.
 
     Args:
@@ -79,12 +77,11 @@ def settings(
     pairs["machine"] = (_values(first.machine), _values(second.machine))
     rows = [[key, *(value or "none" for value in pair)] for key, pair in pairs.items() if pair[0] != pair[1]]
     caption = (
-        f"{len(rows)} of {len(pairs)}: every setting of the two `experiment.yaml` but {' and '.join(_WITHOUT_INFLUENCE)}, "
-        "the version of each engine, and the machine. Those not listed are the same in both."
+        f"{len(rows)} of {len(pairs)}: every setting of the two `experiment.yaml` but "
+        f"{' and '.join(_WITHOUT_INFLUENCE)}, the version of each engine, and the machine. Those not listed are the "
+        "same in both."
     )
-    return Table(
-        "diff-settings", "Settings that differ", caption, pd.DataFrame(rows, columns=["setting", "A", "B"])
-    )
+    return Table("diff-settings", "Settings that differ", caption, pd.DataFrame(rows, columns=["setting", "A", "B"]))
 
 
 def _values(column: pandas.Series) -> str:
@@ -102,8 +99,9 @@ def changes(first: pandas.DataFrame, second: pandas.DataFrame) -> Table:
     rows = [*_quality_rows(first, second), *_cost_rows(first, second)]
     caption = [
         "A, B: mean over test slices (quality), or the median over the repeats or calls (costs), in the unit named.",
-        f"p / 1: quality: Wilcoxon signed-rank test of the slices; {_data_are_said(first, second)}. Costs: Welch's "
-        "t-test of the repeats, of the logarithms where all values are above 0; of calls, the median of a repeat counts.",
+        f"p / 1: quality: Wilcoxon signed-rank test of the slices; {_data_are_said(first, second)}.",
+        "p / 1: costs: Welch's t-test of the repeats, of the logarithms where all values are above 0; of calls, the "
+        "median of a repeat counts.",
         f"changed: p < {SIGNIFICANT:g} and more than {LEAST:g} of the value. within noise: not so. changed?: by more "
         f"than {LEAST:g} of the value, but with one repeat, one slice or other data its noise is unknown.",
         "p is not corrected for the number of comparisons. n/a: one of the two has no value. Definitions: results.csv.",

@@ -25,15 +25,25 @@ def allocator_peak_bytes(device: str) -> tuple[int | None, str]:
     """Return the peak of the device allocator by its own count, or None, and whose count it is or why there is none."""
     import keras
 
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        return None, f"n/a: read from TensorFlow only, the backend is {backend}"
     if device != "gpu":
-        return None, "n/a: TensorFlow counts on GPUs only"
-    import tensorflow as tf
+        return None, "n/a: the backends count on GPUs only"
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
 
-    peak = sum(tf.config.experimental.get_memory_info(f"GPU:{number}")["peak"] for number in range(_gpu_count()))
-    return int(peak), "TensorFlow's get_memory_info, peak of what tensors used, all GPUs together"
+        peaks = [tf.config.experimental.get_memory_info(f"GPU:{number}")["peak"] for number in range(_gpu_count())]
+        source = "TensorFlow's get_memory_info, peak of what tensors used"
+    elif backend == "jax":
+        import jax
+
+        peaks = [gpu.memory_stats()["peak_bytes_in_use"] for gpu in jax.local_devices()]
+        source = "JAX's memory_stats, peak_bytes_in_use"
+    else:
+        import torch
+
+        peaks = [torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count())]
+        source = "PyTorch's max_memory_allocated"
+    return int(sum(peaks)), f"{source}, all GPUs together"
 
 
 def time_calls(model: Any, inputs: dict[str, NDArray[np.float32]], calls: int) -> dict[str, Any]:

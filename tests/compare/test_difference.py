@@ -111,7 +111,9 @@ def test_experiments_on_other_data(others):
     assert "the data are not the same" in finished.stdout
 
 
-@pytest.mark.parametrize(("content", "rule"), [(None, "cannot be read"), (":\n-", "cannot be read"), ("[]", "must have")])
+@pytest.mark.parametrize(
+    ("content", "rule"), [(None, "cannot be read"), (":\n-", "cannot be read"), ("[]", "must have")]
+)
 def test_settings_that_cannot_be_read(content, rule, others, tmp_path):
     (tmp_path / "results.csv").write_bytes((others[0] / "results.csv").read_bytes())
     if content is not None:

@@ -365,6 +365,21 @@ def test_the_statistics_of_batch_norm_change_once_per_block(batch):
     np.testing.assert_allclose(statistics, (1 - 0.95**blocks) * model.named_weights()["bn_0"], rtol=1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["varnet", "modl"])
+def test_xla_compiles_the_loss_of_ipalm(kind, batch):
+    """As it does on a GPU, where thousands of small kernels become few; the steps are the same."""
+    histories = []
+    for jit_compile in (False, True):
+        model = network(kind, IPALM(1.0 if kind == "varnet" else 1e-2, preset="bart"))
+        model.compile(optimizer=model.optimizer, jit_compile=jit_compile)
+        histories.append(fit(model, batch, 3))
+        assert model.jit_compile is jit_compile
+    plain, compiled = histories
+    assert compiled["loss_evaluations"] == plain["loss_evaluations"]
+    np.testing.assert_allclose(compiled["batch_loss"], plain["batch_loss"], rtol=1e-5)
+
+
 def test_ipalm_trains_feasible_weights_and_reports_its_work(batch):
     model = network("varnet", IPALM(preset="bart"))
     model.regularizer.conv.assign(3 * model.regularizer.conv + 1)

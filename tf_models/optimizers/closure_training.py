@@ -18,10 +18,15 @@ class ClosureTrainingMixin:
     """
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Make the training function, without XLA for iPALM, whose loops have no fixed length."""
-        if isinstance(self.optimizer, IPALM):  # type: ignore[attr-defined]
-            self.jit_compile = False
-        return super().make_train_function(force)  # type: ignore[misc]
+        """Make the training function; for iPALM, whose loops have no fixed length, XLA compiles the loss alone."""
+        if not isinstance(self.optimizer, IPALM):  # type: ignore[attr-defined]
+            return super().make_train_function(force)  # type: ignore[misc]
+        wanted = self.jit_compile  # type: ignore[has-type]
+        self.jit_compile = False
+        try:
+            return super().make_train_function(force)  # type: ignore[misc]
+        finally:
+            self.jit_compile = wanted
 
     def train_step(self, *arguments: Any) -> Any:
         """Update the weights with one batch."""
@@ -36,7 +41,9 @@ class ClosureTrainingMixin:
             image = self(x, training=True)
             return self.compute_loss(x=x, y=y, y_pred=image, sample_weight=sample_weight, training=True)
 
-        loss = self.optimizer.step(closure, self.trainable_variables, self.non_trainable_variables)
+        loss = self.optimizer.step(
+            closure, self.trainable_variables, self.non_trainable_variables, jit_compile=self.jit_compile
+        )
         first = keras.tree.flatten(x)[0]
         self._loss_tracker.update_state(loss, sample_weight=ops.shape(first)[0])
         image = None if self._compile_metrics is None else self(x, training=False)

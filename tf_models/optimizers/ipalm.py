@@ -103,7 +103,9 @@ class IPALM(keras.optimizers.Optimizer):
         """Return L of every block."""
         return [scaled / ops.cast(self.learning_rate, scaled.dtype) for scaled in self._scaled_lipschitz]
 
-    def step(self, closure: Closure, variables: Sequence[Any], state: Sequence[Any] = ()) -> Tensor:
+    def step(
+        self, closure: Closure, variables: Sequence[Any], state: Sequence[Any] = (), jit_compile: bool = False
+    ) -> Tensor:
         """Update all blocks once.
 
         Args:
@@ -111,6 +113,7 @@ class IPALM(keras.optimizers.Optimizer):
             variables: Keras variables, the blocks in their order.
             state: Variables that the closure changes, such as the running statistics of batch norm. All evaluations of
                 a block start from their values before it, so that each block changes them once, at its accepted point.
+            jit_compile: Let XLA compile the closure and its derivatives (default false); within a `tf.function` only.
 
         Returns:
             H after the last block.
@@ -127,9 +130,9 @@ class IPALM(keras.optimizers.Optimizer):
         self._check_variables_are_known(variables)
         indices = [self._get_variable_index(variable) for variable in variables]
         tf.cond(self._iterations.value > 0, lambda: None, lambda: self._project(variables, indices))
-        evaluate = _one_function(closure)
+        evaluate = _one_function(closure, jit_compile)
         for variable, index in zip(variables, indices, strict=True):
-            differentiate = _one_function(_value_and_gradient(closure, variable))
+            differentiate = _one_function(_value_and_gradient(closure, variable), jit_compile)
             loss = self._update_block(evaluate, differentiate, variable, index, state)
         self._iterations.assign_add(1)
         return loss
@@ -232,11 +235,14 @@ def _value_and_gradient(closure: Closure, variable: Any) -> Callable[[], tuple[T
     return differentiate
 
 
-def _one_function(function: Callable[[], Any]) -> Callable[[], Any]:
+def _one_function(function: Callable[[], Any], jit_compile: bool) -> Callable[[], Any]:
     """Keep a function of its own in the graph: copied to all of its calls, it takes minutes to prepare."""
     import tensorflow as tf
 
     if tf.executing_eagerly():
         return function
-    compiled: Callable[[], Any] = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
-    return compiled
+    attributes = None if jit_compile else {"_noinline": True}
+    made: Callable[[], Any] = tf.function(
+        function, autograph=False, jit_compile=jit_compile or None, experimental_attributes=attributes
+    )
+    return made
