@@ -61,16 +61,18 @@ def _of_record(record: dict[str, Any], samples: Curve) -> Iterator[Value]:
 def _memory(used: dict[str, Any], samples: Curve) -> Iterator[Value]:
     peak, baseline = used["peak_rss_bytes"], used["baseline_rss_bytes"]
     definition = "largest resident memory of the process and its children, pages that they share counted once"
-    too_small = (
+    # Records of earlier versions have no such note.
+    unknown = used.get("rss_note") or (
         "n/a: less than the process that starts it has itself, about 10 MiB, which is the least that can be told"
     )
-    yield "peak_rss", peak, "byte", definition if peak is not None else too_small
+    yield "peak_rss", peak, "byte", definition if peak is not None else unknown
     level = _level(samples, "rss_bytes", RSS_TOLERANCE * peak) if peak else None
-    yield "rss_before_growth", level, "byte", _LEVEL if level else "n/a: no level below the peak was held"
+    reason = used.get("rss_note") or "n/a: no level below the peak was held"
+    yield "rss_before_growth", level, "byte", _LEVEL if level else reason
     yield "baseline_rss", baseline, "byte", used["baseline_note"]
     above = None if baseline is None or peak is None else max(0, peak - baseline)
     definition = f"process peak less the baseline of the process: {used['baseline_note']}"
-    reason = too_small if peak is None else used["baseline_note"]
+    reason = unknown if peak is None else used["baseline_note"]
     yield "rss_above_baseline", above, "byte", definition if above is not None else reason
     gpu, note = used["gpu_peak_bytes"], used["gpu_note"]
     yield "gpu_peak", gpu, "byte", note

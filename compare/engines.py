@@ -285,7 +285,8 @@ class KerasEngine:
     ) -> tuple[Measurement, list[History]]:
         """Train all stages in one child process, from the checkpoint of one that was interrupted if there is one.
 
-        The times are then those of all processes, up to the checkpoint and from it on; the memory is that of the last.
+        The times are then those of all processes, up to the checkpoint and from it on; the memory is that of the last,
+        unknown if nothing was left for it to train.
         """
         from tf_models.worker import TrainJob
 
@@ -305,14 +306,18 @@ class KerasEngine:
             devices=devices,
         )
         measurement, report = self._run(folder / "train-job.json", job, on_progress)
+        found = [dict(np.load(path)) for path in histories]
         if "continued_from" in report:
+            if report["continued_from"] == sum(history["seconds"].size for history in found):
+                measurement = measurement.without_memory(
+                    "n/a: the process before this one trained to the end, and its memory was not kept"
+                )
             measurement = replace(
                 measurement,
                 elapsed_s=measurement.elapsed_s + report["earlier_s"],
                 cpu_s=measurement.cpu_s + report["earlier_cpu_s"],
                 ending=f"{measurement.ending}, continued after {report['continued_from']} updates",
             )
-        found = [dict(np.load(path)) for path in histories]
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         return measurement, found
 

@@ -30,6 +30,7 @@ class Measurement:
         allocator_peak_bytes: Peak of the device allocator by its own count; None if unknown.
         allocator_note: Why not, or whose count it is.
         curve: All samples, see `compare.sampling.Sampler.stop`.
+        rss_note: Why `peak_rss_bytes` is None, if that is not for its smallness.
     """
 
     elapsed_s: float
@@ -43,6 +44,21 @@ class Measurement:
     allocator_peak_bytes: int | None = None
     allocator_note: str = "n/a: not reported"
     curve: Curve = field(default_factory=dict, repr=False, compare=False)
+    rss_note: str = ""
+
+    def without_memory(self, reason: str) -> Measurement:
+        """Keep the times alone, where another process did what the memory should tell of."""
+        return Measurement(
+            self.elapsed_s,
+            self.cpu_s,
+            None,
+            None,
+            reason,
+            self.ending,
+            baseline_note=reason,
+            allocator_note=reason,
+            rss_note=reason,
+        )
 
     def then(self, later: Measurement) -> Measurement:
         """Combine with a process that ran after this one: times add up, the larger peak counts."""
@@ -58,6 +74,7 @@ class Measurement:
             _larger(self.allocator_peak_bytes, later.allocator_peak_bytes),
             later.allocator_note,
             _joined(self.curve, later.curve, self.elapsed_s),
+            later.rss_note,
         )
 
 

@@ -1,5 +1,6 @@
 """`bart-tf train` that is stopped or killed, as a user or a queue does it, and called again."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -9,10 +10,14 @@ import time
 import numpy as np
 import pytest
 
+from compare import costs
+from compare.steps import Run
+
 from .conftest import TINY, bart_tf
 
 LONGER = TINY.replace("batch_size: 2, epochs: 2, pretraining_epochs: 1", "batch_size: 2, epochs: 40")
-ARGUMENTS = ("--network", "modl", "--engine", "keras-tensorflow")
+NAMES = ("modl", "keras-tensorflow")
+ARGUMENTS = ("--network", NAMES[0], "--engine", NAMES[1])
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,31 @@ def test_goes_on_from_its_checkpoint(config, undisturbed, tmp_path, number):
     )
     assert seconds["setup"] > 0
     assert record["updates"] == undisturbed[2]["updates"] == 80
+
+
+def test_memory_of_a_process_that_found_all_done_is_not_that_of_training(tmp_path):
+    """As if it had been killed after the last update and before its record: there is nothing left to train."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(TINY + "threads: 1\n")
+    argv = [sys.executable, "-c", "from compare.cli import main; main()", "train", str(config), *ARGUMENTS]
+    run, kept = tmp_path / "runs" / "modl-keras-tensorflow", tmp_path / "kept"
+    process = subprocess.Popen([*argv, "-o", str(tmp_path)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        with contextlib.suppress(OSError):
+            kept.write_bytes((run / "checkpoint" / "training.npz").read_bytes())
+        time.sleep(0.01)
+    assert process.returncode == 0
+    (run / "train.json").unlink()
+    (run / "checkpoint").mkdir()
+    (run / "checkpoint" / "training.npz").write_bytes(kept.read_bytes())
+    record = finish(config, tmp_path)[2]
+    assert record["measurement"]["ending"].endswith(f"continued after {record['updates']} updates")
+    rows = {metric: (value, reason) for metric, value, _, reason in costs.of_phase(Run(tmp_path, *NAMES), "train")}
+    for metric in ("peak_rss", "rss_before_growth", "rss_above_baseline", "gpu_peak", "allocator_peak"):
+        value, reason = rows[metric]
+        assert value is None
+        assert "the process before this one trained to the end" in reason
+    assert rows["elapsed"][0] > 0
 
 
 def test_begins_again_if_it_is_told_so(config, undisturbed, tmp_path):
