@@ -1,6 +1,7 @@
 """Property tests that every operator and layer can be put through."""
 
 import numpy as np
+import pytest
 from keras import ops
 
 
@@ -37,3 +38,10 @@ def assert_self_adjoint(operator, shape):
 
 def relative_difference(a, b):
     return float(np.linalg.norm(np.asarray(a) - np.asarray(b)) / np.linalg.norm(np.asarray(b)))
+
+
+def slow_but(cases, *quick):
+    """Make parameters of cases that are alike: all but some are for `make test-all`."""
+    missing = set(quick) - set(cases)
+    assert not missing, missing
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]

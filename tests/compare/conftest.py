@@ -1,9 +1,12 @@
 """A tiny experiment that every test of this folder may read, run once with the real engines."""
 
+import os
+import pickle
 import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 
 TINY = """
 name: tiny
@@ -27,16 +30,30 @@ def bart_tf(*arguments, **options):
 
 
 @pytest.fixture(scope="session")
-def tiny_config(tmp_path_factory):
-    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(TINY)
+def shared_folder(tmp_path_factory):
+    """A folder that all workers of pytest-xdist have."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def tiny_config(shared_folder):
+    path = shared_folder / "tiny.yaml"
+    with FileLock(shared_folder / "tiny.yaml.lock"):
+        if not path.exists():
+            path.write_text(TINY)
     return path
 
 
 @pytest.fixture(scope="session")
-def tiny(tiny_config, tmp_path_factory):
-    """The folder of the finished experiment, and what the command said."""
-    folder = tmp_path_factory.mktemp("tiny") / "out"
-    finished = bart_tf("compare", tiny_config, "-o", folder)
-    assert finished.returncode == 0, finished.stderr
+def tiny(tiny_config, shared_folder):
+    """The folder of the finished experiment, and what the command said; one worker runs it, the others wait."""
+    folder, said = shared_folder / "tiny" / "out", shared_folder / "tiny.pickle"
+    with FileLock(shared_folder / "tiny.lock"):
+        if said.exists():
+            return folder, pickle.loads(said.read_bytes())
+        folder.parent.mkdir()
+        finished = bart_tf("compare", tiny_config, "-o", folder)
+        assert finished.returncode == 0, finished.stderr
+        said.write_bytes(pickle.dumps(finished))
     return folder, finished

@@ -32,6 +32,7 @@ def test_real_brain_with_the_weights_of_both_engines(shared, runs, tmp_path):
     assert "| modl | bart |" in finished.stdout
 
 
+@pytest.mark.slow
 def test_a_dataset_gives_the_images_of_the_comparison(tiny, runs, tmp_path):
     dataset = tiny[0] / "dataset"
     finished = bart_tf("apply", *runs, "--dataset", dataset, "-o", tmp_path / "out")

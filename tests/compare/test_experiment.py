@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,8 +62,8 @@ def test_both_engines_start_from_the_same_weights(tiny):
     assert (losses.max() / losses.min()).max() == pytest.approx(1, abs=1e-4)
 
 
-def test_a_second_run_computes_nothing_and_says_so(tiny, tiny_config):
-    folder, first = tiny
+def test_a_second_run_computes_nothing_and_says_so(tiny, tiny_config, tmp_path):
+    folder, first = shutil.copytree(tiny[0], tmp_path / "copy"), tiny[1]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.cfl")}
     second = bart_tf("compare", tiny_config, "-o", folder)
     assert second.returncode == 0

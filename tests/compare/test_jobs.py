@@ -50,6 +50,7 @@ def test_the_block_of_slurm_is_checked(tmp_path):
     assert "--jobs: say where" in finished.stderr
 
 
+@pytest.mark.slow
 def test_records_of_several_machines_become_one_table(tiny, tmp_path):
     """Records say where they were made; that of one run is changed to another machine and another software."""
     folder = tmp_path / "out"
@@ -75,6 +76,7 @@ def test_records_of_several_machines_become_one_table(tiny, tmp_path):
     assert "Machine 2" in page
 
 
+@pytest.mark.slow
 def test_a_run_without_a_record_is_named(tiny, tmp_path):
     folder = tmp_path / "out"
     subprocess.run(["cp", "-r", tiny[0], folder], check=True)

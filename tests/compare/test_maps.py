@@ -34,6 +34,7 @@ def add_a_map(split):
     cfl.write(split.kspace, from_batch_coil_yx(kspace.astype(np.complex64)))
 
 
+@pytest.mark.slow
 def test_two_maps_go_through_a_comparison(toolbox, tmp_path):
     settings = {"size": 24, "coil_count": 4, "train": 2, "validation": 1, "test": 2, "acceleration": 2, "noise": 0}
     simulate(tmp_path / "data", Simulation(**settings), toolbox)

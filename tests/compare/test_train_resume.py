@@ -12,6 +12,7 @@ import pytest
 
 from compare import costs
 from compare.steps import Run
+from tests.helper import slow_but
 
 from .conftest import TINY, bart_tf
 
@@ -43,7 +44,7 @@ def finish(config, folder):
     return load(run / "weights.keras").named_weights(), dict(np.load(run / "history.npz")), record
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", slow_but([signal.SIGTERM, signal.SIGKILL, signal.SIGINT], signal.SIGKILL))
 def test_goes_on_from_its_checkpoint(config, undisturbed, tmp_path, number):
     """The command ends at once; its child, which is told so, leaves a checkpoint of the batch that it was at."""
     argv = [sys.executable, "-c", "from compare.cli import main; main()", "train", str(config), *ARGUMENTS]
@@ -69,6 +70,7 @@ def test_goes_on_from_its_checkpoint(config, undisturbed, tmp_path, number):
     assert record["updates"] == undisturbed[2]["updates"] == 80
 
 
+@pytest.mark.slow
 def test_memory_of_a_process_that_found_all_done_is_not_that_of_training(tmp_path):
     """As if it had been killed after the last update and before its record: there is nothing left to train."""
     config = tmp_path / "tiny.yaml"
@@ -94,6 +96,7 @@ def test_memory_of_a_process_that_found_all_done_is_not_that_of_training(tmp_pat
     assert rows["elapsed"][0] > 0
 
 
+@pytest.mark.slow
 def test_begins_again_if_it_is_told_so(config, undisturbed, tmp_path):
     folder = tmp_path / "runs" / "modl-keras-tensorflow" / "checkpoint"
     folder.mkdir(parents=True)

@@ -17,7 +17,7 @@ from bart_bridge.dims import to_batch_coil_yx
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
 from compare.cli import main
 from compare.config import load
-from tests.helper import relative_difference, to_complex
+from tests.helper import relative_difference, slow_but, to_complex
 from tf_models import checkpoints
 from tf_models.inputs import network_inputs, network_reference
 from tf_models.modl_original import MoDLOriginal
@@ -140,7 +140,7 @@ def bart_images(toolbox, network, split, path, folder):
     return to_batch_coil_yx(cfl.read(folder / "images"))[:, 0]
 
 
-@pytest.mark.parametrize("name", ["varnet", "modl"])
+@pytest.mark.parametrize("name", slow_but(["varnet", "modl"], "varnet"))
 def test_bart_reconstructs_with_what_keras_trained(name, demo, dataset_folder, command, toolbox, tmp_path):
     network, training = demo[name]
     dataset = Dataset.open(dataset_folder)

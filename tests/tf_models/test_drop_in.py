@@ -14,6 +14,7 @@ from bart_bridge.command_line import parse
 from bart_bridge.errors import InputError
 from bart_bridge.settings import IpalmRules
 from compare.cli import app
+from tests.helper import slow_but
 from tf_models import drop_in
 
 SMALL = {
@@ -130,7 +131,9 @@ def assert_same_weights(network, found, expected):
     assert np.linalg.norm(vectors[0] - vectors[1]) < 1e-3 * np.linalg.norm(vectors[1])
 
 
-@pytest.mark.parametrize("name", TRAIN)
+@pytest.mark.parametrize(
+    "name", slow_but(TRAIN, "varnet adam", "varnet ipalm", "varnet schedules", "modl", "modl lowmem")
+)
 def test_training_writes_the_same_files(name, both, dataset_folder):
     network, bart, keras = both(TRAIN[name], lambda folder: ["weights", str(dataset_folder / "train" / "reference")])
     written = sorted(path.name for path in bart.iterdir())

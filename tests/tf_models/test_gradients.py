@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from bart_bridge import weights
 from bart_bridge.settings import ModlSettings, VarNetSettings
-from tests.helper import random_images
+from tests.helper import random_images, slow_but
 from tf_models.losses import LOSSES
 from tf_models.operators import SenseNormal, solve_regularized
 from tf_models.training import build
@@ -52,7 +52,7 @@ def assert_derivative(function, variable, gradient):
     assert float(tf.reduce_sum(gradient * direction)) == pytest.approx(expected, rel=1e-5, abs=1e-8)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", slow_but(NETWORKS, "varnet", "varnet, proximal mapping", "modl"))
 def test_every_weight(name):
     network, x, y = NETWORKS[name], inputs(), tf.constant(random_images((2, 8, 9, 2), 4), tf.float64)
     model = build(network, weights.random(network, 0), dtype="float64")

@@ -18,7 +18,7 @@ from bart_bridge.dims import (
 )
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
 from compare.cli import app
-from tests.helper import random_complex, relative_difference
+from tests.helper import random_complex, relative_difference, slow_but
 from tests.tf_models.against_bart import FIXED, MODL, VARNET, history_of_bart, images_of_bart
 from tf_models.inputs import network_inputs, to_maps
 from tf_models.training import build, train_slices
@@ -87,7 +87,7 @@ def test_only_the_first_map_is_regularized(split):
 
 
 @pytest.mark.parametrize("loss", ["mse", "mad-magnitude", "nmse", "ssim"])
-@pytest.mark.parametrize("name", ["varnet", "modl"])
+@pytest.mark.parametrize("name", slow_but(["varnet", "modl"], "varnet"))
 def test_losses_and_measures_are_those_of_bart(name, loss, split, toolbox, tmp_path):
     network = NETWORKS[name]
     training = Training(algorithm="adam", learning_rate=0.003, batch_size=2, epochs=3, loss={loss: 1.0})

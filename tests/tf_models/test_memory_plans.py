@@ -26,6 +26,7 @@ NETWORKS = {
     "varnet, own lambda of sense": VarNetSettings(**VARNET, sense_initialization={"initial_lambda": 0.3}),
     "modl, own lambda of sense": ModlSettings(**MODL, sense_initialization={"initial_lambda": 0.3}),
 }
+QUICK = ["varnet", "varnet, fixed lambda", "modl", "modl, trained sense"]
 ON_RADIAL_DATA = ["varnet", "varnet, proximal mapping", "modl", "modl, no batch norm", "modl, trained sense"]
 OF_TWO_MAPS = ["varnet", "varnet, proximal mapping", "modl", "modl, trained sense"]
 SIZE = (9, 10)
@@ -76,9 +77,10 @@ def _turns(request, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "radial", "maps"),
     [
-        *((name, False, 1) for name in NETWORKS),
-        *((name, True, 1) for name in ON_RADIAL_DATA),
-        *((name, False, 2) for name in OF_TWO_MAPS),
+        *((name, False, 1) for name in QUICK),
+        *(pytest.param(name, False, 1, marks=pytest.mark.slow) for name in NETWORKS if name not in QUICK),
+        *(pytest.param(name, True, 1, marks=pytest.mark.slow) for name in ON_RADIAL_DATA),
+        *(pytest.param(name, False, 2, marks=pytest.mark.slow) for name in OF_TWO_MAPS),
     ],
 )
 def test_both_plans_have_the_same_loss_gradients_and_statistics(name, radial, maps):

@@ -9,7 +9,7 @@ from bart_bridge import weights
 from bart_bridge.dataset import Dataset
 from bart_bridge.measures import measures
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
-from tests.helper import relative_difference, to_complex
+from tests.helper import relative_difference, slow_but, to_complex
 from tf_models.inputs import network_inputs, network_reference
 from tf_models.training import build, train
 
@@ -56,7 +56,7 @@ def test_images_and_gradients_are_close_to_those_of_single_precision(name, memor
         assert relative_difference(rounded_gradients, gradients) < 16 * spacing
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", slow_but(NETWORKS, "varnet"))
 def test_training_costs_little_accuracy(name, data):
     training = Training(learning_rate=0.01, batch_size=2, epochs=8)
     initial, psnr = weights.initial(NETWORKS[name], 0), {}

@@ -110,7 +110,9 @@ def test_every_size_and_pattern(name, size, pattern, toolbox, tmp_path):
     assert max(found) < TOLERANCE[name], found
 
 
-@pytest.mark.parametrize("network", [VarNetSettings(), ModlSettings()], ids=lambda network: network.kind)
+@pytest.mark.parametrize(
+    "network", [VarNetSettings(), pytest.param(ModlSettings(), marks=pytest.mark.slow)], ids=["varnet", "modl"]
+)
 def test_networks_of_default_size(network, dataset, toolbox, tmp_path):
     found = list(differences(network, weights.random(network, 0), dataset.split("test"), toolbox, tmp_path))
     assert max(found) < {"varnet": 1e-5, "modl": 1e-4}[network.kind], found

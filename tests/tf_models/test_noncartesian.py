@@ -11,7 +11,7 @@ from bart_bridge.dims import from_batch_coil_yx, from_batch_positions, to_batch_
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
 from bart_bridge.simulate import Simulation, simulate
 from compare.cli import app
-from tests.helper import assert_self_adjoint, random_images, relative_difference, to_complex
+from tests.helper import assert_self_adjoint, random_images, relative_difference, slow_but, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, history_of_bart, images_of_bart
 from tf_models.inputs import network_inputs, network_reference, to_maps
 from tf_models.operators import SenseNormal
@@ -68,7 +68,7 @@ def toeplitz(kind, size, maps=1):
 
 @pytest.mark.usefixtures("version")
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", slow_but(SIZES, (9, 12), (10, 7)))
 @MAPS
 def test_toeplitz_is_forward_then_adjoint(kind, size, maps):
     operator, coils, where, strengths = toeplitz(kind, size, maps)
@@ -97,7 +97,7 @@ def test_toeplitz_with_the_psf_of_bart_is_its_nufft_twice(kind, toolbox):
 
 @pytest.mark.usefixtures("version")
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", slow_but(SIZES, (9, 12), (10, 7)))
 @MAPS
 def test_toeplitz_is_self_adjoint_and_positive_semidefinite(kind, size, maps):
     operator = toeplitz(kind, size, maps)[0]

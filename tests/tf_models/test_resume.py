@@ -144,6 +144,7 @@ def check_equal(found, expected):
             np.testing.assert_array_equal(same[name], stage[name])
 
 
+@pytest.mark.slow
 def test_every_optimizer_goes_on_where_it_was_stopped(job, dataset_folder):
     """A stop after the first update and after every second one from there, in epochs and at their ends."""
     validation = Dataset.open(dataset_folder).split("validation")
@@ -206,6 +207,7 @@ def test_killed_between_checkpoints(job):
     check_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_checkpoint_of_other_settings_or_data_or_a_damaged_one_is_not_used(job):
     assert end_after(start(job()), "#2->4/4;", signal.SIGTERM)[0] == 75
     other = job(training=TRAINING.model_copy(update={"learning_rate": 0.002}))

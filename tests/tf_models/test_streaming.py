@@ -92,6 +92,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_a_dataset_larger_than_the_limit_trains_in_bounded_memory(tmp_path):
     coils, size = 32, 64
     generator = np.random.default_rng(0)
