@@ -1,6 +1,7 @@
 """A whole comparison on data of two maps (soft SENSE)."""
 
 import numpy as np
+import pytest
 
 from bart_bridge import cfl
 from bart_bridge.dataset import SPLITS, Dataset
