@@ -69,6 +69,7 @@ def test_what_pics_gets_wrong_is_refused(toolbox, tmp_path):
         baselines.gridding(Split.in_folder(tmp_path), toolbox, 0.1)
 
 
+@pytest.mark.slow
 def test_an_experiment_without_networks_is_a_figure(tmp_path):
     (tmp_path / "figure.yaml").write_text(FIGURE)
     finished = bart_tf("compare", tmp_path / "figure.yaml", "-o", tmp_path / "out")

@@ -20,7 +20,7 @@ from bart_bridge import process, reconet, weights
 from bart_bridge.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
-from tests.helper import random_images, relative_difference
+from tests.helper import random_images, slow_but, relative_difference
 from tf_models.inputs import network_inputs, network_reference
 from tf_models.optimizers import proximal
 from tf_models.optimizers.adam import Adam
@@ -503,8 +503,8 @@ def spy(function, calls):
     return called
 
 
-@pytest.mark.parametrize("name", ["ipalm", "admm"])
-@pytest.mark.parametrize("kind", ["varnet", pytest.param("modl", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", slow_but(["ipalm", "admm"], "admm"))
+@pytest.mark.parametrize("kind", slow_but(["varnet", "modl"], "varnet"))
 def test_the_lean_plan_takes_the_same_steps(kind, name, batch):
     histories = []
     for memory in ("plain", "lean"):

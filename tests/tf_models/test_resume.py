@@ -197,6 +197,7 @@ def test_sigterm_in_an_epoch_leaves_a_checkpoint_of_the_running_batch(job):
     check_equal(again, expected)
 
 
+@pytest.mark.slow
 def test_killed_between_checkpoints(job):
     expected = finish(job(name="undisturbed"))
     killed = job()
@@ -224,6 +225,7 @@ def test_checkpoint_of_other_settings_or_data_or_a_damaged_one_is_not_used(job):
     check_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_without_room_for_a_checkpoint_it_ends_at_once_and_keeps_the_last_one(job):
     """With files of at most 1 KiB, as on a full disk."""
     expected = finish(job(name="undisturbed"))
