@@ -20,7 +20,7 @@ from bart_bridge import process, reconet, weights
 from bart_bridge.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
-from tests.helper import random_images, slow_but, relative_difference
+from tests.helper import random_images, relative_difference, slow_but
 from tf_models.inputs import network_inputs, network_reference
 from tf_models.optimizers import proximal
 from tf_models.optimizers.adam import Adam
