@@ -33,7 +33,7 @@ _COSTS = {
 
 
 def read_settings(folder: Path) -> dict[str, str]:
-    """Read what an experiment was asked for, by dotted keys such as `networks.modl.training.optimizer.name`.
+    """Read what an experiment was asked for, by dotted keys such as `networks.modl.training.algorithm`.
 
     The file is taken as it is, because one of another version may have other keys.
 
