@@ -96,10 +96,15 @@ def changes(first: pandas.DataFrame, second: pandas.DataFrame) -> Table:
     import pandas as pd
 
     columns = ["network", "engine", "phase", "metric / unit", "A", "B", "B / A", "p / 1", "verdict"]
-    rows = [*_quality_rows(first, second), *_cost_rows(first, second)]
+    same = same_data(first, second)
+    rows = [*_quality_rows(first, second, same), *_cost_rows(first, second)]
+    if same:
+        data = f"the data are the same, the zero-filled images of both agree within {_SAME_DATA:g}"
+    else:
+        data = "n/a, because the data are not the same: the zero-filled images of the two differ"
     caption = [
         "A, B: mean over test slices (quality), or the median over the repeats or calls (costs), in the unit named.",
-        f"p / 1: quality: Wilcoxon signed-rank test of the slices; {_data_are_said(first, second)}.",
+        f"p / 1: quality: Wilcoxon signed-rank test of the slices; {data}.",
         "p / 1: costs: Welch's t-test of the repeats, of the logarithms where all values are above 0; of calls, the "
         "median of a repeat counts.",
         f"changed: p < {SIGNIFICANT:g} and more than {LEAST:g} of the value. within noise: not so. changed?: by more "
@@ -118,14 +123,7 @@ def same_data(first: pandas.DataFrame, second: pandas.DataFrame) -> bool:
     return True
 
 
-def _data_are_said(first: pandas.DataFrame, second: pandas.DataFrame) -> str:
-    if same_data(first, second):
-        return f"the data are the same, the zero-filled images of both agree within {_SAME_DATA:g}"
-    return "n/a, because the data are not the same: the zero-filled images of the two differ"
-
-
-def _quality_rows(first: pandas.DataFrame, second: pandas.DataFrame) -> Iterator[list[str]]:
-    same = same_data(first, second)
+def _quality_rows(first: pandas.DataFrame, second: pandas.DataFrame, same: bool) -> Iterator[list[str]]:
     for network, engine in _keys(first, second, "apply", _QUALITY):
         for metric in _QUALITY:
             one, two = (comparisons.slices_of(table, network, engine, metric) for table in (first, second))

@@ -38,16 +38,14 @@ def main():
         out.write_text(json.dumps(results, indent=1))
 
 
-def measure(name):
-    import keras
+def problem(kind, size):
+    """Return a network of default size, and inputs and reference for it: random numbers of a size y, x, coils."""
     import numpy as np
 
-    from bart_bridge import settings, weights
-    from tf_models.training import build
+    from bart_bridge import settings
 
-    kind, plan = name.split("-")
     network = {"varnet": settings.VarNetSettings, "modl": settings.ModlSettings}[kind]()
-    size_y, size_x, coils = SIZES[kind]
+    size_y, size_x, coils = size
     generator = np.random.default_rng(0)
 
     def numbers(*shape):
@@ -58,7 +56,18 @@ def measure(name):
         "coils": numbers(BATCH, coils, size_y, size_x, 2) / np.sqrt(2 * coils).astype(np.float32),
         "psf": (generator.uniform(size=(BATCH, size_y, size_x)) < 0.25).astype(np.float32),
     }
-    reference = numbers(BATCH, size_y, size_x, 2)
+    return network, inputs, numbers(BATCH, size_y, size_x, 2)
+
+
+def measure(name):
+    import keras
+    import numpy as np
+
+    from bart_bridge import weights
+    from tf_models.training import build
+
+    kind, plan = name.split("-")
+    network, inputs, reference = problem(kind, SIZES[kind])
     model = build(network, weights.initial(network, 0), memory=plan)
     model.compile(optimizer=keras.optimizers.SGD(1e-4))
     recorder = Times()

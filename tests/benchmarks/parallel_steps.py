@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks.gpu_steps import BATCH, SIZES
+from tests.benchmarks.gpu_steps import SIZES, problem
 
 REPEATS = 9
 LOSSES = 5
@@ -64,26 +64,13 @@ def in_a_process(name, devices, cpu):
 
 def measure(name, devices, cpu):
     import keras
-    import numpy as np
 
-    from bart_bridge import settings, weights
+    from bart_bridge import weights
     from tf_models import parallel
     from tf_models.training import build
 
     kind, plan = name.split("-")
-    network = {"varnet": settings.VarNetSettings, "modl": settings.ModlSettings}[kind]()
-    size_y, size_x, coils = (32, 36, 3) if cpu else SIZES[kind]
-    generator = np.random.default_rng(0)
-
-    def numbers(*shape):
-        return generator.normal(size=shape).astype(np.float32)
-
-    inputs = {
-        "adjoint": numbers(BATCH, size_y, size_x, 2),
-        "coils": numbers(BATCH, coils, size_y, size_x, 2) / np.sqrt(2 * coils).astype(np.float32),
-        "psf": (generator.uniform(size=(BATCH, size_y, size_x)) < 0.25).astype(np.float32),
-    }
-    reference = numbers(BATCH, size_y, size_x, 2)
+    network, inputs, reference = problem(kind, (32, 36, 3) if cpu else SIZES[kind])
     if keras.backend.backend() == "jax":
         parallel.prepare(devices, "cpu" if cpu else "gpu")
         scope = parallel.spread_over(devices)
