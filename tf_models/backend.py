@@ -86,6 +86,19 @@ def vjp(function: Callable[..., Tensor], *arguments: Tensor) -> tuple[Tensor, Ca
     )
 
 
+def delay(array: Tensor, *until: Tensor) -> Tensor:
+    """Return an array, on TensorFlow not before others are known: what is needed later is to be made later.
+
+    TensorFlow starts whatever it can, in any order, and takes what is to be computed again for what it still has.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return array
+    import tensorflow as tf
+
+    with tf.control_dependencies(until):
+        return tf.identity(array)
+
+
 def loop(count: Tensor, body: Callable[[Tensor, Any], Any], state: Any) -> Any:
     """Return `body(count - 1, ... body(1, body(0, state)))`, one after the other.
 

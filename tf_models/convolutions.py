@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tf_models.backend import Tensor, loop, runs_on_tensorflow_cpu, take, widen
+from tf_models.backend import Tensor, delay, loop, runs_on_tensorflow_cpu, take, widen
 from tf_models.kernels import add_columns, adjoint_kernel, convolve_columns, filter_gradient
 
 # Below this, a channel costs more to move than to compute with.
@@ -34,7 +34,9 @@ def same_conv(features: Tensor, kernel: Tensor) -> Tensor:
         `(batch, y, x, filters)`.
     """
     if kernel.shape[3] > _FEW and runs_on_tensorflow_cpu():
-        return ops.conv(features, kernel, padding="same")
+        from tf_models import tensorflow_kernels
+
+        return tensorflow_kernels.same_conv(features, kernel)
 
     @ops.custom_gradient
     def block(features: Tensor, kernel: Tensor) -> Any:
@@ -42,6 +44,7 @@ def same_conv(features: Tensor, kernel: Tensor) -> Tensor:
             if upstream is None:
                 (upstream,) = arguments
             of_kernel = kernel_gradient(features, upstream, kernel.shape[:2])
+            upstream = delay(upstream, of_kernel)
             return _convolve(upstream, adjoint_kernel(kernel)), ops.cast(of_kernel, kernel.dtype)
 
         return _convolve(features, kernel), gradient

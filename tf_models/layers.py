@@ -240,28 +240,44 @@ class ResidualBlock(keras.layers.Layer):
         Returns:
             z, `(batch, y, x, 2 * maps)`, and the statistics that were used.
         """
-        named = dict(zip(self.arrays, arrays, strict=True))
-        last = self.network.layers - 1
         used: list[list[Tensor]] = []
         first, *others = each_map(image)
-        features = narrow(first, self.precision)
-        for layer in range(self.network.layers):
-            kernel = narrow(_real_kernel(_of(layer, last, "conv", named)), self.precision)
-            bias = _real_bias(_of(layer, last, "bias", named)) if self.network.bias else None
-            features = same_conv(features, kernel)
-            if self.network.batch_norm:
-                used.append(batch_statistics(features) if statistics is None else statistics[layer])
-                mean, variance = used[-1]
-                inner = layer < last
-                features = normalize(features, mean, variance, bias if inner else None, inner, statistics is None)
-            elif layer < last:
-                features = ops.relu(features if bias is None else features + ops.cast(bias, features.dtype))
-        features = widen(features)
-        if self.network.batch_norm:
-            features = complex_multiply(named["gamma"], features)
-        if bias is not None:
-            features = features + bias
+        features = first
+        for stage in range(self.network.layers + 1):
+            features = self.stage(stage, used[-1] if used else None, statistics is None, features, *arrays)
+            if self.network.batch_norm and stage < self.network.layers:
+                used.append(batch_statistics(features) if statistics is None else statistics[stage])
         return of_all_maps([first + features, *others]), used
+
+    def stage(
+        self, stage: int, statistics: list[Tensor] | None, of_batch: bool, features: Tensor, *arrays: Tensor
+    ) -> Tensor:
+        """Compute from one convolution to the next: what comes after the one, then the other itself.
+
+        Args:
+            stage: Of the convolution to end with, counted from 0; one more than the last ends with N(x).
+            statistics: Mean and variance for the features, where there is batch norm and a convolution before.
+            of_batch: Whether they are those of the features themselves, see `normalize`.
+            features: Result of the convolution before, `(batch, y, x, 2 * channels)`; of stage 0, the image.
+            arrays: Of one iteration, from `arrays_of`.
+        """
+        named, last = dict(zip(self.arrays, arrays, strict=True)), self.network.layers - 1
+        bias = None
+        if stage > 0 and self.network.bias:
+            bias = _real_bias(_of(stage - 1, last, "bias", named))
+        if stage == 0:
+            features = narrow(features, self.precision)
+        elif statistics is not None:
+            inner = stage <= last
+            features = normalize(features, *statistics, bias if inner else None, inner, of_batch)
+        elif stage <= last:
+            features = ops.relu(features if bias is None else features + ops.cast(bias, features.dtype))
+        if stage <= last:
+            return same_conv(features, narrow(_real_kernel(_of(stage, last, "conv", named)), self.precision))
+        features = widen(features)
+        if statistics is not None:
+            features = complex_multiply(named["gamma"], features)
+        return features if bias is None else features + bias
 
     def update(self, iteration: int, statistics: list[list[Tensor]], image: Tensor) -> None:
         """Take the statistics of a batch of images into those that are stored."""

@@ -13,7 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from keras import ops
 
-from tf_models.backend import Tensor, fetch, loop, put, runs_on_tensorflow_cpu, shelf, store, take, value_of, vjp, write
+from tf_models.backend import (
+    Tensor,
+    delay,
+    fetch,
+    loop,
+    put,
+    runs_on_tensorflow_cpu,
+    shelf,
+    store,
+    take,
+    value_of,
+    vjp,
+    write,
+)
+from tf_models.layerwise import residual_vjp
 from tf_models.operators import SenseNormal
 
 if TYPE_CHECKING:
@@ -83,8 +97,12 @@ def unroll(
         def part(
             before: Tensor, after: Tensor, upstream: Tensor, constant: Tensor, normal: SenseNormal
         ) -> tuple[Tensor, list[Tensor]]:
-            function = _first(lambda image, *block: regularized(image, list(block), iteration))
-            result, product = vjp(function, before, *block)
+            if collects and runs_on_tensorflow_cpu():
+                result, product = residual_vjp(network.regularizer, before, *block)
+            else:
+                function = _first(lambda image, *block: regularized(image, list(block), iteration))
+                result, product = vjp(function, before, *block)
+            upstream = delay(upstream, result)
             direct, of_result, of_weight = network.data_consistency.gradient(
                 before, result, after, upstream, constant, normal, weight
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-from tf_models.backend import Tensor, channel_means, fused, widen
+from tf_models.backend import Tensor, channel_means, fused, runs_on_tensorflow_cpu, widen
 from tf_models.parallel import mean as mean_over_devices
 
 EPSILON = 1e-3
@@ -94,8 +94,12 @@ def _rectified(features: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> T
     return ops.cast(ops.maximum((widen(features) - mean) * scale + bias, 0), features.dtype)
 
 
-@fused
 def _where_positive(upstream: Tensor, result: Tensor) -> Tensor:
+    if runs_on_tensorflow_cpu():
+        import tensorflow as tf
+
+        # In place, where nothing else needs the gradient.
+        return tf.raw_ops.ReluGrad(gradients=upstream, features=result)
     return ops.where(result > 0, upstream, ops.zeros_like(upstream))
 
 

@@ -9,12 +9,13 @@ is below 1e-8 of the largest weight.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tf_models.backend import Tensor
+from tf_models.backend import Tensor, delay
 from tf_models.operators import each_map, of_all_maps
 
 _NODES_PER_SIGMA = 32
@@ -39,6 +40,28 @@ def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tenso
     return tf.tensordot(tf.constant(_polynomials(basis), dtype), sums, axes=((0, 1), (0, 1)))
 
 
+def same_conv(features: Tensor, kernel: Tensor) -> Tensor:
+    """As `tf_models.convolutions.same_conv`; the gradient by the kernel comes first, as no other waits for it, and
+    it keeps the features on both sides.
+    """
+
+    @tf.custom_gradient
+    def block(features: Tensor, kernel: Tensor) -> Any:
+        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
+            how = {"strides": (1, 1, 1, 1), "padding": "SAME"}
+            of_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                input=features, filter_sizes=kernel.shape, out_backprop=upstream, **how
+            )
+            of_features = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(features), filter=kernel, out_backprop=delay(upstream, of_kernel), **how
+            )
+            return of_features, of_kernel
+
+        return tf.nn.conv2d(features, kernel, 1, "SAME"), gradient
+
+    return block(features, kernel)
+
+
 def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
     """As `tf_models.kernels.filter_gradient`."""
     return tf.raw_ops.Conv2DBackpropFilter(
@@ -58,7 +81,9 @@ def sense_normal(image: Tensor, maps: list[Tensor], psf: Tensor) -> Tensor:
     if (size_y, size_x) != (grid_y, grid_x):
         coil_images = tf.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x)))
     coil_images = tf.signal.ifft2d(psf * tf.signal.fft2d(coil_images))[:, :, :size_y, :size_x]
-    results = [tf.reduce_sum(tf.math.conj(coils) * coil_images, axis=1) for coils in maps]
+    # The conjugate of the coils itself, which depends on nothing, TensorFlow would make early and once for each use.
+    conjugate = tf.math.conj(coil_images)
+    results = [tf.math.conj(tf.reduce_sum(coils * conjugate, axis=1)) for coils in maps]
     return of_all_maps([tf.stack([tf.math.real(result), tf.math.imag(result)], axis=-1) for result in results])
 
 

@@ -21,6 +21,8 @@ NETWORKS = {
     "modl": ModlSettings(**MODL),
     "modl, nothing shared": ModlSettings(**MODL, shared_weights=False, shared_lambda=False),
     "modl, no batch norm": ModlSettings(**MODL, batch_norm=False, bias=False),
+    "modl, no bias": ModlSettings(**MODL, bias=False),
+    "modl, three layers": ModlSettings(iterations=3, layers=3, filters=3),
     "modl, gradient step": ModlSettings(**MODL, data_consistency="gradient-step"),
     "modl, trained sense": ModlSettings(**MODL, sense_initialization=SenseInitialization()),
     "varnet, own lambda of sense": VarNetSettings(**VARNET, sense_initialization={"initial_lambda": 0.3}),
