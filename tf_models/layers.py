@@ -268,8 +268,8 @@ class ResidualBlock(keras.layers.Layer):
         if stage == 0:
             features = narrow(features, self.precision)
         elif statistics is not None:
-            inner = stage <= last
-            features = normalize(features, *statistics, bias if inner else None, inner, of_batch)
+            (mean, variance), inner = statistics, stage <= last
+            features = normalize(features, mean, variance, bias if inner else None, inner, of_batch)
         elif stage <= last:
             features = ops.relu(features if bias is None else features + ops.cast(bias, features.dtype))
         if stage <= last:
