@@ -63,7 +63,7 @@ def test_stored_growth():
         pytest.param(
             "modl",
             marks=pytest.mark.xfail(
-                strict=True, raises=AssertionError, reason="2.8 by the smallest of three peaks; see docs"
+                strict=True, raises=AssertionError, reason="2.5 by the smallest of three peaks; see docs"
             ),
         ),
     ],
