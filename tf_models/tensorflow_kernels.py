@@ -48,12 +48,13 @@ def same_conv(features: Tensor, kernel: Tensor) -> Tensor:
     @tf.custom_gradient
     def block(features: Tensor, kernel: Tensor) -> Any:
         def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-            how = {"strides": (1, 1, 1, 1), "padding": "SAME"}
-            of_kernel = tf.raw_ops.Conv2DBackpropFilter(
-                input=features, filter_sizes=kernel.shape, out_backprop=upstream, **how
-            )
+            of_kernel = filter_gradient(features, upstream, kernel.shape[:2], "SAME")
             of_features = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(features), filter=kernel, out_backprop=delay(upstream, of_kernel), **how
+                input_sizes=tf.shape(features),
+                filter=kernel,
+                out_backprop=delay(upstream, of_kernel),
+                strides=(1, 1, 1, 1),
+                padding="SAME",
             )
             return of_features, of_kernel
 
@@ -62,14 +63,14 @@ def same_conv(features: Tensor, kernel: Tensor) -> Tensor:
     return block(features, kernel)
 
 
-def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
-    """As `tf_models.kernels.filter_gradient`."""
+def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int], padding: str = "VALID") -> Tensor:
+    """As `tf_models.kernels.filter_gradient`; with the padding `SAME` the image is as large as the features."""
     return tf.raw_ops.Conv2DBackpropFilter(
         input=image,
         filter_sizes=(*size, image.shape[-1], features.shape[-1]),
         out_backprop=features,
         strides=(1, 1, 1, 1),
-        padding="VALID",
+        padding=padding,
     )
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from tests.helper import dot, random_images
-from tf_models import backend, convolutions, kernels
+from tf_models import backend, convolutions, kernels, normalization
 from tf_models.convolutions import same_conv
 from tf_models.normalization import batch_statistics, normalize
 
@@ -15,7 +15,7 @@ from tf_models.normalization import batch_statistics, normalize
 def kind(request, monkeypatch):
     """Both versions of what has two."""
     if request.param == "portable":
-        for module in (backend, convolutions, kernels):
+        for module in (backend, convolutions, kernels, normalization):
             monkeypatch.setattr(module, "runs_on_tensorflow_cpu", lambda: False)
     return request.param
 
