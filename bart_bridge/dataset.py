@@ -208,13 +208,27 @@ def _open(path: Path, view: View) -> NDArray[np.complex64]:
         raise InputError(f"{path}: {error}") from None
 
 
-def first_slice(split: Split, folder: Path) -> Split:
-    """Write the first slice of a split into a folder, as a split of its own."""
+def rewritten(
+    split: Split, folder: Path, change: Callable[[str, NDArray[np.complex64]], NDArray[np.complex64]]
+) -> Split:
+    """Write `change(name, array)` for every array of a split into a folder, as a split of its own.
+
+    Args:
+        split: The slices.
+        folder: Where the files go; made if it is missing.
+        change: Gets `kspace`, `coils`, ... and the array with the shape that `Split` says.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     paths: dict[str, Any] = {}
     for name, array in split.arrays().items():
         paths[name] = folder / name
-        cfl.write(paths[name], split._views(name)[1](np.ascontiguousarray(array[:1])))
+        cfl.write(paths[name], split._views(name)[1](np.ascontiguousarray(change(name, array))))
     return replace(split, **paths)
+
+
+def first_slice(split: Split, folder: Path) -> Split:
+    """Write the first slice of a split into a folder, as a split of its own."""
+    return rewritten(split, folder, lambda name, array: array[:1])
 
 
 def each_slice(arrays: dict[str, NDArray[np.complex64]]) -> Iterator[tuple[NDArray[np.complex64], ...]]:

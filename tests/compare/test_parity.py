@@ -1,0 +1,93 @@
+"""`bart-tf parity`: it passes where both engines compute the same, and every fault of 1e-3 makes it fail."""
+
+import numpy as np
+import pytest
+
+from bart_bridge import cfl
+from bart_bridge.dataset import Dataset
+from compare import parity
+from compare.config import load
+from tests.compare.conftest import bart_tf
+from tf_models import training
+
+STAGES = ("adjoint", "image after 1", "image after 2", "losses, initial weights")
+FAULT = 1e-3
+
+
+@pytest.fixture
+def stage_of(tiny_config, toolbox):
+    """Compare one network up to a stage, and return that stage."""
+    experiment = load(tiny_config)
+
+    def compute(network, name):
+        alone = experiment.model_copy(update={"networks": {network: experiment.networks[network]}})
+        return next(stage for stage in parity.stages(alone, toolbox) if stage.name == name)
+
+    return compute
+
+
+def test_every_stage_is_shown_beside_the_difference_of_bart_from_itself(tiny_config):
+    finished = bart_tf("parity", tiny_config)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    for stage in STAGES:
+        assert finished.stdout.count(stage) == 2, stage
+    assert "BART to itself" in finished.stdout
+    # The training of MoDL starts from gamma = 0, that of VarNet has no zeros.
+    assert finished.stdout.count("losses, nonzero weights") == 1
+
+
+@pytest.mark.parametrize("network", ["varnet", "modl"])
+@pytest.mark.parametrize("fault", ["one weight", "sign of one weight", "scale of the image"])
+def test_a_wrong_image_makes_it_fail(stage_of, monkeypatch, network, fault):
+    build = training.build
+
+    def build_wrongly(settings, values, *arguments, **options):
+        # Not the filters of VarNet: under its odd activations, their sign means nothing.
+        name = next(name for name in values if name.startswith("rbf" if network == "varnet" else "conv"))
+        values = {key: np.array(value) for key, value in values.items()}
+        if fault == "one weight":
+            values[name] *= 1 + FAULT
+        elif fault == "sign of one weight":
+            values[name] *= -1
+        model = build(settings, values, *arguments, **options)
+        if fault == "scale of the image":
+            predict = model.predict
+            model.predict = lambda *inputs, **kwargs: predict(*inputs, **kwargs) * (1 + FAULT)
+        return model
+
+    monkeypatch.setattr(training, "build", build_wrongly)
+    assert not stage_of(network, "image after 1").agrees
+
+
+@pytest.mark.parametrize(("network", "start"), [("varnet", "initial"), ("modl", "nonzero")])
+def test_a_wrong_training_makes_it_fail(stage_of, monkeypatch, network, start):
+    make_optimizer = training._optimizer
+
+    def make_optimizer_wrongly(settings, *arguments):
+        return make_optimizer(
+            settings.model_copy(update={"learning_rate": settings.learning_rate * (1 + FAULT)}), *arguments
+        )
+
+    monkeypatch.setattr(training, "_optimizer", make_optimizer_wrongly)
+    assert not stage_of(network, f"losses, {start} weights").agrees
+
+
+def test_a_number_that_is_none_never_agrees():
+    assert not parity.Stage("varnet", "adjoint", float("nan"), 1e-7).agrees
+    assert not parity.Stage("varnet", "adjoint", 1e-7, float("nan")).agrees
+
+
+def test_a_perturbed_copy_differs_in_the_last_bit_and_in_the_order_of_batches(dataset_folder, tmp_path):
+    split = Dataset.open(dataset_folder).split("train")
+    copy = parity.perturb(split, tmp_path / "copy", 2, seed=0)
+    order = [1, 0, 3, 2]
+    before, after = split.arrays(), copy.arrays()
+    for name in ("coils", "reference"):
+        np.testing.assert_array_equal(after[name], before[name][order])
+    kspace, changed = (np.ascontiguousarray(a).view(np.float32) for a in (before["kspace"][order], after["kspace"]))
+    measured = kspace != 0
+    np.testing.assert_array_equal(changed[~measured], 0)
+    steps = (changed - kspace)[measured] / np.spacing(np.abs(kspace[measured]))
+    assert set(np.abs(steps)) <= {0.5, 1.0}  # below a power of 2 numbers lie twice as close
+    assert 0.3 < np.mean(steps > 0) < 0.7
+    assert cfl.read_dims(copy.kspace)[:4] == cfl.read_dims(split.kspace)[:4]
