@@ -13,9 +13,10 @@ Tensor: TypeAlias = Any
 
 
 def use_full_precision() -> None:
-    """Compute matrix products and convolutions of single precision on a GPU with all of its digits, not with TF32's 10.
+    """Have a GPU multiply and convolve in full single precision, not with the 10 bits of TF32, in the whole process.
 
-    BART does, and conjugate gradients need it.
+    BART does, and conjugate gradients need it. The constructor of each network calls this, so that it holds however a
+    network comes to be: built, loaded from a `.keras` file by us or by a user, or unpickled.
     """
     backend = keras.backend.backend()
     if backend == "jax":

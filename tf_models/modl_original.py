@@ -9,7 +9,7 @@ import keras
 from keras import ops
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from tf_models.backend import Tensor
+from tf_models.backend import Tensor, use_full_precision
 from tf_models.operators import SenseNormal, inner_product
 
 
@@ -63,6 +63,7 @@ class MoDLOriginal(keras.Model):
 
     def __init__(self, network: ModlOriginalSettings | dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        use_full_precision()
         self.network = ModlOriginalSettings.model_validate(network or {})
         policy = self.dtype_policy
         widths = [2, *[self.network.filters] * (self.network.layers - 1), 2]

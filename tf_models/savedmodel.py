@@ -23,6 +23,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+tf.config.experimental.enable_tensor_float_32_execution(False)  # our networks never compute with it
 folder, data = sys.argv[1:]
 reconstruct = tf.saved_model.load(folder).signatures["{SIGNATURE}"]
 inputs = {{name: tf.constant(values) for name, values in np.load(data + "/inputs.npz").items()}}
@@ -39,7 +40,9 @@ def export(model: Model, folder: Path, size_y: int, size_x: int) -> float:
         image = reconstruct(adjoint=..., coils=..., psf=...)["image"]
 
     `adjoint (batch, y, x, 2)`, `coils (batch, coil, y, x, 2)` and `psf (batch, y, x)` are float32 and what
-    `tf_models.inputs.network_inputs` makes, `image` is `(batch, y, x, 2)`. Any number of slices and coils is taken.
+    `tf_models.inputs.network_inputs` makes, `image` is `(batch, y, x, 2)`. Any number of slices and coils is taken. A
+    SavedModel cannot say with which precision a GPU multiplies: call
+    `tf.config.experimental.enable_tensor_float_32_execution(False)` there, as our networks do.
 
     Args:
         model: The network; it is stored for inference.

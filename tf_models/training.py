@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Loss, MemoryPlan, Network, Precision, Training, VarNetSettings, check_shared, stages
 from bart_bridge.weights import Weights, expand
-from tf_models.backend import runs_on_tensorflow_cpu, use_full_precision
+from tf_models.backend import runs_on_tensorflow_cpu
 from tf_models.modl import Modl
 from tf_models.optimizers.adam import Adam
 from tf_models.optimizers.admm import ADMM
@@ -36,7 +36,6 @@ def build(
     precision: Precision = "float32",
 ) -> UnrolledNetwork:
     """Make the Keras model of a network, with the given weights; `float64` computes in double precision."""
-    use_full_precision()
     model: UnrolledNetwork
     if isinstance(network, VarNetSettings):
         model = VarNet(network, loss, memory=memory, precision=precision, dtype=dtype)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.settings import Loss, MemoryPlan, Network, Precision
 from bart_bridge.weights import Weights, layout
-from tf_models.backend import Tensor
+from tf_models.backend import Tensor, use_full_precision
 from tf_models.layers import DataConsistency
 from tf_models.lean import unroll
 from tf_models.losses import LOSSES
@@ -52,6 +52,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        use_full_precision()
         if precision not in get_args(Precision):
             raise ValueError(f"`precision` must be one of {get_args(Precision)}. Received: precision={precision!r}")
         if memory not in get_args(MemoryPlan):

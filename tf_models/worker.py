@@ -133,13 +133,11 @@ def _checkpoints(job: TrainJob) -> Checkpoints:
 
 def apply(job: ApplyJob) -> dict[str, Any]:
     """Run a reconstruction job and return the times of calls, see `tf_models.observe.time_calls`."""
-    import keras
-
-    from tf_models import inputs, observe, training
+    from tf_models import checkpoints, inputs, observe, training
     from tf_models.streaming import SliceBatches, feed
 
     if job.weights.suffix == ".keras":
-        model = keras.saving.load_model(job.weights, compile=False)
+        model = checkpoints.load(job.weights)
         model.memory = job.memory
     else:
         model = training.build(job.network, weights.read(job.weights, job.network), memory=job.memory)
