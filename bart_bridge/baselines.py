@@ -139,8 +139,9 @@ def _pics(split: Split, toolbox: Toolbox, options: tuple[Argument, ...], on_slic
         words: list[Argument] = ["-S", *options]
         sign = 1
         if positions is None:
-            # pics of 0.8.00 turns the sign for each axis of 4n + 2 pixels.
-            sign = (-1) ** sum(size % 4 == 2 for size in coils.shape[-2:])
+            if toolbox.version < (1, 0):
+                # pics turned the sign for each axis of 4n + 2 pixels up to 0.9.00.
+                sign = (-1) ** sum(size % 4 == 2 for size in coils.shape[-2:])
             if pattern is not None:
                 words += ["-p", from_batch_coil_yx(pattern[None, None])]
             data = from_batch_coil_yx(kspace[None])
