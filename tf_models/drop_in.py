@@ -18,6 +18,7 @@ from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Network
 from bart_bridge.weights import Weights
+from tf_models.backend import sees_gpu
 from tf_models.inputs import to_maps
 from tf_models.optimizers.ipalm import COUNTS
 from tf_models.recorder import History
@@ -45,7 +46,7 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     """
     import keras
 
-    if command.gpu and not keras.distribution.list_devices("gpu"):
+    if command.gpu and not sees_gpu():
         raise ToolError(f"reconet: --gpu: {keras.backend.backend()} sees no GPU")
     for split in filter(None, (command.split, command.validation)):
         split.validate()
