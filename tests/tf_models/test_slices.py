@@ -6,11 +6,11 @@ import subprocess
 import numpy as np
 import pytest
 
-from bart_bridge import cfl, weights
+from bart_bridge import cfl, reconet, weights
 from bart_bridge.command_line import parse
 from bart_bridge.dataset import Split
 from bart_bridge.errors import InputError
-from tests.helper import relative_difference, slow_but
+from tests.helper import relative_difference, slow_but, write_slices
 from tf_models import drop_in
 
 # Without batch norm, which amplifies rounding, see docs/bart-notes.md, item 13.
@@ -35,18 +35,13 @@ TRAIN = "-t -n -b 3 -l start -T e=3,export-history=h"
 @pytest.fixture(scope="module")
 def eight_slices(dataset_folder, tmp_path_factory):
     """Files of eight slices whose scale grows from the first to the last, for each arrangement."""
-    folder = tmp_path_factory.mktemp("slices")
-    arrays = Split.in_folder(dataset_folder / "train").arrays()
-    factors = np.arange(1, 9)
-    for name, shape in ARRANGEMENTS.items():
-        (folder / name).mkdir()
-        for file, view in {"kspace": "bcyx", "coils": "bmcyx", "pattern": "bcyx", "reference": "bmyx"}.items():
-            array = np.concatenate([arrays[file], arrays[file]])
-            if file in ("kspace", "reference"):
-                array = array * factors.reshape(8, *(1,) * (array.ndim - 1))
-            letters = {"x": 1, "y": 1, "z": 1, "c": 1, "m": 1} | dict(zip(view, array.shape, strict=True))
-            dims = [letters[letter] for letter in "xyzcm"] + [1] * 8 + list(shape)
-            cfl.write(folder / name / file, array.transpose().reshape(dims, order="F"))
+    folder, split = tmp_path_factory.mktemp("slices"), Split.in_folder(dataset_folder / "train")
+    (folder / "source").mkdir()
+    for name, path in split._paths():
+        array = np.concatenate([cfl.read(path), cfl.read(path)], axis=-1)
+        cfl.write(folder / "source" / name, array * np.arange(1, 9) if name in ("kspace", "reference") else array)
+    for name, sizes in ARRANGEMENTS.items():
+        write_slices(folder / name, Split.in_folder(folder / "source"), sizes)
     return folder
 
 
@@ -85,10 +80,14 @@ def test_losses_are_those_of_bart(case, both, eight_slices):
     data = eight_slices / CASES[case][1]
     valid = ",".join(f"{key}={data / file}" for key, file in {"k": "kspace", "c": "coils", "r": "reference"}.items())
     options = f"{TRAIN} --valid-data '{valid},p={data / 'pattern'}'"
+    network = parse(shlex.split(f"-t {NETWORKS[CASES[case][0]]} k c w r")).network
     ours, theirs = (
-        cfl.read(folder / "h")[:, :, 1, 1:].real for folder in both(case, options, "kspace", "coils", "w", "reference")
+        reconet.read_history(folder / "h", network, validated=True)
+        for folder in both(case, options, "kspace", "coils", "w", "reference")
     )
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    assert ours.keys() == theirs.keys()
+    for name in ours.keys() - {"seconds"}:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5)
 
 
 @pytest.mark.parametrize("file", ["coils", "reference"])
