@@ -93,6 +93,22 @@ def write(path: str | Path, array: ArrayLike) -> None:
     _write_pair(path, header, lambda file: _dump(values, file))
 
 
+def link(path: str | Path, source: str | Path, dims: Sequence[int]) -> None:
+    """Make an array of the values of another one in other dimensions; its `.cfl` is a link, so nothing is copied.
+
+    Args:
+        path: Name of the new array, which does not exist yet.
+        source: Name of the array that has the values.
+        dims: Dimensions whose product is that of the source.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    data, header = files(path)
+    data.symlink_to(files(source)[0].resolve())
+    write_text_atomically(header, f"# Dimensions\n{_line(dims)}")
+
+
 def read_multi(path: str | Path) -> list[NDArray[np.complex64]]:
     """Read all arrays of a multi-cfl into memory, in their order.
 

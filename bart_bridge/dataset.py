@@ -25,6 +25,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 
 from bart_bridge import cfl
 from bart_bridge.dims import (
+    Dim,
     describe,
     from_batch_coil_samples,
     from_batch_coil_yx,
@@ -229,6 +231,26 @@ def rewritten(
 def first_slice(split: Split, folder: Path) -> Split:
     """Write the first slice of a split into a folder, as a split of its own."""
     return rewritten(split, folder, lambda name, array: array[:1])
+
+
+def along_batch(split: Split, folder: Path) -> Split:
+    """Return a split with the same slices, all along dimension 15, without a copy of their values.
+
+    To `reconet`, slices along dimension 13 belong together: they share the scale of `--normalize` and the psf of a
+    trajectory. Here, every slice stands for itself.
+
+    Args:
+        split: The slices.
+        folder: Where headers, and links to the values, go if slices lie along other dimensions; made if needed.
+    """
+    paths: dict[str, Any] = {}
+    for name, path in split._paths():
+        dims = cfl.read_dims(path)
+        if prod(dims[Dim.SLICE : Dim.BATCH]) != 1:
+            folder.mkdir(exist_ok=True)
+            paths[name] = folder / name
+            cfl.link(paths[name], path, (*dims[: Dim.SLICE], 1, 1, prod(dims[Dim.SLICE :])))
+    return replace(split, **paths)
 
 
 def each_slice(arrays: dict[str, NDArray[np.complex64]]) -> Iterator[tuple[NDArray[np.complex64], ...]]:

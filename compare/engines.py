@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge import cfl, process, reconet
-from bart_bridge.dataset import Split, first_slice
+from bart_bridge.dataset import Split, along_batch, first_slice
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.settings import MemoryPlan, Network, Training, stages
 from bart_bridge.toolbox import Toolbox, failure
@@ -183,9 +183,15 @@ class BartEngine:
             history = folder / f"history-stage{number}"
             for path in (weights, history):
                 _remove(path)
-            files: dict[str, Any] = {"initial": initial, "history": history, "validation": validation}
-            argv = reconet.train_argv(self.toolbox, stage, training, epochs, split, weights, **files, gpu=self._gpu)
-            finished, measurement = self._run(argv, folder, _progress_reader(on_progress))
+            files: dict[str, Any] = {"initial": initial, "history": history}
+            with tempfile.TemporaryDirectory(prefix="along-batch-", dir=folder) as name:
+                slices = along_batch(split, Path(name) / "train")
+                if validation is not None:
+                    files["validation"] = along_batch(validation, Path(name) / "validation")
+                argv = reconet.train_argv(
+                    self.toolbox, stage, training, epochs, slices, weights, **files, gpu=self._gpu
+                )
+                finished, measurement = self._run(argv, folder, _progress_reader(on_progress))
             try:
                 reconet.check_trained(argv, finished, stage, weights, history)
             except ToolError as error:
@@ -199,8 +205,10 @@ class BartEngine:
     def apply(self, folder: Path, network: Network, split: Split, weights: Path, output: Path) -> Measurement:
         """Reconstruct with one `reconet` command."""
         _remove(output)
-        argv = reconet.apply_argv(self.toolbox, network, split, weights, output, gpu=self._gpu)
-        finished, measurement = self._run(argv, folder)
+        with tempfile.TemporaryDirectory(prefix="along-batch-", dir=folder) as name:
+            slices = along_batch(split, Path(name) / "slices")
+            argv = reconet.apply_argv(self.toolbox, network, slices, weights, output, gpu=self._gpu)
+            finished, measurement = self._run(argv, folder)
         if finished.returncode != 0:
             raise MeasuredError(failure(argv, finished), measurement)
         return measurement

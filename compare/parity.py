@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge import cfl, gridding, process, reconet, weights
-from bart_bridge.dataset import Dataset, Split, rewritten
+from bart_bridge.dataset import Dataset, Split, along_batch, rewritten
 from bart_bridge.dims import to_batch_map_yx
 from bart_bridge.settings import Network, Training
 from bart_bridge.simulate import simulate
@@ -67,7 +67,7 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[Stage]:
         if experiment.dataset.simulate is not None:
             simulate(folder / "dataset", experiment.dataset.simulate, toolbox)
         dataset = Dataset.open(experiment.dataset.folder or folder / "dataset")
-        train, test = dataset.split("train"), dataset.split("test")
+        train, test = (along_batch(dataset.split(name), folder / name) for name in ("train", "test"))
         for split in (test, train):
             split.validate()
             gridding.prepare(split, toolbox)

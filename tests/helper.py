@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from bart_bridge import cfl
+
 
 def random_images(shape, seed=0):
     """Random float32 numbers, the last axis real and imaginary part."""
@@ -45,3 +47,11 @@ def slow_but(cases, *quick):
     missing = set(quick) - set(cases)
     assert not missing, missing
     return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
+def write_slices(folder, split, sizes):
+    """Write the files of a split with its slices along dimensions 13, 14 and 15 of these sizes."""
+    folder.mkdir(parents=True)
+    for name, path in split._paths():
+        array = cfl.read(path)
+        cfl.write(folder / name, array.reshape((*array.shape[:13], *sizes), order="F"))

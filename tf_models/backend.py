@@ -162,6 +162,20 @@ def fetch(shelf: Any, index: Tensor) -> Tensor:
     return shelf.read(index) if runs_on_tensorflow_cpu() else shelf[index]
 
 
+def sees_gpu() -> bool:
+    """Whether Keras's backend sees a GPU; `keras.distribution.list_devices` knows it under TensorFlow only."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return bool(keras.distribution.list_devices("gpu"))
+
+
 @cache
 def runs_on_tensorflow_cpu() -> bool:
     """Whether Keras computes with TensorFlow on a CPU."""

@@ -18,10 +18,11 @@ from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Network
 from bart_bridge.weights import Weights
+from tf_models.backend import sees_gpu
 from tf_models.inputs import to_maps
 from tf_models.optimizers.ipalm import COUNTS
 from tf_models.recorder import History
-from tf_models.streaming import SliceBatches, feed
+from tf_models.streaming import Scaled, SliceBatches, Slices, feed
 from tf_models.training import build, train_slices
 from tf_models.unrolled import UnrolledNetwork
 
@@ -45,16 +46,25 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     """
     import keras
 
-    if command.gpu and not keras.distribution.list_devices("gpu"):
+    if command.gpu and not sees_gpu():
         raise ToolError(f"reconet: --gpu: {keras.backend.backend()} sees no GPU")
     for split in filter(None, (command.split, command.validation)):
         split.validate()
+        _check_batch_dimensions(split)
+    network, divisors = command.network, None
+    along_slices = _batch_dims(command.split.kspace)[0]
+    if network.normalize and along_slices > 1:
+        # As in BART, slices along dimension 13 share a scale; the network's own is that of one slice.
+        divisors = _scales(network, command.split).reshape(-1, along_slices).max(axis=1).repeat(along_slices)
+        network = network.model_copy(update={"normalize": False})
     if command.mode == "train":
-        _train(command, on_batch)
+        _train(command, network, divisors, on_batch)
         return {}
-    model = build(command.network, weights.read(command.weights, command.network), memory=command.memory)
-    batches = SliceBatches(replace(command.split, reference=None), 10, memory_limit_bytes=0)
-    images = to_maps(model.predict(feed(batches), verbose=0))
+    model = build(network, weights.read(command.weights, network), memory=command.memory)
+    slices = replace(command.split, reference=None)
+    batches = SliceBatches(slices if divisors is None else Scaled(slices, divisors), 10, memory_limit_bytes=0)
+    images = model.predict(feed(batches), verbose=0)
+    images = to_maps(images if divisors is None else images * divisors[:, None, None, None])
     if command.output is not None:
         _write_images(command.output, images, command.split)
         return {}
@@ -63,25 +73,66 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
 
 
-def _train(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> None:
+def _train(
+    command: ReconetCommand,
+    network: Network,
+    divisors: NDArray[np.float32] | None,
+    on_batch: Callable[[Progress], None],
+) -> None:
+    slices: Slices = command.split
+    validation: Slices | None = command.validation
+    if divisors is not None:
+        slices = Scaled(command.split, divisors)
+        if command.validation is not None:
+            # To BART these are slices along dimension 15 before they are scaled.
+            validation = Scaled(command.validation, _scales(command.network, command.validation))
+
     def dump(epoch: int, model: UnrolledNetwork) -> None:
         if command.dump_epochs and epoch % command.dump_epochs == 0:
             path = command.weights.with_name(f"{command.weights.name}_{epoch}")
             weights.write(path, command.network, model.named_weights())
 
     model, histories = train_slices(
-        command.network,
+        network,
         command.training,
-        command.split,
-        _start(command.network, command.load),
+        slices,
+        _start(network, command.load),
         on_batch,
         dump,
-        command.validation,
+        validation,
         command.memory,
     )
     weights.write(command.weights, command.network, model.named_weights())
     if command.history is not None:
         _write_history(command.history, histories[0])
+
+
+def _batch_dims(path: Path) -> tuple[int, ...]:
+    """Return the sizes of dimensions 13, 14 and 15."""
+    dims = cfl.read_dims(path)
+    return (*dims, *(1,) * (cfl.MAX_RANK - len(dims)))[Dim.SLICE :]
+
+
+def _check_batch_dimensions(split: Split) -> None:
+    """Refuse files whose slices lie along different dimensions, as BART does with references."""
+    batch = _batch_dims(split.kspace)
+    for path in filter(None, (split.coils, split.reference, split.pattern, split.trajectory)):
+        once = path in (split.pattern, split.trajectory) and _batch_dims(path) == (1, 1, 1)
+        if _batch_dims(path) != batch and not once:
+            raise InputError(
+                f"{path}: dimensions 13, 14 and 15 must be those of {split.kspace}, "
+                f"{' x '.join(map(str, batch))}, found {' x '.join(map(str, _batch_dims(path)))}"
+            )
+
+
+def _scales(network: Network, split: Split) -> NDArray[np.float32]:
+    """Return what a network with `normalize` divides each slice by, `(slice,)`; it does not depend on its weights."""
+    from keras import ops
+
+    model = build(network, weights.initial(network, _SEED))
+    batches = SliceBatches(replace(split, reference=None), 10, memory_limit_bytes=0)
+    parts = [ops.convert_to_numpy(model.scale(batches[number][0])).ravel() for number in range(len(batches))]
+    return np.concatenate(parts)
 
 
 def _start(network: Network, load: Path | None) -> Weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
@@ -16,7 +17,27 @@ from tf_models.parallel import count, own_part, process
 Inputs: TypeAlias = dict[str, NDArray[np.float32]]
 # Inputs and, where there is one, the reference `(batch, y, x, 2 * maps)`.
 Batch: TypeAlias = tuple[Any, ...]
-Slices: TypeAlias = Split | tuple[Inputs, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Slices of files, each divided by a number of its own, as in the training of a network with `normalize`.
+
+    Attributes:
+        split: The files.
+        divisors: Of each slice, `(slice,)`.
+    """
+
+    split: Split
+    divisors: NDArray[np.float32]
+
+    @property
+    def items(self) -> int:
+        """Number of slices."""
+        return self.split.items
+
+
+Slices: TypeAlias = Split | Scaled | tuple[Inputs, NDArray[np.float32]]
 
 
 def default_memory_limit_bytes() -> int:
@@ -43,7 +64,7 @@ class SliceBatches(keras.utils.PyDataset):
     ) -> None:
         super().__init__()
         self.slices = slices
-        self.items = slices.items if isinstance(slices, Split) else len(slices[1])
+        self.items = len(slices[1]) if isinstance(slices, tuple) else slices.items
         self.batch_size = min(batch_size, self.items)
         self.remainder = remainder
         self.memory_limit_bytes = default_memory_limit_bytes() if memory_limit_bytes is None else memory_limit_bytes
@@ -57,7 +78,7 @@ class SliceBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Batch:
         """Return a batch."""
         items = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        if not isinstance(self.slices, Split):
+        if isinstance(self.slices, tuple):
             inputs, reference = self.slices
             return {name: values[items] for name, values in inputs.items()}, reference[items]
         if index in self._kept:
@@ -111,6 +132,11 @@ def feed(batches: SliceBatches, first: int = 0) -> Any:
     return tf.data.Dataset.range(first, len(batches)).map(batch).prefetch(1)
 
 
-def _read(split: Split, items: slice) -> Batch:
+def _read(slices: Split | Scaled, items: slice) -> Batch:
+    split = slices.split if isinstance(slices, Scaled) else slices
     inputs = network_inputs(split, items)
-    return (inputs,) if split.reference is None else (inputs, network_reference(split, items))
+    arrays = [inputs["adjoint"], *([] if split.reference is None else [network_reference(split, items)])]
+    if isinstance(slices, Scaled):
+        for array in arrays:
+            array /= slices.divisors[items, None, None, None]
+    return (inputs, *arrays[1:])

@@ -179,23 +179,10 @@ def main() -> int:
 def _check_device(device: str) -> None:
     import keras
 
-    if device == "gpu" and not _sees_gpu(keras.backend.backend()):
+    from tf_models.backend import sees_gpu
+
+    if device == "gpu" and not sees_gpu():
         raise ToolError(f"device: {keras.backend.backend()} sees no GPU, 'gpu' needs one")
-
-
-def _sees_gpu(backend: str) -> bool:
-    """Whether the backend sees a GPU; `keras.distribution.list_devices` knows it under TensorFlow only."""
-    if backend == "jax":
-        import jax
-
-        return jax.default_backend() == "gpu"
-    if backend == "torch":
-        import torch
-
-        return torch.cuda.is_available()
-    import keras
-
-    return bool(keras.distribution.list_devices("gpu"))
 
 
 def _print(progress: Progress) -> None:

@@ -1,0 +1,185 @@
+"""The options of `bart reconet`, each with its type, and how BART reads them.
+
+Whatever BART refuses is refused. So is what BART takes without a sense: a flag with a value, which it ignores, and an
+integer without digits, which is 0 for it.
+"""
+
+from __future__ import annotations
+
+import getopt
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bart_bridge.errors import InputError
+
+_SHORT = "teagl:b:I:nN:T:"
+_LONG = (
+    *("train", "eval", "apply", "gpu", "load=", "batch-size=", "iterations=", "normalize", "network=", "test"),
+    *("resnet-block=", "varnet-block=", "data-consistency=", "initial-reco=", "shared-weights", "no-shared-weights"),
+    *("shared-lambda", "no-shared-lambda", "rss-norm", "pattern=", "valid-data=", "train-loss=", "train-algo="),
+    *("adam=", "iPALM=", "load-memory", "lowmem", "trajectory="),
+    # Known to BART and not to us; listed so that they are refused by name.
+    *("mask=", "valid-loss=", "export-graph=", "unet="),
+)
+# Python completes names that are abbreviated, BART does not: with a twin of each, none is complete.
+_TWINS = tuple(name.rstrip("=") + "\0" for name in _LONG)
+_NAMES = {
+    **{"t": "train", "e": "eval", "a": "apply", "g": "gpu", "l": "load", "b": "batch-size", "I": "iterations"},
+    **{"n": "normalize", "N": "network", "T": "train-algo"},
+}
+_INTEGER = re.compile(r"\s*[+-]?\d+", re.ASCII)
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+Options = dict[str, list[str]]
+
+
+def integer(text: str) -> int:
+    """Read an integer of at most 32 bits, which is what BART keeps of most."""
+    if not _INTEGER.fullmatch(text) or len(text) > 20 or not -(2**31) <= int(text) < 2**31:
+        raise ValueError("an integer")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """Read a decimal number; BART would also take hexadecimal ones, infinity and NaN."""
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("a decimal number")
+    return float(text)
+
+
+def file(text: str) -> str:
+    """Read a path."""
+    if not text:
+        raise ValueError("a file")
+    return text
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A sub-option with a value: the field of our settings, and what reads the value."""
+
+    field: str
+    read: Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class _Flag:
+    """A sub-option without a value: the field of our settings, and what it becomes."""
+
+    field: str
+    value: Any = True
+
+
+_Table = dict[str, _Value | _Flag]
+
+
+def _values(read: Callable[[str], Any], **fields: str) -> _Table:
+    """Make sub-options of one type: fields, each with the names of its sub-option."""
+    return {name: _Value(field, read) for field, names in fields.items() for name in names.split()}
+
+
+_KERNEL = _values(integer, filters="F filters", kernel_x="X filter-x", kernel_y="Y filter-y", kernel_z="Z filter-z")
+_LOSSES = ("mse", "mad", "nmse", "mse-magnitude", "mad-magnitude", "nmse-magnitude", "ssim")
+_SUB_OPTIONS: dict[str, _Table] = {
+    "network": {kind: _Flag("kind", kind) for kind in ("varnet", "modl")},
+    "varnet-block": _KERNEL | _values(integer, basis="W basis"),
+    "resnet-block": _KERNEL
+    | _values(integer, layers="L layers")
+    | {"no-batch-normalization": _Flag("batch_norm", False), "no-bias": _Flag("bias", False)},
+    "data-consistency": _values(number, fixed_lambda="fix-lambda", initial_lambda="lambda-init")
+    | _values(integer, max_cg_iterations="max-cg-iter")
+    | {name: _Flag("data_consistency", name) for name in ("gradient-step", "proximal-mapping")},
+    "initial-reco": _values(number, fixed_lambda="fix-lambda", initial_lambda="lambda-init")
+    | _values(integer, max_cg_iterations="max-cg-iter")
+    | {"sense": _Flag("sense"), "tickhonov": _Flag("sense")},
+    "train-algo": _values(
+        number,
+        learning_rate="r learning-rate",
+        weight_decay="weight-decay",
+        clip_norm="clip-norm",
+        clip_value="clip-value",
+        final_learning_rate="learning-rate-min",
+        batch_norm_momentum="batchnorm-momentum",
+    )
+    | _values(integer, epochs="e epochs", warmup_epochs="epochs-warmup", cosine_epochs="cosine-annealing-mod")
+    | _values(integer, dump_epochs="dump-mod")
+    | _values(file, history="export-history")
+    | {name: _Flag("algorithm", name) for name in ("sgd", "adam", "ipalm")}
+    | {"batchgen-same": _Flag("batches", "same")},
+    "adam": _values(number, adam_epsilon="epsilon", adam_beta_1="beta1", adam_beta_2="beta2")
+    | _values(integer, adam_reset_epochs="reset-momentum")
+    | {name: _Flag("algorithm", "adam") for name in ("s", "adam")},
+    "iPALM": _values(number, smallest="L-min", largest="L-max", reduce="L-reduce", increase="L-increase")
+    | _values(number, alpha="alpha", beta="beta")
+    | {name: _Flag("algorithm", "ipalm") for name in ("s", "ipalm")}
+    | {"convex": _Flag("convex"), "non-trivial-step-size": _Flag("adapted")}
+    | {"no-momentum-reduction": _Flag("reduce_momentum", False)},
+    "train-loss": _values(number, **{name: name for name in _LOSSES}),
+    "valid-data": _values(
+        file, kspace="k kspace", coils="c coil", pattern="p pattern", reference="r ref", trajectory="t trajectory"
+    ),
+}
+
+
+def split(arguments: Sequence[str]) -> tuple[Options, list[str]]:
+    """Return the options by their long names, each with all its values, and the files.
+
+    Raises:
+        InputError: An option is unknown, not supported here, or has a value where it takes none, or none where it needs
+            one; or two options of which BART takes one are given.
+    """
+    try:
+        pairs, files = getopt.getopt(list(arguments), _SHORT, [*_LONG, *_TWINS])
+    except getopt.GetoptError as error:
+        raise InputError(f"reconet: {error}") from None
+    options: Options = {}
+    for option, value in pairs:
+        options.setdefault(_NAMES.get(option.lstrip("-"), option.lstrip("-")), []).append(value)
+    for name in ("mask", "valid-loss", "export-graph", "unet"):
+        if name in options:
+            raise InputError(f"reconet: --{name} is not supported by bart-tf")
+    for name in ("weights", "lambda"):
+        if len(options.get(f"shared-{name}", [])) + len(options.get(f"no-shared-{name}", [])) > 1:
+            raise InputError(f"reconet: BART takes one of --shared-{name} and --no-shared-{name}, and takes it once")
+    return options, files
+
+
+def value(options: Options, name: str, read: Callable[[str], Any]) -> Any:
+    """Return the last value of an option, None without the option.
+
+    Raises:
+        InputError: A value is not of that type.
+    """
+    return [_read(f"--{name}", read, text) for text in options[name]][-1] if name in options else None
+
+
+def sub_options(options: Options, name: str) -> list[tuple[str, Any]]:
+    """Read `a=1,b` of every occurrence of an option into pairs of our fields and values, in their order.
+
+    Raises:
+        InputError: A sub-option is unknown or not supported here, its value is not of its type, or a flag has one.
+    """
+    known = _SUB_OPTIONS[name]
+    pairs: list[tuple[str, Any]] = []
+    for text in options.get(name, []):
+        # BART takes one comma at the end, and nothing at all.
+        for word in text.removesuffix(",").split(",") if text else []:
+            key, given, value = word.partition("=")
+            sub_option = known.get(key)
+            if sub_option is None:
+                raise InputError(f"reconet: --{name}: '{key}' is not supported by bart-tf (known: {', '.join(known)})")
+            if isinstance(sub_option, _Flag):
+                if given:
+                    raise InputError(f"reconet: --{name}: {key} is a flag and takes no value, received '{value}'")
+                pairs.append((sub_option.field, sub_option.value))
+            else:
+                pairs.append((sub_option.field, _read(f"--{name}: {key}", sub_option.read, value)))
+    return pairs
+
+
+def _read(name: str, read: Callable[[str], Any], text: str) -> Any:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise InputError(f"reconet: {name} needs {error}, received '{text}'") from None
