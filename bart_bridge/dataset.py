@@ -48,6 +48,7 @@ from bart_bridge.dims import (
     to_batch_map_yx,
 )
 from bart_bridge.errors import InputError
+from bart_bridge.trajectory_units import check_reach
 
 SPLITS = ("train", "validation", "test")
 Nufft = Literal["bart", "finufft"]
@@ -103,7 +104,7 @@ class Split:
 
         Raises:
             InputError: A file is missing or damaged, dimensions do not match, a value is NaN or infinite, a slice's
-                pattern samples nothing, a slice has no signal, or a trajectory leaves the k-space of the image.
+                pattern samples nothing, a slice has no signal, or the unit of a trajectory cannot be 1 / field of view.
         """
         arrays = self.arrays()
         batch, coil, y, x = arrays["kspace"].shape
@@ -129,16 +130,21 @@ class Split:
         for number, item in enumerate(arrays.get("pattern", ())):
             if not item.any():
                 raise InputError(f"{self.pattern}: a pattern must sample something, slice {number} is all zero")
-        for item in arrays.get("trajectory", ()):
-            reach = np.abs(item).max(axis=(1, 2))
-            if (reach > (x, y, 0)).any():
-                raise InputError(
-                    f"{self.trajectory}: |kx|, |ky| and |kz| in units of 1 / field of view must not be above the "
-                    f"pixels of the image, {x}, {y} and 0, found {', '.join(f'{value:g}' for value in reach)}"
-                )
+        self.trajectory_warnings()
         for number, item in enumerate(arrays["kspace"]):
             if not item.any():
                 raise InputError(f"{self.kspace}: k-space must hold a signal, slice {number} is all zero")
+
+    def trajectory_warnings(self) -> list[str]:
+        """Return what is to be doubted about the unit of the trajectory, see `trajectory_units`; empty without one.
+
+        Raises:
+            InputError: It cannot be 1 / field of view, or a file is missing or damaged.
+        """
+        if self.trajectory is None:
+            return []
+        arrays = self.arrays()
+        return check_reach(self.trajectory, arrays["trajectory"], arrays["coils"].shape[-2:])
 
     def _views(self, name: str) -> tuple[View, View]:
         """Return what views a BART array with the shape that `Split` says, and the way back."""

@@ -7,6 +7,7 @@ With several sets of coil sensitivities, called maps (soft SENSE), coils are `(b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 import numpy as np
@@ -45,6 +46,37 @@ def describe(shape: tuple[int, ...]) -> str:
     """Name the dimensions of a shape that are not 1: `x 48, y 48, coil 4`."""
     named = [f"{Dim(dim).name.lower()} {size}" for dim, size in enumerate(shape) if size != 1]
     return ", ".join(named) or "a single value"
+
+
+def check_axes(name: str, axes: Mapping[str, int], readout: int | None = None) -> None:
+    """Refuse k-space whose axes are in another order than a file of its kind has them.
+
+    Args:
+        name: The file or array, for the message.
+        axes: Size of each axis by its meaning, in the order of the file: `coil`, perhaps `slice`, the readout, and then
+            the phase encoding, if there is one; both under any name.
+        readout: Samples of a readout, if a header says it.
+
+    Raises:
+        InputError: There are more coils than pixels along an axis, or another axis has the size of the readout; the
+            message has the order that would fit.
+    """
+    sizes = {meaning: size for meaning, size in axes.items() if meaning != "slice"}
+    x, *others = (meaning for meaning in sizes if meaning != "coil")
+    if sizes["coil"] > min(sizes[meaning] for meaning in (x, *others)):
+        fault = "there are more coils than pixels along an axis"
+    elif readout is not None and sizes[x] != readout and readout in sizes.values():
+        fault = f"its header has a readout of {readout}"
+    else:
+        return
+    # The readout is as long as the header says, otherwise the longest axis; coils are the shortest.
+    free = sorted(sizes, key=sizes.__getitem__)
+    longest = next((axis for axis in free if sizes[axis] == readout), free[-1])
+    free.remove(longest)
+    fitting = {longest: x, free[0]: "coil", **dict(zip(free[1:], others, strict=False))}
+    order = ", ".join(f"{fitting.get(axis, axis)} {size}" for axis, size in axes.items())
+    read_as = ", ".join(f"{axis} {size}" for axis, size in axes.items())
+    raise InputError(f"{name}: read as ({read_as}), {fault}; its axes would fit as ({order})")
 
 
 def to_batch_map_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:

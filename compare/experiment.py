@@ -240,6 +240,8 @@ def _dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: R
     for name in SPLITS:
         split = dataset.split(name)
         split.validate()
+        for warning in split.trajectory_warnings():
+            reporter.say(f"warning: {warning}")
         if split.reference is None:
             raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
         if split.trajectory is not None:  # the folder may be that of several experiments

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bart_bridge import cfl
-from bart_bridge.dims import to_batch_coil_yx
+from bart_bridge.dims import check_axes, to_batch_coil_yx
 from bart_bridge.errors import InputError
 from bart_bridge.importers.sampling import fully_sampled
 from bart_bridge.importers.source import Complex, Entry, Slice, Source
@@ -32,8 +32,13 @@ def open_cfl(path: Path) -> Source:
 
 
 def item_shape(path: Path) -> tuple[int, int, int, int]:
-    """Return the shape `(batch, coil, y, x)` of a BART file."""
+    """Return the shape `(batch, coil, y, x)` of a BART file.
+
+    Raises:
+        InputError: A file is missing or damaged, or its axes are in another order.
+    """
     batch, coil, y, x = view(path).shape
+    check_axes(str(path), {"x": x, "y": y, "coil": coil})
     return batch, coil, y, x
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,31 @@ from bart_bridge.toolbox import Toolbox
 Arrays = dict[str, NDArray[Any]]
 
 
+@dataclass(frozen=True)
+class Imported:
+    """What an import has made.
+
+    Attributes:
+        slices: Number of slices of each split.
+        shapes: Shape of each array of a slice: `(coil, y, x)`, of coils `(map, coil, y, x)`.
+        sampled: Part of k-space that is sampled, 0 to 1, mean over all slices.
+        left_out: How much was left out, by what it is.
+    """
+
+    slices: dict[str, int]
+    shapes: dict[str, tuple[int, ...]]
+    sampled: float
+    left_out: dict[str, int]
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        maps, coils, y, x = self.shapes["coils"]
+        sets = f" in {maps} maps" if maps > 1 else ""
+        counts = ", ".join(f"{count} for {split}" for split, count in self.slices.items())
+        reference = "a reference" if "reference" in self.shapes else "no reference"
+        return f"slices: {counts}; {x} x {y} pixels, {coils} coils{sets}, {self.sampled:.1%} sampled, {reference}"
+
+
 def convert(
     source: Source,
     folder: Path,
@@ -30,7 +57,7 @@ def convert(
     coils: str,
     toolbox: Callable[[], Toolbox],
     on_progress: Callable[[int, int], None] | None = None,
-) -> None:
+) -> Imported:
     """Make a dataset folder; it appears only when it is complete.
 
     The reference is that of the source or, of fully sampled data, the image that its coils combine to,
@@ -45,6 +72,9 @@ def convert(
         coils: Coil sensitivities, see `sensitivities.coils_of`.
         toolbox: Finds BART; called only where it is needed.
         on_progress: Called with the number of slices that are done and that are wanted.
+
+    Returns:
+        What was made, and what was left out.
 
     Raises:
         InputError: The folder is not empty, or a slice is damaged or cannot have the pattern or coil sensitivities.
@@ -62,21 +92,18 @@ def convert(
     total, done = sum(map(len, splits.values())), 0
     if not total:
         raise InputError(f"{source.path}: there are no slices to import")
-    with dataset.new_folder(folder, _description(source, folder, splits, pattern, coils, used)) as temporary:
+    description = _description(source, folder, splits, pattern, coils, used)
+    taken = {id(entry) for chosen in splits.values() for entry in chosen}
+    left_out = Counter(source.left_out) + Counter({"slices that no split takes": len(entries) - len(taken)})
+    sampled_sum = 0.0
+    with dataset.new_folder(folder, description) as temporary:
         expected: dict[str, tuple[int, ...]] = {}
         for split, chosen in splits.items():
             (temporary / split).mkdir()
             with ExitStack() as stack:
                 writers: dict[str, SliceWriter] = {}
                 for number, entry in enumerate(chosen):
-                    position = positions[id(entry)]
-                    # What overflows is found by the checks; a warning would be a second message.
-                    with np.errstate(all="ignore"):
-                        item = entry.load()
-                        with _naming(entry):
-                            _check(item.kspace, "k-space")
-                            sampled = sampled_by(item, split, number, position)
-                            arrays = _arrays(item, coils_from(item, position), sampled)
+                    item, arrays = _read(entry, split, number, positions[id(entry)], sampled_by, coils_from)
                     shapes = {name: values.shape for name, values in arrays.items()}
                     expected = expected or shapes
                     if shapes != expected:
@@ -86,20 +113,41 @@ def convert(
                             writers[name] = stack.enter_context(SliceWriter(temporary / split / name))
                         if name != "pattern" or number == 0 or not pattern.shared:
                             writers[name].append(values)
+                    sampled_sum += np.count_nonzero(arrays["pattern"]) / arrays["pattern"].size
+                    left_out += Counter(item.left_out)
                     done += 1
                     if on_progress:
                         on_progress(done, total)
+        description["import"]["left_out"] = dict(left_out)
+    return Imported({split: len(chosen) for split, chosen in splits.items()}, expected, sampled_sum / total, +left_out)
+
+
+def _read(
+    entry: Entry,
+    split: str,
+    number: int,
+    position: int,
+    sampled_by: Callable[[Slice, str, int, int], Complex],
+    coils_from: Callable[[Slice, int], Complex],
+) -> tuple[Slice, Arrays]:
+    # What overflows is found by the checks; a warning would be a second message.
+    with np.errstate(all="ignore"):
+        item = entry.load()
+        with _naming(f"slice {number} of {split}, {entry.name}"):
+            _check(item.kspace, "k-space")
+            sampled = sampled_by(item, split, number, position)
+            return item, _arrays(item, coils_from(item, position), sampled)
 
 
 @contextmanager
-def _naming(entry: Entry) -> Iterator[None]:
+def _naming(name: str) -> Iterator[None]:
     """Say which slice an error is about."""
     try:
         yield
     except InputError as error:
-        raise InputError(f"{entry.name}: {error}") from None
+        raise InputError(f"{name}: {error}") from None
     except BartTfError as error:
-        raise ToolError(f"{entry.name}: {error}") from None
+        raise ToolError(f"{name}: {error}") from None
 
 
 def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:

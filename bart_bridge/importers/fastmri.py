@@ -1,7 +1,8 @@
 """Multi-coil HDF5 files of fastMRI.
 
 Knoll et al. (2020), doi 10.1148/ryai.2020190007. Rows of k-space are the readout, columns the phase encoding; the image
-has the readout's pixels of the reconstructed field of view and all of the phase encoding's.
+has the readout's pixels of the reconstructed field of view and all of the phase encoding's. Sampled is what `mask`
+says; without one, lines that hold a signal.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from bart_bridge.dims import check_axes
 from bart_bridge.errors import InputError
 from bart_bridge.importers.encoding import parse_header, readout_pixels
 from bart_bridge.importers.fourier import remove_oversampling
-from bart_bridge.importers.source import Entry, Slice, Source, as_complex, reading
+from bart_bridge.importers.sampling import check_mask, fully_sampled, measured_in
+from bart_bridge.importers.source import APPLE_DOUBLE, Entry, Slice, Source, apple_doubles, as_complex, reading
 
 _FORM = "a fastMRI multi-coil file"
 
@@ -28,7 +31,12 @@ def open_fastmri(path: Path) -> Source:
     Raises:
         InputError: A file cannot be read or has another form.
     """
-    files = sorted(path.glob("*.h5")) if path.is_dir() else [path]
+    files, left_out = [path], {}
+    if path.is_dir():
+        there = sorted(file for file in path.iterdir() if file.is_file())
+        files = [file for file in there if file.suffix == ".h5" and not file.name.startswith(APPLE_DOUBLE)]
+        left_out = apple_doubles(there)
+        left_out["files that do not end in .h5"] = len(there) - len(files) - sum(left_out.values())
     if not files:
         raise InputError(f"{path}: a folder with .h5 files is needed, found none")
     volumes = {file.name: _entries(file) for file in files}
@@ -37,7 +45,7 @@ def open_fastmri(path: Path) -> Source:
         units = {str(number): entries for number, entries in enumerate(volumes.values())}
     else:
         units = {str(number): {0: entry} for number, entry in volumes[path.name].items()}
-    return Source("fastmri", path, units, has_coils=False, description=description)
+    return Source("fastmri", path, units, has_coils=False, description=description, left_out=left_out)
 
 
 def _entries(path: Path) -> dict[int, Entry]:
@@ -48,7 +56,10 @@ def _entries(path: Path) -> dict[int, Entry]:
         shape = tuple(file["kspace"].shape)
         if len(shape) != 4:
             raise InputError(f"{path}: 'kspace' must have dimensions slice, coil, readout and phase, found {shape}")
-        pixels = readout_pixels(parse_header(file["ismrmrd_header"][()], path), shape[2], path)
+        encoding = parse_header(file["ismrmrd_header"][()], path)
+        axes = dict(zip(("slice", "coil", "readout", "phase encoding"), shape, strict=True))
+        check_axes(f"{path}: 'kspace'", axes, encoding.encodedSpace.matrixSize.x)
+        pixels = readout_pixels(encoding, shape[2], path)
         if "mask" in file and file["mask"].shape != (shape[3],):
             raise InputError(f"{path}: 'mask' must have {shape[3]} values, found {file['mask'].shape}")
     return {item: Entry(f"{path.name}/{item}", partial(_load, path, item, pixels)) for item in range(shape[0])}
@@ -60,5 +71,8 @@ def _load(path: Path, item: int, pixels: int) -> Slice:
         lines = np.asarray(file["mask"]) != 0 if "mask" in file else None
     if not np.isfinite(kspace).all():
         raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {item} of 'kspace'")
-    pattern = None if lines is None else np.repeat(lines[:, None], pixels, axis=1)
-    return Slice(remove_oversampling(kspace, pixels), lines is None, pattern)
+    measured = pattern = measured_in(kspace, pixels, f"{path}: slice {item}")
+    if lines is not None:
+        check_mask(lines, measured, f"{path}: 'mask'")
+        pattern = np.repeat(lines[:, None], pixels, axis=1)
+    return Slice(remove_oversampling(kspace, pixels), fully_sampled(measured), pattern)

@@ -1,6 +1,7 @@
 """ISMRMRD raw data: Cartesian lines, sorted into slices.
 
-Inati et al. (2017), doi 10.1002/mrm.26089. Lines that were measured several times as averages are averaged.
+Inati et al. (2017), doi 10.1002/mrm.26089. Lines that were measured several times as averages are averaged. Lines for
+calibration alone are no samples of the image; coil sensitivities are estimated from them and the image lines.
 """
 
 from __future__ import annotations
@@ -13,27 +14,31 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from bart_bridge.dims import check_axes
 from bart_bridge.errors import InputError
 from bart_bridge.importers.encoding import parse_header, readout_pixels
 from bart_bridge.importers.fourier import remove_oversampling
-from bart_bridge.importers.sampling import fully_sampled
-from bart_bridge.importers.source import Entry, Slice, Source, reading
+from bart_bridge.importers.sampling import fully_sampled, measured_in
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, reading
 
 _FORM = "ISMRMRD raw data"
 _GROUP = "dataset"
+# Not ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA, which converters leave on ordinary image lines.
 _NO_IMAGE = (
     "ACQ_IS_NOISE_MEASUREMENT",
-    "ACQ_IS_PARALLEL_CALIBRATION",
     "ACQ_IS_NAVIGATION_DATA",
     "ACQ_IS_PHASECORR_DATA",
     "ACQ_IS_HPFEEDBACK_DATA",
     "ACQ_IS_DUMMYSCAN_DATA",
     "ACQ_IS_RTFEEDBACK_DATA",
-    "ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA",
     "ACQ_IS_PHASE_STABILIZATION_REFERENCE",
     "ACQ_IS_PHASE_STABILIZATION",
 )
+_CALIBRATION = "ACQ_IS_PARALLEL_CALIBRATION"
+# Image lines, whatever other flag they carry.
+_CALIBRATION_AND_IMAGE = "ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING"
 _COUNTERS = ("contrast", "phase", "repetition", "set")
+Lines = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def open_ismrmrd(path: Path, average_repetitions: bool = False) -> Source:
@@ -56,42 +61,76 @@ def open_ismrmrd(path: Path, average_repetitions: bool = False) -> Source:
             heads = file[_GROUP]["data"].fields("head")[:]
         with ismrmrd.Dataset(path, _GROUP, mode="r") as data:
             encoding = parse_header(data.read_xml_header(), path)
-        numbers = np.flatnonzero(~_flagged(heads["flags"], *_NO_IMAGE))
-        lines = heads[numbers]
-        _refuse(lines, path, average_repetitions)
-        rows = _rows(encoding, lines, path)
-        pixels = readout_pixels(encoding, encoding.encodedSpace.matrixSize.x, path)
-        slices = [int(number) for number in np.unique(lines["idx"]["slice"])]
+        size_x = encoding.encodedSpace.matrixSize.x
+        pixels = readout_pixels(encoding, size_x, path)
+        image, calibration, left_out = _sort(heads, size_x if pixels != size_x else 0)
+        if not image.any():
+            counts = ", ".join(f"{name}: {count}" for name, count in left_out.items() if count)
+            raise InputError(f"{path}: no image lines in it ({counts or 'no lines at all'})")
+        coils, samples = (int(heads[name][image].max()) for name in ("active_channels", "number_of_samples"))
+        check_axes(f"{path}: lines", {"coil": coils, "readout": samples})
+        _refuse(heads[image], path, average_repetitions, "lines")
+        _refuse(heads[calibration], path, average_repetitions, "calibration lines")
+        rows = np.zeros(heads.size, np.int64)
+        rows[image | calibration] = _rows(encoding, heads[image | calibration], path)
+    here = {int(number): heads["idx"]["slice"] == number for number in np.unique(heads["idx"]["slice"][image])}
     units = {}
-    for unit, number in enumerate(slices):
-        here = lines["idx"]["slice"] == number
-        load = partial(_load, path, encoding, pixels, numbers[here], rows[here])
+    for unit, (number, of_slice) in enumerate(here.items()):
+        lines = [
+            (numbers, rows[numbers]) for numbers in map(np.flatnonzero, (of_slice & image, of_slice & calibration))
+        ]
+        load = partial(_load, path, encoding, pixels, *lines)
         units[str(unit)] = {0: Entry(f"{path.name}/{number}", load)}
-    description = {"lines": int(numbers.size), "lines_without_image": int(heads.size - numbers.size)}
-    return Source("ismrmrd", path, units, has_coils=False, description=description)
+    description = {"lines": int(image.sum()), "lines_without_image": int(heads.size - image.sum())}
+    return Source("ismrmrd", path, units, has_coils=False, description=description, left_out=left_out)
 
 
-def _flagged(flags: NDArray[np.uint64], *names: str) -> NDArray[np.bool_]:
+def _sort(heads: NDArray[Any], oversampled: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_], dict[str, int]]:
+    """Tell image lines and those for calibration alone, and count what is left out.
+
+    Args:
+        heads: Of all lines.
+        oversampled: Samples of a readout if its oversampling is to be removed, which takes all of them; otherwise 0.
+    """
+    both = _flagged(heads["flags"], _CALIBRATION_AND_IMAGE)
+    left_out: dict[str, int] = {}
+    used = np.ones(heads.size, bool)
+    for name in _NO_IMAGE:
+        flagged = used & ~both & _flagged(heads["flags"], name)
+        left_out[f"lines flagged {name}"] = int(flagged.sum())
+        used &= ~flagged
+    calibration = used & ~both & _flagged(heads["flags"], _CALIBRATION)
+    image = used & ~calibration
+    samples = heads["number_of_samples"].astype(np.int64) - heads["discard_pre"] - heads["discard_post"]
+    useless = calibration & (samples < oversampled)
+    left_out["calibration lines whose readout is incomplete and oversampled"] = int(useless.sum())
+    nowhere = calibration & ~np.isin(heads["idx"]["slice"], heads["idx"]["slice"][image])
+    left_out["calibration lines of slices without image lines"] = int((nowhere & ~useless).sum())
+    calibration &= ~useless & ~nowhere
+    left_out["lines for calibration alone (no samples, but ecalib uses them)"] = int(calibration.sum())
+    discarded = heads["discard_pre"][image].sum(dtype=np.int64) + heads["discard_post"][image].sum(dtype=np.int64)
+    left_out["samples that their lines say to discard"] = int(discarded)
+    return image, calibration, left_out
+
+
+def _flagged(flags: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
     import ismrmrd
 
     # ISMRMRD counts flags from 1.
-    bits = sum(1 << (getattr(ismrmrd, name) - 1) for name in names)
-    return (flags & np.uint64(bits)) != 0
+    return (flags & np.uint64(1 << (getattr(ismrmrd, name) - 1))) != 0
 
 
-def _refuse(lines: NDArray[Any], path: Path, average_repetitions: bool) -> None:
-    if not lines.size:
-        raise InputError(f"{path}: no image lines in it")
+def _refuse(lines: NDArray[Any], path: Path, average_repetitions: bool, what: str) -> None:
     if np.any(_flagged(lines["flags"], "ACQ_IS_REVERSE")):
-        raise InputError(f"{path}: lines that were read out backwards are not supported")
+        raise InputError(f"{path}: {what} that were read out backwards are not supported")
     for name in _COUNTERS:
         found = np.unique(lines["idx"][name]).size
         if found > 1 and not (name == "repetition" and average_repetitions):
             advice = "; --average-repetitions averages them" if name == "repetition" else ""
-            raise InputError(f"{path}: one {name} is supported, it has {found}{advice}")
+            raise InputError(f"{path}: one {name} is supported, its {what} have {found}{advice}")
     for name, single in (("encoding_space_ref", "encoding"), ("active_channels", "number of coils")):
         if np.unique(lines[name]).size > 1:
-            raise InputError(f"{path}: one {single} is supported, its lines have several")
+            raise InputError(f"{path}: one {single} is supported, its {what} have several")
 
 
 def _rows(encoding: Any, lines: NDArray[Any], path: Path) -> NDArray[np.int64]:
@@ -107,7 +146,33 @@ def _rows(encoding: Any, lines: NDArray[Any], path: Path) -> NDArray[np.int64]:
     return rows
 
 
-def _load(path: Path, encoding: Any, pixels: int, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> Slice:
+def _load(path: Path, encoding: Any, pixels: int, image: Lines, calibration: Lines) -> Slice:
+    """Read a slice from its image lines and those for calibration alone, each by numbers and rows."""
+    kspace, there = _read(path, encoding, *image)
+    # A line of zeros was not measured, whoever wrote it.
+    empty = there.any(axis=1) & ~np.any(kspace != 0, axis=(0, 2))
+    left_out = {"lines without any signal": int(empty.sum())}
+    measured = measured_in((there & ~empty[:, None])[None], pixels, str(path))
+    estimated_from = None
+    if calibration[0].size:
+        values, there = _read(path, encoding, *calibration)
+        if len(values) != len(kspace):
+            raise InputError(
+                f"{path}: calibration lines must have the {len(kspace)} coils of others, found {len(values)}"
+            )
+        # Where both were measured, calibration lines fit each other better.
+        estimated_from = remove_oversampling(np.where(there, values, kspace), pixels)
+    return Slice(
+        remove_oversampling(kspace, pixels),
+        fully_sampled(measured),
+        measured,
+        calibration=estimated_from,
+        left_out=left_out,
+    )
+
+
+def _read(path: Path, encoding: Any, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[Complex, Any]:
+    """Read lines, averaged where there are several: `(coil, y, x)`, and where there are any, `(y, x)` boolean."""
     import ismrmrd
 
     size_x, size_y = encoding.encodedSpace.matrixSize.x, encoding.encodedSpace.matrixSize.y
@@ -127,10 +192,4 @@ def _load(path: Path, encoding: Any, pixels: int, numbers: NDArray[np.int64], ro
     kspace /= np.maximum(times, 1)
     if not np.isfinite(kspace).all():
         raise InputError(f"{path}: values must be finite, found NaN or infinity in lines {numbers[0]} to {numbers[-1]}")
-    measured = np.greater(times, 0)
-    if pixels != size_x:
-        complete = np.asarray(measured.all(axis=1))
-        if not np.array_equal(complete, measured.any(axis=1)):
-            raise InputError(f"{path}: readouts that are incomplete and oversampled are not supported (partial echo)")
-        measured = np.repeat(complete[:, None], pixels, axis=1)
-    return Slice(remove_oversampling(kspace, pixels), fully_sampled(measured), measured)
+    return kspace, times > 0

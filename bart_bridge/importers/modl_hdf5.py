@@ -13,12 +13,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from bart_bridge.dims import check_axes
 from bart_bridge.errors import InputError
 from bart_bridge.importers.fourier import IMAGE, centred_fft
 from bart_bridge.importers.source import Entry, Slice, Source, as_complex, reading
 
 _FORM = "MoDL's dataset.hdf5"
 _PREFIXES = ("trn", "tst")
+_SUFFIXES = ("Org", "Csm", "Mask")
+_LAST_VALIDATION = 122
 NOISE = 0.01
 
 
@@ -49,15 +52,29 @@ def open_modl(path: Path, noise: float = NOISE, seed: int = 0) -> Source:
         if not units:
             keys = ", ".join(list(file)[:8]) or "none"
             raise InputError(f"{path}: trnOrg, trnCsm, trnMask or tstOrg, tstCsm, tstMask are needed, found: {keys}")
-    # As in Blumenthal et al. (2023): the validation slices are test slices.
-    split = {"train": f"trn0-{counts['trn'] - 1}", "validation": "tst50-122/8", "test": f"tst0-{counts['tst'] - 1}"}
+        expected = {prefix + suffix for prefix in _PREFIXES for suffix in _SUFFIXES}
+        left_out = {f"arrays other than {', '.join(sorted(expected))}": len(file.keys() - expected)}
+    split, note = _split(counts["trn"], counts["tst"])
     description = {"noise": noise, "noise_seed": seed, "source_doi": "10.1109/TMI.2018.2865356"}
-    return Source("modl-hdf5", path, units, True, split, description=description)
+    return Source("modl-hdf5", path, units, True, split, description=description, left_out=left_out, split_note=note)
+
+
+def _split(train: int, test: int) -> tuple[dict[str, str], str]:
+    """Return the split of Blumenthal et al. (2023), where validation slices are test slices, or what there is of it."""
+    split = {"train": f"trn0-{train - 1}"} if train else {}
+    if test > _LAST_VALIDATION:
+        split["validation"] = f"tst50-{_LAST_VALIDATION}/8"
+    if test:
+        split["test"] = f"tst0-{test - 1}"
+    if train and test > _LAST_VALIDATION:
+        return split, ""
+    note = f"split: the published one needs trn slices and tst slices 0 to {_LAST_VALIDATION}"
+    return split, f"{note}, found {train} trn and {test} tst slices; these become {' and '.join(split)}"
 
 
 def _count(file: h5py.File, prefix: str, path: Path) -> int:
     """Check the shapes of a set and return its number of slices; 0 if it is not there."""
-    names = [prefix + suffix for suffix in ("Org", "Csm", "Mask")]
+    names = [prefix + suffix for suffix in _SUFFIXES]
     found = [name for name in names if name in file]
     if not found:
         return 0
@@ -65,12 +82,19 @@ def _count(file: h5py.File, prefix: str, path: Path) -> int:
         if name not in file or not isinstance(file[name], h5py.Dataset):
             raise InputError(f"{path}: no array '{name}' beside '{found[0]}'")
     images, coils, masks = (tuple(file[name].shape) for name in names)
-    if len(images) != 3 or len(coils) != 4 or (coils[0], *coils[2:]) != images or masks != images:
+    if not _belong_together(images, coils, masks):
+        reverse = _belong_together(images[::-1], coils[::-1], masks[::-1])
         raise InputError(
             f"{path}: {', '.join(names)} must have shapes (slices, rows, columns), (slices, coils, rows, columns) and "
             f"(slices, rows, columns), found {images}, {coils} and {masks}"
+            + ("; their axes would fit in reverse order" if reverse else "")
         )
+    check_axes(f"{path}: '{names[1]}'", dict(zip(("slice", "coil", "row", "column"), coils, strict=True)))
     return images[0]
+
+
+def _belong_together(images: tuple[int, ...], coils: tuple[int, ...], masks: tuple[int, ...]) -> bool:
+    return len(images) == 3 and len(coils) == 4 and (coils[0], *coils[2:]) == images == masks
 
 
 def _load(path: Path, prefix: str, item: int, noise: float, seed: tuple[int, ...]) -> Slice:

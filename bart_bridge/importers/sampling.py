@@ -14,6 +14,9 @@ from bart_bridge.errors import InputError
 from bart_bridge.importers.source import Complex, Slice
 from bart_bridge.simulate import sampling_pattern
 
+# Samples of integers at the edge of k-space, of few coils, may all be 0.
+_ZERO_BY_CHANCE = 0.2
+
 
 @dataclass(frozen=True)
 class PatternChoice:
@@ -56,6 +59,43 @@ def fully_sampled(measured: NDArray[np.bool_]) -> bool:
             return False
         box.append(slice(found[0], found[-1] + 1))
     return bool(measured[tuple(box)].all())
+
+
+def measured_in(kspace: Complex, pixels: int, name: str) -> NDArray[np.bool_]:
+    """Tell where k-space was measured: where any coil has a signal.
+
+    Args:
+        kspace: With readout oversampling, `(coil, y, x)`; 0 where nothing was measured.
+        pixels: Its readout without; if that is as long, single positions are told apart, else only whole lines.
+        name: What it is called, for the message.
+
+    Returns:
+        `(y, pixels)`.
+
+    Raises:
+        InputError: Readouts are oversampled and not complete, but for edges of equal width.
+    """
+    signal = np.asarray(np.any(kspace != 0, axis=0))
+    if pixels == signal.shape[1]:
+        return signal
+    lines, columns = (np.asarray(signal.any(axis=axis)) for axis in (1, 0))
+    complete = fully_sampled(columns[None]) and signal[lines][:, columns].mean() > 1 - _ZERO_BY_CHANCE
+    if lines.any() and not complete:
+        raise InputError(f"{name}: readouts that are incomplete and oversampled are not supported (partial echo)")
+    return np.repeat(lines[:, None], pixels, axis=1)
+
+
+def check_mask(lines: NDArray[np.bool_], measured: NDArray[np.bool_], name: str) -> None:
+    """Check that a mask of lines `(y,)` samples what was measured `(y, x)`, or edges beyond it, which may be padded.
+
+    Raises:
+        InputError: It samples lines between measured ones that hold no signal.
+    """
+    signal = np.asarray(measured.any(axis=1))
+    inside = np.logical_or.accumulate(signal) & np.logical_or.accumulate(signal[::-1])[::-1]
+    missing = int(np.count_nonzero(lines & ~signal & inside))
+    if missing:
+        raise InputError(f"{name} samples {missing} lines in which k-space is zero")
 
 
 def pattern_of(choice: PatternChoice, total: int) -> Callable[[Slice, str, int, int], Complex]:

@@ -63,6 +63,7 @@ def _own(item: Slice, source: Source) -> Complex:
 
 def _estimate(item: Slice, toolbox: Toolbox, options: list[str]) -> Complex:
     """Estimate from all of the measured data: ecalib takes its fully sampled centre (Uecker et al. 2014)."""
+    measured = item.kspace if item.calibration is None else item.calibration
     # Of an option that is given twice BART takes the last one.
-    maps = toolbox.compute("ecalib", "-m", 1, *options, from_batch_coil_yx(item.kspace[None]))
+    maps = toolbox.compute("ecalib", "-m", 1, *options, from_batch_coil_yx(measured[None]))
     return to_batch_map_coil_yx(maps)[0]

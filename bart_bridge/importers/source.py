@@ -16,6 +16,7 @@ from bart_bridge.dataset import SPLITS
 from bart_bridge.errors import InputError
 
 Complex = NDArray[np.complex64]
+APPLE_DOUBLE = "._"
 
 _ITEM = re.compile(r"([A-Za-z]*)(\d{1,9})(?:-(\d{1,9}))?(?:/([1-9]\d{0,8}))?", re.ASCII)
 
@@ -30,6 +31,9 @@ class Slice:
         pattern: Sampling that belongs to the data, `(y, x)`; there is one where `fully_sampled` is False.
         coils: Coil sensitivities of the source, `(coil, y, x)`, if it has any.
         reference: Reference image of the source, `(y, x)`, if it has one.
+        calibration: What `ecalib` estimates from, `(coil, y, x)`, where lines were measured for calibration alone;
+            otherwise that is k-space.
+        left_out: How much of the slice the importer leaves out, by what it is.
     """
 
     kspace: Complex
@@ -37,6 +41,8 @@ class Slice:
     pattern: NDArray[Any] | None = None
     coils: Complex | None = None
     reference: Complex | None = None
+    calibration: Complex | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ class Source:
         default_split: Units of each split where nothing else is said.
         default_slices: Slices of each unit where nothing else is said; None for all.
         description: What else is to be known of it, for `dataset.yaml`.
+        left_out: How much the importer leaves out, by what it is, as `{"lines flagged ...": 2}`; may be 0.
+        split_note: Why the default split is not the published one, if it is not.
+        slices_note: The same of the default slices.
     """
 
     kind: str
@@ -73,6 +82,9 @@ class Source:
     default_split: dict[str, str] = field(default_factory=lambda: {"test": "all"})
     default_slices: str | None = None
     description: dict[str, Any] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    split_note: str = ""
+    slices_note: str = ""
 
     def split(self, chosen: dict[str, str], slices: str | None) -> dict[str, list[Entry]]:
         """List the slices of each split.
@@ -85,7 +97,9 @@ class Source:
         Raises:
             InputError: A split, unit or slice does not exist, or a unit is both in `train` and in another split.
         """
-        names = {split: _select(text, self.units, "--split") for split, text in (chosen or self.default_split).items()}
+        # No message names an option that nobody typed.
+        option = "--split" if chosen else "the default split"
+        names = {split: _select(text, self.units, option) for split, text in (chosen or self.default_split).items()}
         for split in names:
             if split not in SPLITS:
                 raise InputError(f"--split must name one of {', '.join(SPLITS)}, received '{split}'")
@@ -104,7 +118,8 @@ class Source:
             return list(entries.values())
         available = {str(number): number for number in entries}
         try:
-            return [entries[available[name]] for name in _select(text, available, "--slices")]
+            option = "--slices" if slices else "the default slices"
+            return [entries[available[name]] for name in _select(text, available, option)]
         except InputError as error:
             raise InputError(f"{self.path}: '{unit}': {error}") from None
 
@@ -135,6 +150,11 @@ def _select(text: str, available: Iterable[str], option: str) -> list[str]:
 
 def _shorten(names: list[str]) -> str:
     return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:3])}, ..., {names[-1]}"
+
+
+def apple_doubles(paths: Iterable[Path]) -> dict[str, int]:
+    """Count what macOS leaves beside files on foreign disks, `._name`, as `Source.left_out` has it."""
+    return {f"AppleDouble files ({APPLE_DOUBLE}*)": sum(path.name.startswith(APPLE_DOUBLE) for path in paths)}
 
 
 def parse_split(words: Iterable[str]) -> dict[str, str]:

@@ -15,15 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bart_bridge.dims import check_axes
 from bart_bridge.errors import InputError
 from bart_bridge.importers import cfl_files, matlab
 from bart_bridge.importers.fourier import crop_readout, remove_oversampling
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, as_complex
+from bart_bridge.importers.sampling import check_mask, fully_sampled, measured_in
+from bart_bridge.importers.source import APPLE_DOUBLE, Complex, Entry, Slice, Source, apple_doubles, as_complex
 
 _OVERSAMPLING = 2
 # The validation subject is one of the test subjects, as in the paper.
 _SPLIT = {"train": "1-15", "validation": "16", "test": "16-20"}
 _SLICES = "10-29"
+_PUBLISHED_SUBJECTS = {str(number) for number in range(1, 21)}
+_PUBLISHED_SLICES = set(range(10, 30))
 _PUBLISHED_LINES = 368
 
 
@@ -37,6 +41,7 @@ def open_varnet(path: Path) -> Source:
     """
     if not path.is_dir():
         raise InputError(f"{path}: a folder with the subjects of the knee data is needed")
+    left_out = apple_doubles([*path.iterdir(), *path.glob("*/*")])
     subjects = _matlab_subjects(path) or _bart_subjects(path)
     if not subjects:
         raise InputError(f"{path}: neither <subject>/rawdata<number>.mat nor ksp_<subject>.cfl was found in it")
@@ -44,14 +49,27 @@ def open_varnet(path: Path) -> Source:
         "readout": f"oversampling removed: the centre 1/{_OVERSAMPLING} of the image",
         "source_doi": "10.1002/mrm.26977",
     }
-    return Source("varnet-mat", path, subjects, True, _SPLIT, _SLICES, description)
+    split, split_note, slices_note = _SPLIT, "", ""
+    slices: str | None = _SLICES
+    if not subjects.keys() >= _PUBLISHED_SUBJECTS:
+        split = {"test": "all"}
+        split_note = f"split: the published one needs subjects 1 to 20, found {', '.join(subjects)}: all go into test"
+    if not all(entries.keys() >= _PUBLISHED_SLICES for entries in subjects.values()):
+        slices = None
+        slices_note = f"slices: the published ones, {_SLICES}, are not there of each subject: all are taken"
+    return Source("varnet-mat", path, subjects, True, split, slices, description, left_out, split_note, slices_note)
 
 
 def published_lines() -> NDArray[np.bool_]:
     """The regular 4-fold pattern of the published comparison: which of 368 phase-encoding lines are sampled."""
     line = np.arange(_PUBLISHED_LINES)
-    centre, edges = (line >= 170) & (line <= 197), (line <= 18) | (line >= 349)
-    return (line % 4 == 0) | centre | edges
+    return (line % 4 == 0) | ((line >= 170) & (line <= 197)) | published_edges()
+
+
+def published_edges() -> NDArray[np.bool_]:
+    """Which of these lines are at the edges, where k-space may be zero-padded."""
+    line = np.arange(_PUBLISHED_LINES)
+    return (line <= 18) | (line >= 349)
 
 
 def _numbered(paths: list[Path], pattern: str) -> dict[int, Path]:
@@ -75,9 +93,9 @@ def _matlab_subjects(path: Path) -> dict[str, dict[int, Entry]]:
 
 def _mask_lines(path: Path) -> NDArray[np.bool_] | None:
     """Read the sampled lines of the one mask for 4-fold acceleration, if there is one."""
-    masks = sorted(path.glob("masks/*[iI][pP]at4*.mat"))
+    masks = [file for file in path.glob("masks/*[iI][pP]at4*.mat") if not file.name.startswith(APPLE_DOUBLE)]
     if len(masks) > 1:
-        raise InputError(f"{path / 'masks'}: one 4-fold mask is needed, found {len(masks)}; choose with --pattern PATH")
+        raise InputError(f"{path / 'masks'}: one 4-fold mask is needed, found {len(masks)}; leave the right one there")
     if not masks:
         return None
     mask = matlab.read(masks[0], ["mask"])["mask"]
@@ -90,58 +108,63 @@ def _load_matlab(file: Path, number: int, lines: NDArray[np.bool_] | None) -> Sl
     variables = matlab.read(file, ["rawdata"], ["padlength_left", "padlength_right"])
     maps = file.with_name(f"espirit{number}.mat")
     coils = matlab.read(maps, ["sensitivities"])["sensitivities"]
-    # The zero-padded edges are known, so they count as sampled.
-    padded = [int(np.real(variables.get(f"padlength_{side}", np.zeros(1))).flat[0]) for side in ("left", "right")]
-    return _slice(
-        _coil_first(variables["rawdata"], file, "rawdata"),
-        _coil_first(coils, maps, "sensitivities"),
-        None if lines is None else _with_edges(lines, *padded),
-        file,
-    )
-
-
-def _with_edges(lines: NDArray[np.bool_], left: int, right: int) -> NDArray[np.bool_]:
-    number = np.arange(lines.size)
-    return lines | (number < left) | (number >= lines.size - right)
+    left, right = (int(np.real(variables.get(f"padlength_{side}", np.zeros(1))).flat[0]) for side in ("left", "right"))
+    kspace = _coil_first(variables["rawdata"], file, "rawdata")
+    line = np.arange(kspace.shape[1])
+    padded = (line < left) | (line >= line.size - right)
+    return _slice(kspace, _coil_first(coils, maps, "sensitivities"), lines, padded, file)
 
 
 def _coil_first(array: NDArray[Any], file: Path, name: str) -> Complex:
     """Turn MATLAB's `(x, y, coil)` into `(coil, y, x)`; one coil has lost its dimension."""
     if array.ndim not in {2, 3}:
         raise InputError(f"{file}: '{name}' must have dimensions readout, phase encoding and coil, found {array.shape}")
-    return as_complex(array.reshape(*array.shape[:2], -1), file, name).transpose(2, 1, 0)
+    array = array.reshape(*array.shape[:2], -1)
+    check_axes(f"{file}: '{name}'", dict(zip(("readout", "phase encoding", "coil"), array.shape, strict=True)))
+    return as_complex(array, file, name).transpose(2, 1, 0)
 
 
 def _bart_subjects(path: Path) -> dict[str, dict[int, Entry]]:
     subjects = {}
     for number, file in _numbered(list(path.iterdir()), r"ksp_(\d{1,4})\.cfl").items():
         count, _, y, _ = cfl_files.item_shape(file)
-        lines = published_lines() if y == _PUBLISHED_LINES else None
+        published = y == _PUBLISHED_LINES
         subjects[str(number)] = {
-            item: Entry(f"{file.name}/{item}", partial(_load_bart, file, number, item, lines)) for item in range(count)
+            item: Entry(f"{file.name}/{item}", partial(_load_bart, file, number, item, published))
+            for item in range(count)
         }
     return subjects
 
 
-def _load_bart(file: Path, number: int, item: int, lines: NDArray[np.bool_] | None) -> Slice:
+def _load_bart(file: Path, number: int, item: int, published: bool) -> Slice:
     maps = file.with_name(f"col_{number}.cfl")
     if cfl_files.item_shape(maps)[0] <= item:
         raise InputError(f"{maps}: there is no slice {item}, {file.name} has one")
-    return _slice(cfl_files.read_item(file, item), cfl_files.read_item(maps, item), lines, file)
+    kspace, coils = cfl_files.read_item(file, item), cfl_files.read_item(maps, item)
+    if published:
+        # The published pattern is for k-space that is whole but for padding at the edges, which it samples.
+        edges = published_edges()
+        if np.all(kspace.any(axis=(0, 2)) | edges):
+            return _slice(kspace, coils, published_lines(), edges, file)
+    return _slice(kspace, coils, None, np.zeros(kspace.shape[1], bool), file)
 
 
-def _slice(kspace: Complex, coils: Complex, lines: NDArray[np.bool_] | None, file: Path) -> Slice:
+def _slice(
+    kspace: Complex, coils: Complex, lines: NDArray[np.bool_] | None, padded: NDArray[np.bool_], file: Path
+) -> Slice:
+    """Make a slice; padded edges are known to be 0, so they count as measured and as sampled."""
     if kspace.shape[-1] % _OVERSAMPLING:
         raise InputError(f"{file}: a readout with oversampling must have an even length, found {kspace.shape[-1]}")
     if coils.shape != kspace.shape:
         raise InputError(f"{file}: the coil sensitivities must have its shape {kspace.shape}, found {coils.shape}")
-    pixels = kspace.shape[-1] // _OVERSAMPLING
-    pattern = None
-    if lines is not None:
-        if lines.size != kspace.shape[1]:
-            raise InputError(f"{file}: the mask must have its {kspace.shape[1]} lines, found {lines.size}")
-        pattern = np.repeat(lines[:, None], pixels, axis=1)
     # Damaged values are found where all slices are checked; the transform would only spread them with a warning.
     if not np.isfinite(kspace).all():
         raise InputError(f"{file}: values must be finite, found NaN or infinity in k-space")
-    return Slice(remove_oversampling(kspace, pixels), True, pattern, crop_readout(coils, pixels))
+    pixels = kspace.shape[-1] // _OVERSAMPLING
+    measured = pattern = measured_in(kspace, pixels, str(file)) | padded[:, None]
+    if lines is not None:
+        if lines.size != kspace.shape[1]:
+            raise InputError(f"{file}: the mask must have its {kspace.shape[1]} lines, found {lines.size}")
+        check_mask(lines, measured, f"{file}: the mask")
+        pattern = np.repeat((lines | padded)[:, None], pixels, axis=1)
+    return Slice(remove_oversampling(kspace, pixels), fully_sampled(measured), pattern, crop_readout(coils, pixels))

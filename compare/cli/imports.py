@@ -83,7 +83,11 @@ def import_(
     source = open_source(kind, src.absolute(), noise, seed, average_repetitions)
     splits = source.split(parse_split(split or []), slices)
     total = sum(map(len, splits.values()))
+    for note in (source.split_note if not split else "", source.slices_note if not slices else ""):
+        if note:
+            reporter.say(note)
     with reporter.step(f"import {total} slices", total) as advance:
-        convert(source, dst.absolute(), splits, choice, coils, toolbox, lambda done, _: advance(done))
-    counts = ", ".join(f"{len(entries)} for {name}" for name, entries in splits.items())
-    typer.echo(f"dataset: {dst} ({counts})")
+        imported = convert(source, dst.absolute(), splits, choice, coils, toolbox, lambda done, _: advance(done))
+    for name, count in imported.left_out.items():
+        reporter.say(f"left out: {name}: {count}")
+    typer.echo(f"dataset: {dst} ({imported})")

@@ -45,6 +45,8 @@ def reconet(context: typer.Context) -> None:
 
     with gridding.prepared(command.split, command.validation) as (split, validation):
         assert split is not None
+        for warning in split.trajectory_warnings():
+            typer.echo(f"warning: {warning}", err=True)
         values = run(replace(command, split=split, validation=validation), show)
     for name, value in values.items():
         typer.echo(f"{f'mean {name}' if name in {'psnr', 'ssim'} else name}: {value:e}")

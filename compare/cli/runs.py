@@ -89,6 +89,7 @@ def apply(
     from dataclasses import replace
 
     from bart_bridge.dataset import NUFFTS, Dataset, Split
+    from bart_bridge.dims import check_axes
     from bart_bridge.toolbox import Toolbox
     from compare.application import apply_runs, undersample
 
@@ -105,12 +106,17 @@ def apply(
         paths = [path.absolute() if path else None for path in (kspace, coils, pattern, reference, trajectory)]
         slices = replace(Split(*paths), nufft=nufft)  # type: ignore[arg-type]
     slices.validate()
+    reporter = options.reporter(quiet, verbose)
+    if dataset is None:
+        _, _, coil, y, x = slices.arrays()["coils"].shape
+        check_axes(str(slices.coils), {"x": x, "y": y, "coil": coil})
+    for warning in slices.trajectory_warnings():
+        reporter.say(f"warning: {warning}")
     target.mkdir(parents=True, exist_ok=True)
     if acceleration:
         slices = undersample(slices, acceleration, target)
     toolbox = Toolbox.find(bart)
-    runs, reporter = [path.absolute() for path in run], options.reporter(quiet, verbose)
-    table = apply_runs(runs, slices, target, toolbox, reporter, memory)
+    table = apply_runs([path.absolute() for path in run], slices, target, toolbox, reporter, memory)
     if table:
         typer.echo(table)
     typer.echo(f"images: {target}")

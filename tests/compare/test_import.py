@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 
@@ -26,7 +27,8 @@ def test_a_volume_becomes_a_dataset(volume, tmp_path):
     split = ["--split", "train=0-1", "--split", "test=2"]
     finished = bart_tf("import", "fastmri", volume, tmp_path / "data", *options, *split)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == f"dataset: {tmp_path / 'data'} (2 for train, 1 for test)\n"
+    said = "slices: 2 for train, 1 for test; 32 x 36 pixels, 4 coils, 44.4% sampled, a reference"
+    assert finished.stdout == f"dataset: {tmp_path / 'data'} ({said})\n"
     lines = finished.stderr.splitlines()
     assert lines[0] == "import 3 slices"
     assert lines[-1].strip() == "3 of 3"
@@ -44,6 +46,35 @@ def test_a_volume_becomes_a_dataset(volume, tmp_path):
     lines = dataset.split("test").arrays()["pattern"][0, 0, :, 0].real
     from_centre = np.arange(foreign.Y) - foreign.Y // 2
     np.testing.assert_array_equal(lines, (from_centre % 3 == 0) | ((from_centre >= -3) & (from_centre < 3)))
+
+
+def test_what_is_left_out_and_why_stands_on_the_console(tmp_path):
+    """The writer adds a line of noise and one for calibration to three slices."""
+    truth = foreign.make_truth()
+    path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5")
+    coils = foreign.write_coils(truth, tmp_path / "coils")
+    finished = bart_tf("import", "ismrmrd", path, tmp_path / "data", "--coils", coils, "--split", "test=0-1")
+    assert finished.returncode == 0, finished.stderr
+    assert [line for line in finished.stderr.splitlines() if line.startswith("left out: ")] == [
+        "left out: lines flagged ACQ_IS_NOISE_MEASUREMENT: 1",
+        "left out: lines for calibration alone (no samples, but ecalib uses them): 1",
+        "left out: slices that no split takes: 1",
+    ]
+
+
+def test_what_was_not_typed_is_not_in_an_error(tmp_path):
+    """MoDL's public demo file has one test slice; there is nothing to train and none of the published slices."""
+    path = foreign.write_modl(foreign.make_truth(), tmp_path / "demo.hdf5")
+    with h5py.File(path, "r+") as file:
+        for name in ("trnOrg", "trnCsm", "trnMask"):
+            del file[name]
+    finished = bart_tf("import", "modl-hdf5", path, tmp_path / "data")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr.splitlines()[0] == (
+        "split: the published one needs trn slices and tst slices 0 to 122, found 0 trn and 3 tst slices; "
+        "these become test"
+    )
+    assert "(slices: 3 for test; 32 x 36 pixels, 4 coils, " in finished.stdout
 
 
 @pytest.mark.parametrize(

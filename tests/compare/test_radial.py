@@ -1,6 +1,7 @@
 """A whole comparison on radial data, and what the Toeplitz normal operator costs."""
 
 import itertools
+import shutil
 import time
 from dataclasses import replace
 
@@ -14,10 +15,14 @@ from bart_bridge.dims import to_batch_coil_yx
 from bart_bridge.settings import VarNetSettings
 from bart_bridge.simulate import Simulation, simulate
 from compare import quality, results
+from compare.config import load
+from compare.console import Reporter
+from compare.experiment import open_dataset
 from tests.helper import random_images, relative_difference
 from tf_models.operators import SenseNormal
 
 from .conftest import bart_tf
+from .test_cli import one_line
 
 RADIAL = """
 name: radial
@@ -95,3 +100,59 @@ def test_one_slice_of_radial_data_is_what_bart_reconstructs_of_all(toolbox, tmp_
         toolbox.run(*reconet.apply_argv(toolbox, network, slices, tmp_path / "weights", tmp_path / name)[1:])
         images.append(to_batch_coil_yx(cfl.read(tmp_path / name))[0, 0])
     assert relative_difference(images[1], images[0]) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def in_other_units(toolbox, tmp_path_factory):
+    """Radial data, and their trajectory in cycles and in radians per pixel."""
+    folder = tmp_path_factory.mktemp("units")
+    settings = {"size": 16, "coil_count": 2, "train": 2, "validation": 1, "test": 1, "spokes": 9}
+    simulate(folder / "data", Simulation(pattern="radial", **settings), toolbox)
+    for name, factor in (("cycles", 1 / 16), ("radians", 2 * np.pi / 16)):
+        cfl.write(folder / name, factor * cfl.read(folder / "data/test/trajectory"))
+    return folder
+
+
+def test_apply_refuses_or_doubts_a_trajectory_in_another_unit(in_other_units, tmp_path):
+    """The run is none: it is not asked for before the trajectory is known to be right."""
+    files = [f"--{name}={in_other_units / 'data/test' / name}" for name in ("kspace", "coils")]
+    finished = {}
+    for name in ("cycles", "radians"):
+        trajectory = f"--trajectory={in_other_units / name}"
+        finished[name] = bart_tf("apply", tmp_path / "no-run", *files, trajectory, "-o", tmp_path / "out")
+    assert "in slice 0; it would fit in cycles per pixel: multiply kx by 16" in one_line(finished["cycles"], 2)
+    assert "no-run: not the folder of a trained run" in one_line(finished["radians"], 2)
+    (warning,) = [line for line in finished["radians"].stderr.splitlines() if line.startswith("warning: ")]
+    assert "it would fit in radians per pixel: multiply kx by 16/(2 pi)" in warning
+
+
+def test_reconet_refuses_or_doubts_a_trajectory_in_another_unit(in_other_units, tmp_path):
+    network = VarNetSettings(iterations=1, filters=2, kernel_x=3, kernel_y=3, basis=5)
+    weights.write(tmp_path / "weights", network, weights.random(network, 0))
+    split = in_other_units / "data/test"
+    options = ["--network=varnet", "-I1", "--varnet-block=F=2,X=3,Y=3,W=5", "--apply"]
+    files = [split / "kspace", split / "coils", tmp_path / "weights", tmp_path / "image"]
+    finished = bart_tf("reconet", *options, "--trajectory", in_other_units / "cycles", *files)
+    assert "it would fit in cycles per pixel" in one_line(finished, 2)
+    finished = bart_tf("reconet", *options, "--trajectory", in_other_units / "radians", *files)
+    assert finished.returncode == 0, finished.stderr
+    assert "warning: " in finished.stderr
+    assert "it would fit in radians per pixel" in finished.stderr
+
+
+def test_an_experiment_doubts_a_trajectory_in_another_unit(in_other_units, toolbox, tmp_path, capsys):
+    shutil.copytree(in_other_units / "data", tmp_path / "data")
+    cfl.write(tmp_path / "data/test/trajectory", cfl.read(in_other_units / "radians"))
+    settings = f"dataset: {{folder: {tmp_path / 'data'}}}\n"
+    (tmp_path / "units.yaml").write_text(f"name: units\n{settings}")
+    open_dataset(load(tmp_path / "units.yaml"), tmp_path / "out", toolbox, Reporter())
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert "data/test/trajectory: |kx| and |ky| reach" in line
+
+
+def test_apply_refuses_coils_in_another_order(tmp_path):
+    for name in ("kspace", "coils"):
+        cfl.write(tmp_path / name, np.ones((2, 16, 1, 12)))
+    files = ["--kspace", tmp_path / "kspace", "--coils", tmp_path / "coils"]
+    line = one_line(bart_tf("apply", tmp_path / "no-run", *files, "-o", tmp_path / "out"), 2)
+    assert "coils: read as (x 2, y 16, coil 12), there are more coils than pixels" in line

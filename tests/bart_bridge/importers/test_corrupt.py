@@ -276,7 +276,7 @@ def nan_line(data):
         (raw(no_image), "no image lines in it"),
         (raw(reverse), "read out backwards"),
         (raw(beyond), "must be within the 36 of its header, found 0 to 36"),
-        (raw(contrasts), "one contrast is supported, it has 2"),
+        (raw(contrasts), "one contrast is supported, its lines have 2"),
         (raw(other_coils), "one number of coils is supported"),
         (raw(early_centre), "line 5 does not fit into the readout of 64"),
         (raw(partial_echo), "incomplete and oversampled"),

@@ -85,10 +85,10 @@ def test_subjects_and_slices_of_knee_data_are_chosen_by_their_number(truth, tmp_
     assert description["import"]["path"] == str(path)
 
 
-def test_a_missing_subject_of_the_published_split_is_named(truth, tmp_path):
+def test_a_missing_subject_is_named(truth, tmp_path):
     path = foreign.write_varnet(truth, tmp_path / "knee", subjects=[1, 2])
     with pytest.raises(InputError, match=r"--split 1-15: there is no '3' \(found: 1, 2\)"):
-        open_source("varnet-mat", path).split({}, None)
+        open_source("varnet-mat", path).split({"train": "1-15"}, None)
 
 
 # MoDL
@@ -97,9 +97,9 @@ def test_a_missing_subject_of_the_published_split_is_named(truth, tmp_path):
 def test_published_brain_split(tmp_path):
     with h5py.File(tmp_path / "dataset.hdf5", "w") as file:
         for prefix, count in (("trn", 360), ("tst", 164)):
-            file.create_dataset(f"{prefix}Org", (count, 4, 2), np.complex64)
-            file.create_dataset(f"{prefix}Csm", (count, 3, 4, 2), np.complex64)
-            file.create_dataset(f"{prefix}Mask", (count, 4, 2), np.int8)
+            file.create_dataset(f"{prefix}Org", (count, 4, 3), np.complex64)
+            file.create_dataset(f"{prefix}Csm", (count, 3, 4, 3), np.complex64)
+            file.create_dataset(f"{prefix}Mask", (count, 4, 3), np.int8)
     splits = open_source("modl-hdf5", tmp_path / "dataset.hdf5").split({}, None)
     assert {name: len(entries) for name, entries in splits.items()} == {"train": 360, "validation": 10, "test": 164}
     assert [entry.name for entry in splits["validation"]][:2] == ["tst50", "tst58"]
@@ -156,7 +156,7 @@ def test_undersampled_volumes_keep_their_mask(truth, coils, tmp_path):
 
 def test_repetitions_are_refused_or_averaged(truth, coils, tmp_path):
     path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5", repetitions=2)
-    with pytest.raises(InputError, match="one repetition is supported, it has 2; --average-repetitions"):
+    with pytest.raises(InputError, match="one repetition is supported, its lines have 2; --average-repetitions"):
         open_source("ismrmrd", path)
     folder = foreign.import_to(tmp_path / "data", "ismrmrd", path, coils=coils, average_repetitions=True)
     assert relative_difference(arrays_of(folder)["reference"][:, 0], truth.images) < 1e-5

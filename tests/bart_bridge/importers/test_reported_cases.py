@@ -1,0 +1,457 @@
+"""Files as people have them: cases of public bug reports, in small files that are made here."""
+
+from functools import partial
+
+import h5py
+import ismrmrd
+import numpy as np
+import pytest
+import yaml
+
+from bart_bridge import cfl
+from bart_bridge.dataset import Dataset
+from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.errors import InputError
+from bart_bridge.importers import open_source
+from bart_bridge.importers.convert import convert
+from bart_bridge.importers.sampling import PatternChoice
+from bart_bridge.importers.varnet_mat import published_lines
+from tests import foreign
+from tests.helper import random_complex, relative_difference
+
+LINES = foreign.regular_lines()
+CALIBRATION, BOTH = ismrmrd.ACQ_IS_PARALLEL_CALIBRATION, ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return foreign.make_truth()
+
+
+@pytest.fixture
+def coils(truth, tmp_path):
+    return str(foreign.write_coils(truth, tmp_path / "known_coils"))
+
+
+def import_(folder, kind, path, coils="", split=None, toolbox=None, pattern="source"):
+    """Import and return what the command says of it, and the arrays of the split `test`."""
+    source = open_source(kind, path)
+    choice = PatternChoice(pattern, reference_size=4)
+    imported = convert(source, folder, source.split(split or {"test": "all"}, None), choice, coils, lambda: toolbox)
+    opened = Dataset.open(folder).split("test")
+    opened.validate()
+    return imported, opened.arrays()
+
+
+def edit(path, name, change):
+    with h5py.File(path, "r+") as file:
+        values = change(file[name][()])
+        del file[name]
+        file[name] = values
+
+
+# Lines that are missing without a word
+
+
+def fastmri(truth, folder):
+    path = foreign.write_fastmri(truth, folder / "file.h5")
+    edit(path, "kspace", lambda kspace: kspace * LINES)
+    return path
+
+
+def varnet(truth, folder):
+    from scipy.io import loadmat, savemat
+
+    path = foreign.write_varnet(truth, folder / "knee", subjects=[1], mask=False)
+    for file in path.glob("1/rawdata*.mat"):
+        savemat(file, {"rawdata": loadmat(file)["rawdata"] * LINES[:, None]})
+    return path
+
+
+def zenodo(truth, folder):
+    path = foreign.write_zenodo(truth, folder / "knee", subjects=[1])
+    shape = (1, foreign.Y, *(1,) * 14)
+    cfl.write(path / "ksp_1", cfl.read(path / "ksp_1") * LINES.reshape(shape))
+    return path
+
+
+def raw_lines_of_zeros(truth, folder):
+    path = foreign.write_ismrmrd(truth, folder / "raw.h5")
+    with h5py.File(path, "r+") as file:
+        lines = file["dataset/data"][()]
+        for line in lines:
+            if not LINES[line["head"]["idx"]["kspace_encode_step_1"]]:
+                line["data"][:] = 0
+        file["dataset/data"][...] = lines
+    return path
+
+
+def bare(truth, folder):
+    cfl.write(folder / "kspace", from_batch_coil_yx(truth.kspace * LINES[:, None]))
+    return folder / "kspace"
+
+
+UNDERSAMPLED = {
+    "fastmri": fastmri,
+    "varnet-mat": varnet,
+    "varnet-mat cfl": zenodo,
+    "ismrmrd": raw_lines_of_zeros,
+    "cfl": bare,
+}
+
+
+@pytest.mark.parametrize("name", UNDERSAMPLED)
+def test_missing_lines_are_not_sampled_whoever_forgot_to_say_so(truth, coils, tmp_path, name):
+    path, kind = UNDERSAMPLED[name](truth, tmp_path), name.split()[0]
+    coils = "" if kind == "varnet-mat" else coils
+    imported, arrays = import_(tmp_path / "data", kind, path, coils)
+    assert "reference" not in arrays
+    for pattern in arrays["pattern"][:, 0]:
+        np.testing.assert_array_equal(pattern, np.repeat(LINES[:, None], foreign.X, axis=1))
+    assert relative_difference(arrays["kspace"], truth.kspace * LINES[:, None]) < 1e-5
+    assert str(imported) == f"slices: 3 for test; 32 x 36 pixels, 4 coils, {LINES.mean():.1%} sampled, no reference"
+    with pytest.raises(InputError, match="--pattern regular needs fully sampled k-space"):
+        import_(tmp_path / "again", kind, path, coils, pattern="regular")
+    cfl.write(tmp_path / "all", np.ones((foreign.X, foreign.Y)))
+    with pytest.raises(InputError, match=r"samples \d+ positions that were not measured"):
+        import_(tmp_path / "again", kind, path, coils, pattern=str(tmp_path / "all"))
+
+
+def test_padded_edges_and_samples_that_are_zero_by_chance_are_no_undersampling(truth, coils, tmp_path):
+    path = foreign.write_fastmri(truth, tmp_path / "file.h5")
+
+    def pad(kspace):
+        kspace[..., :3], kspace[..., -2:], kspace[..., :4, :], kspace[..., -4:, :] = 0, 0, 0, 0
+        kspace[..., 7, 9] = 0
+        return kspace
+
+    edit(path, "kspace", pad)
+    _, arrays = import_(tmp_path / "data", "fastmri", path, coils)
+    assert "reference" in arrays
+    np.testing.assert_array_equal(arrays["pattern"][0, 0, :, 0], (np.arange(36) >= 3) & (np.arange(36) < 34))
+
+
+@pytest.mark.parametrize("part", ["echo", "random"])
+def test_incomplete_readouts_that_are_oversampled_are_refused(truth, coils, tmp_path, part):
+    path = foreign.write_fastmri(truth, tmp_path / "file.h5")
+    pattern = np.arange(64)[:, None] >= 10
+    if part == "random":
+        pattern = np.random.default_rng(0).uniform(size=(64, foreign.Y)) < 0.5
+    edit(path, "kspace", lambda kspace: kspace * pattern)
+    with pytest.raises(InputError, match="slice 0: readouts that are incomplete and oversampled"):
+        import_(tmp_path / "data", "fastmri", path, coils)
+
+
+def test_a_mask_that_the_data_contradict_is_refused(truth, coils, tmp_path):
+    path = fastmri(truth, tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["mask"] = np.ones(foreign.Y)
+    with pytest.raises(InputError, match=rf"'mask' samples {(~LINES[1:-1]).sum()} lines in which k-space is zero"):
+        import_(tmp_path / "data", "fastmri", path, coils)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_published_pattern_is_for_whole_kspace_alone(tmp_path, missing):
+    """Its edges are zero-padded by as much as the scanner left, not equally."""
+    generator = np.random.default_rng(0)
+    kspace, maps = random_complex(generator, 1, 2, 368, 16), random_complex(generator, 1, 2, 368, 16)
+    kspace[:, :, :3], kspace[:, :, -17:] = 0, 0
+    if missing:
+        kspace[:, :, 101:300:2] = 0
+    for name, array in (("ksp_1", kspace), ("col_1", maps)):
+        cfl.write(tmp_path / name, from_batch_coil_yx(array))
+    _, arrays = import_(tmp_path / "data", "varnet-mat", tmp_path)
+    expected = kspace[0].any(axis=(0, 2)) if missing else published_lines()
+    np.testing.assert_array_equal(arrays["pattern"][0, 0, :, 0], expected)
+    assert ("reference" in arrays) is not missing
+
+
+# Calibration and other flags
+
+
+def write_raw(truth, path, flags_of, scale=1.0):
+    """Lines of one slice; those without flags (None) are missing, those for calibration alone are scaled."""
+    with ismrmrd.Dataset(str(path), "dataset") as data:
+        data.write_xml_header(foreign.header(readout=foreign.X, view=1.0).encode())
+        for y in range(foreign.Y):
+            flags = flags_of(y)
+            if flags is None:
+                continue
+            line = foreign.acquisition(truth.kspace[0, :, y] * (scale if CALIBRATION in flags else 1))
+            line.idx.kspace_encode_step_1 = y
+            for flag in flags:
+                line.set_flag(flag)
+            data.append_acquisition(line)
+    return path
+
+
+def embedded(y, *more):
+    """Every second line, and in the centre all: those off the grid for calibration alone."""
+    central = 6 <= y < 30
+    if y % 2:
+        return [CALIBRATION] if central else None
+    return [BOTH, *more] if central else []
+
+
+@pytest.mark.parametrize(
+    "more", [(), (CALIBRATION,), (ismrmrd.ACQ_IS_NAVIGATION_DATA,), (ismrmrd.ACQ_IS_NOISE_MEASUREMENT,)], ids=str
+)
+def test_calibration_lines_feed_ecalib_and_are_no_samples(truth, toolbox, tmp_path, more):
+    path = write_raw(truth, tmp_path / "raw.h5", lambda y: embedded(y, *more))
+    imported, arrays = import_(tmp_path / "data", "ismrmrd", path, toolbox=toolbox)
+    even = np.arange(foreign.Y) % 2 == 0
+    np.testing.assert_array_equal(arrays["kspace"][0], truth.kspace[0] * even[:, None])
+    np.testing.assert_array_equal(arrays["pattern"][0, 0, :, 0], even)
+    assert "reference" not in arrays
+    assert imported.left_out == {"lines for calibration alone (no samples, but ecalib uses them)": 12}
+    central = np.where(((np.arange(foreign.Y) >= 6) & (np.arange(foreign.Y) < 30))[:, None], truth.kspace[0], 0)
+    whole = np.where(even[:, None], truth.kspace[0], central)
+    expected = toolbox.compute("ecalib", "-m", 1, from_batch_coil_yx(whole[None]))
+    np.testing.assert_array_equal(cfl.read(tmp_path / "data/test/coils").squeeze(), expected.squeeze())
+
+
+def test_calibration_of_its_own_contrast_does_not_reach_the_data(truth, toolbox, tmp_path):
+    """A separate scan covers the centre twice."""
+    path = write_raw(truth, tmp_path / "raw.h5", lambda y: [] if y % 2 == 0 else None)
+    with ismrmrd.Dataset(str(path), "dataset") as data:
+        for y in range(6, 30):
+            line = foreign.acquisition(3 * truth.kspace[0, :, y], CALIBRATION)
+            line.idx.kspace_encode_step_1, line.idx.contrast = y, 1
+            data.append_acquisition(line)
+    _, arrays = import_(tmp_path / "data", "ismrmrd", path, toolbox=toolbox)
+    even = (np.arange(foreign.Y) % 2 == 0)[:, None]
+    np.testing.assert_array_equal(arrays["kspace"][0], truth.kspace[0] * even)
+    inside = np.abs(truth.images[0]) > 0.2 * np.abs(truth.images[0]).max()
+    found, known = arrays["coils"][0, 0][:, inside], truth.coils[:, inside]
+    # Each pixel has a phase of its own.
+    alike = np.abs(np.sum(found.conj() * known, axis=0)) / np.linalg.norm(found, axis=0) / np.linalg.norm(known, axis=0)
+    assert np.median(alike) > 0.95
+
+
+def test_a_surface_coil_flag_drops_nothing_and_what_is_dropped_is_counted(truth, coils, tmp_path):
+    surface, noise = ismrmrd.ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA, ismrmrd.ACQ_IS_NOISE_MEASUREMENT
+    path = write_raw(truth, tmp_path / "raw.h5", lambda y: {0: [noise], 5: [noise, surface]}.get(y, [surface]))
+    imported, arrays = import_(tmp_path / "data", "ismrmrd", path, coils)
+    assert imported.left_out == {"lines flagged ACQ_IS_NOISE_MEASUREMENT": 2}
+    np.testing.assert_array_equal(arrays["pattern"][0, 0, :, 0] == 0, np.isin(np.arange(foreign.Y), [0, 5]))
+    description = yaml.safe_load((tmp_path / "data/dataset.yaml").read_text())
+    assert description["import"]["left_out"] == imported.left_out
+
+
+def test_a_file_without_image_lines_says_what_its_lines_are(truth, tmp_path):
+    noise = ismrmrd.ACQ_IS_NOISE_MEASUREMENT
+    path = write_raw(truth, tmp_path / "raw.h5", lambda y: [noise] if y < 20 else [CALIBRATION])
+    with pytest.raises(InputError, match=r"no image lines in it \(lines flagged .*NOISE_.*: 20, calibration .*: 16\)"):
+        open_source("ismrmrd", path)
+
+
+def test_samples_and_lines_that_are_not_taken_are_counted(truth, coils, tmp_path):
+    path = write_raw(truth, tmp_path / "raw.h5", lambda y: [])
+    with h5py.File(path, "r+") as file:
+        lines = file["dataset/data"][()]
+        lines["head"]["discard_pre"] = 2
+        lines["data"][3][:] = 0
+        file["dataset/data"][...] = lines
+    imported, arrays = import_(tmp_path / "data", "ismrmrd", path, coils)
+    discarded = {"samples that their lines say to discard": 2 * foreign.Y}
+    assert imported.left_out == {**discarded, "lines without any signal": 1}
+    assert not arrays["pattern"][0, 0, 3].any()
+
+
+# Less than was published
+
+
+@pytest.mark.parametrize(("prefix", "split"), [("tst", "test"), ("trn", "train")])
+def test_one_set_of_modl_is_enough(truth, tmp_path, prefix, split):
+    path = foreign.write_modl(truth, tmp_path / "demoImage.hdf5")
+    with h5py.File(path, "r+") as file:
+        for suffix in ("Org", "Csm", "Mask"):
+            del file[("trn" if prefix == "tst" else "tst") + suffix]
+        file["extra"] = np.ones(3)
+    source = open_source("modl-hdf5", path)
+    assert {name: [entry.name for entry in entries] for name, entries in source.split({}, None).items()} == {
+        split: [f"{prefix}{number}" for number in range(3)]
+    }
+    assert "the published one needs" in source.split_note
+    assert [count for name, count in source.left_out.items() if name.startswith("arrays other")] == [1]
+
+
+def test_knee_data_that_are_not_all_there_go_into_test(truth, tmp_path):
+    path = foreign.write_varnet(truth, tmp_path / "knee", subjects=[1, 2])
+    source = open_source("varnet-mat", path)
+    splits = source.split({}, None)
+    assert [entry.name for entry in splits["test"]] == [f"{s}/rawdata{n}.mat" for s in (1, 2) for n in (1, 2, 3)]
+    assert list(splits) == ["test"]
+    assert "needs subjects 1 to 20, found 1, 2" in source.split_note
+    assert "10-29" in source.slices_note
+
+
+def test_slices_that_no_split_takes_are_counted(truth, coils, tmp_path):
+    path = foreign.write_bart(truth, tmp_path / "kspace")
+    imported, _ = import_(tmp_path / "data", "cfl", path, coils, {"test": "1"})
+    assert imported.left_out == {"slices that no split takes": 2}
+
+
+# Axes in another order
+
+
+def swap(name, *order):
+    return lambda path: edit(path, name, lambda values: values.transpose(order))
+
+
+def one_order_of_modl(path):
+    for name in ("tstOrg", "tstMask", "trnOrg", "trnMask"):
+        swap(name, 2, 1, 0)(path)
+    for name in ("tstCsm", "trnCsm"):
+        swap(name, 3, 2, 1, 0)(path)
+
+
+def columns_as_coils(path):
+    with h5py.File(path, "r+") as file:
+        for name in list(file):
+            del file[name]
+        file["tstOrg"] = file["tstMask"] = np.ones((3, 32, 4))
+        file["tstCsm"] = np.ones((3, 36, 32, 4))
+
+
+def numpy_order(path):
+    """MATLAB 7.3 files of Python, which does not reverse the axes as MATLAB does."""
+    for number in (1, 2, 3):
+        for name, key in ((f"rawdata{number}.mat", "rawdata"), (f"espirit{number}.mat", "sensitivities")):
+            swap(key, 2, 1, 0)(path / "1" / name)
+
+
+def coils_as_samples(path):
+    with h5py.File(path, "r+") as file:
+        lines = file["dataset/data"][()]
+        lines["head"]["active_channels"], lines["head"]["number_of_samples"] = 64, 4
+        file["dataset/data"][...] = lines
+
+
+def bart_order(path):
+    cfl.write(path, np.array(cfl.read(path)).swapaxes(0, 3))
+
+
+WRITERS = {
+    "varnet-mat": partial(foreign.write_varnet, version="7.3", subjects=[1]),
+    "modl-hdf5": foreign.write_modl,
+    "fastmri": foreign.write_fastmri,
+    "ismrmrd": foreign.write_ismrmrd,
+    "cfl": foreign.write_bart,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        (
+            "varnet-mat",
+            numpy_order,
+            "read as (readout 4, phase encoding 36, coil 64), there are more coils than pixels along an axis; "
+            "its axes would fit as (coil 4, phase encoding 36, readout 64)",
+        ),
+        ("modl-hdf5", one_order_of_modl, "their axes would fit in reverse order"),
+        ("modl-hdf5", columns_as_coils, "as (slice 3, row 36, column 32, coil 4)"),
+        ("fastmri", swap("kspace", 0, 2, 3, 1), "as (slice 3, readout 64, phase encoding 36, coil 4)"),
+        ("fastmri", swap("kspace", 0, 1, 3, 2), "as (slice 3, coil 4, phase encoding 36, readout 64)"),
+        ("ismrmrd", coils_as_samples, "as (readout 64, coil 4)"),
+        ("cfl", bart_order, "read as (x 4, y 36, coil 32)"),
+    ],
+)
+def test_an_order_of_axes_that_cannot_be_is_refused_with_one_that_could(truth, tmp_path, kind, change, message):
+    (tmp_path / "source").mkdir()
+    path = WRITERS[kind](truth, tmp_path / "source" / "data")
+    change(path)
+    with pytest.raises(InputError) as caught:
+        import_(tmp_path / "data", kind, path)
+    assert message in str(caught.value)
+    assert not (tmp_path / "data").exists()
+
+
+# What macOS leaves on foreign disks
+
+
+def test_apple_doubles_are_skipped_and_counted(truth, coils, tmp_path):
+    (tmp_path / "volumes").mkdir()
+    foreign.write_fastmri(truth, tmp_path / "volumes/a.h5")
+    (tmp_path / "volumes/._a.h5").write_bytes(b"\x00\x05\x16\x07" + bytes(100))
+    (tmp_path / "volumes/notes.txt").write_text("mine")
+    imported, _ = import_(tmp_path / "data", "fastmri", tmp_path / "volumes", coils)
+    assert imported.left_out == {"AppleDouble files (._*)": 1, "files that do not end in .h5": 1}
+    assert imported.slices == {"test": 3}
+
+
+def test_apple_doubles_of_masks_are_skipped(truth, tmp_path):
+    path = foreign.write_varnet(truth, tmp_path / "knee", subjects=[1])
+    for file in (*path.glob("masks/*.mat"), *path.glob("1/rawdata1.mat")):
+        file.with_name(f"._{file.name}").write_bytes(b"\x00\x05\x16\x07" + bytes(100))
+    imported, arrays = import_(tmp_path / "data", "varnet-mat", path)
+    assert imported.left_out == {"AppleDouble files (._*)": 2}
+    np.testing.assert_array_equal(arrays["pattern"][0, 0, :, 0], LINES)
+
+
+# Headers
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "<x>64</x>",
+            "<x>64.0</x>",
+            "encodedSpace.matrixSize.x .* must be a whole number, found '64.0'",
+        ),
+        ("<x>200.0<", "<x>200,0<", "reconSpace.fieldOfView_mm.x of its header must be a number, found '200,0'"),
+        (">cartesian<", ">Cartesian<", "trajectory of its header must be such as 'cartesian', found 'Cartesian'"),
+        ("<center>18</center>", "", "no center in encodingLimits.kspace_encoding_step_1"),
+        (
+            "<center>18<",
+            "<center>middle<",
+            "step_1.center of its header must be a whole number, found 'middle'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["fastmri", "ismrmrd"])
+def test_a_value_of_another_type_in_a_header_is_named(truth, tmp_path, kind, old, new, message):
+    path = WRITERS[kind](truth, tmp_path / "file.h5")
+    replace_in_header(path, kind, old, new)
+    with pytest.raises(InputError, match=message) as caught:
+        open_source(kind, path)
+    assert "\n" not in str(caught.value)
+
+
+def replace_in_header(path, kind, old, new):
+    name = {"fastmri": "ismrmrd_header", "ismrmrd": "dataset/xml"}[kind]
+    with h5py.File(path, "r+") as file:
+        text = np.ravel(file[name][()])[0].decode()
+        assert old in text
+        del file[name]
+        file[name] = text.replace(old, new, 1) if kind == "fastmri" else [text.replace(old, new, 1).encode()]
+
+
+def test_a_value_of_another_type_that_does_not_matter_is_no_fault(truth, coils, tmp_path):
+    path = foreign.write_fastmri(truth, tmp_path / "file.h5")
+    replace_in_header(path, "fastmri", ">128000000<", ">3 T<")
+    assert import_(tmp_path / "data", "fastmri", path, coils)[0].slices == {"test": 3}
+
+
+# Slices without a signal
+
+
+@pytest.mark.parametrize(("value", "rule"), [(0, "must not be zero everywhere"), (np.nan, "must be finite")])
+def test_coils_that_are_bad_in_one_slice(truth, tmp_path, value, rule):
+    path = foreign.write_bart(truth, tmp_path / "kspace")
+    maps = np.repeat(truth.coils[None], 3, axis=0)
+    maps[1] *= value
+    cfl.write(tmp_path / "coils", from_batch_coil_yx(maps))
+    with pytest.raises(InputError, match=f"slice 0 of validation, kspace/1: 'coils' {rule}"):
+        import_(tmp_path / "data", "cfl", path, str(tmp_path / "coils"), {"test": "0,2", "validation": "1"})
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_reference_that_is_zero_in_one_slice(truth, tmp_path):
+    """Noise alone is a signal."""
+    path = foreign.write_modl(truth, tmp_path / "dataset.hdf5")
+    edit(path, "tstOrg", lambda images: images * np.array([1, 1, 0])[:, None, None])
+    with pytest.raises(InputError, match="slice 2 of test, tst2: 'reference' must not be zero everywhere"):
+        import_(tmp_path / "data", "modl-hdf5", path, split={"test": "tst0-2"})
