@@ -22,8 +22,8 @@ from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.toolbox import Toolbox
 from compare import experiment as experiments
-from compare import locks, machine
-from compare.config import Experiment, Slurm, load
+from compare import locks, machine, prepared_data
+from compare.config import Experiment, Slurm
 from compare.console import Reporter
 from compare.experiment import Outcome, Part
 
@@ -56,6 +56,8 @@ class Work:
     def __call__(self) -> Outcome:
         """Do the parts, or what is missing of them."""
         signal.signal(signal.SIGTERM, _end)
+        if changed := prepared_data.changed_settings(self.experiment, self.folder):
+            raise InputError(f"{self.folder}: its settings are not those of this job ({changed}); submit it again")
         toolbox = Toolbox.find(self.bart)
         return experiments.run(self.experiment, self.folder, toolbox, Reporter(), chosen=self.parts)
 
@@ -108,7 +110,7 @@ def submit(
 ) -> list[Submitted]:
     """Submit jobs for parts of an experiment; on Slurm one array, on this machine processes that share the parts.
 
-    The dataset should be there already (`experiment.prepare`): jobs make it if not, while the others wait.
+    The dataset should be there already (`prepared_data.prepare`): jobs make it if not, while the others wait.
 
     Args:
         experiment: The experiment, with what its jobs ask for.
@@ -221,11 +223,7 @@ def _local_gpu(number: int) -> dict[str, Any]:
 
 def outdated(experiment: Experiment, folder: Path) -> list[Part]:
     """List the parts that may have something to do: those that are not complete, or all after a change of settings."""
-    try:
-        before = load(folder / "experiment.yaml")
-    except InputError:
-        return experiments.parts(experiment)
-    same = before.model_copy(update={"slurm": experiment.slurm, "description": experiment.description}) == experiment
+    same = prepared_data.changed_settings(experiment, folder) == ""
     return missing(experiment, folder) if same else experiments.parts(experiment)
 
 

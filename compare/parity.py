@@ -33,7 +33,7 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[tuple[str, str,
         train, test = dataset.split("train"), dataset.split("test")
         for split in (test, train):
             split.validate()
-            gridding.prepare(split, toolbox)
+        train, test = gridding.prepare(train, toolbox), gridding.prepare(test, toolbox)
         for network, trained in experiment.networks.items():
             if test.trajectory is None:
                 yield network, "adjoint", _adjoint(test, toolbox)

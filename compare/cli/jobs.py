@@ -113,7 +113,7 @@ def start(
     """Submit what is neither complete nor in the queue; on this machine wait for it and collect, on Slurm return."""
     from bart_bridge.toolbox import Toolbox
     from compare import job_states, jobs
-    from compare.experiment import prepare
+    from compare.prepared_data import prepare
 
     experiment = jobs.for_place(experiment, on)
     waiting = [state for state in job_states.states(experiment, folder) if state.active]
