@@ -104,7 +104,7 @@ def run(
         return machine.describe() | software | {"threads": experiment.threads or engines.usable_threads()}
 
     def check() -> None:
-        if changed := prepared_data.changed_settings(settings, folder):
+        if changed := prepared_data.changed_settings(settings, folder, since=True):
             raise InputError(f"{folder}: another process gave it other settings ({changed})")
         if settings.dataset.simulate is not None and prepared_data.description(dataset.folder) != dataset.description:
             raise InputError(f"{dataset.folder}: another process made it anew, with other settings")

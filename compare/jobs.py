@@ -56,8 +56,8 @@ class Work:
     def __call__(self) -> Outcome:
         """Do the parts, or what is missing of them."""
         signal.signal(signal.SIGTERM, _end)
-        if changed := prepared_data.changed_settings(self.experiment, self.folder):
-            raise InputError(f"{self.folder}: its settings are not those of this job ({changed}); submit it again")
+        if changed := prepared_data.changed_settings(self.experiment, self.folder, since=True):
+            raise InputError(f"{self.folder}: other settings than when this job was submitted ({changed})")
         toolbox = Toolbox.find(self.bart)
         return experiments.run(self.experiment, self.folder, toolbox, Reporter(), chosen=self.parts)
 

@@ -45,10 +45,15 @@ def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Re
         return dataset, identity
 
 
-def changed_settings(experiment: Experiment, folder: Path) -> str | None:
+def changed_settings(experiment: Experiment, folder: Path, since: bool = False) -> str | None:
     """Say in what an experiment differs from `experiment.yaml`; empty if in nothing, None if there is no such file.
 
     What no result depends on is not looked at: the block `slurm` and the description.
+
+    Args:
+        experiment: The experiment.
+        folder: Of `experiment.yaml`.
+        since: Whether the file is the newer one (default false).
     """
     try:
         before = load(folder / "experiment.yaml")
@@ -58,7 +63,7 @@ def changed_settings(experiment: Experiment, folder: Path) -> str | None:
         {name: value for name, value in each.model_dump(mode="json").items() if name not in _WITHOUT_EFFECT}
         for each in (before, experiment)
     )
-    return records.differences(old, new)
+    return records.differences(new, old) if since else records.differences(old, new)
 
 
 def open_dataset(
