@@ -26,6 +26,7 @@ from compare import locks, machine, prepared_data
 from compare.config import Experiment, Slurm
 from compare.console import Reporter
 from compare.experiment import Outcome, Part
+from compare.prepared_data import Identity
 
 if TYPE_CHECKING:
     import submitit
@@ -221,10 +222,32 @@ def _local_gpu(number: int) -> dict[str, Any]:
     return {"gpus_per_node": 1, "visible_gpus": [number % count]} if count else {}
 
 
-def outdated(experiment: Experiment, folder: Path) -> list[Part]:
-    """List the parts that may have something to do: those that are not complete, or all after a change of settings."""
-    same = prepared_data.changed_settings(experiment, folder) == ""
-    return missing(experiment, folder) if same else experiments.parts(experiment)
+def outdated(experiment: Experiment, folder: Path, changed: str | None, identity: Identity) -> list[Part]:
+    """List the parts that may have something to do: those that are not complete, or all after a change of settings.
+
+    Args:
+        experiment: The experiment.
+        folder: Its folder.
+        changed: What `prepared_data.changed_settings` said before the settings were accepted.
+        identity: What the dataset holds; parts with results of other data are among those listed.
+    """
+    if changed != "":
+        return experiments.parts(experiment)
+    unfinished = missing(experiment, folder)
+    return [
+        part
+        for part in experiments.parts(experiment)
+        if part in unfinished
+        or any(_is_of_other_data(path, identity) for path in experiments.part_records(experiment, folder, part))
+    ]
+
+
+def _is_of_other_data(record: Path, identity: Identity) -> bool:
+    try:
+        data = json.loads(record.read_text())["determinants"]["data"]
+        return any(not digests.items() <= identity[split].items() for split, digests in data.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True
 
 
 def missing(experiment: Experiment, folder: Path) -> list[Part]:

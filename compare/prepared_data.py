@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,18 +90,24 @@ def open_dataset(
         content.validate_once(split)
         if split.reference is None:
             raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
-        dataset = replace(dataset, gridded_by=grid(split, toolbox).gridded_by)
+        dataset = replace(dataset, gridded_by=grid(split, toolbox, remove_leftovers=True).gridded_by)
         identity[name] = content.digests(split)
     return dataset, identity
 
 
-def grid(split: Split, toolbox: Toolbox) -> Split:
-    """Compute adjoint and psf of a validated split as `gridding.prepare` does, one process at a time."""
-    if split.trajectory is None:
-        return split
+def grid(split: Split, toolbox: Toolbox, remove_leftovers: bool = False) -> Split:
+    """Compute adjoint and psf of a validated split as `gridding.prepare` does, one process at a time.
+
+    Args:
+        split: The split.
+        toolbox: The BART to use.
+        remove_leftovers: Whether it is that of a dataset, in whose folder nothing else of ours is written (default
+            false). Hashes that are remembered there at this moment are hashed again the next time.
+    """
     place = split.cache or split.kspace.parent
-    with locks.held(place):  # the dataset may be that of several experiments
-        atomic.remove_leftovers(place)
+    with locks.held(place) if split.trajectory else nullcontext():
+        if remove_leftovers:
+            atomic.remove_leftovers(place)
         return gridding.prepare(split, toolbox)
 
 

@@ -20,7 +20,7 @@ from bart_bridge.dataset import Split
 from bart_bridge.errors import InputError
 from bart_bridge.simulate import Simulation, simulate
 from compare import experiment as experiments
-from compare import jobs, locks, optimizer_study
+from compare import jobs, locks, optimizer_study, prepared_data
 from compare.config import Experiment, load
 from compare.console import Reporter
 
@@ -290,6 +290,18 @@ def test_a_process_stops_when_another_gave_the_folder_other_settings(place):
         path.unlink()
     with pytest.raises(InputError, match=r"another process gave it other settings \(seed changed from 0 to 1\)"):
         experiments.run(place.experiment(), place.folder, place.toolbox, Meanwhile())
+
+
+def test_parts_with_results_of_other_data_are_submitted_again(place):
+    def outdated():
+        _, identity = prepared_data.prepare(place.experiment(), place.folder, place.toolbox, Listening())
+        return jobs.outdated(place.experiment(), place.folder, "", identity)
+
+    assert outdated() == []
+    change(place.data / "validation" / "reference")
+    assert outdated() == [("", "references")]
+    change(place.data / "train" / "kspace")
+    assert outdated() == [("", "references"), ("varnet", "bart")]
 
 
 def test_a_job_of_older_settings_changes_nothing(place):
