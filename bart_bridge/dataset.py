@@ -20,8 +20,6 @@ adjoint and psf from the trajectory in place of BART, see `gridding`.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,7 +31,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from bart_bridge import cfl
+from bart_bridge import atomic, cfl
 from bart_bridge.dims import (
     Dim,
     describe,
@@ -67,8 +65,10 @@ class Split:
         reference: Path of the reference images, `(batch, map, y, x)`, if there are any.
         trajectory: Path of the trajectory `(batch or 1, 3, spokes, samples)` of non-Cartesian data; k-space and pattern
             have `(..., spokes, samples)` in place of `(..., y, x)` then.
-        cache: Folder for what is computed from a trajectory, that of the k-space by default; see `gridding`.
+        cache: Folder for what is remembered of the files (see `content`) and computed from a trajectory (see
+            `gridding`), that of the k-space by default.
         nufft: What computes it, `bart` (default) or `finufft`, which is right for odd numbers of pixels, too.
+        gridded_by: Program and version that computed it, as `gridding.prepare` says it; without it, whichever did.
     """
 
     kspace: Path
@@ -78,6 +78,7 @@ class Split:
     trajectory: Path | None = None
     cache: Path | None = None
     nufft: Nufft = "bart"
+    gridded_by: str | None = None
 
     @classmethod
     def in_folder(cls, folder: Path) -> Split:
@@ -95,9 +96,14 @@ class Split:
         name = "coils" if self.trajectory else "kspace"
         return len(_open(getattr(self, name), self._views(name)[0]))
 
+    def paths(self) -> dict[str, Path]:
+        """Return the path of every array of this split by its name."""
+        arrays = ("kspace", "coils", "pattern", "reference", "trajectory")
+        return {name: path for name in arrays if (path := getattr(self, name)) is not None}
+
     def arrays(self) -> dict[str, NDArray[np.complex64]]:
         """Open every file of this split with the shape that `Split` says."""
-        return {name: _open(path, self._views(name)[0]) for name, path in self._paths()}
+        return {name: _open(path, self._views(name)[0]) for name, path in self.paths().items()}
 
     def validate(self) -> None:
         """Check what every engine relies on.
@@ -116,7 +122,7 @@ class Split:
         if self.trajectory:
             y, x = arrays["coils"].shape[-2:]
         allowed |= {"coils": [(batch, maps, coil, y, x)], "reference": [(batch, maps, y, x)]}
-        for name, path in self._paths():
+        for name, path in self.paths().items():
             if name in allowed and arrays[name].shape not in allowed[name]:
                 # A reference has as many maps as the coils.
                 other = self.coils if name == "reference" and arrays[name].shape[1] != maps else self.kspace
@@ -158,11 +164,6 @@ class Split:
             return to_batch_coil_samples, from_batch_coil_samples
         return to_batch_coil_yx, from_batch_coil_yx
 
-    def _paths(self) -> list[tuple[str, Path]]:
-        return [
-            (name, path) for name, path in vars(self).items() if path is not None and name not in ("cache", "nufft")
-        ]
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -171,10 +172,14 @@ class Dataset:
     Attributes:
         folder: Where it is.
         description: What `dataset.yaml` says.
+        cache: Where each split has a folder as its `cache`, for a dataset that cannot be written.
+        gridded_by: As of `Split`.
     """
 
     folder: Path
     description: dict[str, Any]
+    cache: Path | None = None
+    gridded_by: str | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Dataset:
@@ -205,7 +210,8 @@ class Dataset:
         nufft = self.description.get("nufft", "bart")
         if nufft not in NUFFTS:
             raise InputError(f"{self.folder / 'dataset.yaml'}: nufft must be bart or finufft, received '{nufft}'")
-        return replace(Split.in_folder(self.folder / name), nufft=nufft)
+        split = replace(Split.in_folder(self.folder / name), nufft=nufft, cache=self.cache and self.cache / name)
+        return replace(split, gridded_by=self.gridded_by) if split.trajectory else split
 
 
 def _open(path: Path, view: View) -> NDArray[np.complex64]:
@@ -250,7 +256,7 @@ def along_batch(split: Split, folder: Path) -> Split:
         folder: Where headers, and links to the values, go if slices lie along other dimensions; made if needed.
     """
     paths: dict[str, Any] = {}
-    for name, path in split._paths():
+    for name, path in split.paths().items():
         dims = cfl.read_dims(path)
         if prod(dims[Dim.SLICE : Dim.BATCH]) != 1:
             folder.mkdir(exist_ok=True)
@@ -293,12 +299,6 @@ def new_folder(folder: Path, description: dict[str, Any]) -> Iterator[Path]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: already exists; name a new folder or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with atomic.new_folder(folder) as temporary:
         yield temporary
         (temporary / "dataset.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
-        temporary.chmod(0o755)
-        temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise

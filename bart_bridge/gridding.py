@@ -1,18 +1,19 @@
 """What networks need of non-Cartesian data: the adjoint image, and the psf of the normal operator.
 
-Both depend on the data alone. They are computed once, by BART's nufft or by finufft, and kept in a folder beside the
-k-space, `gridded-<fingerprint of the files>`, with the arrays `adjoint` and `psf` and the text `made-by.txt`.
+Both depend on the data and on the program that computes them. They are computed once, by BART's nufft or by finufft,
+and kept in a folder beside the k-space, `gridded-<program and version>-<hash of the data>`, with the arrays `adjoint`
+and `psf` and the text `made-by.txt`.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import shutil
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import cfl
+from bart_bridge import atomic, cfl, content
 from bart_bridge.dataset import Split, each_slice
 from bart_bridge.dims import (
     from_batch_coil_samples,
@@ -36,39 +37,45 @@ from bart_bridge.toolbox import Toolbox
 Complex = NDArray[np.complexfloating]
 
 
-def prepare(split: Split, toolbox: Toolbox | None) -> None:
+def prepare(split: Split, toolbox: Toolbox | None) -> Split:
     """Compute adjoint and psf of a split with a trajectory if they are not there; they appear only when complete.
+
+    Several processes may do this at once: what the first one leaves serves all.
 
     Args:
         split: Validated; without a trajectory nothing is done.
         toolbox: The BART to use where the split's `nufft` is `bart`; None for finufft.
+
+    Returns:
+        The split with `gridded_by`, so that `read` takes what this program computed.
 
     Raises:
         InputError: The image has an odd number of pixels, which BART 0.8.00 gets wrong.
         ToolError: BART failed, or finufft is wanted and not installed.
     """
     if split.trajectory is None:
-        return
+        return split
     if split.nufft == "finufft":
         toolbox = None
     if toolbox is None and not find_spec("finufft"):
         raise ToolError("finufft is not installed; install bart-tf with the extra 'nufft'")
     maker = f"BART {toolbox.version_text}" if toolbox else f"finufft {version('finufft')}"
-    folder = _folder(split)
-    if (folder / "made-by.txt").exists() and (folder / "made-by.txt").read_text().strip() == maker:
-        return
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    split = replace(split, gridded_by=maker)
+    (folder,) = _folders(split)
+    if _is_complete(folder):
+        return split
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        adjoint, psf = compute(split, toolbox)
-        cfl.write(temporary / "adjoint", from_batch_map_yx(adjoint.astype(np.complex64)))
-        cfl.write(temporary / "psf", from_batch_coil_yx(psf[:, None].astype(np.complex64)))
-        (temporary / "made-by.txt").write_text(maker + "\n")
-        temporary.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        with atomic.new_folder(folder) as temporary:
+            adjoint, psf = compute(split, toolbox)
+            cfl.write(temporary / "adjoint", from_batch_map_yx(adjoint.astype(np.complex64)))
+            cfl.write(temporary / "psf", from_batch_coil_yx(psf[:, None].astype(np.complex64)))
+            (temporary / "made-by.txt").write_text(maker + "\n")
+    except OSError as error:
+        # Another process was faster: what it has left is the same.
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not _is_complete(folder):
+            raise
+    return split
 
 
 @contextmanager
@@ -92,11 +99,11 @@ def prepared(*splits: Split | None) -> Iterator[list[Split | None]]:
             if not find_spec("finufft"):
                 raise
             toolbox = None
-        moved = [split and (replace(split, cache=Path(folder)) if split.trajectory else split) for split in splits]
-        for split in moved:
+        moved = list(splits)
+        for number, split in enumerate(splits):
             if split and split.trajectory:
                 split.validate()
-                prepare(split, toolbox)
+                moved[number] = prepare(replace(split, cache=Path(folder)), toolbox)
         yield moved
 
 
@@ -104,11 +111,16 @@ def read(split: Split) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
     """Open what `prepare` has left: adjoint `(batch, map, y, x)` and psf `(batch or 1, 2y, 2x)`, memory-mapped.
 
     Raises:
-        InputError: There is none for these files.
+        InputError: There is none for these files, or the split does not say which of several it takes.
     """
-    folder = _folder(split)
-    if not (folder / "made-by.txt").exists():
-        raise InputError(f"{split.trajectory}: adjoint and psf of its data were not computed, {folder} is missing")
+    complete = [folder for folder in _folders(split) if _is_complete(folder)]
+    if len(complete) > 1:
+        makers = ", ".join((folder / "made-by.txt").read_text().strip() for folder in complete)
+        raise InputError(f"{split.trajectory}: adjoint and psf are there of {makers}; name one as gridded_by")
+    if not complete:
+        by = f" by {split.gridded_by}" if split.gridded_by else ""
+        raise InputError(f"{split.trajectory}: adjoint and psf of its data were not computed{by}")
+    folder = complete[0]
     return to_batch_map_yx(cfl.read(folder / "adjoint")), to_batch_coil_yx(cfl.read(folder / "psf"))[:, 0]
 
 
@@ -200,22 +212,17 @@ def _psf(weights: Complex, trajectory: NDArray[np.floating], size: tuple[int, in
     return 4 * transform.real
 
 
-@lru_cache(maxsize=64)
-def _digest(path: Path, size_bytes: int, changed_ns: int) -> bytes:
-    """Hash a file, once while it does not change: training asks for the folder with every batch."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+def _folders(split: Split) -> list[Path]:
+    """Name the folder of a split, or list those of all programs, by the content that adjoint and psf depend on."""
+    arrays = (split.kspace, split.coils, split.trajectory, split.pattern)
+    digests = [content.digest(path, split.cache) if path else "none" for path in arrays]
+    data = hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+    place = split.cache or split.kspace.parent
+    if split.gridded_by is None:
+        return sorted(place.glob(f"gridded-*-{data}"))
+    maker = re.sub(r"[^a-z0-9.]+", "-", split.gridded_by.lower())
+    return [place / f"gridded-{maker}-{data}"]
 
 
-def _folder(split: Split) -> Path:
-    """Name the folder by the content of the files that adjoint and psf depend on."""
-    digest = hashlib.sha256()
-    for path in (split.kspace, split.coils, split.trajectory, split.pattern):
-        if path is None:
-            digest.update(b"none")
-            continue
-        digest.update(repr(cfl.read_dims(path)).encode())
-        file = cfl.files(path)[0]
-        state = file.stat()
-        digest.update(_digest(file, state.st_size, state.st_mtime_ns))
-    return (split.cache or split.kspace.parent) / f"gridded-{digest.hexdigest()[:16]}"
+def _is_complete(folder: Path) -> bool:
+    return (folder / "made-by.txt").exists() and all(cfl.exists(folder / name) for name in ("adjoint", "psf"))

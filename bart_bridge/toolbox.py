@@ -127,7 +127,7 @@ class Toolbox:
             words: list[str] = []
             for number, argument in enumerate(arguments):
                 if isinstance(argument, np.ndarray):
-                    cfl.write(folder / f"input{number}", argument)
+                    cfl.write(folder / f"input{number}", argument, durable=False)
                     words.append(str(folder / f"input{number}"))
                 else:
                     words.append(str(argument))

@@ -11,16 +11,17 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from bart_bridge import cfl, gridding
+from bart_bridge import cfl
 from bart_bridge.dataset import Split
 from bart_bridge.dims import from_batch_coil_yx, from_batch_map_yx
 from bart_bridge.errors import InputError
 from bart_bridge.settings import MemoryPlan, Network
 from bart_bridge.simulate import sampling_pattern
 from bart_bridge.toolbox import Toolbox
-from compare import engines, figures, quality, results, tables
+from compare import engines, figures, locks, quality, results, tables
 from compare.config import describe, engine_name
 from compare.console import Reporter
+from compare.prepared_data import grid
 
 # Width of the fully sampled centre relative to the image, about that of the published patterns.
 _CENTRE = 0.1
@@ -49,8 +50,9 @@ def apply_runs(
     toolbox: Toolbox,
     reporter: Reporter,
     memory: MemoryPlan | None = None,
+    acceleration: float | None = None,
 ) -> str:
-    """Reconstruct a split with trained runs.
+    """Reconstruct a split with trained runs; nothing is written before all that is named can be used.
 
     Args:
         runs: Run folders of `bart-tf train` or `bart-tf compare`.
@@ -59,6 +61,7 @@ def apply_runs(
         toolbox: The BART to use.
         reporter: Tells a person what happens.
         memory: Memory plan of Keras runs; by default the one they were trained with.
+        acceleration: Undersample the split, see `undersample`.
 
     Returns:
         The quality table as Markdown, empty without a reference.
@@ -66,17 +69,27 @@ def apply_runs(
     Raises:
         InputError: A run folder holds no trained run.
         ToolError: An engine failed.
+        BusyError: Another process works on the folder.
     """
+    appliers = []
+    for run in runs:
+        trained_on, device, network, binary = _settings(run)
+        chosen = trained_on if memory is None or not trained_on.startswith("keras") else engine_name(trained_on, memory)
+        engine = engines.create(chosen, device, Toolbox.find(binary) if binary else toolbox)
+        appliers.append((run, trained_on, network, engine))
+    with locks.held(folder, wait=False):
+        if acceleration:
+            split = undersample(split, acceleration, folder)
+        return _apply(appliers, grid(split, toolbox), folder, reporter)
+
+
+def _apply(appliers: list[Any], split: Split, folder: Path, reporter: Reporter) -> str:
     from tf_models.inputs import network_inputs, to_maps
 
-    settings = [_settings(run) for run in runs]
-    gridding.prepare(split, toolbox)
     zero_filled = to_maps(network_inputs(split)["adjoint"])
     images: results.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}
     cfl.write(folder / "zero-filled", from_batch_map_yx(zero_filled))
-    for run, (trained_on, device, network, binary) in zip(runs, settings, strict=True):
-        chosen = trained_on if memory is None or not trained_on.startswith("keras") else engine_name(trained_on, memory)
-        engine = engines.create(chosen, device, Toolbox.find(binary) if binary else toolbox)
+    for run, trained_on, network, engine in appliers:
         output = folder / run.name
         with reporter.step(f"{run.name}: reconstruct", 1):
             engine.apply(folder, network, split, run / engine.weights_name, output)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from compare import timing
+from compare.run_files import Run
 from compare.sampling import GPU_TOLERANCE_BYTES, RSS_TOLERANCE, Curve, level_before_growth
-from compare.steps import Run
 
 Value = tuple[str, float | None, str, str]
 _LEVEL = "highest level held for 0.3 s before the peak, a lower bound on the need"

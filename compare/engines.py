@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import cfl, process, reconet
+from bart_bridge import atomic, cfl, process, reconet
 from bart_bridge.dataset import Split, along_batch, first_slice
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.settings import MemoryPlan, Network, Training, stages
@@ -184,7 +184,7 @@ class BartEngine:
             for path in (weights, history):
                 _remove(path)
             files: dict[str, Any] = {"initial": initial, "history": history}
-            with tempfile.TemporaryDirectory(prefix="along-batch-", dir=folder) as name:
+            with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}along-batch-", dir=folder) as name:
                 slices = along_batch(split, Path(name) / "train")
                 if validation is not None:
                     files["validation"] = along_batch(validation, Path(name) / "validation")
@@ -205,7 +205,7 @@ class BartEngine:
     def apply(self, folder: Path, network: Network, split: Split, weights: Path, output: Path) -> Measurement:
         """Reconstruct with one `reconet` command."""
         _remove(output)
-        with tempfile.TemporaryDirectory(prefix="along-batch-", dir=folder) as name:
+        with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}along-batch-", dir=folder) as name:
             slices = along_batch(split, Path(name) / "slices")
             argv = reconet.apply_argv(self.toolbox, network, slices, weights, output, gpu=self._gpu)
             finished, measurement = self._run(argv, folder)
@@ -217,7 +217,7 @@ class BartEngine:
         self, folder: Path, network: Network, split: Split, weights: Path, calls: int
     ) -> tuple[Measurement, Inference]:
         """Time whole commands, and take one slice from all: a command has a start that a slice has not."""
-        with tempfile.TemporaryDirectory(prefix="one-slice-", dir=folder) as name:
+        with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}one-slice-", dir=folder) as name:
             one, output = first_slice(split, Path(name)), Path(name) / "images"
             total = first = self.apply(folder, network, one, weights, output)
             wall_s, cpu_s = [], []
@@ -250,7 +250,7 @@ class BartEngine:
 
     def _measure_baseline(self, folder: Path) -> int | None:
         """Return what BART has in memory after its start and a small kernel; None if no sample was in time."""
-        with tempfile.TemporaryDirectory(prefix="baseline-", dir=folder) as name:
+        with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}baseline-", dir=folder) as name:
             zeros = Path(name) / "zeros"
             cfl.write(zeros, np.zeros((8, 8), np.complex64))
             argv = self.toolbox.argv("fft", "3", zeros, Path(name) / "out")

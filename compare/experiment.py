@@ -6,26 +6,21 @@ Several processes, on several machines that share the folder, may do this at onc
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from bart_bridge import cfl, gridding
-from bart_bridge.dataset import SPLITS, Dataset
+from bart_bridge import atomic
 from bart_bridge.errors import BartTfError, InputError
-from bart_bridge.simulate import Simulation, simulate
 from bart_bridge.toolbox import Toolbox
-from compare import engines, locks, machine, records
+from compare import engines, locks, machine, prepared_data, records
 from compare.config import Experiment
 from compare.console import Reporter
 from compare.monitor import MeasuredError
-from compare.steps import PHASES, Run, Step, failure_record, reference_steps, references, run_steps
+from compare.run_files import Run, failure_record
+from compare.steps import PHASES, Step, reference_steps, references, run_steps
 
 # A part of an experiment that one process does: a network on an engine, with all its repeats, so that these say how
 # the times of one machine spread; or all reconstructions without a network.
@@ -56,6 +51,8 @@ def run(
     only: tuple[str, str] | None = None,
     phases: Collection[str] = PHASES,
     chosen: Collection[Part] | None = None,
+    settings: Experiment | None = None,
+    resume: bool = True,
 ) -> Outcome:
     """Do what is missing of an experiment; a step that fails is named and the others go on.
 
@@ -67,10 +64,13 @@ def run(
         only: Name of one network and one engine: train only that, and reconstruct nothing.
         phases: What is done of every run; references are made with `initial`.
         chosen: The parts that are done; default all.
+        settings: What the folder keeps as its experiment, where that is not this one: `experiment` may have more
+            engines, for a training alone.
+        resume: Whether the training of `only` continues from its checkpoint (default).
 
     Raises:
         InputError: The dataset is not usable, or an engine cannot use the device.
-        BusyError: The dataset changed, and another process works with the old one.
+        BusyError: Settings or dataset changed, and another process works with the old ones.
         OSError: The folder cannot be written.
     """
     wanted = parts(experiment) if chosen is None else chosen
@@ -80,7 +80,8 @@ def run(
         if any(name == engine for _, engine in wanted)
     }
     available = [engines.create(name, experiment.device, of, experiment.threads) for name, of in toolboxes.items()]
-    dataset, identity = prepare(experiment, folder, toolbox, reporter)
+    settings = settings or experiment
+    dataset, identity = prepared_data.prepare(settings, folder, toolbox, reporter)
     steps = []
     if REFERENCES in wanted and not only and "initial" in phases:
         steps = reference_steps(folder, experiment, dataset, identity, toolbox)
@@ -90,7 +91,7 @@ def run(
             for engine in available:
                 if (name, engine.name) not in wanted:
                     continue
-                of_run = run_steps(folder, experiment, name, trained, engine, dataset, identity, repeat)
+                of_run = run_steps(folder, experiment, name, trained, engine, dataset, identity, repeat, resume)
                 if only is None:
                     steps += [of_run[phase] for phase in of_run if phase in phases]
                 elif only == (name, engine.name) and not repeat:
@@ -103,8 +104,10 @@ def run(
         return machine.describe() | software | {"threads": experiment.threads or engines.usable_threads()}
 
     def check() -> None:
-        if experiment.dataset.simulate is not None and _description(folder / "dataset") != identity:
-            raise InputError(f"{folder / 'dataset'}: another process made it anew, with other settings")
+        if changed := prepared_data.changed_settings(settings, folder, since=True):
+            raise InputError(f"{folder}: another process gave it other settings ({changed})")
+        if settings.dataset.simulate is not None and prepared_data.description(dataset.folder) != dataset.description:
+            raise InputError(f"{dataset.folder}: another process made it anew, with other settings")
 
     return _work(folder, steps, reporter, made_on, check)
 
@@ -130,26 +133,6 @@ def part_records(experiment: Experiment, folder: Path, part: Part) -> list[Path]
     ]
 
 
-def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> tuple[Dataset, Any]:
-    """Write `experiment.yaml` and open the dataset as `open_dataset` does, one process at a time."""
-    with locks.held(folder):
-        remove_leftovers(folder, folder / "tables", folder / "figures")
-        settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-        cfl.write_text_atomically(folder / "experiment.yaml", settings)
-        return open_dataset(experiment, folder, toolbox, reporter)
-
-
-def remove_leftovers(*folders: Path) -> None:
-    """Remove temporary files and folders of processes that were killed; the lock of the folders must be held."""
-    for folder in folders:
-        for pattern in (".*.*", "one-slice-*", "baseline-*"):
-            for path in folder.glob(pattern):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
-
-
 def _work(
     folder: Path,
     steps: list[Step],
@@ -159,6 +142,7 @@ def _work(
 ) -> Outcome:
     """Do the steps; those of runs that another process works on come last, and wait for it."""
     outcome = Outcome([], [], {})
+    older = records.Older(folder)
     busy: set[Path] = set()
     later: list[tuple[str, Path, Step]] = []
     numbered = [(f"[{number}/{len(steps)}] {step.title}", step) for number, step in enumerate(steps, start=1)]
@@ -172,7 +156,7 @@ def _work(
             try:
                 with locks.held(place, wait=False):
                     check()
-                    _do(step, title, outcome, reporter, made_on)
+                    _do(step, title, outcome, reporter, made_on, older)
             except locks.BusyError:
                 reporter.say(f"{title}: another process works on this run, it is looked at again at the end")
                 busy.add(place)
@@ -180,7 +164,7 @@ def _work(
     for title, place, step in later:
         with locks.held(place):
             check()
-            _do(step, title, outcome, reporter, made_on)
+            _do(step, title, outcome, reporter, made_on, older)
     return outcome
 
 
@@ -190,29 +174,33 @@ def _place(folder: Path, step: Step) -> Path:
     return folder / kind / name if kind == "runs" else folder / kind
 
 
-def open_dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> tuple[Dataset, Any]:
-    """Open the dataset of an experiment, simulated first where it is missing, and say what it is for fingerprints.
-
-    Raises:
-        InputError: The dataset is not usable.
-    """
-    dataset = _dataset(experiment, folder, toolbox, reporter)
-    return dataset, _identity(experiment, dataset)
-
-
 def _done(step: Step, title: str, outcome: Outcome, reporter: Reporter) -> bool:
-    if records.read(step.record, step.identity) is None:
+    record = records.read(step.record, step.determinants())
+    if record is None:
         return False
-    reporter.say(f"{title}: done before")
+    threads = record.get("machine", {}).get("threads", step.threads)
+    note = "" if threads == step.threads else f", with {threads} threads (now it would be {step.threads})"
+    reporter.say(f"{title}: done before{note}")
     outcome.reused.append(step.title)
     return True
 
 
-def _do(step: Step, title: str, outcome: Outcome, reporter: Reporter, made_on: Callable[[], dict[str, Any]]) -> None:
+def _do(
+    step: Step,
+    title: str,
+    outcome: Outcome,
+    reporter: Reporter,
+    made_on: Callable[[], dict[str, Any]],
+    older: records.Older,
+) -> None:
     """Do a step unless that was done meanwhile; the lock must be held."""
     if _done(step, title, outcome, reporter):
         return
-    remove_leftovers(step.record.parent)
+    place, determinants = step.record.parent, step.determinants()
+    atomic.remove_leftovers(place)
+    if changed := records.changes(step.record, determinants):
+        kept = older.keep({path for pattern in step.files for path in place.glob(pattern)})
+        reporter.say(f"{title}: done again, {changed}; the old results are in {kept}")
     origin: records.Record = {"engine_version": step.version, "machine": made_on()}
     # A record of other settings must not describe the files that this step is about to replace.
     for path in (step.record, failure_record(step.record)):
@@ -225,58 +213,7 @@ def _do(step: Step, title: str, outcome: Outcome, reporter: Reporter, made_on: C
         reporter.say(f"{title}: FAILED: {error}", level=-1)
         outcome.failed[step.title] = str(error)
         measurement = error.measurement if isinstance(error, MeasuredError) else None
-        records.write(failure_record(step.record), step.identity, measurement, **origin, failed=str(error))
+        records.write(failure_record(step.record), determinants, measurement, **origin, failed=str(error))
         return
-    records.write(step.record, step.identity, **details, **origin)
+    records.write(step.record, determinants, **details, **origin)
     outcome.computed.append(step.title)
-
-
-def _dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Dataset:
-    """Open the dataset, simulated first where it is missing or was made with other settings."""
-    choice = experiment.dataset
-    if choice.simulate is not None:
-        _simulate(choice.simulate, folder / "dataset", toolbox, reporter)
-    dataset = Dataset.open(choice.folder or folder / "dataset")
-    for name in SPLITS:
-        split = dataset.split(name)
-        split.validate()
-        for warning in split.trajectory_warnings():
-            reporter.say(f"warning: {warning}")
-        if split.reference is None:
-            raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
-        if split.trajectory is not None:  # the folder may be that of several experiments
-            with locks.held(dataset.folder):
-                remove_leftovers(dataset.folder / name)
-                gridding.prepare(split, toolbox)
-    return dataset
-
-
-def _simulate(settings: Simulation, folder: Path, toolbox: Toolbox, reporter: Reporter) -> None:
-    if folder.exists():
-        wanted = {"bart": toolbox.version_text, "simulation": settings.model_dump()}
-        if wanted.items() <= _description(folder).items():
-            return
-        with ExitStack() as stack:
-            for lock in sorted(folder.parent.glob(f"*/**/{locks.NAME}")):
-                if lock.parent != folder:
-                    stack.enter_context(locks.held(lock.parent, wait=False))
-            reporter.say("dataset: settings changed, simulated anew")
-            shutil.rmtree(folder)
-    total = sum(getattr(settings, split) for split in SPLITS)
-    with reporter.step(f"dataset: simulate {total} slices", total) as advance:
-        simulate(folder, settings, toolbox, lambda done, _: advance(done))
-
-
-def _description(folder: Path) -> dict[str, Any]:
-    try:
-        return Dataset.open(folder).description
-    except InputError:
-        return {}
-
-
-def _identity(experiment: Experiment, dataset: Dataset) -> Any:
-    """Return what the data is: its settings where it is simulated, else its files with size and time of change."""
-    if experiment.dataset.simulate is not None:
-        return dataset.description
-    files = sorted(path for path in dataset.folder.rglob("*") if path.is_file() and path.name != locks.NAME)
-    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bart_bridge import atomic
 from bart_bridge.cfl import write_text_atomically
 from compare import all_figures, all_tables, results
 from compare.config import Experiment
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import pandas
 
 _PNG_DPI = 200
+# The names of what a report wrote into a folder, for the next one.
+LIST = ".bart-tf-files.txt"
 # What LaTeX's fonts do not have.
 _LATEX_WORDS = {"±": r"$\pm$", "°": r"$^\circ$", "−": "$-$"}
 
@@ -43,8 +46,9 @@ def write(experiment: Experiment, folder: Path) -> tuple[list[Table], list[all_f
 
 
 def write_tables(tables: Iterable[Table], folder: Path) -> None:
-    """Write every table as `<slug>.csv`, `.md` and `.tex`; files of other tables in the folder are removed."""
-    _empty(folder, (".csv", ".md", ".tex"))
+    """Write every table as `<slug>.csv`, `.md` and `.tex`; those of an older report are removed."""
+    tables = list(tables)
+    _remove_older(folder, [f"{table.slug}.{suffix}" for table in tables for suffix in ("csv", "md", "tex")])
     for table in tables:
         write_text_atomically(folder / f"{table.slug}.csv", csv(table))
         write_text_atomically(folder / f"{table.slug}.md", table.markdown())
@@ -78,8 +82,9 @@ def latex(table: Table) -> str:
 
 
 def write_figures(shown: Iterable[all_figures.Shown], folder: Path) -> None:
-    """Write every figure as `<slug>.png` and `.pdf`; files of other figures in the folder are removed."""
-    _empty(folder, (".png", ".pdf"))
+    """Write every figure as `<slug>.png` and `.pdf`; those of an older report are removed."""
+    shown = list(shown)
+    _remove_older(folder, [f"{of.slug}.{suffix}" for of in shown for suffix in ("png", "pdf")])
     for of in shown:
         for suffix in ("png", "pdf"):
             # No date in the file: the same results give the same bytes.
@@ -92,17 +97,20 @@ def write_parquet(table: pandas.DataFrame, path: Path) -> None:
     text = {name: str for name in table.columns if name != "value"}
     buffer = io.BytesIO()
     table.astype(text).to_parquet(buffer, index=False)
-    temporary = path.with_name(f"unfinished-{path.name}")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
+    with atomic.new_file(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
 
 
-def _empty(folder: Path, suffixes: tuple[str, ...]) -> None:
-    """Make a folder and remove what an older report left in it: it must not pass for a part of this one."""
+def _remove_older(folder: Path, names: list[str]) -> None:
+    """Make a folder, and remove the files of an older report, which must not pass for a part of this one.
+
+    Only the files in the list that the older report wrote are removed; `names` becomes the list of this one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if path.suffix in suffixes:
-            path.unlink()
+    written = folder / LIST
+    for name in written.read_text().splitlines() if written.exists() else []:
+        (folder / Path(name).name).unlink(missing_ok=True)
+    write_text_atomically(written, "".join(f"{name}\n" for name in names))
 
 
 def _escaped(text: str) -> str:

@@ -19,7 +19,7 @@ from compare import experiment as experiments
 from compare.config import Experiment
 from compare.experiment import Part
 from compare.jobs import Submitted, part_name, submitted
-from compare.steps import failure_record
+from compare.run_files import failure_record
 
 _TAIL_LINES = 5
 _TIMEOUT_S = 60

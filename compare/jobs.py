@@ -22,10 +22,11 @@ from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.toolbox import Toolbox
 from compare import experiment as experiments
-from compare import locks, machine
-from compare.config import Experiment, Slurm, load
+from compare import locks, machine, prepared_data
+from compare.config import Experiment, Slurm
 from compare.console import Reporter
 from compare.experiment import Outcome, Part
+from compare.prepared_data import Identity
 
 if TYPE_CHECKING:
     import submitit
@@ -56,6 +57,8 @@ class Work:
     def __call__(self) -> Outcome:
         """Do the parts, or what is missing of them."""
         signal.signal(signal.SIGTERM, _end)
+        if changed := prepared_data.changed_settings(self.experiment, self.folder, since=True):
+            raise InputError(f"{self.folder}: other settings than when this job was submitted ({changed})")
         toolbox = Toolbox.find(self.bart)
         return experiments.run(self.experiment, self.folder, toolbox, Reporter(), chosen=self.parts)
 
@@ -108,7 +111,7 @@ def submit(
 ) -> list[Submitted]:
     """Submit jobs for parts of an experiment; on Slurm one array, on this machine processes that share the parts.
 
-    The dataset should be there already (`experiment.prepare`): jobs make it if not, while the others wait.
+    The dataset should be there already (`prepared_data.prepare`): jobs make it if not, while the others wait.
 
     Args:
         experiment: The experiment, with what its jobs ask for.
@@ -219,14 +222,32 @@ def _local_gpu(number: int) -> dict[str, Any]:
     return {"gpus_per_node": 1, "visible_gpus": [number % count]} if count else {}
 
 
-def outdated(experiment: Experiment, folder: Path) -> list[Part]:
-    """List the parts that may have something to do: those that are not complete, or all after a change of settings."""
-    try:
-        before = load(folder / "experiment.yaml")
-    except InputError:
+def outdated(experiment: Experiment, folder: Path, changed: str | None, identity: Identity) -> list[Part]:
+    """List the parts that may have something to do: those that are not complete, or all after a change of settings.
+
+    Args:
+        experiment: The experiment.
+        folder: Its folder.
+        changed: What `prepared_data.changed_settings` said before the settings were accepted.
+        identity: What the dataset holds; parts with results of other data are among those listed.
+    """
+    if changed != "":
         return experiments.parts(experiment)
-    same = before.model_copy(update={"slurm": experiment.slurm, "description": experiment.description}) == experiment
-    return missing(experiment, folder) if same else experiments.parts(experiment)
+    unfinished = missing(experiment, folder)
+    return [
+        part
+        for part in experiments.parts(experiment)
+        if part in unfinished
+        or any(_is_of_other_data(path, identity) for path in experiments.part_records(experiment, folder, part))
+    ]
+
+
+def _is_of_other_data(record: Path, identity: Identity) -> bool:
+    try:
+        data = json.loads(record.read_text())["determinants"]["data"]
+        return any(not digests.items() <= identity[split].items() for split, digests in data.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True
 
 
 def missing(experiment: Experiment, folder: Path) -> list[Part]:

@@ -20,11 +20,12 @@ from bart_bridge import cfl, reconet
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.settings import Network, Training
 from bart_bridge.toolbox import Toolbox
-from compare import machine, results
+from compare import engines, locks, machine, results
 from compare.config import DatasetChoice, EngineName, Experiment, TrainedNetwork, describe
 from compare.console import Reporter
 from compare.experiment import run as run_experiment
-from compare.steps import Run
+from compare.prepared_data import prepare
+from compare.run_files import Run
 
 if TYPE_CHECKING:
     import pandas
@@ -110,15 +111,18 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     """
     import pandas as pd
 
-    folder.mkdir(parents=True, exist_ok=True)
-    cfl.write_text_atomically(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+    for name in study.engines:
+        engines.create(name, study.device, toolbox)
     tuning = _experiment(study, study.seeds[0], [KERAS], _candidates(study))
+    prepare(tuning, folder / "tuning", toolbox, reporter)  # refuses what must not replace the study that is there
+    with locks.held(folder):
+        cfl.write_text_atomically(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
     _do(tuning, folder / "tuning", toolbox, reporter, ("train",))
     choices = _choose(study, tuning, folder / "tuning")
     if study.dataset.simulate is not None:
         study = study.model_copy(update={"dataset": DatasetChoice(folder=folder / "tuning" / "dataset")})
     reasons: dict[str, str] = {}
-    parts: list[tuple[Experiment, Path]] = []
+    parts: list[tuple[Experiment, Path, Experiment | None]] = []
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     for seed in study.seeds:
@@ -128,15 +132,15 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
                 # They were trained to choose.
                 names = [f"{name}-{choice['candidates'].index(choice['chosen'])}" for name, choice in choices.items()]
                 experiment = tuning.model_copy(update={"networks": {name: tuning.networks[name] for name in names}})
-                parts.append((experiment, folder / "tuning"))
+                parts.append((experiment, folder / "tuning", tuning))
                 continue
             if engine == "bart":
                 reasons = {name: reason for name, of in trained.items() if (reason := _refusal(toolbox, of))}
                 trained = {name: of for name, of in trained.items() if name not in reasons}
             if trained:
-                parts.append((_experiment(study, seed, [engine], trained), folder / f"seed{seed}-{engine}"))
-    for experiment, part in parts:
-        _do(experiment, part, toolbox, reporter, ("train", "apply"))
+                parts.append((_experiment(study, seed, [engine], trained), folder / f"seed{seed}-{engine}", None))
+    for experiment, part, settings in parts:
+        _do(experiment, part, toolbox, reporter, ("train", "apply"), settings)
         rows += _rows(experiment, part)
         curves += _curves(experiment, part)
     description = {"machine": machine.label(machine.describe()), "bart": toolbox.version_text}
@@ -200,8 +204,15 @@ def _experiment(study: Study, seed: int, engines: list[EngineName], networks: di
     )
 
 
-def _do(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter, phases: tuple[str, ...]) -> None:
-    outcome = run_experiment(experiment, folder, toolbox, reporter, phases=phases)
+def _do(
+    experiment: Experiment,
+    folder: Path,
+    toolbox: Toolbox,
+    reporter: Reporter,
+    phases: tuple[str, ...],
+    settings: Experiment | None = None,
+) -> None:
+    outcome = run_experiment(experiment, folder, toolbox, reporter, phases=phases, settings=settings)
     if outcome.failed:
         title, reason = next(iter(outcome.failed.items()))
         raise ToolError(f"{title} failed ({len(outcome.failed)} in all): {reason}")

@@ -70,7 +70,7 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[Stage]:
         train, test = (along_batch(dataset.split(name), folder / name) for name in ("train", "test"))
         for split in (test, train):
             split.validate()
-            gridding.prepare(split, toolbox)
+        train, test = gridding.prepare(train, toolbox), gridding.prepare(test, toolbox)
         tests = [test, *_perturbed(test, folder / "test", 1)]
         for network, trained in experiment.networks.items():
             if test.trajectory is None:

@@ -21,7 +21,8 @@ from bart_bridge.errors import InputError
 from bart_bridge.toolbox import Toolbox
 from compare import costs, machine, quality, sampling
 from compare.config import Experiment
-from compare.steps import PHASES, ZERO_FILLED, Run, failure_record, references
+from compare.run_files import Run, failure_record
+from compare.steps import PHASES, ZERO_FILLED, references
 
 if TYPE_CHECKING:
     import pandas

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,30 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-import bart_bridge
 from bart_bridge import baselines, cfl, weights
 from bart_bridge.dataset import Dataset, Split
 from bart_bridge.dims import from_batch_map_yx
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Training, stages
 from bart_bridge.toolbox import Toolbox
-from compare import quality, records
+from compare import determinants, quality
 from compare.config import Experiment, TrainedNetwork
 from compare.console import Advance
+from compare.determinants import Determinants
 from compare.engines import Engine, History, usable_threads
+from compare.prepared_data import Identity
+from compare.run_files import Run
 from compare.timing import training_seconds
 
 ZERO_FILLED = "zero-filled"
 PHASES = ("initial", "train", "apply", "infer")
+# The files of each phase; what follows from a training goes with it.
+_FILES = {
+    "initial": ("initial*", "run.yaml"),
+    "train": ("train*", "history*", "weights*", "initial-weights*", "run.yaml", "apply*", "infer*"),
+    "apply": ("apply*",),
+    "infer": ("infer*",),
+}
 
 
 @dataclass(frozen=True)
@@ -35,52 +46,22 @@ class Step:
     Attributes:
         title: What a person reads.
         record: Where its record goes.
-        identity: Fingerprint of everything it depends on.
+        files: Patterns of the files beside the record that it writes, or that follow from them.
+        determinants: Returns everything it depends on, when its turn comes: some of that is made by other steps.
         version: Of the program that does it, as it stands in the results.
+        threads: Threads that it computes with.
         total: Number of its units of progress.
         work: Does it and returns what belongs into the record.
     """
 
     title: str
     record: Path
-    identity: str
+    files: tuple[str, ...]
+    determinants: Callable[[], Determinants]
     version: str
+    threads: int
     total: int
     work: Callable[[Advance], dict[str, Any]]
-
-
-class Run:
-    """The files of one network on one engine.
-
-    Attributes:
-        name: Of the network, in the results.
-        engine: Name of the engine.
-        repeat: 0, or the number of a repeated measurement.
-        folder: Where the files are.
-    """
-
-    def __init__(self, root: Path, name: str, engine: str, repeat: int = 0) -> None:
-        self.name, self.engine, self.repeat = name, engine, repeat
-        self.folder = root / "runs" / f"{name}-{engine}"
-        if repeat:
-            self.folder /= f"repeat-{repeat}"
-
-    def record(self, phase: str) -> Path:
-        """Return the record of `initial`, `train`, `apply` or `infer`."""
-        return self.folder / f"{phase}.json"
-
-    def failure(self, phase: str) -> Path:
-        """Return the record of a phase that failed."""
-        return failure_record(self.record(phase))
-
-    def images(self, phase: str) -> Path:
-        """Return the images of `initial` or `apply`, a BART array."""
-        return self.folder / f"{phase}-images"
-
-
-def failure_record(record: Path) -> Path:
-    """Return where the failure of a step is recorded."""
-    return record.with_name(f"{record.stem}-failed.json")
 
 
 def references(experiment: Experiment) -> list[str]:
@@ -89,17 +70,20 @@ def references(experiment: Experiment) -> list[str]:
 
 
 def reference_steps(
-    root: Path, experiment: Experiment, dataset: Dataset, data_identity: Any, toolbox: Toolbox
+    root: Path, experiment: Experiment, dataset: Dataset, identity: Identity, toolbox: Toolbox
 ) -> list[Step]:
     """List the reconstructions without a network, which go to `root/references`."""
     folder = root / "references"
     test, validation = dataset.split("test"), dataset.split("validation")
+    threads = experiment.threads or usable_threads()
     steps = [
         Step(
             "zero-filled: reconstruct",
             folder / f"{ZERO_FILLED}.json",
-            records.fingerprint(data=data_identity, kind=ZERO_FILLED, version=bart_bridge.__version__),
+            (f"{ZERO_FILLED}.*",),
+            partial(determinants.of_zero_filled, dataset, identity),
             "",
+            threads,
             test.items,
             lambda advance: _zero_filled(test, folder / ZERO_FILLED),
         )
@@ -111,10 +95,10 @@ def reference_steps(
             return _baseline(baselines.BASELINES[name], validation, test, folder / name, toolbox, advance)
 
         title = f"{name}: choose its regularization on validation slices and reconstruct"
-        identity = records.fingerprint(data=data_identity, kind=name, bart=toolbox.version_text)
+        depends = partial(determinants.of_baseline, name, identity, toolbox)
         total = len(baseline.grid) * validation.items + test.items
         version = f"bart {'nufft' if name == 'gridding' else 'pics'} {toolbox.version_text}"
-        steps.append(Step(title, folder / f"{name}.json", identity, version, total, work))
+        steps.append(Step(title, folder / f"{name}.json", (f"{name}.*",), depends, version, threads, total, work))
     return steps
 
 
@@ -125,13 +109,14 @@ def run_steps(
     trained: TrainedNetwork,
     engine: Engine,
     dataset: Dataset,
-    data_identity: Any,
+    identity: Identity,
     repeat: int = 0,
+    resume: bool = True,
 ) -> dict[str, Step]:
     """Return the steps of one network on one engine by their phase.
 
     These are `initial`, `train`, `apply` and `infer`. A repeat measures `train`, possibly for fewer epochs, and `infer`
-    with the weights of the first training.
+    with the weights of the first training. Without `resume`, a training begins again where it has a checkpoint.
     """
     run = Run(root, name, engine.name, repeat)
     network, training = trained.network, trained.training
@@ -140,27 +125,9 @@ def run_steps(
     test = dataset.split("test")
     seed = _seed(experiment, engine.name)
     weights_path = Run(root, name, engine.name).folder / engine.weights_name
-    determinants = {
-        "data": data_identity,
-        "network": network.model_dump(),
-        "seed": seed,
-        "device": experiment.device,
-        "threads": experiment.threads or usable_threads(),
-        "engine": (engine.name, engine.version, engine.memory_plan),
-        "version": bart_bridge.__version__,
-    }
-    if experiment.devices > 1:
-        determinants["devices"] = experiment.devices
-    monitored = {"validate_epochs": True} if experiment.validate_epochs else {}
-    identities = {
-        "initial": records.fingerprint(**determinants, phase="initial"),
-        "train": records.fingerprint(**determinants, phase="train", training=training.model_dump(), **monitored),
-        "apply": records.fingerprint(**determinants, phase="apply", training=training.model_dump()),
-    }
+    depends = determinants.of_run(experiment, trained, training, engine, dataset, identity, seed, weights_path)
     validation = dataset.split("validation") if experiment.validate_epochs else None
     calls = -(-experiment.inference_calls // experiment.repeats)
-    trained_for = trained.training.model_dump()
-    identities["infer"] = records.fingerprint(**determinants, phase="infer", training=trained_for, calls=calls)
 
     def reconstruct(phase: str, weights_path: Path) -> dict[str, Any]:
         return {"measurement": engine.apply(run.folder, network, test, weights_path, run.images(phase))}
@@ -171,6 +138,8 @@ def run_steps(
 
     def train(advance: Advance) -> dict[str, Any]:
         _prepare(run.folder, experiment, trained, engine, seed)
+        if not resume:
+            shutil.rmtree(run.folder / "checkpoint", ignore_errors=True)
         start = run.folder / "initial-weights"
         show = _training_progress(advance, training.pretraining_epochs)
         split = dataset.split("train")
@@ -205,8 +174,10 @@ def run_steps(
         phase: Step(
             f"{name} on {engine.name}: {title}{again}",
             run.record(phase),
-            identities[phase],
+            _FILES[phase],
+            depends[phase],
             engine.version,
+            experiment.threads or usable_threads(),
             total,
             work,
         )

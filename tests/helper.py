@@ -52,6 +52,6 @@ def slow_but(cases, *quick):
 def write_slices(folder, split, sizes):
     """Write the files of a split with its slices along dimensions 13, 14 and 15 of these sizes."""
     folder.mkdir(parents=True)
-    for name, path in split._paths():
+    for name, path in split.paths().items():
         array = cfl.read(path)
         cfl.write(folder / name, array.reshape((*array.shape[:13], *sizes), order="F"))

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 from pydantic import BaseModel, ValidationError
 
-from bart_bridge import weights
+from bart_bridge import atomic, weights
 from bart_bridge.errors import InputError
 from bart_bridge.settings import ModlSettings, Network, VarNetSettings
 from tf_models.modl import Modl
@@ -62,13 +62,8 @@ def save(model: Model, path: Path) -> None:
     """
     if path.suffix != ".keras":
         raise InputError(f"{path}: the name of a Keras model must end with .keras")
-    temporary = path.with_name(f"unfinished-{path.name}")
-    try:
+    with atomic.new_file(path) as temporary:
         model.save(temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def from_bart(path: Path, network: Network) -> UnrolledNetwork:

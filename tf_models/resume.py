@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 import bart_bridge
 from bart_bridge import cfl
+from bart_bridge.content import digests
 from bart_bridge.dataset import Split
 from bart_bridge.errors import ToolError
 from tf_models.parallel import process
@@ -185,7 +186,7 @@ def rows(state: State | None, stage: int) -> list[dict[str, float]]:
 
 
 def fingerprint(initial: Path, splits: list[Split], settings: dict[str, Any]) -> str:
-    """Hash what a training depends on: settings, initial weights, the files of its slices by size and time, software.
+    """Hash what a training depends on: settings, initial weights, the content of its slices, software.
 
     Args:
         initial: BART weights file.
@@ -195,12 +196,7 @@ def fingerprint(initial: Path, splits: list[Split], settings: dict[str, Any]) ->
     digest = hashlib.sha256()
     for file in cfl.files(initial):
         digest.update(file.read_bytes())
-    data = []
-    for split in splits:
-        arrays = (split.kspace, split.coils, split.pattern, split.reference, split.trajectory)
-        for array in arrays:
-            stats = [file.stat() for file in cfl.files(array)] if array else []
-            data.append([(stat.st_size, stat.st_mtime_ns) for stat in stats])
+    data = [(digests(split), split.gridded_by) for split in splits]
     backend = keras.backend.backend()
     software = [bart_bridge.__version__, keras.__version__, backend, version(backend)]
     digest.update(json.dumps([settings, data, software], sort_keys=True, default=str).encode())

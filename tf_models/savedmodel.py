@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from bart_bridge import process
+from bart_bridge import atomic, process
 from bart_bridge.errors import InputError, ToolError
 from tf_models.checkpoints import Model
 
@@ -76,14 +75,11 @@ def export(model: Model, folder: Path, size_y: int, size_x: int) -> float:
     module = tf.Module()
     module.model, module.reconstruct = model, reconstruct
     signatures = {SIGNATURE: reconstruct.get_concrete_function(**specifications)}
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
-        unfinished = Path(name) / "model"
+    with atomic.new_folder(folder) as unfinished, tempfile.TemporaryDirectory() as name:
         # Derivatives are not stored: they are Python.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, str(unfinished), signatures, options)
-        difference = _verify(model, unfinished, Path(name), size_y, size_x)
-        shutil.move(unfinished, folder)
-    return difference
+        return _verify(model, unfinished, Path(name), size_y, size_x)
 
 
 def _verify(model: Model, saved: Path, data: Path, size_y: int, size_x: int) -> float:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from bart_bridge import cfl, process, reconet, simulate, weights  # noqa: E402
+from bart_bridge import atomic, cfl, process, reconet, simulate, weights  # noqa: E402
 from bart_bridge.dataset import Split  # noqa: E402
 from bart_bridge.dims import from_batch_coil_yx  # noqa: E402
 from bart_bridge.errors import BartTfError  # noqa: E402
@@ -211,9 +211,8 @@ def main():
     def pack(*_):
         (sample / "sample.json").write_text(json.dumps(report, indent=1))
         (output / "sample.json").write_text(json.dumps(report, indent=1))
-        with tarfile.open(output / "unfinished.tar.gz", "w:gz") as archive:
+        with atomic.new_file(output / "sample.tar.gz") as temporary, tarfile.open(temporary, "w:gz") as archive:
             archive.add(sample, "sample")
-        (output / "unfinished.tar.gz").replace(output / "sample.tar.gz")
 
     signal.signal(signal.SIGTERM, lambda *_: (pack(), sys.exit(1)))
     library = cupti.build(cupti.find())

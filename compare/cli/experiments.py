@@ -75,11 +75,15 @@ def report(
 
     Example: [bold]bart-tf report reports/demo[/bold]
     """
-    from compare import optimizer_report, optimizer_study
+    from compare import locks, optimizer_report, optimizer_study
     from compare import report as reports
 
-    of = optimizer_report if (folder / optimizer_study.STUDY).is_file() else reports
-    typer.echo(f"report: {of.write(folder.absolute())}")
+    study = (folder / optimizer_study.STUDY).is_file()
+    if not study and not (folder / "experiment.yaml").exists():
+        raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
+    with locks.held(folder):
+        page = (optimizer_report if study else reports).write(folder.absolute())
+    typer.echo(f"report: {page}")
 
 
 def _summary(outcome: Outcome) -> str:

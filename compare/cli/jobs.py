@@ -112,14 +112,15 @@ def start(
 ) -> None:
     """Submit what is neither complete nor in the queue; on this machine wait for it and collect, on Slurm return."""
     from bart_bridge.toolbox import Toolbox
-    from compare import job_states, jobs
-    from compare.experiment import prepare
+    from compare import job_states, jobs, prepared_data
 
     experiment = jobs.for_place(experiment, on)
+    changed = prepared_data.changed_settings(experiment, folder)
+    _, identity = prepared_data.prepare(experiment, folder, Toolbox.find(bart), reporter)
     waiting = [state for state in job_states.states(experiment, folder) if state.active]
     wanted = [
         part
-        for part in (jobs.outdated(experiment, folder) if chosen is None else chosen)
+        for part in (jobs.outdated(experiment, folder, changed, identity) if chosen is None else chosen)
         if part not in {state.part for state in waiting}
     ]
     for state in waiting:
@@ -127,7 +128,6 @@ def start(
     if not wanted:
         typer.echo("nothing to submit; see 'bart-tf jobs status' and 'bart-tf jobs collect'")
         return
-    prepare(experiment, folder, Toolbox.find(bart), reporter)
     made = jobs.submit(experiment, folder, wanted, on, bart, at_once)
     typer.echo(f"submitted: {len(wanted)} runs as {', '.join(job.job_id for job in made)}")
     typer.echo(f"next: bart-tf jobs status {folder}; when all is done: bart-tf jobs collect {folder}")

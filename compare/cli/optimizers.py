@@ -30,13 +30,14 @@ def optimizers(
     Example: [bold]bart-tf optimizers configs/optimizers.yaml[/bold]
     """
     from bart_bridge.toolbox import Toolbox
-    from compare import optimizer_report, optimizer_study
+    from compare import locks, optimizer_report, optimizer_study
 
     study = optimizer_study.load(config)
     folder = options.output_folder(output, study.name)
     try:
         optimizer_study.run(study, folder, Toolbox.find(bart), options.reporter(quiet, verbose))
-        page = optimizer_report.write(folder)
+        with locks.held(folder):
+            page = optimizer_report.write(folder)
     except KeyboardInterrupt:
         raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
     typer.echo(f"report: {page}")

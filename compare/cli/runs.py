@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -41,9 +40,9 @@ def train(
     from bart_bridge.toolbox import Toolbox
     from compare.config import load, with_memory
     from compare.experiment import run
-    from compare.steps import Run
+    from compare.run_files import Run
 
-    experiment = load(config)
+    settings = experiment = load(config)
     if memory:
         experiment, engine = with_memory(experiment, engine, memory)
     for kind, name, known in (("network", network, experiment.networks), ("engine", engine, experiment.engines)):
@@ -51,9 +50,8 @@ def train(
             raise InputError(f"{config}: no {kind} '{name}' (found: {', '.join(known)})")
     folder = options.output_folder(output, experiment.name)
     reporter = options.reporter(quiet, verbose)
-    if not resume:
-        shutil.rmtree(Run(folder, network, engine).folder / "checkpoint", ignore_errors=True)
-    outcome = run(experiment, folder, Toolbox.find(bart), reporter, only=(network, engine))
+    toolbox, only = Toolbox.find(bart), (network, engine)
+    outcome = run(experiment, folder, toolbox, reporter, only=only, settings=settings, resume=resume)
     if outcome.failed:
         raise BartTfError("the training failed")
     typer.echo(f"run: {Run(folder, network, engine).folder}")
@@ -91,7 +89,7 @@ def apply(
     from bart_bridge.dataset import NUFFTS, Dataset, Split
     from bart_bridge.dims import check_axes
     from bart_bridge.toolbox import Toolbox
-    from compare.application import apply_runs, undersample
+    from compare.application import apply_runs
 
     if (dataset is None) == (kspace is None or coils is None):
         raise InputError("name either --dataset, or --kspace and --coils")
@@ -112,11 +110,9 @@ def apply(
         check_axes(str(slices.coils), {"x": x, "y": y, "coil": coil})
     for warning in slices.trajectory_warnings():
         reporter.say(f"warning: {warning}")
-    target.mkdir(parents=True, exist_ok=True)
-    if acceleration:
-        slices = undersample(slices, acceleration, target)
     toolbox = Toolbox.find(bart)
-    table = apply_runs([path.absolute() for path in run], slices, target, toolbox, reporter, memory)
+    runs = [path.absolute() for path in run]
+    table = apply_runs(runs, slices, target, toolbox, reporter, memory, acceleration)
     if table:
         typer.echo(table)
     typer.echo(f"images: {target}")

@@ -8,10 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from bart_bridge import atomic
 from bart_bridge.errors import InputError, ToolError
 from compare.trace.activity import Activity, Distribution
 
@@ -104,13 +104,11 @@ def build(cupti: Cupti, cache: Path | None = None) -> Path:
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        built = Path(folder) / target.name
+    with atomic.new_file(target) as built:
         finished = subprocess.run([*command, "-o", str(built)], capture_output=True, text=True, check=False)
         if finished.returncode != 0:
             errors = [line for line in finished.stderr.splitlines() if "error" in line] or ["no message"]
             raise ToolError("the tracer does not compile", command, finished.returncode, errors[:2])
-        built.replace(target)
     return target
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bart_bridge import process
+from bart_bridge import atomic, process
 from bart_bridge.errors import BartTfError, InputError, ToolError
 from bart_bridge.toolbox import Toolbox
-from compare import engines, machine, records
+from compare import engines, locks, machine, records
 from compare.config import Experiment
 from compare.console import Reporter
-from compare.experiment import open_dataset
+from compare.prepared_data import open_dataset
 from compare.steps import Step, run_steps
 from compare.trace import cupti, nsys, roofline, summary
 from compare.trace.activity import Activity
@@ -104,7 +104,8 @@ def profile(
     """
     if experiment.device != "gpu":
         raise InputError(f"device: profile traces the GPU and needs 'gpu', received '{experiment.device}'")
-    dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
+    with locks.held(folder):
+        dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
     root = folder / "profile"
     common = {"machine": machine.label(machine.describe()), "tracer_note": tracer.note}
     failed: dict[str, str] = {}
@@ -135,8 +136,8 @@ def profile(
 
 
 def _trace(step: Step, title: str, place: Path, tracer: Tracer, facts: dict[str, Any], reporter: Reporter) -> None:
-    identity = records.fingerprint(step=step.identity, tracer=tracer.name)
-    if records.read(place / "trace.json", identity):
+    determinants = {"step": step.determinants(), "tracer": tracer.name}
+    if records.read(place / "trace.json", determinants):
         reporter.say(f"{title}: done before")
         return
     (place / "trace.json").unlink(missing_ok=True)
@@ -146,7 +147,7 @@ def _trace(step: Step, title: str, place: Path, tracer: Tracer, facts: dict[str,
     activities, traced = tracer.read(place / "trace")
     facts = traced | facts | {"wall_s": details["measurement"].elapsed_s, "state": state.summary()}
     summary.write(Summary(activities, facts), place / "summary.parquet")
-    records.write(place / "trace.json", identity)
+    records.write(place / "trace.json", determinants)
 
 
 def _count(step: Step, title: str, place: Path, reporter: Reporter) -> None:
@@ -156,12 +157,14 @@ def _count(step: Step, title: str, place: Path, reporter: Reporter) -> None:
         return
     if reason := roofline.unusable():
         raise ToolError(f"no roofline: {reason}")
-    unfinished = log.with_name(f"unfinished-{log.name}")
-    with reporter.step(title, step.total) as advance, process.under(roofline.prefix(unfinished)):
+    with (
+        atomic.new_file(log) as unfinished,
+        reporter.step(title, step.total) as advance,
+        process.under(roofline.prefix(unfinished)),
+    ):
         try:
             step.work(advance)
         except ToolError:
             # What was counted before the command failed is whole launches; without any there is nothing to keep.
-            if not unfinished.exists() or not roofline.read(unfinished):
+            if not unfinished.stat().st_size or not roofline.read(unfinished):
                 raise
-    unfinished.replace(log)

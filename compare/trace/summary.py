@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bart_bridge import atomic
 from bart_bridge.errors import InputError
 from compare.trace.activity import BUSY, MEMORY, NOTHING, Activity, Distribution
 
@@ -75,10 +76,9 @@ def write(summary: Summary, path: Path) -> None:
     fields += [("count", pyarrow.int64()), ("untimed", pyarrow.int64())]
     fields += [(name, pyarrow.float64()) for _, unit in _PARTS for name in _columns(NOTHING, unit)]
     schema = pyarrow.schema(fields, metadata={"bart-tf": json.dumps(summary.facts)})
-    temporary = path.with_name(f"unfinished-{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows(summary), schema=schema), temporary)
-    temporary.replace(path)
+    with atomic.new_file(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows(summary), schema=schema), temporary)
 
 
 def read(path: Path) -> Summary:

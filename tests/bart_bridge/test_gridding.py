@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bart_bridge import baselines, cfl, gridding, reconet, trajectories
+from bart_bridge import atomic, baselines, cfl, gridding, reconet, trajectories
 from bart_bridge.dataset import Dataset, Split
 from bart_bridge.dims import from_batch_coil_samples, from_batch_positions, to_batch_coil_samples
 from bart_bridge.errors import InputError
@@ -100,6 +100,43 @@ def test_other_data_have_another_adjoint(split, toolbox, tmp_path):
         gridding.read(moved)
     gridding.prepare(moved, toolbox)
     assert relative_difference(gridding.read(moved)[0], 2 * gridding.read(split)[0]) < 1e-6
+
+
+def test_each_program_has_its_own_and_says_so(split, toolbox, tmp_path):
+    """Another BART looks at the same data."""
+    moved = Split.in_folder(shutil.copytree(split.kspace.parent, tmp_path / "test"))
+    other = replace(toolbox, version=(99, 8, 7))
+    first, second = gridding.prepare(moved, toolbox), gridding.prepare(moved, other)
+    assert (first.gridded_by, second.gridded_by) == (f"BART {toolbox.version_text}", "BART 99.8.07")
+    folders = {path.name.rpartition("-")[0] for path in (tmp_path / "test").glob("gridded-*")}
+    assert folders == {f"gridded-bart-{toolbox.version_text}", "gridded-bart-99.8.07"}
+    np.testing.assert_array_equal(gridding.read(first)[0], gridding.read(second)[0])
+    with pytest.raises(InputError, match=r"are there of BART .*, BART .*; name one as gridded_by"):
+        gridding.read(moved)
+    with pytest.raises(InputError, match=r"were not computed by finufft 1"):
+        gridding.read(replace(moved, gridded_by="finufft 1"))
+
+
+def test_what_a_faster_process_left_is_not_replaced(split, toolbox, tmp_path, monkeypatch):
+    """It may be in use already."""
+    moved = Split.in_folder(shutil.copytree(split.kspace.parent, tmp_path / "test"))
+    for folder in (tmp_path / "test").glob("gridded-*"):
+        shutil.rmtree(folder)
+    compute = gridding.compute
+
+    def slow(*arguments):
+        monkeypatch.setattr(gridding, "compute", compute)
+        gridding.prepare(moved, toolbox)
+        (there,) = (tmp_path / "test").glob("gridded-*")
+        inodes.append(there.stat().st_ino)
+        return compute(*arguments)
+
+    inodes = []
+    monkeypatch.setattr(gridding, "compute", slow)
+    gridding.prepare(moved, toolbox)
+    (there,) = (tmp_path / "test").glob("gridded-*")
+    assert [there.stat().st_ino] == inodes
+    assert not list((tmp_path / "test").glob(f"{atomic.PREFIX}*"))
 
 
 @pytest.fixture(scope="module", params=[(24, "golden-angle"), (25, "radial"), (25, "spiral")], ids=str)

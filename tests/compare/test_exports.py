@@ -14,7 +14,7 @@ SUFFIXES = ("csv", "md", "tex")
 
 
 def test_every_table_is_there_in_three_forms(tiny):
-    files = {path.name for path in (tiny[0] / "tables").iterdir()}
+    files = {path.name for path in (tiny[0] / "tables").iterdir()} - {exports.LIST}
     slugs = {name.rpartition(".")[0] for name in files}
     assert files == {f"{slug}.{suffix}" for slug in slugs for suffix in SUFFIXES}
     expected = {"ratios", "quality", "quality-bart", "quality-fastmri", "paired", "memory", "training-time"}
@@ -41,7 +41,7 @@ def test_every_table_has_units_definitions_and_reasons(tiny):
 
 
 def test_every_figure_is_there_in_two_forms(tiny):
-    files = {path.name for path in (tiny[0] / "figures").iterdir()}
+    files = {path.name for path in (tiny[0] / "figures").iterdir()} - {exports.LIST}
     slugs = {name.rpartition(".")[0] for name in files}
     assert files == {f"{slug}.{suffix}" for slug in slugs for suffix in ("png", "pdf")}
     for network in ("varnet", "modl"):
@@ -68,13 +68,17 @@ def test_all_tables_are_made_again_from_the_results_table_alone(tiny, tmp_path):
     assert not (tmp_path / "figures" / "modl-slice-0.png").exists()
 
 
-def test_a_table_of_an_older_report_does_not_stay(tiny, tmp_path):
-    folder = tmp_path / "tables"
-    folder.mkdir()
-    (folder / "old.csv").write_text("an older number")
-    (folder / "notes.txt").write_text("somebody's own")
-    exports.write_tables([], folder)
-    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+def test_of_an_older_report_nothing_stays_and_nothing_else_is_removed(tmp_path):
+    """Somebody keeps files of the same kinds beside those of the report."""
+    kept = {"mine.csv", "notes.md", "paper.tex", "photo.png", "poster.pdf", ".gitignore"}
+    for name in kept:
+        (tmp_path / name).write_text("somebody's own")
+    exports.write_tables([Table("old", "Old", "", pd.DataFrame({"a / s": ["1"]}))], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept | {"old.csv", "old.md", "old.tex", exports.LIST}
+    exports.write_tables([], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept | {exports.LIST}
+    exports.write_figures([], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept | {exports.LIST}
 
 
 def test_latex_is_booktabs_and_escaped():

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from bart_bridge import atomic
 from bart_bridge.dataset import Dataset
 from tests import foreign
 
@@ -117,7 +118,7 @@ def test_an_import_that_is_ended_leaves_nothing(volume, tmp_path, number):
     deadline = time.monotonic() + 120
     while not any((tmp_path / "out").iterdir()) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert [file.name.startswith(".data.") for file in (tmp_path / "out").iterdir()] == [True]
+    assert [file.name.startswith(atomic.PREFIX) for file in (tmp_path / "out").iterdir()] == [True]
     os.kill(child.pid, number)
     try:
         _, stderr = child.communicate(timeout=60)

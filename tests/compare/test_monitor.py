@@ -72,7 +72,7 @@ def test_a_killed_child_says_so(tmp_path):
     code = f"import os, signal, time; x = bytearray(b'x') * (200 * {MIB}); time.sleep(0.2); os.kill(os.getpid(), 9)"
     finished, measurement = child(tmp_path, code)
     assert finished.crashed
-    written = records.write(tmp_path / "train-failed.json", "identity", measurement, failed="killed")
+    written = records.write(tmp_path / "train-failed.json", {}, measurement, failed="killed")
     assert written["measurement"]["ending"] == "was ended by SIGKILL"
     assert written["measurement"]["peak_rss_bytes"] == pytest.approx(200 * MIB, rel=0.1)
 
@@ -87,7 +87,7 @@ def test_output_and_times_are_kept(tmp_path):
 
 def test_the_curve_is_kept_beside_the_record(tmp_path):
     _, measurement = child(tmp_path, STEPS, 20 * MIB, 3, "alone")
-    records.write(tmp_path / "train.json", "identity", measurement)
+    records.write(tmp_path / "train.json", {}, measurement)
     with np.load(tmp_path / "train.npz") as curve:
         assert np.array_equal(curve["rss_bytes"], measurement.curve["rss_bytes"])
         # At least 10 samples in a second, also on a busy machine.
@@ -141,13 +141,20 @@ def test_processes_in_a_row_add_their_times_and_keep_the_larger_peak():
 
 def test_records_belong_to_what_they_depend_on(tmp_path):
     path = tmp_path / "new" / "record.json"
-    identity = records.fingerprint(network={"filters": 3}, seed=0)
-    assert records.read(path, identity) is None
-    records.write(path, identity, Measurement(1.0, 2.0, 3, None, "n/a"), loss=0.5)
-    assert records.read(path, identity)["measurement"]["peak_rss_bytes"] == 3
-    assert records.read(path, records.fingerprint(network={"filters": 4}, seed=0)) is None
+    determinants = {"network": {"filters": 3, "kernel": (3, 3)}, "seed": 0}
+    assert records.read(path, determinants) is None
+    assert records.changes(path, determinants) == ""
+    records.write(path, determinants, Measurement(1.0, 2.0, 3, None, "n/a"), loss=0.5)
+    assert records.read(path, determinants)["measurement"]["peak_rss_bytes"] == 3
+    other = {"network": {"filters": 4, "kernel": (3, 3)}, "weights": "a1"}
+    assert records.read(path, other) is None
+    reasons = ["network.filters changed from 3 to 4", "seed changed from 0 to nothing"]
+    assert records.changes(path, other).split("; ") == [*reasons, "weights changed from nothing to a1"]
     path.write_text("{half a rec")
-    assert records.read(path, identity) is None
+    assert records.read(path, determinants) is None
+    assert records.changes(path, determinants) == "its record cannot be read"
+    path.write_text('{"fingerprint": "0123456789abcdef"}')
+    assert "of an earlier version of bart-tf" in records.changes(path, determinants)
 
 
 def test_the_machine_is_described():

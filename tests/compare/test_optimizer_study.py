@@ -11,7 +11,7 @@ import yaml
 
 from bart_bridge.errors import InputError
 from compare import config, optimizer_report, optimizer_study
-from compare.steps import Run
+from compare.run_files import Run
 
 from .conftest import bart_tf
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from compare import costs
-from compare.steps import Run
+from compare.run_files import Run
 from tests.helper import slow_but
 
 from .conftest import TINY, bart_tf

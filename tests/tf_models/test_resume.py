@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import time
 import numpy as np
 import pytest
 
-from bart_bridge import weights
-from bart_bridge.dataset import Dataset
+from bart_bridge import cfl, weights
+from bart_bridge.dataset import Dataset, Split
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings, stages
+from tf_models.resume import fingerprint
 from tf_models.worker import TrainJob
 
 VARNET = VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=3, basis=5)
@@ -223,6 +225,16 @@ def test_checkpoint_of_other_settings_or_data_or_a_damaged_one_is_not_used(job):
     *found, said = finish(other)
     assert "not used, it cannot be read" in said
     check_equal(found, expected)
+
+
+def test_a_checkpoint_belongs_to_the_content_of_the_data(job, tmp_path):
+    """Where it lies and when it was copied there does not matter."""
+    made = job()
+    copy = Split.in_folder(shutil.copytree(made.split.kspace.parent, tmp_path / "copy"))
+    before = fingerprint(made.initial, [made.split], {})
+    assert fingerprint(made.initial, [copy], {}) == before
+    cfl.write(copy.pattern, 2 * np.array(cfl.read(copy.pattern)))
+    assert fingerprint(made.initial, [copy], {}) != before
 
 
 @pytest.mark.slow

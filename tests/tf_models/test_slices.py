@@ -37,7 +37,7 @@ def eight_slices(dataset_folder, tmp_path_factory):
     """Files of eight slices whose scale grows from the first to the last, for each arrangement."""
     folder, split = tmp_path_factory.mktemp("slices"), Split.in_folder(dataset_folder / "train")
     (folder / "source").mkdir()
-    for name, path in split._paths():
+    for name, path in split.paths().items():
         array = np.concatenate([cfl.read(path), cfl.read(path)], axis=-1)
         cfl.write(folder / "source" / name, array * np.arange(1, 9) if name in ("kspace", "reference") else array)
     for name, sizes in ARRANGEMENTS.items():

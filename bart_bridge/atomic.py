@@ -1,0 +1,114 @@
+"""Files and folders that appear whole or not at all, also after a power failure.
+
+Until it is complete, a file or folder lies beside its place under a temporary name that begins with `PREFIX`. Then its
+content goes to the disk (fsync), it is renamed, and the new name goes to the disk as well. A process that was killed
+leaves the temporary name behind; `remove_leftovers` removes such names and nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PREFIX = ".bart-tf-unfinished-"
+# What file systems answer that have no fsync, for example of folders.
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def new_file(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Let the `with` block write a file that replaces `path` when the block ends without an error.
+
+    Args:
+        path: The file; its folder must exist.
+        durable: Whether the file must survive a power failure (default); false saves the time for temporary files.
+
+    Yields:
+        The temporary name, an empty file with the same suffix.
+
+    Raises:
+        OSError: The folder cannot be written or the disk is full; the error names `path`.
+    """
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX, suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        if durable:
+            sync(temporary)
+        temporary.replace(path)
+        if durable:
+            sync(path.parent)
+    except BaseException as error:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        # A full disk does not say whose file it is, and nobody knows the temporary name.
+        if isinstance(error, OSError) and (error.filename is None or PREFIX in str(error.filename)):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Let the `with` block fill a folder that gets the name `path` when the block ends without an error.
+
+    Yields:
+        The temporary folder.
+
+    Raises:
+        OSError: `path` is a file or a folder with something in it, or its parent cannot be written.
+    """
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=PREFIX))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                sync(Path(folder, name))
+            sync(Path(folder))
+        temporary.rename(path)
+        sync(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file, UTF-8."""
+    with new_file(path) as temporary:
+        temporary.write_bytes(text.encode())
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(*folders: Path) -> None:
+    """Remove what killed processes left unfinished in folders, in which nobody may be writing."""
+    for folder in folders:
+        for path in folder.glob(f"{PREFIX}*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,39 @@
+"""Where the files of a run are: one network on one engine, in the folder of an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Run:
+    """The files of one network on one engine.
+
+    Attributes:
+        name: Of the network, in the results.
+        engine: Name of the engine.
+        repeat: 0, or the number of a repeated measurement.
+        folder: Where the files are.
+    """
+
+    def __init__(self, root: Path, name: str, engine: str, repeat: int = 0) -> None:
+        self.name, self.engine, self.repeat = name, engine, repeat
+        self.folder = root / "runs" / f"{name}-{engine}"
+        if repeat:
+            self.folder /= f"repeat-{repeat}"
+
+    def record(self, phase: str) -> Path:
+        """Return the record of `initial`, `train`, `apply` or `infer`."""
+        return self.folder / f"{phase}.json"
+
+    def failure(self, phase: str) -> Path:
+        """Return the record of a phase that failed."""
+        return failure_record(self.record(phase))
+
+    def images(self, phase: str) -> Path:
+        """Return the images of `initial` or `apply`, a BART array."""
+        return self.folder / f"{phase}-images"
+
+
+def failure_record(record: Path) -> Path:
+    """Return where the failure of a step is recorded."""
+    return record.with_name(f"{record.stem}-failed.json")
