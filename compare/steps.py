@@ -47,6 +47,7 @@ class Step:
     version: str
     total: int
     work: Callable[[Advance], dict[str, Any]]
+    after: Step | None = None
 
 
 class Run:
@@ -172,7 +173,7 @@ def run_steps(
     def train(advance: Advance) -> dict[str, Any]:
         _prepare(run.folder, experiment, trained, engine, seed)
         start = run.folder / "initial-weights"
-        show = _training_progress(advance, training.pretraining_epochs)
+        show = _training_progress(advance)
         split = dataset.split("train")
         measurement, histories = engine.train(
             run.folder, network, training, split, start, show, validation, experiment.devices
