@@ -140,6 +140,7 @@ def _trace(step: Step, title: str, place: Path, tracer: Tracer, facts: dict[str,
         reporter.say(f"{title}: done before")
         return
     (place / "trace.json").unlink(missing_ok=True)
+    _begin_again(step)
     state = GpuState()
     with reporter.step(title, step.total) as advance, state, tracer.around(place / "trace"):
         details = step.work(advance)
@@ -149,6 +150,11 @@ def _trace(step: Step, title: str, place: Path, tracer: Tracer, facts: dict[str,
     records.write(place / "trace.json", identity)
 
 
+def _begin_again(step: Step) -> None:
+    """Remove the checkpoint of a training that was interrupted: the rest of it alone would be traced."""
+    shutil.rmtree(step.record.parent / "checkpoint", ignore_errors=True)
+
+
 def _count(step: Step, title: str, place: Path, reporter: Reporter) -> None:
     log = place / roofline.FILE
     if log.exists():
@@ -156,6 +162,7 @@ def _count(step: Step, title: str, place: Path, reporter: Reporter) -> None:
         return
     if reason := roofline.unusable():
         raise ToolError(f"no roofline: {reason}")
+    _begin_again(step)
     unfinished = log.with_name(f"unfinished-{log.name}")
     with reporter.step(title, step.total) as advance, process.under(roofline.prefix(unfinished)):
         try:
