@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from compare import engines, locks, machine, records
 from compare.config import Experiment
 from compare.console import Reporter
 from compare.monitor import MeasuredError
-from compare.steps import PHASES, Run, Step, failure_record, reference_steps, references, run_steps
+from compare.steps import NOT_RUN, PHASES, Run, Step, failure_record, reference_steps, references, run_steps
 
 # A part of an experiment that one process does: a network on an engine, with all its repeats, so that these say how
 # the times of one machine spread; or all reconstructions without a network.
@@ -41,11 +41,13 @@ class Outcome:
         computed: Titles of the steps that were run.
         reused: Titles of the steps that were complete before.
         failed: What went wrong, by title.
+        not_run: Titles of the steps that would have used the output of a step that failed.
     """
 
     computed: list[str]
     reused: list[str]
     failed: dict[str, str]
+    not_run: list[str] = field(default_factory=list)
 
 
 def run(
@@ -84,6 +86,7 @@ def run(
     steps = []
     if REFERENCES in wanted and not only and "initial" in phases:
         steps = reference_steps(folder, experiment, dataset, identity, toolbox)
+    first_trainings: dict[Part, Step] = {}
     # Engines take turns, so that a machine that becomes slower or warmer meanwhile is the same to all.
     for repeat in range(experiment.repeats):
         for name, trained in experiment.networks.items():
@@ -91,6 +94,11 @@ def run(
                 if (name, engine.name) not in wanted:
                     continue
                 of_run = run_steps(folder, experiment, name, trained, engine, dataset, identity, repeat)
+                training = first_trainings.setdefault((name, engine.name), of_run["train"])
+                of_run = {
+                    phase: step if phase == "initial" or step is training else replace(step, after=training)
+                    for phase, step in of_run.items()
+                }
                 if only is None:
                     steps += [of_run[phase] for phase in of_run if phase in phases]
                 elif only == (name, engine.name) and not repeat:
@@ -218,14 +226,21 @@ def _do(step: Step, title: str, outcome: Outcome, reporter: Reporter, made_on: C
     for path in (step.record, failure_record(step.record)):
         path.unlink(missing_ok=True)
         path.with_suffix(".npz").unlink(missing_ok=True)
+    if step.after and records.read(step.after.record, step.after.identity) is None:
+        reason = f"{NOT_RUN}: it needs what '{step.after.title}' leaves, which is not there"
+        reporter.say(f"{title}: {reason}", level=-1)
+        outcome.not_run.append(step.title)
+        records.write(failure_record(step.record), step.identity, **origin, failed=reason)
+        return
     try:
         with reporter.step(title, step.total) as advance:
             details = step.work(advance)
-    except BartTfError as error:
-        reporter.say(f"{title}: FAILED: {error}", level=-1)
-        outcome.failed[step.title] = str(error)
+    except (BartTfError, OSError) as error:
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        reporter.say(f"{title}: FAILED: {reason}", level=-1)
+        outcome.failed[step.title] = reason
         measurement = error.measurement if isinstance(error, MeasuredError) else None
-        records.write(failure_record(step.record), step.identity, measurement, **origin, failed=str(error))
+        records.write(failure_record(step.record), step.identity, measurement, **origin, failed=reason)
         return
     records.write(step.record, step.identity, **details, **origin)
     outcome.computed.append(step.title)

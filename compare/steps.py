@@ -26,6 +26,8 @@ from compare.timing import training_seconds
 
 ZERO_FILLED = "zero-filled"
 PHASES = ("initial", "train", "apply", "infer")
+# The failure of a step whose input is missing begins with this.
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Step:
         version: Of the program that does it, as it stands in the results.
         total: Number of its units of progress.
         work: Does it and returns what belongs into the record.
+        after: The step whose output it uses; it is not run without that.
     """
 
     title: str
@@ -279,17 +282,10 @@ def _write_images(path: Path, images: NDArray[np.complex64]) -> None:
     cfl.write(path, from_batch_map_yx(images))
 
 
-def _training_progress(advance: Advance, pretraining_epochs: int) -> Callable[[Progress], None]:
-    """Count epochs over the stages: a stage begins where the epoch falls back to 1."""
-    previous, offset = 0, 0
-
+def _training_progress(advance: Advance) -> Callable[[Progress], None]:
     def show(progress: Progress) -> None:
-        nonlocal previous, offset
-        if progress.epoch < previous:
-            offset = pretraining_epochs
-        previous = progress.epoch
         finished = progress.batch == progress.batches
-        advance(offset + progress.epoch - (0 if finished else 1), f"loss {progress.loss:.3g}")
+        advance(progress.epoch - (0 if finished else 1), f"loss {progress.loss:.3g}")
 
     return show
 
