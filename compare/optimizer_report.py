@@ -151,8 +151,8 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
         ["network", "optimizer", "engine", *(f"at equal {label}" for label in AXES.values())],
         rows,
         [
-            "The cost is the smallest at which a run ended; n/a if a seed has no epoch below it, or continued after an "
-            "interruption and has no times.",
+            "The cost is the smallest at which a run ended; n/a if a seed has no epoch below it.",
+            *["n/a in seconds: a seed has no times, see the costs."] * bool(curves.training_s.isna().any()),
             f"{_NO_TRIES}: n/a.",
         ],
     )

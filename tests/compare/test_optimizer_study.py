@@ -133,11 +133,11 @@ def test_times_of_a_training_that_continued_are_not_compared():
     errors = {"adam": [[5, 3, 2], [5, 3, 2]], "sgd": [[6, 5, 4], [6, 5, 4]]}
     table, curves = made_up(errors, {"adam": 0.002, "sgd": 0.001})
     late = (table.optimizer == "sgd") & (table.seed == 1)
-    table["times"] = pd.Series(np.where(late, REASON, np.nan), dtype=object).where(late)
+    table["times"] = [REASON if one else None for one in late]
     table.loc[late, "step_s"] = curves.loc[(curves.optimizer == "sgd") & (curves.seed == 1), "training_s"] = np.nan
     text = optimizer_report.findings("n", table, curves)
-    assert text[2] == "In seconds of training steps, the fastest to reach it: adam (adam 0.002 to 0.002)."
-    assert text[3].endswith("adam (adam 1 to 1, sgd 3 to 3).")
+    assert text[2] == "In seconds of training steps, the fastest to reach it: adam (adam 0.004 to 0.004)."
+    assert text[3].endswith("adam (adam 2 to 2, sgd 3 to 3).")
     assert text[8].endswith("adam (adam 2.0 to 2.0 ms).")
     assert text[9] == f"n, sgd on keras-tensorflow, seed 1, times: {REASON}."
     figure = optimizer_report.convergence("n", curves, ["training_s"])
