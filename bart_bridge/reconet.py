@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,11 @@ def parse_progress(line: str) -> Progress | None:
     """Read a line of `reconet`'s progress, or None where it is something else."""
     match = _PROGRESS.search(line)
     return Progress(int(match[1]), int(match[2]), int(match[3]), float(match[4])) if match else None
+
+
+def later(on_progress: Callable[[Progress], None], epochs: int) -> Callable[[Progress], None]:
+    """Let epochs of a stage count from the end of those before it."""
+    return lambda progress: on_progress(replace(progress, epoch=progress.epoch + epochs))
 
 
 def train_argv(

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compare import comparisons, figures, figures_measured
+from compare import colours, comparisons, figures, figures_measured, gaps
 from compare.config import Experiment
-from compare.results import Images
+from compare.reconstructions import Images
 from compare.tables_compared import engines_of, networks_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def of(
     memory: pandas.DataFrame,
     images: Images,
 ) -> Iterator[Shown]:
-    """Make the figures one by one; those that need images or curves are left out where there are none.
+    """Make the figures one by one; those that have nothing to show are left out.
 
     Args:
         experiment: The experiment.
@@ -53,35 +53,39 @@ def of(
         memory: Its memory curves, empty where they are missing.
         images: Its images, empty where they are missing.
     """
+    styles = colours.styles(map(str, {*results.engine, *history.engine, *memory.engine}))
     if images and not experiment.networks:
         caption = "One test slice in each reconstruction, on the grey scale of the reference."
         panel = figures.numbered_panel(images, results, 0)
-        yield Shown("panel", "Reconstructions without a network", caption, "", panel)
+        yield from _shown("", "panel", "Reconstructions without a network", caption, panel)
     for name in experiment.networks:
-        if images:
-            yield from _panels(images, results, name)
+        yield from _panels(images, results, name)
         if len(history) and name in set(history.network):
             caption = "Mean over the batches of an epoch, for each engine, before each update."
-            yield _shown(name, "loss", "training loss", caption, figures.loss_curves(history, name))
+            yield from _shown(name, "loss", "training loss", caption, figures.loss_curves(history, name, styles))
         if name not in networks_of(results):
             continue
         caption = "By our definition, of each test slice, for each reconstruction."
-        yield _shown(name, "psnr", "PSNR by slice", caption, figures.psnr_by_slice(results, name))
+        yield from _shown(name, "psnr", "PSNR by slice", caption, figures.psnr_by_slice(results, name, styles))
         caption = "By our definition; dots are test slices, the line in a body is the median."
-        yield _shown(name, "violins", "quality of the slices", caption, figures_measured.violins(results, name))
+        figure = figures_measured.violins(results, name, styles)
+        yield from _shown(name, "violins", "quality of the slices", caption, figure)
         yield from _bland_altman(results, name)
         for phase, word in (("train", "training"), ("infer", "reconstruction")):
-            figure = figures_measured.memory_curves(memory, name, phase)
-            if figure:
-                caption = f"Memory during {word}, first repeat, sampled 50 times a second; the axes differ."
-                yield _shown(name, f"memory-{phase}", f"memory during {word}", caption, figure)
-    if results.metric.isin(["epoch", "inference"]).any():
-        caption = "Wall seconds of a training epoch, a mark for each repeat, and of a slice, a mark for each call."
-        yield Shown("seconds", "Seconds by repeat", caption, "", figures_measured.seconds_by_repeat(results))
+            caption = f"Memory during {word}, first repeat, sampled 50 times a second; the axes differ."
+            if phase == "train" and gaps.continued(results[results.network == name]):
+                caption += " Of a training that continued after an interruption, the last process is shown."
+            figure = figures_measured.memory_curves(memory, name, phase, styles)
+            yield from _shown(name, f"memory-{phase}", f"memory during {word}", caption, figure)
+    caption = "Wall seconds of a training epoch, a mark for each repeat, and of a slice, a mark for each call."
+    figure = figures_measured.seconds_by_repeat(results, styles)
+    yield from _shown("", "seconds", "Seconds by repeat", caption, figure)
 
 
 def _panels(images: Images, results: pandas.DataFrame, name: str) -> Iterator[Shown]:
     chosen = {key: slices for key, slices in images.items() if key[0] in {"", name}}
+    if len(chosen) < 2:  # the reference alone
+        return
     total = len(images["", "reference", ""])
     caption = (
         f"Magnitude, and below it {figures.ERROR_GAIN} times the error of the magnitude, on the same grey scale from 0 "
@@ -89,7 +93,7 @@ def _panels(images: Images, results: pandas.DataFrame, name: str) -> Iterator[Sh
     )
     for number in sorted({part * total // _SHOWN_SLICES for part in range(_SHOWN_SLICES)}):
         figure = figures.image_panel(chosen, results, number)
-        yield _shown(name, f"slice-{number}", f"test slice {number}", caption, figure)
+        yield from _shown(name, f"slice-{number}", f"test slice {number}", caption, figure)
 
 
 def _bland_altman(results: pandas.DataFrame, name: str) -> Iterator[Shown]:
@@ -103,8 +107,11 @@ def _bland_altman(results: pandas.DataFrame, name: str) -> Iterator[Shown]:
                 "mean and 1.96 standard deviations on either side."
             )
             figure = figures_measured.bland_altman(results, name, engine, base)
-            yield _shown(name, f"bland-altman-{engine}", f"{engine} and {base}", caption, figure)
+            yield from _shown(name, f"bland-altman-{engine}", f"{engine} and {base}", caption, figure)
 
 
-def _shown(network: str, slug: str, title: str, caption: str, figure: Figure) -> Shown:
-    return Shown(f"{network}-{slug}".lower().replace("_", "-"), f"{network}, {title}", caption, network, figure)
+def _shown(network: str, slug: str, title: str, caption: str, figure: Figure | None) -> Iterator[Shown]:
+    """Name a figure after its network if it has one; nothing where there is nothing to show."""
+    if figure is not None:
+        slug = "-".join(filter(None, [network, slug])).lower().replace("_", "-")
+        yield Shown(slug, ", ".join(filter(None, [network, title])), caption, network, figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bart_bridge.errors import InputError
-from compare import tables, tables_compared, tables_published
+from compare import published, tables, tables_compared, tables_published
 from compare.config import Experiment
 from compare.tables import Table
 
@@ -32,13 +32,15 @@ def of(experiment: Experiment, results: pandas.DataFrame) -> list[Table]:
 
 
 def _published(results: pandas.DataFrame, kinds: dict[str, str]) -> list[Table | None]:
-    try:
-        return [
-            tables_published.agreement(results, kinds),
-            tables_published.memory(results, kinds),
-            tables_published.time(results, kinds),
-            tables_published.quality(results, kinds),
-        ]
-    except InputError:
-        # Installed without the repository, there are no published figures to show.
+    if not published.installed():
         return []
+    made: list[Table | None] = []
+    faults = []
+    for table in (tables_published.agreement, tables_published.memory, tables_published.time, tables_published.quality):
+        try:
+            made.append(table(results, kinds))
+        except InputError as error:
+            faults.append([str(error)])
+    note = "The tables that need these files are left out."
+    damaged = tables.of_cells("Published figures that are damaged", ["file"], faults, [note])
+    return [*made, damaged]

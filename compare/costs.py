@@ -12,10 +12,12 @@ import numpy as np
 from compare import timing
 from compare.run_files import Run
 from compare.sampling import GPU_TOLERANCE_BYTES, RSS_TOLERANCE, Curve, level_before_growth
+from compare.steps import NOT_RUN
 
 Value = tuple[str, float | None, str, str]
 _LEVEL = "highest level held for 0.3 s before the peak, a lower bound on the need"
 _STATE = {"temperature": ("gpu_temperature_c", "C"), "power": ("gpu_power_w", "W")}
+_TIMED = {"train": tuple(timing.DEFINITIONS), "infer": ("inference_first", "inference", "inference_cpu")}
 _STATE["utilisation"] = ("gpu_utilisation_percent", "%")
 
 
@@ -26,11 +28,20 @@ def of_phase(run: Run, phase: str) -> Iterator[Value]:
         return
     record = json.loads(record_path.read_text())
     if "failed" in record:
-        reason = f"n/a: the run failed, {record.get('measurement', {}).get('ending') or record['failed']}"
+        reason = why_missing(record)
         for metric, _, unit, _ in _of_record(_EMPTY, {}):
             yield metric, None, unit, reason
+        yield from ((metric, None, "s", reason) for metric in _TIMED.get(phase, ()))
         return
     yield from _of_record(record, curve(record_path))
+
+
+def why_missing(failure: dict[str, Any]) -> str:
+    """Say from the record of a failure why there is no value."""
+    reason: str = failure["failed"]
+    if reason.startswith(NOT_RUN):
+        return f"n/a: {reason}"
+    return f"n/a: the run failed, {failure.get('measurement', {}).get('ending') or reason}"
 
 
 def curve(record_path: Path) -> Curve:
@@ -44,8 +55,10 @@ def curve(record_path: Path) -> Curve:
 
 def _of_record(record: dict[str, Any], samples: Curve) -> Iterator[Value]:
     used = record["measurement"]
-    yield "elapsed", used["elapsed_s"], "s", "wall seconds of the child processes, their start and set-up included"
-    yield "cpu", used["cpu_s"], "s", "user and system seconds of the child processes"
+    untimed = timing.continued(used.get("ending", ""))
+    definition = "wall seconds of the child processes, their start and set-up included"
+    yield _seconds("elapsed", used["elapsed_s"], definition, untimed)
+    yield _seconds("cpu", used["cpu_s"], "user and system seconds of the child processes", untimed)
     yield from _memory(used, samples)
     yield from _gpu_state(used, samples)
     if "loss" in record:
@@ -53,9 +66,14 @@ def _of_record(record: dict[str, Any], samples: Curve) -> Iterator[Value]:
         yield "updates", record["updates"], "1", "updates of the weights, all stages"
         for metric, definition in timing.DEFINITIONS.items():
             value = record["seconds"][metric]
-            yield metric, value, "s", definition if value is not None else "n/a: a stage has one batch only"
+            missing = untimed or ("n/a: a stage has one batch only" if value is None else "")
+            yield _seconds(metric, value, definition, missing)
     if "inference" in record:
         yield from _inference(record["inference"])
+
+
+def _seconds(metric: str, value: float | None, definition: str, missing: str) -> Value:
+    return metric, None if missing else value, "s", missing or definition
 
 
 def _memory(used: dict[str, Any], samples: Curve) -> Iterator[Value]:

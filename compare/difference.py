@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from bart_bridge.errors import InputError
-from compare import comparisons
+from compare import comparisons, gaps
 from compare.steps import ZERO_FILLED
 from compare.tables import NOT_AVAILABLE, Table
 from compare.tables_compared import p_value
@@ -110,6 +110,7 @@ def changes(first: pandas.DataFrame, second: pandas.DataFrame) -> Table:
         f"changed: p < {SIGNIFICANT:g} and more than {LEAST:g} of the value. within noise: not so. changed?: by more "
         f"than {LEAST:g} of the value, but with one repeat, one slice or other data its noise is unknown.",
         "p is not corrected for the number of comparisons. n/a: one of the two has no value. Definitions: results.csv.",
+        *(f"{name}: {line}" for name, table in (("A", first), ("B", second)) for line in gaps.continued(table)),
     ]
     return Table("diff", "What changed from A to B", "\n".join(caption), pd.DataFrame(rows, columns=columns))
 

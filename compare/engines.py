@@ -84,7 +84,8 @@ class Engine(Protocol):
     ) -> tuple[Measurement, list[History]]:
         """Train from BART weights `initial` and leave the weights in `folder`; measure `validation` after each epoch.
 
-        `devices` share every batch, see `tf_models.parallel`; BART has one.
+        `devices` share every batch, see `tf_models.parallel`; BART has one. `on_progress` is told epochs that are
+        counted through all stages.
 
         Returns:
             What it used, and the history of each stage.
@@ -184,6 +185,7 @@ class BartEngine:
             for path in (weights, history):
                 _remove(path)
             files: dict[str, Any] = {"initial": initial, "history": history}
+            report = reconet.later(on_progress, sum(earlier for _, earlier in parts[: number - 1]))
             with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}along-batch-", dir=folder) as name:
                 slices = along_batch(split, Path(name) / "train")
                 if validation is not None:
@@ -191,7 +193,7 @@ class BartEngine:
                 argv = reconet.train_argv(
                     self.toolbox, stage, training, epochs, slices, weights, **files, gpu=self._gpu
                 )
-                finished, measurement = self._run(argv, folder, _progress_reader(on_progress))
+                finished, measurement = self._run(argv, folder, _progress_reader(report))
             try:
                 reconet.check_trained(argv, finished, stage, weights, history)
             except ToolError as error:

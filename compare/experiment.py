@@ -7,7 +7,7 @@ Several processes, on several machines that share the folder, may do this at onc
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from compare.config import Experiment
 from compare.console import Reporter
 from compare.monitor import MeasuredError
 from compare.run_files import Run, failure_record
-from compare.steps import PHASES, Step, reference_steps, references, run_steps
+from compare.steps import NOT_RUN, PHASES, Step, reference_steps, references, run_steps
 
 # A part of an experiment that one process does: a network on an engine, with all its repeats, so that these say how
 # the times of one machine spread; or all reconstructions without a network.
@@ -36,11 +36,13 @@ class Outcome:
         computed: Titles of the steps that were run.
         reused: Titles of the steps that were complete before.
         failed: What went wrong, by title.
+        not_run: Titles of the steps that would have used the output of a step that failed.
     """
 
     computed: list[str]
     reused: list[str]
     failed: dict[str, str]
+    not_run: list[str] = field(default_factory=list)
 
 
 def run(
@@ -85,6 +87,7 @@ def run(
     steps = []
     if REFERENCES in wanted and not only and "initial" in phases:
         steps = reference_steps(folder, experiment, dataset, identity, toolbox)
+    first_trainings: dict[Part, Step] = {}
     # Engines take turns, so that a machine that becomes slower or warmer meanwhile is the same to all.
     for repeat in range(experiment.repeats):
         for name, trained in experiment.networks.items():
@@ -92,6 +95,11 @@ def run(
                 if (name, engine.name) not in wanted:
                     continue
                 of_run = run_steps(folder, experiment, name, trained, engine, dataset, identity, repeat, resume)
+                training = first_trainings.setdefault((name, engine.name), of_run["train"])
+                of_run = {
+                    phase: step if phase == "initial" or step is training else replace(step, after=training)
+                    for phase, step in of_run.items()
+                }
                 if only is None:
                     steps += [of_run[phase] for phase in of_run if phase in phases]
                 elif only == (name, engine.name) and not repeat:
@@ -206,14 +214,21 @@ def _do(
     for path in (step.record, failure_record(step.record)):
         path.unlink(missing_ok=True)
         path.with_suffix(".npz").unlink(missing_ok=True)
+    if step.after and records.read(step.after.record, step.after.determinants()) is None:
+        reason = f"{NOT_RUN}: it needs what '{step.after.title}' leaves, which is not there"
+        reporter.say(f"{title}: {reason}", level=-1)
+        outcome.not_run.append(step.title)
+        records.write(failure_record(step.record), determinants, **origin, failed=reason)
+        return
     try:
         with reporter.step(title, step.total) as advance:
             details = step.work(advance)
-    except BartTfError as error:
-        reporter.say(f"{title}: FAILED: {error}", level=-1)
-        outcome.failed[step.title] = str(error)
+    except (BartTfError, OSError) as error:
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        reporter.say(f"{title}: FAILED: {reason}", level=-1)
+        outcome.failed[step.title] = reason
         measurement = error.measurement if isinstance(error, MeasuredError) else None
-        records.write(failure_record(step.record), determinants, measurement, **origin, failed=str(error))
+        records.write(failure_record(step.record), determinants, measurement, **origin, failed=reason)
         return
     records.write(step.record, determinants, **details, **origin)
     outcome.computed.append(step.title)

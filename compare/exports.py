@@ -12,6 +12,7 @@ from bart_bridge import atomic
 from bart_bridge.cfl import write_text_atomically
 from compare import all_figures, all_tables, results
 from compare.config import Experiment
+from compare.reconstructions import Images
 from compare.tables import Table
 
 if TYPE_CHECKING:
@@ -24,10 +25,15 @@ LIST = ".bart-tf-files.txt"
 _LATEX_WORDS = {"±": r"$\pm$", "°": r"$^\circ$", "−": "$-$"}
 
 
-def write(experiment: Experiment, folder: Path) -> tuple[list[Table], list[all_figures.Shown]]:
+def write(experiment: Experiment, folder: Path, images: Images) -> tuple[list[Table], list[all_figures.Shown]]:
     """Write `tables/`, `figures/` and `results.parquet` of an experiment from its results; nothing is run.
 
     Only `results.csv` is needed: figures of images, losses or memory over time are left out where those are missing.
+
+    Args:
+        experiment: The experiment.
+        folder: Its folder.
+        images: Its images that are there.
 
     Returns:
         The tables, and the figures, whose files are `figures/<slug>.png`.
@@ -39,7 +45,6 @@ def write(experiment: Experiment, folder: Path) -> tuple[list[Table], list[all_f
     write_parquet(table, folder / "results.parquet")
     tables = all_tables.of(experiment, table)
     write_tables(tables, folder / "tables")
-    images = results.images_or_none(experiment, folder)
     shown = list(all_figures.of(experiment, table, results.read_history(folder), results.read_memory(folder), images))
     write_figures(shown, folder / "figures")
     return tables, shown

@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from compare import colours
-
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from compare.results import Images
+    from compare.colours import Style
+    from compare.reconstructions import Images
 
 ERROR_GAIN = 5
-_COLOURS = colours.of_engines(["bart", "keras-tensorflow", "cg-sense", "zero-filled"])
+_MARKS = 8  # on a line
 
 
 def image_panel(images: Images, results: pandas.DataFrame, slice_number: int) -> Figure:
     """Show one slice in every reconstruction, and five times its error below.
 
     Args:
-        images: See `compare.results.images`; shown in this order, the reference among them.
+        images: See `compare.reconstructions.images`; shown in this order, the reference among them.
         results: The results table, for the PSNR in the titles.
         slice_number: Which slice.
     """
@@ -44,12 +43,14 @@ def image_panel(images: Images, results: pandas.DataFrame, slice_number: int) ->
     return figure
 
 
-def numbered_panel(images: Images, results: pandas.DataFrame, slice_number: int) -> Figure:
+def numbered_panel(images: Images, results: pandas.DataFrame, slice_number: int) -> Figure | None:
     """Show one slice in every reconstruction but the zero-filled one, with its PSNR, SSIM and NMSE below.
 
-    Arguments as for `image_panel`.
+    Arguments as for `image_panel`; None where there is no other reconstruction.
     """
     shown = {key: slices for key, slices in images.items() if key[1] not in {"reference", "zero-filled"}}
+    if not shown:
+        return None
     figure = _figure(2.6 * len(shown), 3.4)
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
     peak = float(np.abs(images["", "reference", ""][slice_number]).max())
@@ -66,33 +67,45 @@ def numbered_panel(images: Images, results: pandas.DataFrame, slice_number: int)
     return figure
 
 
-def loss_curves(history: pandas.DataFrame, network: str) -> Figure:
+def loss_curves(history: pandas.DataFrame, network: str, styles: dict[str, Style]) -> Figure:
     """Draw the mean training loss of every epoch, one line for each engine."""
     figure = _figure(6.0, 3.2)
     axes = figure.subplots()
     for engine, part in history[history.network == network].groupby("engine", sort=False):
         mean = part.groupby(["stage", "epoch"]).loss.mean()
+        style = styles[str(engine)]
         for stage in mean.index.unique("stage"):
             line = mean[stage]
-            label = str(engine) if stage == mean.index[0][0] else None
-            style = "-" if engine == "bart" else "--"
-            axes.semilogy(line.index, line.to_numpy(), style, color=_COLOURS.get(str(engine)), label=label)
+            axes.semilogy(
+                line.index,
+                line.to_numpy(),
+                style.line,
+                marker=style.marker,
+                markevery=max(1, len(line) // _MARKS),
+                markersize=4,
+                fillstyle="none",
+                color=style.colour,
+                label=str(engine) if stage == mean.index[0][0] else None,
+            )
     axes.set_xlabel("epoch")
     axes.set_ylabel("training loss")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(fontsize=8)
     return figure
 
 
-def psnr_by_slice(results: pandas.DataFrame, network: str) -> Figure:
-    """Draw the PSNR of every test slice, one mark for each reconstruction."""
+def psnr_by_slice(results: pandas.DataFrame, network: str, styles: dict[str, Style]) -> Figure | None:
+    """Draw the PSNR of every test slice, one mark for each reconstruction; None where there is none."""
+    chosen = (results.metric == "psnr") & (results.phase == "apply") & results.network.isin(["", network])
+    psnr = results[chosen & results.value.notna()]
+    if psnr.empty:
+        return None
     figure = _figure(6.0, 3.2)
     axes = figure.subplots()
-    psnr = results[(results.metric == "psnr") & (results.phase == "apply") & results.network.isin(["", network])]
     for engine, part in psnr.groupby("engine", sort=False):
+        style = styles[str(engine)]
         numbers = part["slice"].astype(int)
-        marker = "x" if engine == "keras-tensorflow" else "o"
-        axes.plot(numbers, part.value, marker, color=_COLOURS.get(str(engine)), label=str(engine), fillstyle="none")
+        axes.plot(numbers, part.value, style.marker, color=style.colour, label=str(engine), fillstyle="none")
     axes.set_xlabel("test slice")
     axes.set_ylabel("PSNR / dB")
     axes.grid(alpha=0.3)

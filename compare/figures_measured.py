@@ -7,26 +7,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare import comparisons
-from compare.figures import _COLOURS, _figure
+from compare.figures import _figure
 from compare.tables_compared import engines_of
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+    from compare.colours import Style
+
 _HEADINGS = {"psnr": "PSNR / dB", "ssim": "SSIM"}
 _LIMITS = 1.96
 
 
-def violins(results: pandas.DataFrame, network: str) -> Figure:
-    """Draw how PSNR and SSIM of the test slices are distributed, for each reconstruction; dots are slices."""
+def violins(results: pandas.DataFrame, network: str, styles: dict[str, Style]) -> Figure | None:
+    """Draw how PSNR and SSIM of the test slices are distributed, for each reconstruction; dots are slices.
+
+    None where there is no reconstruction.
+    """
     names = [("", "zero-filled"), ("", "cg-sense"), *((network, engine) for engine in engines_of(results))]
+    if not any(len(comparisons.slices_of(results, of, name, "psnr")) for of, name in names):
+        return None
     figure = _figure(7.5, 3.4)
     for axes, (measure, heading) in zip(figure.subplots(1, 2), _HEADINGS.items(), strict=True):
         columns = [(name, comparisons.slices_of(results, of, name, measure).to_numpy()) for of, name in names]
         columns = [(name, values[np.isfinite(values)]) for name, values in columns if np.isfinite(values).any()]
         for position, (name, values) in enumerate(columns):
-            colour = _COLOURS.get(name)
+            colour = styles[name].colour
             if np.ptp(values) > 0:
                 body = axes.violinplot(values, [position], showmedians=True, widths=0.8)
                 body["bodies"][0].set_facecolor(colour)
@@ -63,7 +70,7 @@ def bland_altman(results: pandas.DataFrame, network: str, engine: str, base: str
     return figure
 
 
-def memory_curves(memory: pandas.DataFrame, network: str, phase: str) -> Figure | None:
+def memory_curves(memory: pandas.DataFrame, network: str, phase: str, styles: dict[str, Style]) -> Figure | None:
     """Draw the memory of the first repeat over time, on the GPU where it was read, a panel for each engine."""
     chosen = memory[(memory.network == network) & (memory.phase == phase) & (memory.repeat.astype(str) == "0")]
     if chosen.empty:
@@ -73,7 +80,7 @@ def memory_curves(memory: pandas.DataFrame, network: str, phase: str) -> Figure 
     figure = _figure(3.6 * len(engines), 2.8)
     for axes, engine in zip(figure.subplots(1, len(engines), squeeze=False)[0], engines, strict=True):
         part = chosen[chosen.engine == engine]
-        axes.plot(part.seconds, part[column] / 2**20, color=_COLOURS.get(str(engine)))
+        axes.plot(part.seconds, part[column] / 2**20, color=styles[str(engine)].colour)
         axes.set_title(str(engine), fontsize=9)
         axes.set_xlabel("time / s")
         axes.set_ylabel("GPU memory / MiB" if column == "gpu_bytes" else "resident memory / MiB")
@@ -82,8 +89,13 @@ def memory_curves(memory: pandas.DataFrame, network: str, phase: str) -> Figure 
     return figure
 
 
-def seconds_by_repeat(results: pandas.DataFrame) -> Figure:
-    """Draw the seconds of an epoch and of a slice for each engine, a mark for each repeat or call."""
+def seconds_by_repeat(results: pandas.DataFrame, styles: dict[str, Style]) -> Figure | None:
+    """Draw the seconds of an epoch and of a slice for each engine, a mark for each repeat or call.
+
+    None where nothing was timed.
+    """
+    if results[results.metric.isin(["epoch", "inference"])].value.isna().all():
+        return None
     figure = _figure(7.5, 3.2)
     panels = (("train", "epoch", "epoch / s"), ("infer", "inference", "slice / s"))
     for axes, (phase, metric, heading) in zip(figure.subplots(1, 2), panels, strict=True):
@@ -98,7 +110,8 @@ def seconds_by_repeat(results: pandas.DataFrame) -> Figure:
             part = chosen[chosen.engine == engine]
             offset = (number - (len(engines) - 1) / 2) * 0.25
             positions = np.array([networks.index(network) + offset for network in part.network])
-            axes.plot(positions, part.value, "o", fillstyle="none", color=_COLOURS.get(engine), label=engine)
+            style = styles[engine]
+            axes.plot(positions, part.value, style.marker, fillstyle="none", color=style.colour, label=engine)
         axes.set_xticks(range(len(networks)), networks)
         axes.set_xlim(-0.5, len(networks) - 0.5)
         axes.set_ylabel(heading)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +11,13 @@ import numpy as np
 
 import bart_bridge
 from bart_bridge.cfl import write_text_atomically
+from compare.optimizer_figures import AXES, convergence, embedded
 from compare.optimizer_study import KERAS, Study, read
 from compare.tables import Table, of_cells
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
 
-_COLOURS = {"sgd": "tab:gray", "adam": "tab:blue", "ipalm": "tab:orange", "admm": "tab:green"}
-_AXES = {"gradient_evaluations": "gradient evaluations", "training_s": "seconds of training steps", "epoch": "epochs"}
 _NO_TRIES = "BART does not say how many gradients its iPALM takes"
 _NO_STATE = "BART does not show its optimizer's state"
 
@@ -46,7 +42,7 @@ def write(folder: Path) -> Path:
             {
                 "name": name,
                 "text": findings(name, table, curves),
-                "curves": {label: _embed(convergence(name, curves, [axis])) for axis, label in _AXES.items()},
+                "curves": {label: embedded(convergence(name, curves, [axis])) for axis, label in AXES.items()},
             }
             for name in study.networks
         ],
@@ -60,7 +56,7 @@ def write(folder: Path) -> Path:
         lstrip_blocks=True,
     )
     for name in study.networks:
-        convergence(name, curves, list(_AXES)).savefig(folder / f"convergence-{name}.png", dpi=75)
+        convergence(name, curves, list(AXES)).savefig(folder / f"convergence-{name}.png", dpi=75)
     for name, template in (("tables.md", "optimizers.md.j2"), ("index.html", "optimizers.html.j2")):
         write_text_atomically(folder / name, environment.get_template(template).render(content))
     return folder / "index.html"
@@ -134,6 +130,7 @@ def cost(study: Study, choices: dict[str, Any], table: pandas.DataFrame) -> Tabl
             f"state: what the optimizer keeps beside the weights, its counters included; {_NO_STATE}.",
             "step: without the first epoch; whole: the child process with its start and set-up.",
             "peak GPU is n/a where no NVIDIA GPU was used.",
+            *_continued(table),
         ],
     )
 
@@ -144,17 +141,18 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
     for network in study.networks:
         for engine in study.engines:
             part = curves[(curves.network == network) & (curves.engine == engine)]
-            ends = {axis: _common_end(part, axis) for axis in _AXES}
+            ends = {axis: _common_end(part, axis) for axis in AXES}
             for optimizer in part.optimizer.unique():
                 own = part[part.optimizer == optimizer]
-                cells = [_spread(_at(own, axis, ends[axis]).reindex(study.seeds), "{:.5f}") for axis in _AXES]
+                cells = [_spread(_at(own, axis, ends[axis]).reindex(study.seeds), "{:.5f}") for axis in AXES]
                 rows.append([network, optimizer, engine, *cells])
     return of_cells(
         "Error of the validation slices at equal cost, mean ± standard deviation over seeds",
-        ["network", "optimizer", "engine", *(f"at equal {label}" for label in _AXES.values())],
+        ["network", "optimizer", "engine", *(f"at equal {label}" for label in AXES.values())],
         rows,
         [
             "The cost is the smallest at which a run ended; n/a if a seed has no epoch below it.",
+            *["n/a in seconds: a seed has no times, see the costs."] * bool(curves.training_s.isna().any()),
             f"{_NO_TRIES}: n/a.",
         ],
     )
@@ -175,14 +173,15 @@ def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) ->
     # The worst end of all runs: the error that every one of them reaches.
     target = float(last.error.max())
     sentences.append(f"The error that every run reached on the validation slices is {target:.5f}.")
-    for axis, label in _AXES.items():
+    for axis, label in AXES.items():
         reached = {name: _first(rows, axis, target) for name, rows in part.groupby("optimizer", sort=False)}
         sentences.append(_verdict(f"In {label}, the fastest to reach it", reached, "{:.3g}"))
-    for axis, label in _AXES.items():
+    for axis, label in AXES.items():
         end = _common_end(part, axis)
         errors = {name: list(_at(rows, axis, end)) for name, rows in part.groupby("optimizer", sort=False)}
         full = {name: values for name, values in errors.items() if len(values) == part.seed.nunique()}
-        sentences.append(_verdict(f"After equal {label} ({end:.3g}), the least error", full, "{:.5f}"))
+        spent = f"{end:.3g}" if np.isfinite(end) else "n/a"
+        sentences.append(_verdict(f"After equal {label} ({spent}), the least error", full, "{:.5f}"))
     psnr = {name: list(-rows.psnr) for name, rows in own.groupby("optimizer", sort=False)}
     sentences.append(
         _verdict("After the last epoch, the best mean PSNR of the test slices", psnr, "{:.2f} dB", sign=-1)
@@ -190,40 +189,7 @@ def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) ->
     for engine, rows in table[table.network == network].groupby("engine", sort=False):
         steps = {name: list(1000 * of.step_s) for name, of in rows.groupby("optimizer", sort=False)}
         sentences.append(_verdict(f"The least time of a step by {engine}", steps, "{:.1f} ms"))
-    return sentences
-
-
-def convergence(network: str, curves: pandas.DataFrame, costs: Sequence[str]) -> Figure:
-    """Draw the error of the validation slices over costs side by side; the range of the seeds is shaded."""
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-    figure = MatplotlibFigure(figsize=(5 * len(costs), 4), layout="constrained")
-    plots = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
-    for axes, axis in zip(plots, costs, strict=True):
-        for (optimizer, engine), part in curves[curves.network == network].groupby(["optimizer", "engine"], sort=False):
-            by_epoch = part.groupby("epoch")
-            along, error = by_epoch[axis].mean(), by_epoch.error
-            if along.isna().all():
-                continue
-            # Circles, because the curves of both engines often are the same.
-            engine_style = "-" if engine == KERAS else "o--"
-            axes.semilogy(
-                along,
-                error.mean(),
-                engine_style,
-                color=_COLOURS[str(optimizer)],
-                label=f"{optimizer}, {engine}",
-                markevery=max(len(along) // 8, 1),
-                markerfacecolor="none",
-                markersize=5,
-            )
-            axes.fill_between(along, error.min(), error.max(), color=_COLOURS[str(optimizer)], alpha=0.12, linewidth=0)
-        axes.set_xlabel(_AXES[axis])
-        axes.xaxis.get_major_locator().set_params(integer=axis == "epoch")
-        axes.grid(alpha=0.3)
-    plots[0].set_ylabel("NMSE of the validation slices")
-    figure.legend(*plots[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2 * len(costs), fontsize=8)
-    return figure
+    return sentences + [f"{line}." for line in _continued(table[table.network == network])]
 
 
 def _cells(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], pandas.DataFrame]]:
@@ -240,6 +206,16 @@ def _cells(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], panda
 
 def _reasons(choices: dict[str, Any]) -> list[str]:
     return [f"n/a for {name} on bart: {reason}" for name, reason in choices["reasons"].items()]
+
+
+def _continued(table: pandas.DataFrame) -> list[str]:
+    """Name the trainings that have no times, with the reason; results of earlier versions do not say it."""
+    if "times" not in table:
+        return []
+    return [
+        f"{row.network}, {row.optimizer} on {row.engine}, seed {row.seed}, times: {row.times!s}"
+        for row in table[table.times.notna()].itertuples()
+    ]
 
 
 def _common_end(part: pandas.DataFrame, axis: str) -> float:
@@ -288,9 +264,3 @@ def _spread(values: pandas.Series[float], form: str) -> str:
     if values.empty or values.isna().any():
         return "n/a"
     return f"{form.format(values.mean())} ± {form.format(values.std())}"
-
-
-def _embed(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -20,7 +20,7 @@ from bart_bridge import cfl, reconet
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.settings import Network, Training
 from bart_bridge.toolbox import Toolbox
-from compare import engines, locks, machine, results
+from compare import engines, locks, machine, reconstructions, results, timing
 from compare.config import DatasetChoice, EngineName, Experiment, TrainedNetwork, describe
 from compare.console import Reporter
 from compare.experiment import run as run_experiment
@@ -272,31 +272,33 @@ def _history(run: Run) -> dict[str, NDArray[np.float64]]:
 
 def _rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
     """Say what each run cost and how well it reconstructs the test slices."""
-    images = results.images(experiment, folder)
-    reference = images.pop(("", "reference", ""))
+    images = reconstructions.images(experiment, folder)
+    reference = images.pop(reconstructions.REFERENCE)
     quality: dict[str, dict[str, list[float]]] = {}
     for row in results.quality_rows(images, reference):
         quality.setdefault(row["network"], {}).setdefault(row["metric"], []).append(row["value"])
-    for run in results.runs(experiment, folder):
+    for run in reconstructions.runs(experiment, folder):
         network, algorithm = _parts(run.name)
         used = json.loads(run.record("train").read_text())["measurement"]
+        continued = timing.continued(used["ending"])
         yield {
             "network": network,
             "optimizer": algorithm,
             "engine": run.engine,
             "seed": experiment.seed,
             **{metric: float(np.mean(values)) for metric, values in quality[run.name].items()},
-            "step_s": float(_history(run)["step_s"][-1, -1]),
-            "train_s": used["elapsed_s"],
+            "step_s": None if continued else float(_history(run)["step_s"][-1, -1]),
+            "train_s": None if continued else used["elapsed_s"],
             "peak_rss_bytes": used["peak_rss_bytes"],
             "gpu_peak_bytes": used["gpu_peak_bytes"],
             "state_bytes": _state_bytes(run.folder / "weights.keras") if run.engine == KERAS else None,
+            "times": continued,
         }
 
 
 def _curves(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
     """Say where each run is after each epoch."""
-    for run in results.runs(experiment, folder):
+    for run in reconstructions.runs(experiment, folder):
         network, algorithm = _parts(run.name)
         history = _history(run)
         epochs, batches = history["loss"].shape
@@ -305,6 +307,7 @@ def _curves(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
         # SGD, Adam and ADMM take one gradient a step; of BART's iPALM nobody knows how many.
         gradients = history["gradient_evaluations"][:, -1] if "gradient_evaluations" in history else steps
         known = run.engine == KERAS or algorithm != "ipalm"
+        continued = timing.continued(json.loads(run.record("train").read_text())["measurement"]["ending"])
         for epoch in range(epochs):
             yield {
                 "network": network,
@@ -314,7 +317,7 @@ def _curves(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
                 "epoch": epoch + 1,
                 "steps": int(steps[epoch]),
                 "gradient_evaluations": float(gradients[epoch]) if known else None,
-                "training_s": float(training_s[epoch]),
+                "training_s": None if continued else float(training_s[epoch]),
                 "loss": float(history["loss"][epoch].mean()),
                 "error": float(history[CHOSEN_BY][epoch, -1]),
                 **{name: float(history[name][epoch, -1]) for name in _OF_SOME if name in history},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,19 +35,36 @@ _MEASURED = {
 }
 
 
+def installed() -> bool:
+    """Tell whether the published figures are here: they are part of the repository, not of the package."""
+    return FOLDER.is_dir()
+
+
 def read(name: str) -> pandas.DataFrame:
     """Read `memory`, `time`, `gpu_state`, `quality` or `quality_per_slice`.
 
     Raises:
-        InputError: The file is missing: bart-tf does not run from a checkout.
+        InputError: The file is missing or damaged.
     """
     import pandas as pd
 
-    path = FOLDER / f"{name}.csv"
+    return pd.read_csv(io.StringIO(text(f"{name}.csv")), keep_default_na=False, na_values={"value": [""]})
+
+
+def text(name: str) -> str:
+    """Return what is in a file of published figures, whose checksum is in `SHA256SUMS` beside it.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    path, sums = FOLDER / name, FOLDER / "SHA256SUMS"
     try:
-        return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]})
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        content, listed = path.read_bytes(), sums.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the published figures cannot be read ({error})") from None
+    if f"{hashlib.sha256(content).hexdigest()}  {name}" not in listed:
+        raise InputError(f"{path}: damaged or changed, its checksum is not in {sums}")
+    return content.decode()
 
 
 def from_measures(folder: Path) -> pandas.DataFrame:

@@ -12,8 +12,21 @@ import jinja2
 import bart_bridge
 from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
-from compare import all_figures, exports, figures, machine, page, results, tables, tables_compared, viewer
+from compare import (
+    all_figures,
+    exports,
+    figures,
+    gaps,
+    machine,
+    page,
+    reconstructions,
+    results,
+    tables,
+    tables_compared,
+    viewer,
+)
 from compare.config import Experiment, load
+from compare.reconstructions import Images
 from compare.trace import chapter
 
 if TYPE_CHECKING:
@@ -35,7 +48,8 @@ def write(folder: Path) -> Path:
     """Write the report of an experiment from what is in its folder; nothing is run again.
 
     Args:
-        folder: Of the experiment, with `experiment.yaml`, `results.csv`, `machine.json` and the images.
+        folder: Of the experiment, with `experiment.yaml` and `results.csv`. The page names what it leaves out because
+            other files are not there: the images, `history.csv`, `memory.csv`, `machine.json`.
 
     Returns:
         The page.
@@ -47,38 +61,25 @@ def write(folder: Path) -> Path:
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
     experiment = load(folder / "experiment.yaml")
     table = results.read_table(folder)
-    images = results.images(experiment, folder)
-    shown, pictures = exports.write(experiment, folder)
+    images, faults = reconstructions.images_there(experiment, folder)
+    shown, pictures = exports.write(experiment, folder, images)
     gpu_tables, gpu_figures, findings = _gpu(folder)
-    missing = _missing(experiment, folder)
-    description = json.loads((folder / "machine.json").read_text())
-    versions = {*table[["engine", "engine_version"]].itertuples(index=False, name=None)}
-    measured_on = "; ".join(dict.fromkeys(str(of) for of in table.machine if of)) or machine.label(description)
-    machines = [description, *description.pop("others", [])]
+    warnings = _warnings(experiment, folder, table, images, faults)
+    description = _machine(folder)
+    measured_on = "; ".join(dict.fromkeys(str(of) for of in table.machine if of))
+    if description and not measured_on:
+        measured_on = machine.label(description)
+    machines = [description, *description.pop("others", [])] if description else []
     content = page.Page(
         title=experiment.name,
         description=experiment.description,
-        headline=[*tables_compared.headline(table), f"Measured on {measured_on}."],
-        warnings=[f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."] * bool(missing)
-        + [f"What the GPU did does not add up: {finding}" for finding in findings],
+        headline=[*tables_compared.headline(table), f"Measured on {measured_on or 'an unknown machine'}."],
+        warnings=warnings + [f"What the GPU did does not add up: {finding}" for finding in findings],
         tables=[*shown, *gpu_tables],
         figures=[*(_figure(folder, of) for of in pictures), *gpu_figures],
-        viewer=_viewer(images, table),
-        setup={
-            f"Machine {number}" if len(machines) > 1 else "Machine": {
-                "summary": machine.label(of),
-                "device of the run": experiment.device,
-            }
-            | of
-            for number, of in enumerate(machines, start=1)
-        }
-        | {"Versions": {"bart-tf": bart_bridge.__version__} | _joined(versions)}
-        | {
-            f"{name}, {part}": of.model_dump(exclude_none=True)
-            for name, trained in experiment.networks.items()
-            for part, of in (("network", trained.network), ("training", trained.training))
-        },
-        files=_FILES,
+        viewer=_viewer(images, table) if len(images) > 1 else None,
+        setup=_setup(experiment, table, machines),
+        files={name: text for name, text in _FILES.items() if name == "tables.md" or (folder / name).exists()},
         engines=sorted(set(table.engine)),
     )
     environment = jinja2.Environment(
@@ -88,11 +89,31 @@ def write(folder: Path) -> Path:
         experiment=experiment,
         machine=measured_on,
         tables=[*shown, *gpu_tables],
-        missing=missing,
+        warnings=warnings,
     )
     write_text_atomically(folder / "tables.md", markdown)
     write_text_atomically(folder / "index.html", page.render(content, bart_bridge.__version__))
     return folder / "index.html"
+
+
+def _setup(
+    experiment: Experiment, table: pandas.DataFrame, machines: list[dict[str, Any]]
+) -> dict[str, dict[str, object]]:
+    """List machines, versions and settings."""
+    versions = {*table[["engine", "engine_version"]].itertuples(index=False, name=None)}
+    shown: dict[str, dict[str, object]] = {
+        f"Machine {number}" if len(machines) > 1 else "Machine": {
+            "summary": machine.label(of),
+            "device of the run": experiment.device,
+        }
+        | of
+        for number, of in enumerate(machines, start=1)
+    }
+    shown["Versions"] = {"bart-tf": bart_bridge.__version__, **_joined(versions)}
+    for name, trained in experiment.networks.items():
+        for part, of in (("network", trained.network), ("training", trained.training)):
+            shown[f"{name}, {part}"] = of.model_dump(exclude_none=True)
+    return shown
 
 
 def _joined(versions: set[tuple[str, str]]) -> dict[str, str]:
@@ -122,10 +143,10 @@ def _gpu(folder: Path) -> tuple[list[tables.Table], list[page.Figure], list[str]
     return made.tables, pictures, [*map(str, made.findings)]
 
 
-def _viewer(images: results.Images, table: pandas.DataFrame) -> dict[str, Any]:
+def _viewer(images: Images, table: pandas.DataFrame) -> dict[str, Any]:
     """Pack some slices of the reference, of what needs no network, and of the trained networks."""
     chosen = {key: slices for key, slices in images.items() if key[2] in {"", "apply"}}
-    total, *shape = images["", "reference", ""].shape
+    total, *shape = images[reconstructions.REFERENCE].shape
     numbers = viewer.choose_slices(total, len(chosen), (shape[0], shape[1]))
     psnr = table[(table.metric == "psnr") & (table.phase == "apply")].astype({"slice": str})
     values = psnr.set_index(["network", "engine", "slice"]).value.groupby(level=[0, 1, 2]).mean().to_dict()
@@ -134,11 +155,35 @@ def _viewer(images: results.Images, table: pandas.DataFrame) -> dict[str, Any]:
         found = [values.get((network, engine, str(number))) for number in numbers]
         notes = ["" if value is None else f"PSNR {value:.2f} dB" for value in found]
         packed.append(viewer.Image(engine, engine, network, abs(slices[numbers]), notes))
-    return viewer.pack(packed[0], packed[1:], numbers, figures.ERROR_GAIN)
+    return viewer.pack(packed[0], packed[1:], numbers, figures.ERROR_GAIN, set(table.engine))
 
 
-def _missing(experiment: Experiment, folder: Path) -> list[str]:
-    """Name the runs without a result."""
+def _warnings(
+    experiment: Experiment, folder: Path, table: pandas.DataFrame, images: Images, faults: list[str]
+) -> list[str]:
+    """Say what failed, what is not there, and what is not to be compared; a sentence each."""
+    missing = gaps.missing(experiment, table)
+    left_out = gaps.left_out(experiment, folder, table, images, faults)
     return [
-        f"{run.name} on {run.engine}" for run in results.runs(experiment, folder) if not run.record("apply").exists()
+        *(f"Failed: {failure}." for failure in gaps.failures(table)),
+        *[f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."] * bool(missing),
+        *(f"{line}." for line in gaps.continued(table)),
+        *(f"Left out: {line}." for line in left_out),
     ]
+
+
+def _machine(folder: Path) -> dict[str, Any]:
+    """Read `machine.json`; empty where it is not there.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    path = folder / "machine.json"
+    if not path.exists():
+        return {}
+    try:
+        description: dict[str, Any] = json.loads(path.read_text())
+        machine.label(description)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read as the description of a machine ({error})") from None
+    return description

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import cfl
 from bart_bridge.cfl import write_text_atomically
-from bart_bridge.dataset import Dataset
-from bart_bridge.dims import to_batch_map_yx
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, ToolError
 from bart_bridge.toolbox import Toolbox
 from compare import costs, machine, quality, sampling
 from compare.config import Experiment
+from compare.reconstructions import REFERENCE, Images, images, reference_record, runs
 from compare.run_files import Run, failure_record
 from compare.steps import PHASES, ZERO_FILLED, references
 
@@ -51,7 +49,6 @@ HISTORY_COLUMNS = ("network", "engine", "stage", "epoch", "batch", "seconds", "l
 MEMORY_COLUMNS = ("network", "engine", "repeat", "phase", *sampling.NAMES)
 NOT_AVAILABLE = "n/a"
 Row = dict[str, Any]
-Images = dict[tuple[str, str, str], NDArray[np.complex64]]
 
 
 def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
@@ -121,46 +118,6 @@ def read_memory(folder: Path) -> pandas.DataFrame:
     return _read_csv(path, {name: [""] for name in sampling.NAMES})
 
 
-def images_or_none(experiment: Experiment, folder: Path) -> Images:
-    """Open the images as `images` does; nothing where the dataset is not there any more."""
-    try:
-        return images(experiment, folder)
-    except (InputError, OSError):
-        return {}
-
-
-def images(experiment: Experiment, folder: Path) -> Images:
-    """Open the images of the test slices that are there, `(batch, y, x)`, by (network, engine, phase).
-
-    The reference has the key `("", "reference", "")`.
-    """
-    found = {("", "reference", ""): test_references(experiment, folder)}
-    for name in references(experiment):
-        if cfl.exists(folder / "references" / name):
-            found["", name, "apply"] = read_images(folder / "references" / name)
-    for run in runs(experiment, folder):
-        for phase in ("initial", "apply"):
-            if run.record(phase).exists() and cfl.exists(run.images(phase)):
-                found[run.name, run.engine, phase] = read_images(run.images(phase))
-    return found
-
-
-def runs(experiment: Experiment, folder: Path, repeats: int = 1) -> list[Run]:
-    """List the runs of an experiment, network by network; the first of each, or more of the repeated measurements."""
-    return [
-        Run(folder, name, engine, repeat)
-        for name in experiment.networks
-        for engine in experiment.engines
-        for repeat in range(repeats)
-    ]
-
-
-def test_references(experiment: Experiment, folder: Path) -> NDArray[np.complex64]:
-    """Open the reference images of the test slices, `(batch, y, x)`."""
-    dataset = Dataset.open(experiment.dataset.folder or folder / "dataset")
-    return quality.combine_maps(dataset.split("test").arrays()["reference"])
-
-
 def quality_rows(images: Images, reference: NDArray[np.complex64], toolbox: Toolbox | None = None) -> Iterator[Row]:
     """Measure every reconstruction against the reference `(batch, y, x)`, by `bart measure` too if there is a BART."""
     for (network, engine, phase), reconstruction in images.items():
@@ -175,32 +132,47 @@ def quality_rows(images: Images, reference: NDArray[np.complex64], toolbox: Tool
             yield columns | _quality_value("ssim_fastmri", value, quality.FASTMRI_DEFINITIONS, number)
         if toolbox is None:
             continue
-        for metric, values in quality.measured_by_bart(reconstruction, reference, toolbox).items():
-            for number, value in enumerate(values):
-                yield columns | _quality_value(metric, value, quality.BART_DEFINITIONS, number)
+        yield from (columns | row for row in _rows_by_bart(reconstruction, reference, toolbox))
         for number, pair in enumerate(zip(reconstruction, reference, strict=True)):
             for metric, value in quality.recomputed(*pair).items():
                 yield columns | _quality_value(metric, value, quality.RECOMPUTED_DEFINITIONS, number)
 
 
-def _quality_value(metric: str, value: float, definitions: dict[str, str], number: int | str = "") -> Row:
+def _rows_by_bart(
+    reconstruction: NDArray[np.complex64], reference: NDArray[np.complex64], toolbox: Toolbox
+) -> Iterator[Row]:
+    try:
+        measured = quality.measured_by_bart(reconstruction, reference, toolbox)
+    except ToolError as error:
+        # Without the command line, whose temporary files have other names each time.
+        said = f", {error.stderr_tail[-1]}" if error.stderr_tail else ""
+        reason = f"n/a: bart measure failed, exit code {error.returncode}{said}"
+        yield from (_quality_value(metric, None, {metric: reason}) for metric in quality.BART_DEFINITIONS)
+        return
+    for metric, values in measured.items():
+        for number, value in enumerate(values):
+            yield _quality_value(metric, value, quality.BART_DEFINITIONS, number)
+
+
+def _quality_value(metric: str, value: float | None, definitions: dict[str, str], number: int | str = "") -> Row:
     return _value(metric, value, quality.UNITS[metric.split("_")[0]], definitions[metric], number)
 
 
 def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Row]:
     all_images = images(experiment, folder)
-    reference = all_images.pop(("", "reference", ""))
+    reference = all_images.pop(REFERENCE)
     for row in quality_rows(all_images, reference, toolbox):
         name, engine = row["network"], row["engine"]
-        path = Run(folder, name, engine).record(row["phase"]) if name else _reference_record(folder, engine)
+        path = Run(folder, name, engine).record(row["phase"]) if name else reference_record(folder, engine)
         yield _engine_columns(experiment, engine) | _origin(path) | _network_columns(experiment, name) | row
+    yield from _failed_images(experiment, folder)
     for run in runs(experiment, folder, experiment.repeats):
         for phase in PHASES:
             columns = {"phase": phase, "repeat": run.repeat} | _origin(run.record(phase))
             columns |= _engine_columns(experiment, run.engine) | _network_columns(experiment, run.name)
             yield from (columns | _value(*value) for value in costs.of_phase(run, phase))
     for name in experiment.baselines:
-        chosen = _reference_record(folder, name)
+        chosen = reference_record(folder, name)
         if chosen.exists():
             value = json.loads(chosen.read_text())["regularization"]
             definition = f"weight of the regularization of {_tool(name)}, best mean PSNR on the validation slices"
@@ -208,8 +180,17 @@ def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Ro
             yield columns | _value("regularization", value, "1", definition)
 
 
-def _reference_record(folder: Path, name: str) -> Path:
-    return folder / "references" / f"{name}.json"
+def _failed_images(experiment: Experiment, folder: Path) -> Iterator[Row]:
+    """Say of each reconstruction that failed why it has no quality."""
+    places = [("", name, "apply", reference_record(folder, name)) for name in references(experiment)]
+    for run in runs(experiment, folder):
+        places += [(run.name, run.engine, phase, run.record(phase)) for phase in ("initial", "apply")]
+    for network, engine, phase, path in places:
+        failure = {} if path.exists() else _record(failure_record(path))
+        if failure:
+            columns = _engine_columns(experiment, engine) | _origin(path) | _network_columns(experiment, network)
+            reason = costs.why_missing(failure)
+            yield columns | {"phase": phase} | _value("psnr", None, quality.UNITS["psnr"], reason)
 
 
 def _origin(path: Path) -> Row:
@@ -222,7 +203,7 @@ def _origin(path: Path) -> Row:
 
 def _machines(experiment: Experiment, folder: Path) -> Row:
     """Return the machine of most records, with the others if there are several; empty if none is known."""
-    paths = [_reference_record(folder, name) for name in references(experiment)]
+    paths = [reference_record(folder, name) for name in references(experiment)]
     paths += [run.record(phase) for run in runs(experiment, folder, experiment.repeats) for phase in PHASES]
     made_on = [record["machine"] for path in paths if "machine" in (record := _record(path))]
     different = sorted((of for n, of in enumerate(made_on) if of not in made_on[:n]), key=made_on.count, reverse=True)
@@ -308,8 +289,3 @@ def _read_csv(path: Path, not_available: dict[str, list[str]]) -> pandas.DataFra
 def _dataset_name(experiment: Experiment) -> str:
     folder = experiment.dataset.folder
     return folder.name if folder else "simulated phantoms"
-
-
-def read_images(path: Path) -> NDArray[np.complex64]:
-    """Open images of a BART file as `(batch, y, x)`, those of several maps combined."""
-    return quality.combine_maps(to_batch_map_yx(cfl.read(path)))

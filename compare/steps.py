@@ -37,6 +37,8 @@ _FILES = {
     "apply": ("apply*",),
     "infer": ("infer*",),
 }
+# The failure of a step whose input is missing begins with this.
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Step:
         threads: Threads that it computes with.
         total: Number of its units of progress.
         work: Does it and returns what belongs into the record.
+        after: The step whose output it uses; it is not run without that.
     """
 
     title: str
@@ -62,6 +65,7 @@ class Step:
     threads: int
     total: int
     work: Callable[[Advance], dict[str, Any]]
+    after: Step | None = None
 
 
 def references(experiment: Experiment) -> list[str]:
@@ -141,7 +145,7 @@ def run_steps(
         if not resume:
             shutil.rmtree(run.folder / "checkpoint", ignore_errors=True)
         start = run.folder / "initial-weights"
-        show = _training_progress(advance, training.pretraining_epochs)
+        show = _training_progress(advance)
         split = dataset.split("train")
         measurement, histories = engine.train(
             run.folder, network, training, split, start, show, validation, experiment.devices
@@ -249,17 +253,10 @@ def _write_images(path: Path, images: NDArray[np.complex64]) -> None:
     cfl.write(path, from_batch_map_yx(images))
 
 
-def _training_progress(advance: Advance, pretraining_epochs: int) -> Callable[[Progress], None]:
-    """Count epochs over the stages: a stage begins where the epoch falls back to 1."""
-    previous, offset = 0, 0
-
+def _training_progress(advance: Advance) -> Callable[[Progress], None]:
     def show(progress: Progress) -> None:
-        nonlocal previous, offset
-        if progress.epoch < previous:
-            offset = pretraining_epochs
-        previous = progress.epoch
         finished = progress.batch == progress.batches
-        advance(offset + progress.epoch - (0 if finished else 1), f"loss {progress.loss:.3g}")
+        advance(progress.epoch - (0 if finished else 1), f"loss {progress.loss:.3g}")
 
     return show
 

@@ -154,7 +154,7 @@ def training_time(results: pandas.DataFrame) -> Table:
 
 def inference_time(results: pandas.DataFrame) -> Table:
     """Time of reconstructing a slice, the first call apart."""
-    calls = results[results.metric == "inference"].groupby(["network", "engine"]).size().max()
+    calls = results[(results.metric == "inference") & results.value.notna()].groupby(["network", "engine"]).size().max()
     notes = [
         f"Of {calls if calls == calls else 0} calls after the first, all repeats; ± is their standard deviation.",
         "device time: n/a: kernels are not timed here, only wall and CPU seconds.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bart_bridge.baselines import BASELINES
-from compare import comparisons
+from compare import comparisons, gaps
 from compare.steps import ZERO_FILLED
 from compare.tables import NOT_AVAILABLE, Table
 
@@ -67,6 +67,7 @@ def ratios(results: pandas.DataFrame) -> Table | None:
         "ratio n/a: an engine has no value, or a time is below the noise of its measurement.",
         "The definitions of the quantities are those of the tables of memory and time.",
         "Whole commands count in the first repeat only, since later ones may train for fewer epochs.",
+        *gaps.continued(results),
     ]
     columns = ["network", "engine", "quantity", "ratio / 1", "lowest / 1", "highest / 1", "repeats"]
     return Table("ratios", f"Cost relative to {base}", "\n".join(caption), pd.DataFrame(rows, columns=columns))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare import comparisons, published
+from compare import comparisons, gaps, published
 from compare.tables import MIB, NOT_AVAILABLE, Table
 from compare.tables_compared import engines_of, networks_of
 
@@ -75,6 +75,7 @@ def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
         "published: training of BART and inference (mean of 20) from T, Table 3; training of TensorFlow from B22. BART "
         "and TensorFlow made different numbers of updates there, so their times are not to be divided.",
         "n/a: not published, or not measured here.",
+        *gaps.continued(results),
         *_SOURCES,
     ]
     return Table("published-time", "Time, ours and published", "\n".join(caption), pd.DataFrame(rows, columns=columns))

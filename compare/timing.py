@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,18 @@ DEFINITIONS = {
     "training": "wall seconds of all epochs, all stages, without compilation",
     "epoch": "wall seconds of the median epoch of the last stage, without compilation",
 }
+
+
+def continued(ending: str) -> str:
+    """Return why a training has no times if it continued after an interruption, empty if it did not.
+
+    Its times are those of several processes, each with a start and a compilation of its own.
+
+    Args:
+        ending: How its measurement ended, see `compare.monitor.Measurement`.
+    """
+    found = re.search(r"continued after \d+ updates", ending)
+    return f"n/a: {found[0]}" if found else ""
 
 
 def training_seconds(histories: list[dict[str, NDArray[np.float64]]], elapsed_s: float) -> dict[str, float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,9 @@ def choose_slices(total: int, image_count: int, shape: tuple[int, int]) -> list[
     return [number * total // count for number in range(count)]
 
 
-def pack(reference: Image, images: list[Image], numbers: list[int], error_gain: float) -> dict[str, Any]:
+def pack(
+    reference: Image, images: list[Image], numbers: list[int], error_gain: float, engines: Iterable[str] = ()
+) -> dict[str, Any]:
     """Pack the images for the page.
 
     Values are rounded to 4095 steps between 0 and the largest magnitude of a slice, at most twice the largest of its
@@ -56,6 +58,7 @@ def pack(reference: Image, images: list[Image], numbers: list[int], error_gain: 
         images: All others, of the same shape.
         numbers: Test-slice number of each slice.
         error_gain: Factor of the error maps.
+        engines: Names of more engines, which the rest of the page has; they have a say in the colours.
 
     Returns:
         What `templates/page.js` reads, made of JSON types only.
@@ -65,7 +68,7 @@ def pack(reference: Image, images: list[Image], numbers: list[int], error_gain: 
     peaks = stacks[0].max(axis=(1, 2), initial=np.finfo(float).tiny)
     ceilings = np.minimum(np.max([stack.max(axis=(1, 2)) for stack in stacks], axis=0), _HIGHEST * peaks)
     ceilings = np.maximum(ceilings, peaks)
-    colour: Mapping[str, str] = colours.of_engines(image.engine for image in shown)
+    colour: Mapping[str, str] = colours.of_engines([*engines, *(image.engine for image in shown)])
     return {
         "height": stacks[0].shape[1],
         "width": stacks[0].shape[2],

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.reconet import Progress
+from bart_bridge.reconet import Progress, later
 from bart_bridge.settings import Loss, MemoryPlan, Network, Precision, Training, VarNetSettings, check_shared, stages
 from bart_bridge.weights import Weights, expand
 from tf_models.backend import runs_on_tensorflow_cpu
@@ -81,7 +81,7 @@ def train_slices(
         slices: Files with a reference, which are read as `tf_models.streaming.SliceBatches` does; or
             `tf_models.inputs.network_inputs` and fully sampled images `(batch, y, x, 2)` float32.
         initial: Weights to start from; those of one iteration if `training` asks for pretraining.
-        on_batch: Called after each update.
+        on_batch: Called after each update; epochs are counted through all stages.
         on_epoch: Called before each epoch with its number from 0 and the model.
         validation: Other slices, measured after each epoch.
         memory: See `UnrolledNetwork`.
@@ -111,7 +111,8 @@ def train_slices(
     check_shared(training, batches.batch_size, devices)
     state = checkpoints.state if checkpoints else None
     histories: list[History] = []
-    for number, (stage, epochs) in enumerate(stages(network, training)):
+    parts = stages(network, training)
+    for number, (stage, epochs) in enumerate(parts):
         if state and number < state.stage:
             columns = state.histories[number].items()
             histories.append({name: column.reshape(epochs, len(batches)) for name, column in columns})
@@ -122,7 +123,8 @@ def train_slices(
         options: dict[str, Any] = {"memory": memory, "precision": training.precision}
         # What validation measures: batches of any size.
         measured = build(stage, weights, **options) if devices > 1 and checked else None
-        recorder = Recorder(len(batches), on_batch, on_epoch, checked, rows(state, number), measured)
+        report = later(on_batch, sum(earlier for _, earlier in parts[:number]))
+        recorder = Recorder(len(batches), report, on_epoch, checked, rows(state, number), measured)
         keeper = Keeper(checkpoints, number, histories, recorder) if checkpoints else None
         with spread_over(devices):
             model = build(stage, weights, training.loss_weights(stage), **options)

@@ -66,6 +66,8 @@ def compare(
     typer.echo(f"report: {page}")
     if outcome.failed:
         raise BartTfError(f"{len(outcome.failed)} steps failed: {', '.join(outcome.failed)}")
+    if outcome.not_run:
+        raise BartTfError(f"{len(outcome.not_run)} steps not run: {', '.join(outcome.not_run)}")
 
 
 def report(
@@ -87,6 +89,8 @@ def report(
 
 
 def _summary(outcome: Outcome) -> str:
-    if not outcome.computed and not outcome.failed:
+    if not (outcome.computed or outcome.failed or outcome.not_run):
         return f"nothing to do: all {len(outcome.reused)} steps were done before, the report was made anew"
-    return f"{len(outcome.computed)} steps done, {len(outcome.reused)} done before, {len(outcome.failed)} failed"
+    not_run = f", {len(outcome.not_run)} not run" if outcome.not_run else ""
+    counts = f"{len(outcome.computed)} steps done, {len(outcome.reused)} done before, {len(outcome.failed)} failed"
+    return counts + not_run

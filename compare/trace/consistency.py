@@ -6,18 +6,17 @@ A figure is known to half a unit of its last digit; a check fails where no value
 from __future__ import annotations
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from math import log10
-from pathlib import Path
 
-from bart_bridge.errors import InputError
+from compare import published
 from compare.tables import Table
 
-PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "cuda.csv"
-EXPLANATIONS = PUBLISHED.with_name("cuda_explanations.csv")
+PUBLISHED, EXPLANATIONS = "cuda.csv", "cuda_explanations.csv"
 OPTIMIZERS = ("adam", "admm", "ipalm", "sgd")
 _UNITS = {"ns": 1e-9, "ms": 1e-3, "min": 60.0, "kB": 1e3, "MB": 1e6, "MiB": 2.0**20, "GB": 1e9, "%": 0.01}
 # Columns of our own tables, by their heading.
@@ -89,30 +88,17 @@ def check_published() -> list[Finding]:
     """Check the published tables; each finding has its explanation.
 
     Raises:
-        InputError: The file of published figures is missing or damaged.
+        InputError: A file of published figures is missing or damaged.
     """
-    with EXPLANATIONS.open(newline="") as file:
-        explained = {
-            (row["check"], row["table"], row["network"], row["run"], row["item"]): row["explanation"]
-            for row in csv.DictReader(file)
-        }
+    explained = {
+        (row["check"], row["table"], row["network"], row["run"], row["item"]): row["explanation"]
+        for row in csv.DictReader(io.StringIO(published.text(EXPLANATIONS), newline=""))
+    }
+    figures = [_row_figure(row) for row in csv.DictReader(io.StringIO(published.text(PUBLISHED), newline=""))]
     return [
         Finding(found.check, found.where, found.message, explained.get((found.check, *found.where), ""))
-        for found in check(read(PUBLISHED))
+        for found in check(figures)
     ]
-
-
-def read(path: Path) -> list[Figure]:
-    """Read figures from a CSV file with the columns of `reports/published/cuda.csv`.
-
-    Raises:
-        InputError: It is missing, or a row is damaged.
-    """
-    try:
-        with path.open(newline="") as file:
-            return [_row_figure(row) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as published figures ({error})") from None
 
 
 def _row_figure(row: dict[str, str]) -> Figure:

@@ -141,6 +141,7 @@ def _trace(step: Step, title: str, place: Path, tracer: Tracer, facts: dict[str,
         reporter.say(f"{title}: done before")
         return
     (place / "trace.json").unlink(missing_ok=True)
+    _begin_again(step)
     state = GpuState()
     with reporter.step(title, step.total) as advance, state, tracer.around(place / "trace"):
         details = step.work(advance)
@@ -150,6 +151,11 @@ def _trace(step: Step, title: str, place: Path, tracer: Tracer, facts: dict[str,
     records.write(place / "trace.json", determinants)
 
 
+def _begin_again(step: Step) -> None:
+    """Remove the checkpoint of a training that was interrupted: the rest of it alone would be traced."""
+    shutil.rmtree(step.record.parent / "checkpoint", ignore_errors=True)
+
+
 def _count(step: Step, title: str, place: Path, reporter: Reporter) -> None:
     log = place / roofline.FILE
     if log.exists():
@@ -157,6 +163,7 @@ def _count(step: Step, title: str, place: Path, reporter: Reporter) -> None:
         return
     if reason := roofline.unusable():
         raise ToolError(f"no roofline: {reason}")
+    _begin_again(step)
     with (
         atomic.new_file(log) as unfinished,
         reporter.step(title, step.total) as advance,

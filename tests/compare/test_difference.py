@@ -13,7 +13,7 @@ from .conftest import TINY, bart_tf
 def rows(network, engine, phase, metric, values, column="repeat", version="1"):
     """Rows of a results table, one for each value, numbered in a column."""
     base = {"network": network, "engine": engine, "phase": phase, "metric": metric, "slice": "", "repeat": 0}
-    base |= {"unit": "1", "engine_version": version, "machine": "x"}
+    base |= {"unit": "1", "definition": "", "engine_version": version, "machine": "x"}
     return pd.DataFrame([base | {"value": value, column: number} for number, value in enumerate(values)])
 
 

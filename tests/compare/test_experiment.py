@@ -72,6 +72,13 @@ def test_a_second_run_computes_nothing_and_says_so(tiny, tiny_config, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.cfl")} == before
 
 
+@pytest.mark.parametrize("engine", ["bart", "keras-tensorflow"])
+def test_progress_counts_the_epoch_of_pretraining(tiny, engine):
+    lines = tiny[1].stderr.splitlines()
+    start = next(number for number, line in enumerate(lines) if f"modl on {engine}: train 3 epochs" in line)
+    assert [line.split(",")[0].strip() for line in lines[start + 1 : start + 4]] == ["1 of 3", "2 of 3", "3 of 3"]
+
+
 @pytest.mark.slow
 def test_a_killed_run_continues_with_what_is_missing(tiny, tiny_config, tmp_path):
     out = tmp_path / "out"

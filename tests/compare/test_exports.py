@@ -61,7 +61,7 @@ def test_parquet_and_csv_are_the_same_table(tiny):
 def test_all_tables_are_made_again_from_the_results_table_alone(tiny, tmp_path):
     for name in ("experiment.yaml", "results.csv"):
         shutil.copy(tiny[0] / name, tmp_path)
-    exports.write(load(tmp_path / "experiment.yaml"), tmp_path)
+    exports.write(load(tmp_path / "experiment.yaml"), tmp_path, images={})
     for path in (tiny[0] / "tables").iterdir():
         assert (tmp_path / "tables" / path.name).read_bytes() == path.read_bytes(), path.name
     assert (tmp_path / "figures" / "modl-violins.pdf").stat().st_size > 1000

@@ -126,6 +126,38 @@ def test_an_optimizer_that_lost_a_run_is_named_and_not_compared(lost):
     assert nothing_left == ["1 of 1 runs of sgd ended without a finite error: it is not compared."]
 
 
+REASON = "n/a: continued after 7 updates"
+
+
+def test_times_of_a_training_that_continued_are_not_compared():
+    errors = {"adam": [[5, 3, 2], [5, 3, 2]], "sgd": [[6, 5, 4], [6, 5, 4]]}
+    table, curves = made_up(errors, {"adam": 0.002, "sgd": 0.001})
+    late = (table.optimizer == "sgd") & (table.seed == 1)
+    table["times"] = [REASON if one else None for one in late]
+    table.loc[late, "step_s"] = curves.loc[(curves.optimizer == "sgd") & (curves.seed == 1), "training_s"] = np.nan
+    text = optimizer_report.findings("n", table, curves)
+    assert text[2] == "In seconds of training steps, the fastest to reach it: adam (adam 0.004 to 0.004)."
+    assert text[3].endswith("adam (adam 2 to 2, sgd 3 to 3).")
+    assert text[8].endswith("adam (adam 2.0 to 2.0 ms).")
+    assert text[9] == f"n, sgd on keras-tensorflow, seed 1, times: {REASON}."
+    figure = optimizer_report.convergence("n", curves, ["training_s"])
+    assert all(np.isfinite(line.get_xdata()).all() for axes in figure.axes for line in axes.lines)
+
+
+def test_a_training_that_continued_has_no_times_in_the_curves(tmp_path):
+    network = {"network": {"kind": "varnet"}, "training": {"algorithm": "sgd", "learning_rate": 1.0}}
+    experiment = config.Experiment(
+        name="n", dataset={"folder": tmp_path}, networks={"v-sgd": network}, engines=["keras-tensorflow"]
+    )
+    run = Run(tmp_path, "v-sgd", "keras-tensorflow")
+    run.folder.mkdir(parents=True)
+    columns = {"loss": np.ones((2, 4)), "seconds": np.arange(1, 5.0)[None].repeat(2, 0), "nmse mag": np.ones((2, 4))}
+    np.savez(run.folder / "history.npz", **{f"stage1_{name}": of for name, of in columns.items()})
+    for ending, seconds in (("", [4.0, 8.0]), (", continued after 3 updates", [None, None])):
+        run.record("train").write_text(json.dumps({"measurement": {"ending": f"exited with code 0{ending}"}}))
+        assert [row["training_s"] for row in optimizer_study._curves(experiment, tmp_path)] == seconds
+
+
 def test_the_epochs_of_two_stages_follow_each_other(tmp_path):
     run = Run(tmp_path, "modl-ipalm", "keras-tensorflow")
     run.folder.mkdir(parents=True)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from compare import colours, page, viewer
+from compare import colours, figures, figures_measured, page, viewer
 
 
 def render(**content):
@@ -121,6 +121,67 @@ def test_engines_have_fixed_colours_and_others_get_different_ones():
     found = colours.of_engines(["bart", "bart-cudnn", "keras-jax", "keras-tensorflow", "bart"])
     assert len(set(found.values())) == len(found) == 4
     assert found["bart"] == colours.of_engines(["bart"])["bart"]
+
+
+TWELVE = ["bart", "keras-tensorflow", *(f"bart-{number}" for number in range(10))]
+
+
+@pytest.mark.parametrize("names", [TWELVE, [f"bart-{number}" for number in range(12)]])
+def test_twelve_engines_are_told_apart_by_colour_and_by_marker(names):
+    found = colours.styles(names)
+    assert len({style.colour for style in found.values()}) == 12
+    assert len({style.marker for style in found.values()}) == 12
+    assert colours.styles(reversed(names)) == found
+
+
+# How eyes without red or green cones see linear RGB (Machado et al. 2009, doi 10.1109/TVCG.2009.113).
+PROTANOPIA = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+
+
+@pytest.mark.parametrize("eyes", [np.eye(3), PROTANOPIA, DEUTERANOPIA])
+def test_colours_differ_for_colour_blind_readers(eyes):
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    codes = colours.of_engines(["cg-sense", "bart", "keras-tensorflow", *(f"bart-{number}" for number in range(12))])
+    shown = np.array([list(bytes.fromhex(code[1:])) for code in codes.values()]) / 255
+    linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(eyes), 0, 1)
+    lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055))
+    distances = deltaE_ciede2000(lab[:, None], lab[None]) + 1e3 * np.eye(len(lab))
+    assert distances.min() > 10
+
+
+def test_figures_of_twelve_engines_repeat_no_mark():
+    rows = [
+        {
+            "network": "n",
+            "engine": name,
+            "phase": phase,
+            "metric": metric,
+            "slice": 0,
+            "repeat": 0,
+            "value": 1.0 + number,
+        }
+        for number, name in enumerate(TWELVE)
+        for phase, metric in (("apply", "psnr"), ("train", "epoch"))
+    ]
+    table, styles = pd.DataFrame(rows), colours.styles(TWELVE)
+    losses = [{"network": "n", "engine": name, "stage": 1, "epoch": 1, "loss": 1.0} for name in TWELVE]
+    for figure in (
+        figures.psnr_by_slice(table, "n", styles),
+        figures.loss_curves(pd.DataFrame(losses), "n", styles),
+        figures_measured.seconds_by_repeat(table, styles),
+    ):
+        lines = figure.axes[0].lines
+        assert len(lines) == 12
+        assert len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines}) == 12
+
+
+def test_the_viewer_has_the_colours_of_the_page():
+    shown = [viewer.Image(name, name, "", np.ones((1, 2, 2))) for name in ("reference", "bart-9")]
+    (_, packed) = viewer.pack(shown[0], shown[1:], [0], 5, TWELVE)["images"]
+    assert packed["colour"] == colours.of_engines(TWELVE)["bart-9"]
 
 
 def test_packed_images_are_json_and_small():

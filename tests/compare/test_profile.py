@@ -2,15 +2,19 @@
 
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from bart_bridge import process
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, ToolError
 from compare import machine, report
-from compare.trace import roofline, summary
+from compare.console import Reporter
+from compare.steps import Step
+from compare.trace import profiler, roofline, summary
 from compare.trace.activity import Activity, Distribution
 from compare.trace.summary import Summary
 
@@ -127,6 +131,20 @@ def test_the_roofline_is_drawn_where_kernels_were_counted(tmp_path):
     row = next(line for line in (tmp_path / "out" / "tables.md").read_text().splitlines() if "all sampled" in line)
     assert "30 % of kernel time" in row
     assert row.rstrip(" |").endswith("memory")
+
+
+def test_a_trace_begins_a_training_again(tmp_path):
+    """The rest of an interrupted training alone would have the counts and seconds of a whole one."""
+    checkpoint = tmp_path / "runs" / "n-keras-tensorflow" / "checkpoint"
+    checkpoint.mkdir(parents=True)
+
+    def work(advance):
+        raise ToolError("as it is" if checkpoint.exists() else "begun again")
+
+    step = Step("n", checkpoint.with_name("train.json"), "identity", "1", 1, work)
+    tracer = SimpleNamespace(name="cupti", around=lambda path: nullcontext())
+    with pytest.raises(ToolError, match="begun again"):
+        profiler._trace(step, "n", tmp_path, tracer, {}, Reporter(-1))
 
 
 @pytest.mark.slow

@@ -2,12 +2,15 @@
 
 import csv
 import re
+import shutil
 
 import pandas as pd
 import pytest
 
 from bart_bridge import cfl
-from compare import published
+from compare import all_tables, published, results
+from compare.config import load
+from compare.trace import chapter
 
 
 def test_the_published_slices_are_those_of_the_files(shared):
@@ -78,3 +81,52 @@ def test_every_row_has_its_source():
     for path in set(published.FOLDER.glob("*.csv")) - {published.FOLDER / "cuda_explanations.csv"}:
         with path.open() as file:
             assert all(row["source"] for row in csv.DictReader(file)), path
+
+
+@pytest.fixture
+def copied(monkeypatch, tmp_path):
+    folder = shutil.copytree(published.FOLDER, tmp_path / "published")
+    monkeypatch.setattr(published, "FOLDER", folder)
+    return folder
+
+
+def other_digit(text):
+    return text.replace("1", "7", 1)
+
+
+def last_rows_missing(text):
+    return "".join(text.splitlines(keepends=True)[:-3])
+
+
+def other_columns(text):
+    return text.replace("network", "net", 1)
+
+
+@pytest.mark.parametrize("damage", [other_digit, last_rows_missing, other_columns, lambda text: "", None])
+def test_damaged_figures_are_named_and_the_others_shown(tiny, copied, damage):
+    path = copied / "time.csv"
+    text = path.read_text()
+    path.unlink()
+    if damage:
+        path.write_text(damage(text))
+    shown = {
+        table.slug: table for table in all_tables.of(load(tiny[0] / "experiment.yaml"), results.read_table(tiny[0]))
+    }
+    (fault,) = shown["published-figures-that-are-damaged"].rows[0]
+    assert str(path) in fault
+    assert "published-time" not in shown
+    assert {"published-memory", "published-quality"} <= shown.keys()
+
+
+def test_figures_that_are_not_installed_are_not_damaged(tiny, copied):
+    shutil.rmtree(copied)
+    shown = all_tables.of(load(tiny[0] / "experiment.yaml"), results.read_table(tiny[0]))
+    assert not [table.slug for table in shown if "published" in table.slug]
+    assert chapter.of([]).published == ["not checked: the published figures are not here"]
+
+
+@pytest.mark.parametrize("name", ["cuda.csv", "cuda_explanations.csv"])
+def test_a_chapter_names_damaged_figures(copied, name):
+    (copied / name).write_text("no figures")
+    (line,) = chapter.of([]).published
+    assert line.startswith(f"not checked: {copied / name}: damaged")

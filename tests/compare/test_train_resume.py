@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -68,6 +69,13 @@ def test_goes_on_from_its_checkpoint(config, undisturbed, tmp_path, number):
     )
     assert seconds["setup"] > 0
     assert record["updates"] == undisturbed[2]["updates"] == 80
+    # In the results it has no times: they are those of two processes.
+    timed = ("elapsed", "cpu", "setup", "compilation", "training", "epoch")
+    rows = {metric: (value, why) for metric, value, _, why in costs.of_phase(Run(tmp_path, *NAMES), "train")}
+    (reason,) = {rows[metric][1] for metric in timed}
+    assert re.fullmatch(r"n/a: continued after \d+ updates", reason)
+    assert {rows[metric][0] for metric in timed} == {None}
+    assert rows["updates"][0] == 80
 
 
 @pytest.mark.slow
@@ -93,7 +101,7 @@ def test_memory_of_a_process_that_found_all_done_is_not_that_of_training(tmp_pat
         value, reason = rows[metric]
         assert value is None
         assert "the process before this one trained to the end" in reason
-    assert rows["elapsed"][0] > 0
+    assert rows["elapsed"] == (None, f"n/a: continued after {record['updates']} updates")
 
 
 @pytest.mark.slow

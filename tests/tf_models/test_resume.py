@@ -175,6 +175,17 @@ def test_every_optimizer_goes_on_where_it_was_stopped(job, dataset_folder):
     assert finished.stdout.count("equal") == len(jobs)
 
 
+def test_epochs_are_counted_through_all_stages_and_interruptions(job):
+    """Also by a process that begins in the second stage."""
+    training = Training(epochs=3, pretraining_epochs=1, batch_size=2)
+    code, before, _ = end_after(start(job(MODL, training)), "#3->1/2;", signal.SIGTERM)
+    assert code == 75
+    *_, after = finish(job(MODL, training))
+    updates = [(int(epoch), int(batch)) for epoch, batch in re.findall(r"#(\d+)->(\d+)/2;", before + after)]
+    assert updates == [(epoch, batch) for epoch in (1, 2, 3, 4) for batch in (1, 2)]
+    assert "#4->2/2;" in after
+
+
 def test_sigterm_in_an_epoch_leaves_a_checkpoint_of_the_running_batch(job):
     expected = finish(job(MODL, name="undisturbed"))
     stopped = job(MODL)
