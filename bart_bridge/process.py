@@ -161,6 +161,7 @@ def run(
         timed_out.set()
         stdin.close()
 
+    timer = threading.Timer(timeout_s, time_out) if timeout_s else None
     pid = ""
     try:
         with os.fdopen(report_read) as report:
@@ -169,16 +170,15 @@ def run(
                 _running.add(int(pid))
                 if on_start:
                     on_start(int(pid))
-            timer = threading.Timer(timeout_s, time_out) if timeout_s else None
             if timer:
                 timer.start()
             usage = report.readline().split()
-            if timer:
-                timer.cancel()
             if pid and not usage:  # the launcher was killed: nobody else ends what it watched
                 with suppress(ProcessLookupError):
                     os.killpg(int(pid), signal.SIGKILL)
     finally:
+        if timer:  # also when interrupted: the interpreter would wait for it before it ends
+            timer.cancel()
         if pid:
             _running.discard(int(pid))
         stdin.close()

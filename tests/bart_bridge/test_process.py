@@ -189,7 +189,7 @@ PARENT = """if True:
     from bart_bridge import process
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
     folder, announce = pathlib.Path("/"), lambda pid: print(pid, flush=True)
-    process.run(["sleep", "100"], folder=folder, on_start=announce)
+    process.run(["sleep", "100"], folder=folder, on_start=announce, timeout_s=100)
 """
 
 
