@@ -110,7 +110,8 @@ def check_trained(argv: list[str], finished: Finished, network: Network, weights
     """Judge a training by how it ended and by what it wrote.
 
     BART 0.8.00 and 1.0.00 abort while freeing memory after everything is written if an algorithm was named. Complete
-    files count as success then; any other failure is one, also BART's own errors, which are aborts too.
+    files count as success then, also where a script or container ran BART and returns 134; any other failure is one,
+    also BART's own errors, which are aborts too.
 
     Raises:
         ToolError: The training failed.
@@ -118,7 +119,7 @@ def check_trained(argv: list[str], finished: Finished, network: Network, weights
     if finished.returncode == 0:
         return
     freed_wrongly = any(_INVALID_FREE.search(line) for line in finished.stderr)
-    if finished.returncode != -signal.SIGABRT or not freed_wrongly:
+    if finished.signal_number != signal.SIGABRT or not freed_wrongly:
         raise failure(argv, finished)
     try:
         complete = bool(np.all(cfl.read(history)[..., 0, 1].real == 1))
