@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from compare.cli import options
+from tf_models.quiet import import_backend
 
 
 def register(app: typer.Typer) -> None:
@@ -20,17 +21,15 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
     The data are those of the experiment; the weights are random, none is 0. Exit code 1 if a stage differs by more than
     single precision explains.
     """
-    import os
-
     from rich.console import Console
     from rich.table import Table
 
     from bart_bridge.toolbox import Toolbox
     from compare.config import load
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     experiment = load(config)
     toolbox = Toolbox.find(bart)
+    import_backend()
     from compare.parity import TOLERANCE, stages
 
     table = Table("network", "stage", "relative difference", "allowed", title=f"BART {toolbox.version_text} and Keras")
