@@ -68,8 +68,8 @@ def train_argv(
         validation: Slices to be measured after each epoch; a reference is needed.
 
     Raises:
-        InputError: The split has no reference or fewer than two slices, the path of the history has a comma, or this
-            BART does not have the algorithm for this network.
+        InputError: The split has no reference or fewer than two slices, the path of the history or of validation slices
+            has a comma, or this BART does not have the algorithm for this network.
     """
     if split.reference is None:
         raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
@@ -78,8 +78,8 @@ def train_argv(
     if network.cg_derivative != "implicit":
         raise InputError(f"cg_derivative: reconet differentiates implicitly, received '{network.cg_derivative}'")
     check_algorithm(toolbox, network, training)
-    if "," in str(history):
-        raise InputError(f"{history}: reconet takes no comma in the path of its history")
+    for path in (history, *(_files(validation).values() if validation else ())):
+        check_path(path)
     batch_size = min(training.batch_size, split.items)
     options = [
         *_network_options(network),
@@ -167,8 +167,11 @@ def _sampling(split: Split) -> list[str]:
 
 
 def _validation(split: Split | None) -> list[str]:
-    if split is None:
-        return []
+    return [f"--valid-data={_sub_options(_files(split))}"] if split else []
+
+
+def _files(split: Split) -> dict[str, Path]:
+    """Return the files of validation slices by the names of their sub-options."""
     paths = {
         "kspace": split.kspace,
         "coil": split.coils,
@@ -176,7 +179,17 @@ def _validation(split: Split | None) -> list[str]:
         "ref": split.reference,
         "trajectory": split.trajectory,
     }
-    return [f"--valid-data={_sub_options(paths)}"]
+    return {name: path for name, path in paths.items() if path}
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path that cannot be named in a sub-option, as those of the history and of validation slices are.
+
+    Raises:
+        InputError: The path has a comma, at which `reconet` splits sub-options.
+    """
+    if "," in str(path):
+        raise InputError(f"{path}: reconet takes no comma in the path of its history or of validation slices")
 
 
 def _device(gpu: bool) -> list[str]:

@@ -7,7 +7,7 @@ Several processes, on several machines that share the folder, may do this at onc
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -16,13 +16,13 @@ from typing import Any
 
 import yaml
 
-from bart_bridge import cfl, gridding
+from bart_bridge import cfl, gridding, reconet
 from bart_bridge.dataset import SPLITS, Dataset
 from bart_bridge.errors import BartTfError, InputError
 from bart_bridge.simulate import Simulation, simulate
 from bart_bridge.toolbox import Toolbox
 from compare import engines, locks, machine, records
-from compare.config import Experiment
+from compare.config import EngineName, Experiment
 from compare.console import Reporter
 from compare.monitor import MeasuredError
 from compare.steps import PHASES, Run, Step, failure_record, reference_steps, references, run_steps
@@ -69,7 +69,8 @@ def run(
         chosen: The parts that are done; default all.
 
     Raises:
-        InputError: The dataset is not usable, or an engine cannot use the device.
+        InputError: The dataset is not usable, an engine cannot use the device, or BART cannot take a path.
+        ToolError: A BART that is to train has no `reconet`.
         BusyError: The dataset changed, and another process works with the old one.
         OSError: The folder cannot be written.
     """
@@ -79,6 +80,7 @@ def run(
         for name in experiment.engines
         if any(name == engine for _, engine in wanted)
     }
+    check_bart(experiment, folder, toolboxes)
     available = [engines.create(name, experiment.device, of, experiment.threads) for name, of in toolboxes.items()]
     dataset, identity = prepare(experiment, folder, toolbox, reporter)
     steps = []
@@ -107,6 +109,21 @@ def run(
             raise InputError(f"{folder / 'dataset'}: another process made it anew, with other settings")
 
     return _work(folder, steps, reporter, made_on, check)
+
+
+def check_bart(experiment: Experiment, folder: Path, toolboxes: Mapping[EngineName, Toolbox]) -> None:
+    """Fail before any work, not in the middle, where a BART engine among those of `toolboxes` cannot run in `folder`.
+
+    Raises:
+        ToolError: A BART has no `reconet`.
+        InputError: `reconet` cannot take the path of the folder, or of validation slices if these are measured.
+    """
+    for name, toolbox in toolboxes.items():
+        if not name.startswith("keras-"):
+            toolbox.require("reconet")
+            reconet.check_path(folder)
+            if experiment.validate_epochs:
+                reconet.check_path(experiment.dataset.folder or folder)
 
 
 def parts(experiment: Experiment) -> list[Part]:

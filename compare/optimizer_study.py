@@ -23,6 +23,7 @@ from bart_bridge.toolbox import Toolbox
 from compare import machine, results
 from compare.config import DatasetChoice, EngineName, Experiment, TrainedNetwork, describe
 from compare.console import Reporter
+from compare.experiment import check_bart
 from compare.experiment import run as run_experiment
 from compare.steps import Run
 
@@ -110,9 +111,10 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     """
     import pandas as pd
 
+    tuning = _experiment(study, study.seeds[0], [KERAS], _candidates(study))
+    check_bart(tuning, folder, dict.fromkeys(study.engines, toolbox))
     folder.mkdir(parents=True, exist_ok=True)
     cfl.write_text_atomically(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-    tuning = _experiment(study, study.seeds[0], [KERAS], _candidates(study))
     _do(tuning, folder / "tuning", toolbox, reporter, ("train",))
     choices = _choose(study, tuning, folder / "tuning")
     if study.dataset.simulate is not None:

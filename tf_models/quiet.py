@@ -1,7 +1,7 @@
-"""Import Keras and its backend without what they tell of themselves: a terminal shows the lines of our programs only.
+"""Import Keras and its backend without their log messages, so that a terminal shows only the lines of our programs.
 
-TensorFlow, JAX and PyTorch write to standard error which processor, drivers and options they met, and what may be slow.
-Their errors are exceptions, and reach whoever called.
+TensorFlow, JAX and PyTorch write to standard error about processor, drivers, options and possible slowness. Their
+errors are exceptions, which still reach the caller.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from bart_bridge.errors import ToolError
 
 
 def import_backend() -> None:
-    """Import Keras with its backend, both silent from then on; programs call it before anything else imports Keras.
+    """Import Keras with its backend and silence both; programs call it before anything else imports Keras.
 
-    A TF_CPP_MIN_LOG_LEVEL or `python -W` that somebody has set stays as it is.
+    It respects TF_CPP_MIN_LOG_LEVEL and `python -W` where they are set.
 
     Raises:
         ToolError: The backend, the one of KERAS_BACKEND or `tensorflow`, cannot be imported.
@@ -40,7 +40,7 @@ def import_backend() -> None:
 
 @contextmanager
 def _silent_standard_error() -> Iterator[None]:
-    """Let nobody write to standard error, libraries in C++ neither: these do so at every log level as they are loaded."""
+    """Discard what is written to standard error, also by C++ libraries, which write at any log level as they load."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -113,7 +113,8 @@ def start(
     """Submit what is neither complete nor in the queue; on this machine wait for it and collect, on Slurm return."""
     from bart_bridge.toolbox import Toolbox
     from compare import job_states, jobs
-    from compare.experiment import prepare
+    from compare.engines import toolbox_of
+    from compare.experiment import check_bart, prepare
 
     experiment = jobs.for_place(experiment, on)
     waiting = [state for state in job_states.states(experiment, folder) if state.active]
@@ -127,7 +128,10 @@ def start(
     if not wanted:
         typer.echo("nothing to submit; see 'bart-tf jobs status' and 'bart-tf jobs collect'")
         return
-    prepare(experiment, folder, Toolbox.find(bart), reporter)
+    toolbox = Toolbox.find(bart)
+    names = [name for name in experiment.engines if any(name == engine for _, engine in wanted)]
+    check_bart(experiment, folder, {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in names})
+    prepare(experiment, folder, toolbox, reporter)
     made = jobs.submit(experiment, folder, wanted, on, bart, at_once)
     typer.echo(f"submitted: {len(wanted)} runs as {', '.join(job.job_id for job in made)}")
     typer.echo(f"next: bart-tf jobs status {folder}; when all is done: bart-tf jobs collect {folder}")

@@ -29,6 +29,7 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
 
     experiment = load(config)
     toolbox = Toolbox.find(bart)
+    toolbox.require("reconet")
     import_backend()
     from compare.parity import TOLERANCE, stages
 

@@ -14,7 +14,12 @@ from compare import job_states
 from .disturbed import SHORT
 
 # As on a terminal: what starts tests in the background may have SIGINT ignored.
-COMMAND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from compare.cli import main; main()"
+COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from compare.cli import main
+main()
+"""
 
 
 @pytest.fixture

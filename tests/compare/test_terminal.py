@@ -142,8 +142,9 @@ def worker(request, place, tmp_path):
     (tmp_path / "job.json").write_text(job.model_dump_json())
 
     def train(**environment):
-        argv = ["env", "-u", "TF_CPP_MIN_LOG_LEVEL", sys.executable, "-m", "tf_models.worker", str(tmp_path / "job.json")]
-        return process.run(argv, folder=tmp_path, environment={"KERAS_BACKEND": request.param, **environment})
+        argv = [sys.executable, "-m", "tf_models.worker", str(tmp_path / "job.json")]
+        environment = {"KERAS_BACKEND": request.param, **environment}
+        return process.run(["env", "-u", "TF_CPP_MIN_LOG_LEVEL", *argv], folder=tmp_path, environment=environment)
 
     return train
 
