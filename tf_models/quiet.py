@@ -12,6 +12,9 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from typing import Any
 
 from bart_bridge.errors import ToolError
 
@@ -27,9 +30,10 @@ def import_backend() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
     try:
-        with _silent_standard_error():
-            import keras  # noqa: F401
+        import keras  # noqa: F401
     except Exception as error:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
         raise ToolError(f"Keras with the backend {backend} cannot be imported: {error}") from error
@@ -38,8 +42,22 @@ def import_backend() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+class _SilentTensorFlow(MetaPathFinder):
+    """Import TensorFlow silently whenever that is: on other backends, Keras imports it when it saves a model."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Find TensorFlow, and nothing else."""
+        spec = PathFinder.find_spec(name, path) if name == "tensorflow" else None
+        if spec and spec.loader:
+            spec.loader.exec_module = _silent()(spec.loader.exec_module)  # type: ignore[method-assign]
+        return spec
+
+
+_FINDER = _SilentTensorFlow()
+
+
 @contextmanager
-def _silent_standard_error() -> Iterator[None]:
+def _silent() -> Iterator[None]:
     """Discard what is written to standard error, also by C++ libraries, which write at any log level as they load."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

@@ -50,7 +50,7 @@ COMMANDS = {
     "optimizers": None,  # `test_a_whole_study` reads it
     "parity": "{config}",
     "profile": "--from {tmp}/missing.sqlite -o {tmp}/profile",
-    "reconet": f"--train -T epochs=1 --pattern={DATA}/pattern {' '.join(OPTIONS)} {FILES} {DATA}/reference",
+    "reconet": f"--train -T adam,epochs=1 --pattern={DATA}/pattern {' '.join(OPTIONS)} {FILES} {DATA}/reference",
     "report": "{tmp}/out",
     "simulate": "{tmp}/simulated --size 16 --train 2 --validation 1 --test 1",
     "train": "{config} -o {tmp}/trained --network varnet --engine keras-tensorflow",
@@ -113,13 +113,21 @@ def test_every_line_is_ours(place, name):
     assert ("error: " in finished.stderr) == (name in REFUSED)
 
 
-@pytest.mark.parametrize("name", ["parity", "reconet", "weights info"])
+@pytest.mark.parametrize("name", ["parity", "reconet", "weights from-bart", "weights info"])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_every_line_is_ours_on_other_backends(place, name, backend):
     require(backend)
     finished = run(place, name, KERAS_BACKEND=backend)
     assert finished.returncode == 0, finished.stderr
     assert foreign_lines(finished.stderr) == []
+
+
+def test_an_algorithm_that_a_backend_does_not_have_is_refused_in_one_line(place):
+    require("jax")
+    command = shlex.split(COMMANDS["reconet"].replace("-T adam,", "-T ipalm,").format(**place))
+    finished = bart_tf("reconet", *command, env=os.environ | {"KERAS_BACKEND": "jax"})
+    assert finished.returncode == 2
+    assert finished.stderr == "error: IPALM needs the backend tensorflow. Received: backend=jax\n"
 
 
 def test_every_line_of_a_comparison_is_ours(tiny):
