@@ -21,6 +21,7 @@ from bart_bridge.errors import InputError, ToolError
 
 _LAUNCHER = Path(__file__).with_name("_launcher.py")
 _TAIL_LINES = 200
+_SIGNAL_NAMES = {number.value: number.name for number in signal.Signals}
 _Wrapper = tuple[tuple[str, ...], Mapping[str, str]]
 _wrapper: ContextVar[_Wrapper] = ContextVar("wrapper", default=((), {}))
 _kept: ContextVar[tuple[int, ...]] = ContextVar("kept", default=())
@@ -54,12 +55,18 @@ class Finished:
         """Whether a signal ended it."""
         return self.returncode < 0
 
+    @property
+    def signal_number(self) -> int | None:
+        """The signal that ended it, or a program that it ran: a shell returns 128 + the number. None if none did."""
+        number = -self.returncode if self.crashed else self.returncode - 128
+        return number if number in _SIGNAL_NAMES else None
+
     def describe(self) -> str:
-        """Say how it ended: `exited with code 1`, `was ended by SIGABRT`."""
+        """Say how it ended: `exited with code 1`, `was ended by SIGABRT`, `exited with code 134 (SIGABRT)`."""
+        name = _SIGNAL_NAMES.get(self.signal_number or 0)
         if self.crashed:
-            numbers = {number.value: number.name for number in signal.Signals}
-            return f"was ended by {numbers.get(-self.returncode, f'signal {-self.returncode}')}"
-        return f"exited with code {self.returncode}"
+            return f"was ended by {name or f'signal {-self.returncode}'}"
+        return f"exited with code {self.returncode}" + (f" ({name})" if name else "")
 
 
 @contextmanager
@@ -161,6 +168,7 @@ def run(
         timed_out.set()
         stdin.close()
 
+    timer = threading.Timer(timeout_s, time_out) if timeout_s else None
     pid = ""
     try:
         with os.fdopen(report_read) as report:
@@ -169,16 +177,15 @@ def run(
                 _running.add(int(pid))
                 if on_start:
                     on_start(int(pid))
-            timer = threading.Timer(timeout_s, time_out) if timeout_s else None
             if timer:
                 timer.start()
             usage = report.readline().split()
-            if timer:
-                timer.cancel()
             if pid and not usage:  # the launcher was killed: nobody else ends what it watched
                 with suppress(ProcessLookupError):
                     os.killpg(int(pid), signal.SIGKILL)
     finally:
+        if timer:  # also when interrupted: the interpreter would wait for it before it ends
+            timer.cancel()
         if pid:
             _running.discard(int(pid))
         stdin.close()

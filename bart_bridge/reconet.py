@@ -73,8 +73,8 @@ def train_argv(
         validation: Slices to be measured after each epoch; a reference is needed.
 
     Raises:
-        InputError: The split has no reference or fewer than two slices, the path of the history has a comma, or this
-            BART does not have the algorithm for this network.
+        InputError: The split has no reference or fewer than two slices, the path of the history or of validation slices
+            has a comma, or this BART does not have the algorithm for this network.
     """
     if split.reference is None:
         raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
@@ -83,8 +83,8 @@ def train_argv(
     if network.cg_derivative != "implicit":
         raise InputError(f"cg_derivative: reconet differentiates implicitly, received '{network.cg_derivative}'")
     check_algorithm(toolbox, network, training)
-    if "," in str(history):
-        raise InputError(f"{history}: reconet takes no comma in the path of its history")
+    for path in (history, *(_files(validation).values() if validation else ())):
+        check_path(path)
     batch_size = min(training.batch_size, split.items)
     options = [
         *_network_options(network),
@@ -115,7 +115,8 @@ def check_trained(argv: list[str], finished: Finished, network: Network, weights
     """Judge a training by how it ended and by what it wrote.
 
     BART 0.8.00 and 1.0.00 abort while freeing memory after everything is written if an algorithm was named. Complete
-    files count as success then; any other failure is one, also BART's own errors, which are aborts too.
+    files count as success then, also where a script or container ran BART and returns 134; any other failure is one,
+    also BART's own errors, which are aborts too.
 
     Raises:
         ToolError: The training failed.
@@ -123,7 +124,7 @@ def check_trained(argv: list[str], finished: Finished, network: Network, weights
     if finished.returncode == 0:
         return
     freed_wrongly = any(_INVALID_FREE.search(line) for line in finished.stderr)
-    if finished.returncode != -signal.SIGABRT or not freed_wrongly:
+    if finished.signal_number != signal.SIGABRT or not freed_wrongly:
         raise failure(argv, finished)
     try:
         complete = bool(np.all(cfl.read(history)[..., 0, 1].real == 1))
@@ -171,8 +172,11 @@ def _sampling(split: Split) -> list[str]:
 
 
 def _validation(split: Split | None) -> list[str]:
-    if split is None:
-        return []
+    return [f"--valid-data={_sub_options(_files(split))}"] if split else []
+
+
+def _files(split: Split) -> dict[str, Path]:
+    """Return the files of validation slices by the names of their sub-options."""
     paths = {
         "kspace": split.kspace,
         "coil": split.coils,
@@ -180,7 +184,17 @@ def _validation(split: Split | None) -> list[str]:
         "ref": split.reference,
         "trajectory": split.trajectory,
     }
-    return [f"--valid-data={_sub_options(paths)}"]
+    return {name: path for name, path in paths.items() if path}
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path that cannot be named in a sub-option, as those of the history and of validation slices are.
+
+    Raises:
+        InputError: The path has a comma, at which `reconet` splits sub-options.
+    """
+    if "," in str(path):
+        raise InputError(f"{path}: reconet takes no comma in the path of its history or of validation slices")
 
 
 def _device(gpu: bool) -> list[str]:

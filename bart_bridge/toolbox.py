@@ -23,6 +23,7 @@ _VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
 _STDERR_LINES = 3
 # Versions whose arithmetic is known.
 _COMPARED = {(0, 8), (1, 0)}
+_UNKNOWN = "Unknown bart command"
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -53,8 +54,7 @@ class Toolbox:
             ToolError: There is none, or it does not answer `version -V`.
         """
         binary, source = _locate(path)
-        with tempfile.TemporaryDirectory() as folder:
-            finished = process.run([str(binary), "version", "-V"], folder=Path(folder), timeout_s=60)
+        finished = _ask(binary, "version", "-V")
         match = re.match(r"(?:BART_VERSION=)?v?(\d+)\.(\d+)\.(\d+)", finished.stdout[0] if finished.stdout else "")
         if finished.returncode != 0 or not match:
             raise ToolError(
@@ -78,6 +78,20 @@ class Toolbox:
         if self.version[:2] in _COMPARED:
             return ""
         return f"BART {self.version_text} was never compared with ours: run bart-tf parity before you trust results"
+
+    def missing(self, *tools: str) -> list[str]:
+        """Name those of some tools that this binary was built without."""
+        said = {tool: (finished := _ask(self.path, tool, "-h")).stderr + finished.stdout for tool in tools}
+        return [tool for tool in tools if any(_UNKNOWN in line for line in said[tool])]
+
+    def require(self, tool: str) -> None:
+        """Fail now, in one line, and not when the tool is needed.
+
+        Raises:
+            ToolError: This binary was built without the tool.
+        """
+        if self.missing(tool):
+            raise ToolError(f"BART {self.version_text} at {self.path} was built without '{tool}', which is needed here")
 
     def argv(self, *arguments: str | int | float | Path) -> list[str]:
         """Return the command line of a tool, to be run by somebody else."""
@@ -149,13 +163,25 @@ def _locate(path: str | Path | None) -> tuple[Path, str]:
         binary = Path(candidate).expanduser().absolute()
         if binary.is_dir():
             binary = binary / "bart"
-        if not (binary.is_file() and os.access(binary, os.X_OK)):
+        if not binary.is_file():
             raise ToolError(f"no BART binary at {binary} (named by {source})")
+        _check_run_bit(binary, source)
         return binary, source
-    on_path = shutil.which("bart")
+    on_path = shutil.which("bart") or shutil.which("bart", os.F_OK)
     if on_path is None:
         raise ToolError(
             f"BART was not found: neither {' nor '.join(_VARIABLES)} is set, and no 'bart' is on PATH "
             "(Debian and Ubuntu: apt-get install bart)"
         )
+    _check_run_bit(Path(on_path), "PATH")
     return Path(on_path).absolute(), "PATH"
+
+
+def _check_run_bit(binary: Path, source: str) -> None:
+    if not os.access(binary, os.X_OK):
+        raise ToolError(f"{binary} (named by {source}) has no run bit: chmod +x sets it")
+
+
+def _ask(binary: Path, *arguments: str) -> process.Finished:
+    with tempfile.TemporaryDirectory() as folder:
+        return process.run([str(binary), *arguments], folder=Path(folder), timeout_s=60)

@@ -275,7 +275,7 @@ class KerasEngine:
         except PackageNotFoundError:
             raise InputError(f"engine {name}: the package {self.backend} is not installed") from None
         self._device = device
-        self._environment = {"KERAS_BACKEND": self.backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        self._environment = {"KERAS_BACKEND": self.backend}
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
         self._environment |= dict.fromkeys(names, str(threads))
         # With growth, the memory that NVML shows is what was needed and not all there is, or JAX's three quarters.

@@ -6,17 +6,17 @@ Several processes, on several machines that share the folder, may do this at onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bart_bridge import atomic
+from bart_bridge import atomic, reconet
 from bart_bridge.errors import BartTfError, InputError
 from bart_bridge.toolbox import Toolbox
 from compare import engines, locks, machine, prepared_data, records
-from compare.config import Experiment
+from compare.config import EngineName, Experiment
 from compare.console import Reporter
 from compare.monitor import MeasuredError
 from compare.run_files import Run, failure_record
@@ -71,7 +71,8 @@ def run(
         resume: Whether the training of `only` continues from its checkpoint (default).
 
     Raises:
-        InputError: The dataset is not usable, or an engine cannot use the device.
+        InputError: The dataset is not usable, an engine cannot use the device, or BART cannot take a path.
+        ToolError: A BART that is to train has no `reconet`.
         BusyError: Settings or dataset changed, and another process works with the old ones.
         OSError: The folder cannot be written.
     """
@@ -81,6 +82,7 @@ def run(
         for name in experiment.engines
         if any(name == engine for _, engine in wanted)
     }
+    check_bart(experiment, folder, toolboxes)
     available = [engines.create(name, experiment.device, of, experiment.threads) for name, of in toolboxes.items()]
     settings = settings or experiment
     dataset, identity = prepared_data.prepare(settings, folder, toolbox, reporter)
@@ -118,6 +120,21 @@ def run(
             raise InputError(f"{dataset.folder}: another process made it anew, with other settings")
 
     return _work(folder, steps, reporter, made_on, check)
+
+
+def check_bart(experiment: Experiment, folder: Path, toolboxes: Mapping[EngineName, Toolbox]) -> None:
+    """Fail before any work, not in the middle, where a BART engine among those of `toolboxes` cannot run in `folder`.
+
+    Raises:
+        ToolError: A BART has no `reconet`.
+        InputError: `reconet` cannot take the path of the folder, or of validation slices if these are measured.
+    """
+    for name, toolbox in toolboxes.items():
+        if not name.startswith("keras-"):
+            toolbox.require("reconet")
+            reconet.check_path(folder)
+            if experiment.validate_epochs:
+                reconet.check_path(experiment.dataset.folder or folder)
 
 
 def parts(experiment: Experiment) -> list[Part]:

@@ -22,7 +22,7 @@ from compare.jobs import Submitted, part_name, submitted
 from compare.run_files import failure_record
 
 _TAIL_LINES = 5
-_TIMEOUT_S = 60
+TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _reason(job: Submitted) -> str:
 
 def _slurm(*argv: str) -> list[str]:
     lines: list[str] = []  # `Finished` has the last 200 only
-    finished = process.run(argv, folder=Path.cwd(), timeout_s=_TIMEOUT_S, on_line=lines.append)
+    finished = process.run(argv, folder=Path.cwd(), timeout_s=TIMEOUT_S, on_line=lines.append)
     if finished.returncode:
         raise ToolError(f"{argv[0]} {finished.describe()}", argv, finished.returncode, finished.stderr[-3:])
     return lines

@@ -23,6 +23,7 @@ from bart_bridge.toolbox import Toolbox
 from compare import engines, locks, machine, reconstructions, results, timing
 from compare.config import DatasetChoice, EngineName, Experiment, TrainedNetwork, describe
 from compare.console import Reporter
+from compare.experiment import check_bart
 from compare.experiment import run as run_experiment
 from compare.prepared_data import prepare
 from compare.run_files import Run
@@ -114,6 +115,7 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     for name in study.engines:
         engines.create(name, study.device, toolbox)
     tuning = _experiment(study, study.seeds[0], [KERAS], _candidates(study))
+    check_bart(tuning, folder, dict.fromkeys(study.engines, toolbox))
     prepare(tuning, folder / "tuning", toolbox, reporter)  # refuses what must not replace the study that is there
     with locks.held(folder):
         cfl.write_text_atomically(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))

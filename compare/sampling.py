@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,6 @@ NAMES = (
     "gpu_utilisation_percent",
 )
 Curve = dict[str, NDArray[np.float64]]
-_HIGH_WATER = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 _NOT_READ = float("nan")
 
 
@@ -112,28 +112,52 @@ class Sampler:
 
 
 def high_water_bytes(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> int | None:
-    """Return the largest resident set of a command that lives for milliseconds, None if it ended too soon.
+    """Return the largest resident memory of a command that lives for milliseconds, None if it ended too soon.
 
-    Its own high-water mark is read a thousand times a second; what it reports at its end is at least the launcher's.
+    It is read a thousand times a second, as `Measurement.peak_rss_bytes` has it: the high-water mark of the command or
+    of a process that it started, or what all of them have with shared pages counted once, whichever is most. What the
+    command reports at its end is at least the launcher's.
     """
     found: list[int] = []
+    ended = threading.Event()
 
     def watch(pid: int) -> None:
-        status = Path(f"/proc/{pid}/status")
-        try:
-            while match := _HIGH_WATER.search(status.read_text()):
-                found.append(int(match[1]) * 1024)
-                time.sleep(0.001)
-        except OSError:
-            return
+        while not ended.is_set():
+            family = _family(pid)
+            found.extend(_read_bytes(member, "status", "VmHWM") for member in family)
+            if len(family) > 1:
+                # A set: between vfork and exec, a process has the memory of its parent, which both would count whole.
+                found.append(sum({_read_bytes(member, "smaps_rollup", "Pss") for member in family}))
+            time.sleep(0.001)
 
-    process.run(
-        argv,
-        folder=folder,
-        environment=environment,
-        on_start=lambda pid: threading.Thread(target=watch, args=(pid,), daemon=True).start(),
-    )
-    return max(found, default=None)
+    try:
+        process.run(
+            argv,
+            folder=folder,
+            environment=environment,
+            on_start=lambda pid: threading.Thread(target=watch, args=(pid,), daemon=True).start(),
+        )
+    finally:
+        ended.set()
+    return max(found, default=0) or None
+
+
+def _family(pid: int) -> list[int]:
+    """List a process and all that it started; psutil, which asks every process for its parent, takes too long."""
+    children: list[str] = []
+    with suppress(OSError):  # it has ended
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            children += path.read_text().split()
+    return [pid, *(member for child in children for member in _family(int(child)))]
+
+
+def _read_bytes(pid: int, file: str, name: str) -> int:
+    """Read an amount of memory from a file of /proc; 0 if the process has ended or is not ours."""
+    try:
+        match = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/{file}").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(match[1]) * 1024 if match else 0
 
 
 def level_before_growth(seconds: NDArray[np.float64], level: NDArray[np.float64], tolerance: float) -> float | None:

@@ -89,7 +89,7 @@ def _verify(model: Model, saved: Path, data: Path, size_y: int, size_x: int) -> 
     inputs["psf"] = (generator.uniform(size=(2, size_y, size_x)) < 0.5).astype(np.float32)
     np.savez(data / "inputs.npz", allow_pickle=False, **inputs)
     argv = [sys.executable, "-I", "-c", _RELOAD, str(saved), str(data)]
-    finished = process.run(argv, folder=data, environment={"TF_CPP_MIN_LOG_LEVEL": "2"})
+    finished = process.run(argv, folder=data)
     if finished.returncode != 0:
         raise ToolError(
             f"the SavedModel {finished.describe()} when reloaded", argv[:1], finished.returncode, finished.stderr[-3:]

@@ -22,6 +22,7 @@ from bart_bridge.dims import from_batch_map_yx
 from bart_bridge.errors import BartTfError, ToolError
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import MemoryPlan, Network, Training, stages
+from tf_models.quiet import import_backend
 
 if TYPE_CHECKING:
     from tf_models.resume import Checkpoints
@@ -152,11 +153,12 @@ def apply(job: ApplyJob) -> dict[str, Any]:
 
 def main() -> int:
     """Run the job of the command line."""
-    from tf_models import observe, parallel
-
     adapter: TypeAdapter[TrainJob | ApplyJob] = TypeAdapter(Annotated[TrainJob | ApplyJob, Field(discriminator="kind")])
     job = adapter.validate_json(Path(sys.argv[1]).read_bytes())
     try:
+        import_backend()
+        from tf_models import observe, parallel
+
         if isinstance(job, TrainJob):
             parallel.prepare(job.devices, job.device)
         _check_device(job.device)

@@ -38,6 +38,10 @@ def doctor(bart: options.Bart = None) -> None:
         table.add_row("BART", f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source})")
         if toolbox.warning:
             table.add_row("", f"[yellow]{toolbox.warning}[/yellow]")
+        missing = toolbox.missing("reconet", "measure")
+        for tool in missing:
+            table.add_row("", f"[red]built without '{tool}'[/red]")
+        complete = not missing
         table.add_row("BART build", ", ".join(f"{flag}={value}" for flag, value in toolbox.build_flags.items()))
     except ToolError as error:
         complete = False

@@ -52,6 +52,8 @@ def compare(
     reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)
     if toolbox.warning:
         reporter.say(f"warning: {toolbox.warning}")
+    if toolbox.missing("measure"):
+        reporter.say(f"warning: {toolbox.path} was built without 'measure': quality by BART's own measure will be n/a")
     if on:
         submission.start(experiment, folder, on, jobs, bart, reporter)
         return

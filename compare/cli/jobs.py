@@ -113,10 +113,16 @@ def start(
     """Submit what is neither complete nor in the queue; on this machine wait for it and collect, on Slurm return."""
     from bart_bridge.toolbox import Toolbox
     from compare import job_states, jobs, prepared_data
+    from compare.engines import toolbox_of
+    from compare.experiment import check_bart, parts
 
     experiment = jobs.for_place(experiment, on)
+    toolbox = Toolbox.find(bart)
+    needed = {engine for _, engine in (parts(experiment) if chosen is None else chosen)}
+    names = [name for name in experiment.engines if name in needed]
+    check_bart(experiment, folder, {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in names})
     changed = prepared_data.changed_settings(experiment, folder)
-    _, identity = prepared_data.prepare(experiment, folder, Toolbox.find(bart), reporter)
+    _, identity = prepared_data.prepare(experiment, folder, toolbox, reporter)
     waiting = [state for state in job_states.states(experiment, folder) if state.active]
     wanted = [
         part

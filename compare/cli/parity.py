@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from compare.cli import options
+from tf_models.quiet import import_backend
 
 
 def register(app: typer.Typer) -> None:
@@ -20,8 +21,6 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
     BART runs three times: on the data of the experiment, and on two copies that differ in the last bit. Keras may be
     three times as far from BART as BART is from itself. Exit code 1 if a stage differs by more.
     """
-    import os
-
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table
@@ -29,9 +28,10 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
     from bart_bridge.toolbox import Toolbox
     from compare.config import load
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     experiment = load(config)
     toolbox = Toolbox.find(bart)
+    toolbox.require("reconet")
+    import_backend()
     from compare.parity import stages
 
     columns = ("network", "stage", "Keras to BART", "BART to itself", "allowed")

@@ -6,6 +6,8 @@ from typing import Any
 
 import typer
 
+from tf_models.quiet import import_backend
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -25,7 +27,6 @@ def reconet(context: typer.Context) -> None:
 
     Example: [bold]bart-tf reconet --apply --network modl --normalize kspace coils weights output[/bold]
     """
-    import os
     from dataclasses import replace
 
     from bart_bridge import gridding
@@ -36,7 +37,7 @@ def reconet(context: typer.Context) -> None:
         typer.echo(context.get_help())
         return
     command = parse(context.args)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import_backend()
     from tf_models.drop_in import run
 
     def show(progress: Progress) -> None:

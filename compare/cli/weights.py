@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bart_bridge.errors import InputError
+from tf_models.quiet import import_backend
 
 if TYPE_CHECKING:
     from bart_bridge.weights_info import WeightsInfo
@@ -52,7 +52,7 @@ def to_bart(
 
     Example: [bold]bart-tf weights to-bart reports/demo/runs/modl-keras-tensorflow/weights.keras wgh_modl[/bold]
     """
-    _quiet_tensorflow()
+    import_backend()
     from bart_bridge.reconet import apply_options
     from tf_models import checkpoints
     from tf_models.modl_original import MoDLOriginal
@@ -81,7 +81,7 @@ def from_bart(context: typer.Context) -> None:
     if len(files) != 2:
         raise InputError(f"two files are needed (BART weights, Keras model to write), not {len(files)}")
     weights, model = map(Path, files)
-    _quiet_tensorflow()
+    import_backend()
     from tf_models import checkpoints
 
     checkpoints.save(checkpoints.from_bart(weights, network), model)
@@ -107,7 +107,7 @@ def from_tf1(
 
     Example: [bold]bart-tf weights from-tf1 04Jun_0356pm_5L_10K_50E_AG/model-50 modl.keras -I 10[/bold]
     """
-    _quiet_tensorflow()
+    import_backend()
     from tf_models import checkpoints, tf1_checkpoints
 
     arrays = tf1_checkpoints.read(checkpoint)
@@ -137,7 +137,7 @@ def to_savedmodel(
     Its inputs are adjoint, coils and psf (see tf_models/inputs.py), its output is image, for any number of slices and
     coils.
     """
-    _quiet_tensorflow()
+    import_backend()
     from tf_models import checkpoints, savedmodel
 
     difference = savedmodel.export(checkpoints.load(model), folder, y, x)
@@ -148,7 +148,7 @@ def _describe(path: Path) -> WeightsInfo:
     from bart_bridge import cfl, weights_info
 
     if path.suffix == ".keras":
-        _quiet_tensorflow()
+        import_backend()
         from tf_models import checkpoints
         from tf_models.weights_info import describe_model
 
@@ -157,7 +157,7 @@ def _describe(path: Path) -> WeightsInfo:
         return weights_info.describe_file(path)
     if path.is_dir():
         raise InputError(f"{path}: a folder; name BART weights, a .keras file or the prefix of a checkpoint in it")
-    _quiet_tensorflow()
+    import_backend()
     from tf_models import tf1_checkpoints
     from tf_models.weights_info import describe_checkpoint
 
@@ -166,16 +166,3 @@ def _describe(path: Path) -> WeightsInfo:
     if path.exists():
         raise InputError(f"{path}: neither BART weights, nor a .keras file, nor a TensorFlow 1 checkpoint")
     raise InputError(f"{path}: no such file: no {path.name}.hdr, no {path.name}.index")
-
-
-def _quiet_tensorflow() -> None:
-    """Import TensorFlow without what it writes to standard error at any log level: a command answers in one line."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        import keras  # noqa: F401
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -13,8 +13,9 @@ from bart_bridge import atomic, process
 from bart_bridge.errors import BartTfError, InputError, ToolError
 from bart_bridge.toolbox import Toolbox
 from compare import engines, locks, machine, records
-from compare.config import Experiment
+from compare.config import EngineName, Experiment
 from compare.console import Reporter
+from compare.experiment import check_bart
 from compare.prepared_data import open_dataset
 from compare.steps import Step, run_steps
 from compare.trace import cupti, nsys, roofline, summary
@@ -80,7 +81,7 @@ def profile(
     toolbox: Toolbox,
     reporter: Reporter,
     tracer: Tracer,
-    engine_names: list[str],
+    engine_names: list[EngineName],
     repeats: int,
     with_roofline: bool,
 ) -> dict[str, str]:
@@ -104,13 +105,14 @@ def profile(
     """
     if experiment.device != "gpu":
         raise InputError(f"device: profile traces the GPU and needs 'gpu', received '{experiment.device}'")
+    toolboxes = {name: engines.toolbox_of(name, experiment.bart_binaries, toolbox) for name in engine_names}
+    check_bart(experiment, folder, toolboxes)
     with locks.held(folder):
         dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
     root = folder / "profile"
     common = {"machine": machine.label(machine.describe()), "tracer_note": tracer.note}
     failed: dict[str, str] = {}
-    for name in engine_names:
-        bart = engines.toolbox_of(name, experiment.bart_binaries, toolbox)
+    for name, bart in toolboxes.items():
         engine = engines.create(name, experiment.device, bart, experiment.threads)
         for network, trained in experiment.networks.items():
             for repeat in range(repeats):

@@ -45,6 +45,7 @@ def test_exit_code(run, code):
     finished = run("sh", "-c", f"exit {code}")
     assert finished.returncode == code
     assert not finished.crashed
+    assert finished.signal_number is None
     assert finished.describe() == f"exited with code {code}"
 
 
@@ -53,7 +54,15 @@ def test_signal(run, name):
     finished = run("sh", "-c", f"kill -{name.removeprefix('SIG')} $$")
     assert finished.returncode == -signal.Signals[name]
     assert finished.crashed
+    assert finished.signal_number == signal.Signals[name]
     assert finished.describe() == f"was ended by {name}"
+
+
+@pytest.mark.parametrize("name", ["SIGABRT", "SIGSEGV"])
+def test_signal_that_a_script_hands_on(run, name):
+    finished = run("sh", "-c", f"sh -c 'kill -{name.removeprefix('SIG')} $$'; exit $?")
+    assert finished.signal_number == signal.Signals[name]
+    assert finished.describe() == f"exited with code {128 + signal.Signals[name]} ({name})"
 
 
 def test_program_that_does_not_exist(run):
@@ -189,7 +198,7 @@ PARENT = """if True:
     from bart_bridge import process
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
     folder, announce = pathlib.Path("/"), lambda pid: print(pid, flush=True)
-    process.run(["sleep", "100"], folder=folder, on_start=announce)
+    process.run(["sleep", "100"], folder=folder, on_start=announce, timeout_s=100)
 """
 
 

@@ -1,6 +1,9 @@
 """Finding BART, running its tools on files and arrays, and telling the user what went wrong."""
 
+import os
+import subprocess
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from bart_bridge import cfl
 from bart_bridge.errors import ToolError
 from bart_bridge.toolbox import Toolbox
 
+ROOT = Path(__file__).resolve().parents[2]
 VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH", "PATH")
 
 
@@ -102,8 +106,27 @@ def test_folder_without_bart(tmp_path):
 def test_file_that_is_not_executable(script):
     path = script("exit 0")
     path.chmod(0o644)
-    with pytest.raises(ToolError, match=rf"no BART binary at {path} \(named by explicit path\)"):
+    with pytest.raises(ToolError, match=rf"^{path} \(named by explicit path\) has no run bit: chmod \+x sets it$"):
         Toolbox.find(path)
+
+
+def test_file_on_path_that_is_not_executable(script, monkeypatch):
+    path = script("exit 0")
+    path.chmod(0o644)
+    for variable in VARIABLES[:2]:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PATH", str(path.parent))
+    with pytest.raises(ToolError, match=rf"^{path} \(named by PATH\) has no run bit"):
+        Toolbox.find()
+
+
+def test_the_setup_says_so_too(script):
+    path = script("exit 0")
+    path.chmod(0o644)
+    environment = os.environ | {"BART_TOOLBOX_PATH": str(path)}
+    finished = subprocess.run([ROOT / "tools/setup"], env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert finished.stderr == f"setup: {path} (named by BART_TOOLBOX_PATH) has no run bit: chmod +x sets it\n"
 
 
 def test_file_that_is_no_program(tmp_path):
@@ -149,6 +172,28 @@ def test_version_text(script, line, version, text):
     found = Toolbox.find(script(f"echo {line}; echo OMP=1"))
     assert bool(found.warning) == (version[:2] not in {(0, 8), (1, 0)})
     assert (found.version, found.version_text, found.build_flags) == (version, text, {"OMP": "1"})
+
+
+# What it was built with
+
+NO_RECONET = 'Unknown bart command: "reconet".'
+
+
+def test_tools_that_were_built_and_one_that_was_not(toolbox):
+    assert toolbox.missing("reconet", "measure", "pics", "coffee") == ["coffee"]
+
+
+def test_a_missing_tool_is_named(toolbox, script):
+    path = script(f"[ $1 = reconet ] && echo '{NO_RECONET}' >&2 && exit 255\nexec {toolbox.path} $@")
+    found = Toolbox.find(path)
+    found.require("measure")
+    with pytest.raises(ToolError, match=rf"^BART {found.version_text} at {path} was built without 'reconet'"):
+        found.require("reconet")
+
+
+def test_a_tool_that_fails_is_not_missing(toolbox, script):
+    found = Toolbox.find(script(f"[ $1 = reconet ] && exit 255\nexec {toolbox.path} $@"))
+    assert found.missing("reconet") == []
 
 
 # Running on files

@@ -141,7 +141,7 @@ def test_a_trace_begins_a_training_again(tmp_path):
     def work(advance):
         raise ToolError("as it is" if checkpoint.exists() else "begun again")
 
-    step = Step("n", checkpoint.with_name("train.json"), "identity", "1", 1, work)
+    step = Step("n", checkpoint.with_name("train.json"), (), dict, "1", 1, 1, work)
     tracer = SimpleNamespace(name="cupti", around=lambda path: nullcontext())
     with pytest.raises(ToolError, match="begun again"):
         profiler._trace(step, "n", tmp_path, tracer, {}, Reporter(-1))

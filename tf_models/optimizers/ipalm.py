@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from bart_bridge.errors import InputError
 from tf_models.backend import Tensor
 from tf_models.optimizers import refuse
 from tf_models.optimizers.ipalm_rules import LEARNING_RATES, PRESETS
@@ -66,7 +67,7 @@ class IPALM(keras.optimizers.Optimizer):
         **kwargs: Any,
     ) -> None:
         if keras.backend.backend() != "tensorflow":
-            raise ValueError(f"IPALM needs the backend tensorflow. Received: backend={keras.backend.backend()}")
+            raise InputError(f"IPALM needs the backend tensorflow. Received: backend={keras.backend.backend()}")
         if preset not in PRESETS:
             raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}. Received: preset={preset}")
         refuse(_UNSUPPORTED, kwargs)

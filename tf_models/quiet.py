@@ -1,0 +1,69 @@
+"""Import Keras and its backend without their log messages, so that a terminal shows only the lines of our programs.
+
+TensorFlow, JAX and PyTorch write to standard error about processor, drivers, options and possible slowness. Their
+errors are exceptions, which still reach the caller.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from typing import Any
+
+from bart_bridge.errors import ToolError
+
+
+def import_backend() -> None:
+    """Import Keras with its backend and silence both; programs call it before anything else imports Keras.
+
+    It respects TF_CPP_MIN_LOG_LEVEL and `python -W` where they are set.
+
+    Raises:
+        ToolError: The backend, the one of KERAS_BACKEND or `tensorflow`, cannot be imported.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+    try:
+        import keras  # noqa: F401
+    except Exception as error:
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        raise ToolError(f"Keras with the backend {backend} cannot be imported: {error}") from error
+    # After the import: Abseil needs a logger of its own class by its name.
+    for name in ("absl", "jax", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class _SilentTensorFlow(MetaPathFinder):
+    """Import TensorFlow silently whenever that is: on other backends, Keras imports it when it saves a model."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Find TensorFlow, and nothing else."""
+        spec = PathFinder.find_spec(name, path) if name == "tensorflow" else None
+        if spec and spec.loader:
+            spec.loader.exec_module = _silent()(spec.loader.exec_module)  # type: ignore[method-assign]
+        return spec
+
+
+_FINDER = _SilentTensorFlow()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Discard what is written to standard error, also by C++ libraries, which write at any log level as they load."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
