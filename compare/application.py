@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from pydantic import TypeAdapter, ValidationError
 from bart_bridge import cfl, gridding
 from bart_bridge.dataset import Split
 from bart_bridge.dims import from_batch_coil_yx, from_batch_map_yx
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, ToolError
 from bart_bridge.settings import MemoryPlan, Network
 from bart_bridge.simulate import sampling_pattern
 from bart_bridge.toolbox import Toolbox
 from compare import engines, figures, quality, results, tables
 from compare.config import describe, engine_name
 from compare.console import Reporter
+from compare.steps import failure_record
+from compare.table_files import write_csv
 
 # Width of the fully sampled centre relative to the image, about that of the published patterns.
 _CENTRE = 0.1
@@ -49,8 +52,8 @@ def apply_runs(
     toolbox: Toolbox,
     reporter: Reporter,
     memory: MemoryPlan | None = None,
-) -> str:
-    """Reconstruct a split with trained runs.
+) -> tuple[str, dict[str, str]]:
+    """Reconstruct a split with trained runs; one that fails is named and the others go on.
 
     Args:
         runs: Run folders of `bart-tf train` or `bart-tf compare`.
@@ -61,40 +64,60 @@ def apply_runs(
         memory: Memory plan of Keras runs; by default the one they were trained with.
 
     Returns:
-        The quality table as Markdown, empty without a reference.
+        The quality table as Markdown, empty without a reference; and what went wrong, by the name of the run.
 
     Raises:
-        InputError: A run folder holds no trained run.
-        ToolError: An engine failed.
+        InputError: A run folder holds no run.
     """
     from tf_models.inputs import network_inputs, to_maps
 
     settings = [_settings(run) for run in runs]
     gridding.prepare(split, toolbox)
     zero_filled = to_maps(network_inputs(split)["adjoint"])
+    failed: dict[str, str] = {}
     images: results.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}
     cfl.write(folder / "zero-filled", from_batch_map_yx(zero_filled))
     for run, (trained_on, device, network, binary) in zip(runs, settings, strict=True):
         chosen = trained_on if memory is None or not trained_on.startswith("keras") else engine_name(trained_on, memory)
         engine = engines.create(chosen, device, Toolbox.find(binary) if binary else toolbox)
         output = folder / run.name
-        with reporter.step(f"{run.name}: reconstruct", 1):
-            engine.apply(folder, network, split, run / engine.weights_name, output)
+        try:
+            with reporter.step(f"{run.name}: reconstruct", 1):
+                _check_weights(run, engine.weights_name)
+                engine.apply(folder, network, split, run / engine.weights_name, output)
+        except ToolError as error:
+            reporter.say(f"{run.name}: FAILED: {error}", level=-1)
+            failed[run.name] = str(error)
+            # What is there must not pass for its images.
+            for path in cfl.files(output):
+                path.unlink(missing_ok=True)
+            continue
         name = run.name.removesuffix(f"-{trained_on}")
         images[name, trained_on, "apply"] = results.read_images(output)
     if split.reference is None:
         reporter.say("no reference: images without a quality table")
-        return ""
-    return _compare(images, quality.combine_maps(split.arrays()["reference"]), folder)
+        return "", failed
+    return _compare(images, quality.combine_maps(split.arrays()["reference"]), folder), failed
+
+
+def _check_weights(run: Path, name: str) -> None:
+    """Refuse a run without weights, with the reason where its training left one."""
+    if (run / name).exists() or cfl.exists(run / name):
+        return
+    try:
+        reason = json.loads(failure_record(run / "train.json").read_text())["failed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ToolError(f"{run}: there are no trained weights") from None
+    raise ToolError(f"{run}: there are no trained weights, the training failed: {reason}")
 
 
 def _compare(images: results.Images, reference: NDArray[np.complex64], folder: Path) -> str:
     import pandas as pd
 
-    rows = results.quality_rows(images, reference)
-    table = pd.DataFrame(rows, columns=["engine", "network", "phase", "slice", "metric", "value", "unit", "definition"])
-    table["network"] = table["network"].fillna("")
-    cfl.write_text_atomically(folder / "quality.csv", table.to_csv(index=False))
+    rows = list(results.quality_rows(images, reference))
+    columns = ["engine", "network", "phase", "slice", "metric", "value", "unit", "definition"]
+    write_csv(folder / "quality.csv", rows, columns)
+    table = pd.DataFrame(rows, columns=columns)
     markdown = tables.quality(table).markdown()
     cfl.write_text_atomically(folder / "quality.md", markdown)
     shown = {("", "reference", ""): reference, **images}

@@ -14,6 +14,8 @@ from compare.sampling import GPU_TOLERANCE_BYTES, RSS_TOLERANCE, Curve, level_be
 from compare.steps import Run
 
 Value = tuple[str, float | None, str, str]
+# Metric of the update at which a training diverged.
+DIVERGED = "diverged_at_update"
 _LEVEL = "highest level held for 0.3 s before the peak, a lower bound on the need"
 _STATE = {"temperature": ("gpu_temperature_c", "C"), "power": ("gpu_power_w", "W")}
 _STATE["utilisation"] = ("gpu_utilisation_percent", "%")
@@ -26,7 +28,11 @@ def of_phase(run: Run, phase: str) -> Iterator[Value]:
         return
     record = json.loads(record_path.read_text())
     if "failed" in record:
-        reason = f"n/a: the run failed, {record.get('measurement', {}).get('ending') or record['failed']}"
+        update = record.get("diverged_at_update")
+        if update is not None:
+            yield DIVERGED, update, "1", record["failed"]
+        ending = record["failed"] if update is not None else record.get("measurement", {}).get("ending")
+        reason = f"n/a: the run failed, {ending or record['failed']}"
         for metric, _, unit, _ in _of_record(_EMPTY, {}):
             yield metric, None, unit, reason
         return

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from bart_bridge import cfl, process, reconet
 from bart_bridge.dataset import Split, first_slice
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.divergence import DivergenceWatch
+from bart_bridge.errors import DivergedError, InputError, ToolError
 from bart_bridge.settings import MemoryPlan, Network, Training, stages
 from bart_bridge.toolbox import Toolbox, failure
 from compare import monitor
@@ -91,6 +93,7 @@ class Engine(Protocol):
 
         Raises:
             ToolError: The training failed.
+            DivergedError: It diverged; it was ended then and leaves no weights.
         """
         ...
 
@@ -185,10 +188,15 @@ class BartEngine:
                 _remove(path)
             files: dict[str, Any] = {"initial": initial, "history": history, "validation": validation}
             argv = reconet.train_argv(self.toolbox, stage, training, epochs, split, weights, **files, gpu=self._gpu)
-            finished, measurement = self._run(argv, folder, _progress_reader(on_progress))
+            earlier = sum(columns["loss"].size for columns in histories)
+            updates = epochs * (split.items // min(training.batch_size, split.items))
+            watch = DivergenceWatch(on_progress, updates, earlier)
+            finished, measurement = self._run(argv, folder, watch)
             try:
-                reconet.check_trained(argv, finished, stage, weights, history)
+                watch.check()
+                reconet.check_trained(argv, finished, stage, weights, history, earlier)
             except ToolError as error:
+                _remove(weights)
                 raise MeasuredError(error, measurement) from None
             histories.append(reconet.read_history(history, stage, validated=validation is not None))
             total = measurement if total is None else total.then(measurement)
@@ -227,7 +235,7 @@ class BartEngine:
         )
 
     def _run(
-        self, argv: list[str], folder: Path, on_line: Callable[[str], None] | None = None
+        self, argv: list[str], folder: Path, on_line: Callable[[str], bool | None] | None = None
     ) -> tuple[process.Finished, Measurement]:
         if self._baseline is None:
             self._baseline = self._measure_baseline(folder)
@@ -305,6 +313,8 @@ class KerasEngine:
             checkpoint=folder / "checkpoint",
             devices=devices,
         )
+        # Should this training fail, no weights of an earlier one may pass for its own.
+        job.output.unlink(missing_ok=True)
         measurement, report = self._run(folder / "train-job.json", job, on_progress)
         found = [dict(np.load(path)) for path in histories]
         if "continued_from" in report:
@@ -363,6 +373,9 @@ class KerasEngine:
         finished, measurement = monitor.run(argv, job_file.parent, self._environment, on_line=reader)
         if finished.returncode != 0:
             error = ToolError(f"{self.name} {finished.describe()}", argv, finished.returncode, _last_words(finished))
+            with suppress(OSError, ValueError, KeyError):
+                report = json.loads(job.report.read_text())
+                error = DivergedError(report["diverged_at_update"], report["reason"])
             raise MeasuredError(error, measurement)
         report = json.loads(job.report.read_text())
         return replace(

@@ -18,7 +18,7 @@ import yaml
 
 from bart_bridge import cfl, gridding
 from bart_bridge.dataset import SPLITS, Dataset
-from bart_bridge.errors import BartTfError, InputError
+from bart_bridge.errors import BartTfError, InputError, ToolError
 from bart_bridge.simulate import Simulation, simulate
 from bart_bridge.toolbox import Toolbox
 from compare import engines, locks, machine, records
@@ -225,7 +225,9 @@ def _do(step: Step, title: str, outcome: Outcome, reporter: Reporter, made_on: C
         reporter.say(f"{title}: FAILED: {error}", level=-1)
         outcome.failed[step.title] = str(error)
         measurement = error.measurement if isinstance(error, MeasuredError) else None
-        records.write(failure_record(step.record), step.identity, measurement, **origin, failed=str(error))
+        update = error.diverged_at_update if isinstance(error, ToolError) else None
+        details = {} if update is None else {"diverged_at_update": update}
+        records.write(failure_record(step.record), step.identity, measurement, **origin, failed=str(error), **details)
         return
     records.write(step.record, step.identity, **details, **origin)
     outcome.computed.append(step.title)

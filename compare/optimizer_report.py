@@ -13,7 +13,8 @@ import numpy as np
 
 import bart_bridge
 from bart_bridge.cfl import write_text_atomically
-from compare.optimizer_study import KERAS, Study, read
+from compare.optimizer_rows import KERAS
+from compare.optimizer_study import Study, read
 from compare.tables import Table, of_cells
 
 if TYPE_CHECKING:
@@ -239,7 +240,10 @@ def _cells(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], panda
 
 
 def _reasons(choices: dict[str, Any]) -> list[str]:
-    return [f"n/a for {name} on bart: {reason}" for name, reason in choices["reasons"].items()]
+    lost = choices.get("diverged", {})  # missing in studies of earlier versions
+    return [f"n/a for {name} on bart: {reason}" for name, reason in choices["reasons"].items()] + [
+        f"n/a for {name}: {reason}" for name, reason in lost.items()
+    ]
 
 
 def _common_end(part: pandas.DataFrame, axis: str) -> float:

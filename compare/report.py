@@ -12,7 +12,7 @@ import jinja2
 import bart_bridge
 from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
-from compare import all_figures, exports, figures, machine, page, results, tables, tables_compared, viewer
+from compare import all_figures, divergences, exports, figures, machine, page, results, tables, tables_compared, viewer
 from compare.config import Experiment, load
 from compare.trace import chapter
 
@@ -50,7 +50,8 @@ def write(folder: Path) -> Path:
     images = results.images(experiment, folder)
     shown, pictures = exports.write(experiment, folder)
     gpu_tables, gpu_figures, findings = _gpu(folder)
-    missing = _missing(experiment, folder)
+    diverged = divergences.in_folder(folder)
+    missing = [run for run in _missing(experiment, folder) if run not in diverged]
     description = json.loads((folder / "machine.json").read_text())
     versions = {*table[["engine", "engine_version"]].itertuples(index=False, name=None)}
     measured_on = "; ".join(dict.fromkeys(str(of) for of in table.machine if of)) or machine.label(description)
@@ -59,7 +60,8 @@ def write(folder: Path) -> Path:
         title=experiment.name,
         description=experiment.description,
         headline=[*tables_compared.headline(table), f"Measured on {measured_on}."],
-        warnings=[f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."] * bool(missing)
+        warnings=[f"{run}: {reason}." for run, reason in diverged.items()]
+        + [f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."] * bool(missing)
         + [f"What the GPU did does not add up: {finding}" for finding in findings],
         tables=[*shown, *gpu_tables],
         figures=[*(_figure(folder, of) for of in pictures), *gpu_figures],
@@ -89,6 +91,7 @@ def write(folder: Path) -> Path:
         machine=measured_on,
         tables=[*shown, *gpu_tables],
         missing=missing,
+        diverged=diverged,
     )
     write_text_atomically(folder / "tables.md", markdown)
     write_text_atomically(folder / "index.html", page.render(content, bart_bridge.__version__))

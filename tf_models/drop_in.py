@@ -20,7 +20,7 @@ from bart_bridge.settings import Network
 from bart_bridge.weights import Weights
 from tf_models.inputs import to_maps
 from tf_models.optimizers.ipalm import COUNTS
-from tf_models.recorder import History
+from tf_models.recorder import History, TrainingDivergedError
 from tf_models.streaming import SliceBatches, feed
 from tf_models.training import build, train_slices
 from tf_models.unrolled import UnrolledNetwork
@@ -42,6 +42,8 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     Raises:
         InputError: A file is missing or damaged, or does not belong to the network.
         ToolError: A GPU is wanted and Keras sees none.
+        TrainingDivergedError: The training diverged. BART would go on, and write weights that are not finite; here the
+            history is written up to that update, and a weights file that is there already stays as it is.
     """
     import keras
 
@@ -69,19 +71,25 @@ def _train(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> Non
             path = command.weights.with_name(f"{command.weights.name}_{epoch}")
             weights.write(path, command.network, model.named_weights())
 
-    model, histories = train_slices(
-        command.network,
-        command.training,
-        command.split,
-        _start(command.network, command.load),
-        on_batch,
-        dump,
-        command.validation,
-        command.memory,
-    )
+    epochs = command.training.epochs
+    try:
+        model, histories = train_slices(
+            command.network,
+            command.training,
+            command.split,
+            _start(command.network, command.load),
+            on_batch,
+            dump,
+            command.validation,
+            command.memory,
+        )
+    except TrainingDivergedError as error:
+        if command.history is not None:
+            _write_history(command.history, error.history, epochs)
+        raise
     weights.write(command.weights, command.network, model.named_weights())
     if command.history is not None:
-        _write_history(command.history, histories[0])
+        _write_history(command.history, histories[0], epochs)
 
 
 def _start(network: Network, load: Path | None) -> Weights:
@@ -98,10 +106,17 @@ def _start(network: Network, load: Path | None) -> Weights:
             raise error from None
 
 
-def _write_history(path: Path, history: History) -> None:
-    """Write `[epochs, batches, 2, columns]`: whether a value was acquired, and the value."""
-    values = np.stack([column for name, column in history.items() if name not in COUNTS], axis=-1)
-    acquired = ~np.isnan(values)
+def _write_history(path: Path, history: History, epochs: int) -> None:
+    """Write `[epochs, batches, 2, columns]`: whether a value was acquired, and the value.
+
+    Of epochs that `history` does not have, and of updates without a time, nothing was acquired.
+    """
+    names = [name for name in history if name not in COUNTS]
+    missing = epochs - len(history["seconds"])
+    values = np.stack([np.pad(history[name], ((0, missing), (0, 0)), constant_values=np.nan) for name in names], -1)
+    acquired = np.repeat(~np.isnan(values[..., :1]), len(names), axis=-1)
+    # Validation comes after the last batch of an epoch. A measure may be NaN, and is acquired nevertheless.
+    acquired[:, :-1, [name in NAMES for name in names]] = False
     cfl.write(path, np.stack([acquired, np.where(acquired, values, 0)], axis=2).astype(np.complex64))
 
 

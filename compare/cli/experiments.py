@@ -38,7 +38,7 @@ def compare(
     Example: [bold]bart-tf compare configs/demo.yaml[/bold]
     """
     from bart_bridge.toolbox import Toolbox
-    from compare import locks, results
+    from compare import divergences, locks, results
     from compare import report as reports
     from compare.config import load
     from compare.experiment import run
@@ -66,6 +66,8 @@ def compare(
     typer.echo(f"report: {page}")
     if outcome.failed:
         raise BartTfError(f"{len(outcome.failed)} steps failed: {', '.join(outcome.failed)}")
+    if diverged := divergences.in_folder(folder):
+        raise BartTfError(divergences.sentence(diverged))
 
 
 def report(
@@ -73,13 +75,18 @@ def report(
 ) -> None:
     """Write tables and page of an experiment or optimizer study again from its results; nothing is run.
 
+    The exit code is 1 if a run diverged; the report says which, and shows the others.
+
     Example: [bold]bart-tf report reports/demo[/bold]
     """
-    from compare import optimizer_report, optimizer_study
+    from compare import divergences, optimizer_report, optimizer_study
     from compare import report as reports
 
-    of = optimizer_report if (folder / optimizer_study.STUDY).is_file() else reports
-    typer.echo(f"report: {of.write(folder.absolute())}")
+    folder = folder.absolute()
+    is_study = (folder / optimizer_study.STUDY).is_file()
+    typer.echo(f"report: {(optimizer_report if is_study else reports).write(folder)}")
+    if diverged := (optimizer_study.diverged(folder) if is_study else divergences.in_folder(folder)):
+        raise BartTfError(divergences.sentence(diverged))
 
 
 def _summary(outcome: Outcome) -> str:

@@ -110,7 +110,9 @@ def apply(
         slices = undersample(slices, acceleration, target)
     toolbox = Toolbox.find(bart)
     runs, reporter = [path.absolute() for path in run], options.reporter(quiet, verbose)
-    table = apply_runs(runs, slices, target, toolbox, reporter, memory)
+    table, failed = apply_runs(runs, slices, target, toolbox, reporter, memory)
     if table:
         typer.echo(table)
     typer.echo(f"images: {target}")
+    if failed:
+        raise BartTfError(f"{len(failed)} runs failed: {', '.join(failed)}")
