@@ -68,12 +68,14 @@ def apply_runs(
 
     Raises:
         InputError: A run folder holds no run.
+        ToolError: The zero-filled images are not usable.
     """
     from tf_models.inputs import network_inputs, to_maps
 
     settings = [_settings(run) for run in runs]
     gridding.prepare(split, toolbox)
     zero_filled = to_maps(network_inputs(split)["adjoint"])
+    quality.check_images(zero_filled)
     failed: dict[str, str] = {}
     images: results.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}
     cfl.write(folder / "zero-filled", from_batch_map_yx(zero_filled))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bart_bridge import cfl, process, reconet
 from bart_bridge.dataset import Split, first_slice
+from bart_bridge.dims import to_batch_map_yx
 from bart_bridge.divergence import DivergenceWatch
 from bart_bridge.errors import DivergedError, InputError, ToolError
 from bart_bridge.settings import MemoryPlan, Network, Training, stages
@@ -26,6 +27,7 @@ from bart_bridge.toolbox import Toolbox, failure
 from compare import monitor
 from compare.config import EngineName
 from compare.monitor import MeasuredError, Measurement
+from compare.quality import check_images
 from compare.sampling import high_water_bytes
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class Engine(Protocol):
         """Reconstruct a split with weights of this engine, or with BART weights, into a BART array.
 
         Raises:
-            MeasuredError: The reconstruction failed.
+            MeasuredError: The reconstruction failed, or its images are refused by `compare.quality.check_images`.
         """
         ...
 
@@ -211,6 +213,7 @@ class BartEngine:
         finished, measurement = self._run(argv, folder)
         if finished.returncode != 0:
             raise MeasuredError(failure(argv, finished), measurement)
+        _check_images(output, measurement)
         return measurement
 
     def infer(
@@ -362,7 +365,9 @@ class KerasEngine:
             report=folder / f"{phase}-report.json",
             timed_calls=calls,
         )
-        return self._run(folder / f"{phase}-job.json", job, lambda progress: None)
+        measurement, report = self._run(folder / f"{phase}-job.json", job, lambda progress: None)
+        _check_images(output, measurement)
+        return measurement, report
 
     def _run(self, job_file: Path, job: TrainJob | ApplyJob, on_progress: OnProgress) -> tuple[Measurement, Any]:
         assert job.report is not None
@@ -398,6 +403,13 @@ def _progress_reader(on_progress: OnProgress) -> Callable[[str], None]:
 
 def _last_words(finished: process.Finished) -> tuple[str, ...]:
     return tuple(line.strip() for line in finished.stderr[-3:])
+
+
+def _check_images(path: Path, measurement: Measurement) -> None:
+    try:
+        check_images(to_batch_map_yx(cfl.read(path)))
+    except (InputError, ToolError) as error:
+        raise MeasuredError(ToolError(f"{path}: {error}"), measurement) from None
 
 
 def _remove(array: Path) -> None:

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from bart_bridge import cfl
-from compare import divergences, optimizer_report, optimizer_study, results
+from bart_bridge import cfl, weights
+from compare import config, divergences, optimizer_report, optimizer_study, results
 from compare.optimizer_rows import CURVE_COLUMNS, RESULT_COLUMNS, diverged_curves, diverged_rows
 from compare.steps import Run
 from compare.table_files import write_csv
@@ -110,6 +110,80 @@ def test_tables_of_earlier_versions(partly, tmp_path):
     (out / "history.csv").unlink()
     assert divergences.in_folder(out) == {"good on bart": "psnr is not a number"}
     assert bart_tf("diff", out, partly[0]).returncode == 1
+
+
+# What is no reconstruction
+
+USELESS = {
+    "zeros": ("scale 0", "is 0 everywhere"),
+    "NaN": ("scale nan", "has values that are not finite"),
+}
+
+
+def useless(toolbox, folder, kind):
+    """A BART that does its work and writes something else, with exit status 0."""
+    script = folder / "bart"
+    script.write_text(
+        f"""#!/bin/sh
+for last; do :; done
+case "$1 $2" in
+"reconet --apply"|"pics "*)
+    {toolbox.path} "$@" || exit 1
+    for part in cfl hdr; do mv "$last.$part" "$last-made.$part"; done
+    exec {toolbox.path} {USELESS[kind][0]} "$last-made" "$last";;
+esac
+exec {toolbox.path} "$@"
+"""
+    )
+    script.chmod(0o755)
+    return script
+
+
+@pytest.mark.parametrize("kind", USELESS)
+def test_what_is_no_reconstruction_is_a_failed_step(partly, toolbox, tmp_path, kind):
+    """Untrained and trained, of one slice and all, and of a baseline."""
+    content = yaml.safe_load(EXPERIMENT) | {"baselines": ["cg-sense"]}
+    del content["networks"]["lost"]
+    out = shutil.copytree(partly[0], tmp_path / "out")
+    for record in out.glob("runs/good-bart/*.json"):
+        if record.stem != "train":
+            record.unlink()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    finished = bart_tf("compare", tmp_path / "config.yaml", "-o", out, "--bart", useless(toolbox, tmp_path, kind))
+    assert finished.returncode == 1
+    assert "good on bart: train 2 epochs: done before" in finished.stderr
+    assert "2 done before, 4 failed" in finished.stderr
+    for record in ("references/cg-sense", "runs/good-bart/initial", "runs/good-bart/apply", "runs/good-bart/infer"):
+        assert not (out / f"{record}.json").exists()
+        failed = json.loads((out / f"{record}-failed.json").read_text())["failed"]
+        assert f"the reconstruction of slice 0 {USELESS[kind][1]}" in failed
+    table = results.read_table(out)
+    assert set(table[table.metric == "psnr"].engine) == {"zero-filled"}
+
+
+def test_apply_refuses_it_too(partly, toolbox, tmp_path):
+    script = useless(toolbox, tmp_path, "zeros")
+    options = ["--dataset", partly[0] / "dataset", "-o", tmp_path / "out", "--bart", script]
+    finished = bart_tf("apply", partly[0] / "runs/good-bart", *options)
+    assert finished.returncode == 1
+    assert "good-bart: the reconstruction of slice 0 is 0 everywhere" in " ".join(finished.stderr.split())
+    assert "| good |" not in finished.stdout
+    assert not cfl.exists(tmp_path / "out/good-bart")
+
+
+def test_keras_is_judged_alike(partly, tmp_path):
+    from bart_bridge.dataset import Dataset
+    from compare.engines import KerasEngine
+    from compare.monitor import MeasuredError
+
+    network = config.load(partly[0] / "experiment.yaml").networks["good"].network
+    values = weights.initial(network, 0)
+    # Finite, as a weights file must be, but what follows overflows.
+    weights.write(tmp_path / "w", network, {name: np.full_like(array, 1e38) for name, array in values.items()})
+    test = Dataset.open(partly[0] / "dataset").split("test")
+    with pytest.raises(MeasuredError, match="the reconstruction of slice 0 has values that are not finite") as raised:
+        KerasEngine("keras-tensorflow", "cpu", 1).apply(tmp_path, network, test, tmp_path / "w", tmp_path / "out")
+    assert raised.value.measurement.elapsed_s > 0
 
 
 # The optimizer study
