@@ -25,7 +25,12 @@ class ToolError(BartTfError, RuntimeError):
         argv: The command that was run, empty where none could be.
         returncode: Its exit code; negative for the number of the signal that ended it.
         stderr_tail: The last lines it wrote to standard error.
+
+    Attributes:
+        diverged_at_update: Where a training diverged, see `DivergedError`; None for every other failure.
     """
+
+    diverged_at_update: int | None = None
 
     def __init__(
         self,
@@ -43,3 +48,17 @@ class ToolError(BartTfError, RuntimeError):
         if stderr_tail:
             parts.append("stderr: " + " | ".join(stderr_tail))
         super().__init__("; ".join(parts))
+
+
+class DivergedError(ToolError):
+    """A training whose loss or weights are not finite any more.
+
+    Args:
+        update: The update at which that was noticed, from 1, counted over all stages.
+        reason: What is not finite.
+    """
+
+    def __init__(self, update: int, reason: str) -> None:
+        super().__init__(f"diverged at update {update}: {reason}")
+        self.diverged_at_update = update
+        self.reason = reason

@@ -116,7 +116,7 @@ def run(
     folder: Path,
     environment: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
-    on_line: Callable[[str], None] | None = None,
+    on_line: Callable[[str], bool | None] | None = None,
     on_start: Callable[[int], None] | None = None,
 ) -> Finished:
     """Run a command to its end, whatever its exit code.
@@ -128,7 +128,8 @@ def run(
         folder: Working directory of the child.
         environment: Variables set on top of this process's.
         timeout_s: Wall seconds after which the child is ended; unlimited by default.
-        on_line: Called with each line of either stream as it comes; a carriage return ends a line too.
+        on_line: Called with each line of either stream as it comes; a carriage return ends a line too. Where it returns
+            True, the child is ended.
         on_start: Called with the child's process id.
 
     Raises:
@@ -157,14 +158,15 @@ def run(
     stdout: deque[str] = deque(maxlen=_TAIL_LINES)
     stderr: deque[str] = deque(maxlen=_TAIL_LINES)
     errors: list[Exception] = []
-    readers = [_reader(launcher.stdout, stdout, on_line, errors), _reader(launcher.stderr, stderr, on_line, errors)]
     stdin = launcher.stdin
     assert stdin is not None
+    # Closing the launcher's standard input ends the child; the report then comes as always.
+    streams = ((launcher.stdout, stdout), (launcher.stderr, stderr))
+    readers = [_reader(stream, tail, on_line, stdin.close, errors) for stream, tail in streams]
     timed_out = threading.Event()
 
     def time_out() -> None:
-        # Closing the launcher's standard input ends the child; the report then comes as always. The event is set before
-        # that: whether this thread still runs when the report has come says nothing.
+        # Set before the child ends: whether this thread still runs when the report has come says nothing.
         timed_out.set()
         stdin.close()
 
@@ -214,7 +216,11 @@ def _last(lines: deque[str], count: int) -> tuple[str, ...]:
 
 
 def _reader(
-    stream: IO[str] | None, tail: deque[str], on_line: Callable[[str], None] | None, errors: list[Exception]
+    stream: IO[str] | None,
+    tail: deque[str],
+    on_line: Callable[[str], bool | None] | None,
+    end: Callable[[], None],
+    errors: list[Exception],
 ) -> threading.Thread:
     assert stream is not None
 
@@ -225,7 +231,8 @@ def _reader(
                 tail.append(line)
                 if on_line and not errors:
                     try:
-                        on_line(line)
+                        if on_line(line):
+                            end()
                     except Exception as error:  # noqa: BLE001  raised in the caller's thread; the pipe must be emptied
                         errors.append(error)
 

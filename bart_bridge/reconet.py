@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bart_bridge import cfl, weights
 from bart_bridge.dataset import Split
-from bart_bridge.errors import InputError
+from bart_bridge.errors import DivergedError, InputError
 from bart_bridge.measures import NAMES
 from bart_bridge.process import Finished
 from bart_bridge.settings import IpalmRules, ModlSettings, Network, Training, VarNetSettings
@@ -111,28 +111,38 @@ def apply_options(network: Network) -> list[str]:
     return ["--apply", *_network_options(network), *(["--rss-norm"] if network.rss_norm else [])]
 
 
-def check_trained(argv: list[str], finished: Finished, network: Network, weights_path: Path, history: Path) -> None:
+def check_trained(
+    argv: list[str], finished: Finished, network: Network, weights_path: Path, history: Path, earlier_updates: int = 0
+) -> None:
     """Judge a training by how it ended and by what it wrote.
 
     BART 0.8.00 and 1.0.00 abort while freeing memory after everything is written if an algorithm was named. Complete
     files count as success then, also where a script or container ran BART and returns 134; any other failure is one,
-    also BART's own errors, which are aborts too.
+    also BART's own errors, which are aborts too. Weights that are not finite, which BART reports as success, are those
+    of a training that diverged; `earlier_updates` are those of the stages before.
 
     Raises:
         ToolError: The training failed.
+        DivergedError: It diverged.
+        InputError: BART reports success, and a file that it should have written is missing or damaged.
     """
-    if finished.returncode == 0:
-        return
     freed_wrongly = any(_INVALID_FREE.search(line) for line in finished.stderr)
-    if finished.signal_number != signal.SIGABRT or not freed_wrongly:
+    if finished.returncode != 0 and (finished.signal_number != signal.SIGABRT or not freed_wrongly):
         raise failure(argv, finished)
     try:
         complete = bool(np.all(cfl.read(history)[..., 0, 1].real == 1))
-        complete = complete and all(np.isfinite(array).all() for array in weights.read(weights_path, network).values())
+        finite = all(np.isfinite(array).all() for array in cfl.read_multi(weights_path))
+        if finite:
+            weights.read(weights_path, network)
     except InputError:
+        if finished.returncode == 0:
+            raise
         complete = False
     if not complete:
         raise failure(argv, finished)
+    if not finite:
+        updates = int(np.prod(cfl.read_dims(history)[:2]))
+        raise DivergedError(earlier_updates + updates, "the weights are not finite after it, the losses were")
 
 
 def read_history(path: Path, network: Network, validated: bool = False) -> dict[str, NDArray[np.float64]]:

@@ -101,7 +101,7 @@ class Toolbox:
         self,
         *arguments: str | int | float | Path,
         timeout_s: float | None = None,
-        on_line: Callable[[str], None] | None = None,
+        on_line: Callable[[str], bool | None] | None = None,
     ) -> process.Finished:
         """Run a tool on files, in a private temporary folder; name the files by absolute paths.
 

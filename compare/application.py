@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +13,46 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bart_bridge import cfl
-from bart_bridge.dataset import Split
+from bart_bridge.dataset import Split, each_slice
 from bart_bridge.dims import from_batch_coil_yx, from_batch_map_yx
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, ToolError
+from bart_bridge.importers.sampling import fully_sampled
 from bart_bridge.settings import MemoryPlan, Network
 from bart_bridge.simulate import sampling_pattern
 from bart_bridge.toolbox import Toolbox
 from compare import engines, figures, locks, quality, reconstructions, results, tables
 from compare.config import describe, engine_name
 from compare.console import Reporter
+from compare.engines import Engine
 from compare.prepared_data import grid
+from compare.run_files import failure_record
+from compare.table_files import write_csv
 
 # Width of the fully sampled centre relative to the image, about that of the published patterns.
 _CENTRE = 0.1
 
 
-def undersample(split: Split, acceleration: float, folder: Path) -> Split:
-    """Give fully sampled data a random variable-density pattern, one for all slices, `FOLDER/pattern`.
+def check_acceleration(split: Split, acceleration: float) -> None:
+    """Check that a split can be undersampled by a factor.
 
     Raises:
-        InputError: The acceleration is below 1, or the data are not Cartesian.
+        InputError: The acceleration is not from 1 to 1000, or the data are not Cartesian or not fully sampled, by the
+            rule of an import.
     """
     if split.trajectory:
         raise InputError(f"acceleration is for Cartesian k-space, {split.kspace} has the trajectory {split.trajectory}")
-    if acceleration < 1:
-        raise InputError(f"acceleration must be at least 1, received {acceleration:g}")
+    if not 1 <= acceleration <= 1000:
+        raise InputError(f"acceleration must be from 1 to 1000, received {acceleration:g}")
+    for number, (kspace, _, pattern) in enumerate(each_slice(split.arrays())):
+        if not fully_sampled(np.any(kspace != 0, axis=0) & (pattern != 0)):
+            raise InputError(
+                "--acceleration needs fully sampled k-space, at most with zero-padded edges of equal width: "
+                f"{split.kspace} is undersampled in slice {number}"
+            )
+
+
+def undersample(split: Split, acceleration: float, folder: Path) -> Split:
+    """Give a split that passes `check_acceleration` one variable-density pattern for all slices, `FOLDER/pattern`."""
     y, x = split.arrays()["kspace"].shape[-2:]
     pattern = sampling_pattern(x, y, "random", acceleration, round(_CENTRE * min(x, y)), np.random.default_rng(0))
     cfl.write(folder / "pattern", from_batch_coil_yx(pattern[None, None].astype(np.complex64)))
@@ -51,68 +67,131 @@ def apply_runs(
     reporter: Reporter,
     memory: MemoryPlan | None = None,
     acceleration: float | None = None,
-) -> str:
-    """Reconstruct a split with trained runs; nothing is written before all that is named can be used.
+) -> tuple[str, dict[str, str]]:
+    """Reconstruct a split with trained runs; one that fails is named and the others go on.
+
+    Nothing is written before all that is named can be used.
 
     Args:
         runs: Run folders of `bart-tf train` or `bart-tf compare`.
         split: The slices.
-        folder: Where `<run>.cfl`, and with a reference `quality.csv`, `quality.md` and `images.png`, go.
+        folder: Where `<run>.cfl`, and with a reference `quality.csv`, `quality.md` and `images.png`, go. Runs of one
+            name have the names of folders above them in front, as many as tell them apart.
         toolbox: The BART to use.
         reporter: Tells a person what happens.
         memory: Memory plan of Keras runs; by default the one they were trained with.
         acceleration: Undersample the split, see `undersample`.
 
     Returns:
-        The quality table as Markdown, empty without a reference.
+        The quality table as Markdown, empty without a reference; and what went wrong, by the label of the run.
 
     Raises:
-        InputError: A run folder holds no trained run.
-        ToolError: An engine failed.
+        InputError: A folder is named twice or holds no run, or a memory plan is asked for and no run is one of Keras,
+            or as for `check_acceleration`.
+        ToolError: The zero-filled images are not usable.
         BusyError: Another process works on the folder.
     """
-    appliers = []
-    for run in runs:
-        trained_on, device, network, binary = _settings(run)
-        chosen = trained_on if memory is None or not trained_on.startswith("keras") else engine_name(trained_on, memory)
-        engine = engines.create(chosen, device, Toolbox.find(binary) if binary else toolbox)
-        appliers.append((run, trained_on, network, engine))
+    if acceleration is not None:
+        check_acceleration(split, acceleration)
+    appliers = _appliers(runs, toolbox, memory)
     with locks.held(folder, wait=False):
-        if acceleration:
+        if acceleration is not None:
             split = undersample(split, acceleration, folder)
         return _apply(appliers, grid(split, toolbox), folder, reporter)
 
 
-def _apply(appliers: list[Any], split: Split, folder: Path, reporter: Reporter) -> str:
+@dataclass(frozen=True)
+class _Applier:
+    """A run to apply: its label, name and engine in the table, what applies it, its network and its folder."""
+
+    label: str
+    name: str
+    trained_on: str
+    engine: Engine
+    network: Network
+    run: Path
+
+
+def _apply(appliers: list[_Applier], split: Split, folder: Path, reporter: Reporter) -> tuple[str, dict[str, str]]:
     from tf_models.inputs import network_inputs, to_maps
 
     zero_filled = to_maps(network_inputs(split)["adjoint"])
+    quality.check_images(zero_filled)
     images: reconstructions.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}
     cfl.write(folder / "zero-filled", from_batch_map_yx(zero_filled))
-    for run, trained_on, network, engine in appliers:
-        output = folder / run.name
-        with reporter.step(f"{run.name}: reconstruct", 1):
-            engine.apply(folder, network, split, run / engine.weights_name, output)
-        name = run.name.removesuffix(f"-{trained_on}")
-        images[name, trained_on, "apply"] = reconstructions.read_images(output)
+    failed: dict[str, str] = {}
+    for applier in appliers:
+        output, weights = folder / applier.label, applier.run / applier.engine.weights_name
+        try:
+            with reporter.step(f"{applier.label}: reconstruct", 1):
+                _check_weights(applier.run, weights)
+                applier.engine.apply(folder, applier.network, split, weights, output)
+        except ToolError as error:
+            reporter.say(f"{applier.label}: FAILED: {error}", level=-1)
+            failed[applier.label] = str(error)
+            # What is there must not pass for its images.
+            for path in cfl.files(output):
+                path.unlink(missing_ok=True)
+            continue
+        images[applier.name, applier.trained_on, "apply"] = reconstructions.read_images(output)
     if split.reference is None:
         reporter.say("no reference: images without a quality table")
-        return ""
-    return _compare(images, quality.combine_maps(split.arrays()["reference"]), folder)
+        return "", failed
+    return _compare(images, quality.combine_maps(split.arrays()["reference"]), folder), failed
+
+
+def _check_weights(run: Path, weights: Path) -> None:
+    """Refuse a run without weights, with the reason where its training left one."""
+    if weights.exists() or cfl.exists(weights):
+        return
+    try:
+        reason = json.loads(failure_record(run / "train.json").read_text())["failed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ToolError(f"{run}: there are no trained weights") from None
+    raise ToolError(f"{run}: there are no trained weights, the training failed: {reason}")
 
 
 def _compare(images: reconstructions.Images, reference: NDArray[np.complex64], folder: Path) -> str:
     import pandas as pd
 
-    rows = results.quality_rows(images, reference)
-    table = pd.DataFrame(rows, columns=["engine", "network", "phase", "slice", "metric", "value", "unit", "definition"])
-    table["network"] = table["network"].fillna("")
-    cfl.write_text_atomically(folder / "quality.csv", table.to_csv(index=False))
+    rows = list(results.quality_rows(images, reference))
+    columns = ["engine", "network", "phase", "slice", "metric", "value", "unit", "definition"]
+    write_csv(folder / "quality.csv", rows, columns)
+    table = pd.DataFrame(rows, columns=columns)
     markdown = tables.quality(table).markdown()
     cfl.write_text_atomically(folder / "quality.md", markdown)
     shown = {("", "reference", ""): reference, **images}
     figures.image_panel(shown, table, 0).savefig(folder / "images.png", dpi=130)
     return markdown
+
+
+def _appliers(runs: list[Path], toolbox: Toolbox, memory: MemoryPlan | None) -> list[_Applier]:
+    settings = [_settings(run) for run in runs]
+    if memory and not any(engine.startswith("keras-") for engine, *_ in settings):
+        raise InputError("--memory: Keras has memory plans, and no run is one of Keras")
+    labels = _labels(runs)
+    names = [label.removesuffix(f"-{engine}") for label, (engine, *_) in zip(labels, settings, strict=True)]
+    if len({(name, engine) for name, (engine, *_) in zip(names, settings, strict=True)}) < len(names):
+        names = labels  # a copy of a run may be named as its network
+    appliers = []
+    for run, label, name, (trained_on, device, network, binary) in zip(runs, labels, names, settings, strict=True):
+        applied_by = engine_name(trained_on, memory) if memory and trained_on.startswith("keras-") else trained_on
+        engine = engines.create(applied_by, device, Toolbox.find(binary) if binary else toolbox)
+        appliers.append(_Applier(label, name, trained_on, engine, network, run))
+    return appliers
+
+
+def _labels(runs: list[Path]) -> list[str]:
+    """Name runs by the ends of their paths, as much of these as tells all runs apart."""
+    places = [run.resolve() for run in runs]
+    for place in places:
+        if places.count(place) > 1:
+            raise InputError(f"{place}: the run is named twice")
+    for depth in range(1, max(len(run.parts) for run in runs) + 1):
+        labels = ["-".join(part for part in run.parts[-depth:] if part not in {"/", "runs"}) for run in runs]
+        if len(set(labels)) == len(labels):
+            return labels
+    raise InputError(f"{runs[0]}: the paths of the runs do not tell them apart; rename one")
 
 
 def _settings(run: Path) -> tuple[Any, Any, Network, Any]:

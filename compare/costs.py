@@ -15,6 +15,8 @@ from compare.sampling import GPU_TOLERANCE_BYTES, RSS_TOLERANCE, Curve, level_be
 from compare.steps import NOT_RUN
 
 Value = tuple[str, float | None, str, str]
+# Metric of the update at which a training diverged.
+DIVERGED = "diverged_at_update"
 _LEVEL = "highest level held for 0.3 s before the peak, a lower bound on the need"
 _STATE = {"temperature": ("gpu_temperature_c", "C"), "power": ("gpu_power_w", "W")}
 _TIMED = {"train": tuple(timing.DEFINITIONS), "infer": ("inference_first", "inference", "inference_cpu")}
@@ -28,6 +30,8 @@ def of_phase(run: Run, phase: str) -> Iterator[Value]:
         return
     record = json.loads(record_path.read_text())
     if "failed" in record:
+        if DIVERGED in record:
+            yield DIVERGED, record[DIVERGED], "1", record["failed"]
         reason = why_missing(record)
         for metric, _, unit, _ in _of_record(_EMPTY, {}):
             yield metric, None, unit, reason
@@ -41,7 +45,9 @@ def why_missing(failure: dict[str, Any]) -> str:
     reason: str = failure["failed"]
     if reason.startswith(NOT_RUN):
         return f"n/a: {reason}"
-    return f"n/a: the run failed, {failure.get('measurement', {}).get('ending') or reason}"
+    # A process that was ended because its training diverged was not at fault.
+    ending = None if DIVERGED in failure else failure.get("measurement", {}).get("ending")
+    return f"n/a: the run failed, {ending or reason}"
 
 
 def curve(record_path: Path) -> Curve:

@@ -12,7 +12,8 @@ import yaml
 from bart_bridge.errors import InputError
 from compare import comparisons, gaps
 from compare.steps import ZERO_FILLED
-from compare.tables import NOT_AVAILABLE, Table
+from compare.table_files import NOT_AVAILABLE
+from compare.tables import Table
 from compare.tables_compared import p_value
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def changes(first: pandas.DataFrame, second: pandas.DataFrame) -> Table:
         "median of a repeat counts.",
         f"changed: p < {SIGNIFICANT:g} and more than {LEAST:g} of the value. within noise: not so. changed?: by more "
         f"than {LEAST:g} of the value, but with one repeat, one slice or other data its noise is unknown.",
-        "p is not corrected for the number of comparisons. n/a: one of the two has no value. Definitions: results.csv.",
+        "p is not corrected for the number of comparisons. n/a: one of the two has no value, or both are not finite.",
+        "Definitions: results.csv.",
         *(f"{name}: {line}" for name, table in (("A", first), ("B", second)) for line in gaps.continued(table)),
     ]
     return Table("diff", "What changed from A to B", "\n".join(caption), pd.DataFrame(rows, columns=columns))
@@ -165,6 +167,8 @@ def _row(start: list[str], a: np.ndarray, b: np.ndarray, p: float, known: bool) 
 
 def verdict(one: float, two: float, p: float, known: bool) -> str:
     """Judge a change by its size, its p (NaN where there is nothing to test), and whether its noise is known."""
+    if not np.isfinite([one, two]).all():
+        return "changed" if np.isfinite([one, two]).any() else NOT_AVAILABLE
     if abs(two - one) <= LEAST * max(abs(one), abs(two)):
         return "within noise"
     if not known:

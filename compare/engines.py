@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,12 +19,15 @@ from numpy.typing import NDArray
 
 from bart_bridge import atomic, cfl, process, reconet
 from bart_bridge.dataset import Split, along_batch, first_slice
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.dims import to_batch_map_yx
+from bart_bridge.divergence import DivergenceWatch
+from bart_bridge.errors import DivergedError, InputError, ToolError
 from bart_bridge.settings import MemoryPlan, Network, Training, stages
 from bart_bridge.toolbox import Toolbox, failure
 from compare import monitor
 from compare.config import EngineName
 from compare.monitor import MeasuredError, Measurement
+from compare.quality import check_images
 from compare.sampling import high_water_bytes
 
 if TYPE_CHECKING:
@@ -92,6 +96,7 @@ class Engine(Protocol):
 
         Raises:
             ToolError: The training failed.
+            DivergedError: It diverged; it was ended then and leaves no weights.
         """
         ...
 
@@ -99,7 +104,7 @@ class Engine(Protocol):
         """Reconstruct a split with weights of this engine, or with BART weights, into a BART array.
 
         Raises:
-            MeasuredError: The reconstruction failed.
+            MeasuredError: The reconstruction failed, or its images are refused by `compare.quality.check_images`.
         """
         ...
 
@@ -186,6 +191,9 @@ class BartEngine:
                 _remove(path)
             files: dict[str, Any] = {"initial": initial, "history": history}
             report = reconet.later(on_progress, sum(earlier for _, earlier in parts[: number - 1]))
+            earlier_updates = sum(columns["loss"].size for columns in histories)
+            updates = epochs * (split.items // min(training.batch_size, split.items))
+            watch = DivergenceWatch(report, updates, earlier_updates)
             with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}along-batch-", dir=folder) as name:
                 slices = along_batch(split, Path(name) / "train")
                 if validation is not None:
@@ -193,10 +201,12 @@ class BartEngine:
                 argv = reconet.train_argv(
                     self.toolbox, stage, training, epochs, slices, weights, **files, gpu=self._gpu
                 )
-                finished, measurement = self._run(argv, folder, _progress_reader(report))
+                finished, measurement = self._run(argv, folder, watch)
             try:
-                reconet.check_trained(argv, finished, stage, weights, history)
+                watch.check()
+                reconet.check_trained(argv, finished, stage, weights, history, earlier_updates)
             except ToolError as error:
+                _remove(weights)
                 raise MeasuredError(error, measurement) from None
             histories.append(reconet.read_history(history, stage, validated=validation is not None))
             total = measurement if total is None else total.then(measurement)
@@ -213,6 +223,7 @@ class BartEngine:
             finished, measurement = self._run(argv, folder)
         if finished.returncode != 0:
             raise MeasuredError(failure(argv, finished), measurement)
+        _check_images(output, measurement)
         return measurement
 
     def infer(
@@ -237,7 +248,7 @@ class BartEngine:
         )
 
     def _run(
-        self, argv: list[str], folder: Path, on_line: Callable[[str], None] | None = None
+        self, argv: list[str], folder: Path, on_line: Callable[[str], bool | None] | None = None
     ) -> tuple[process.Finished, Measurement]:
         if self._baseline is None:
             self._baseline = self._measure_baseline(folder)
@@ -315,6 +326,8 @@ class KerasEngine:
             checkpoint=folder / "checkpoint",
             devices=devices,
         )
+        # Should this training fail, no weights of an earlier one may pass for its own.
+        job.output.unlink(missing_ok=True)
         measurement, report = self._run(folder / "train-job.json", job, on_progress)
         found = [dict(np.load(path)) for path in histories]
         if "continued_from" in report:
@@ -362,7 +375,9 @@ class KerasEngine:
             report=folder / f"{phase}-report.json",
             timed_calls=calls,
         )
-        return self._run(folder / f"{phase}-job.json", job, lambda progress: None)
+        measurement, report = self._run(folder / f"{phase}-job.json", job, lambda progress: None)
+        _check_images(output, measurement)
+        return measurement, report
 
     def _run(self, job_file: Path, job: TrainJob | ApplyJob, on_progress: OnProgress) -> tuple[Measurement, Any]:
         assert job.report is not None
@@ -373,6 +388,9 @@ class KerasEngine:
         finished, measurement = monitor.run(argv, job_file.parent, self._environment, on_line=reader)
         if finished.returncode != 0:
             error = ToolError(f"{self.name} {finished.describe()}", argv, finished.returncode, _last_words(finished))
+            with suppress(OSError, ValueError, KeyError):
+                report = json.loads(job.report.read_text())
+                error = DivergedError(report["diverged_at_update"], report["reason"])
             raise MeasuredError(error, measurement)
         report = json.loads(job.report.read_text())
         return replace(
@@ -395,6 +413,13 @@ def _progress_reader(on_progress: OnProgress) -> Callable[[str], None]:
 
 def _last_words(finished: process.Finished) -> tuple[str, ...]:
     return tuple(line.strip() for line in finished.stderr[-3:])
+
+
+def _check_images(path: Path, measurement: Measurement) -> None:
+    try:
+        check_images(to_batch_map_yx(cfl.read(path)))
+    except (InputError, ToolError) as error:
+        raise MeasuredError(ToolError(f"{path}: {error}"), measurement) from None
 
 
 def _remove(array: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bart_bridge import atomic, reconet
-from bart_bridge.errors import BartTfError, InputError
+from bart_bridge.errors import BartTfError, InputError, ToolError
 from bart_bridge.toolbox import Toolbox
 from compare import engines, locks, machine, prepared_data, records
 from compare.config import EngineName, Experiment
@@ -245,7 +245,9 @@ def _do(
         reporter.say(f"{title}: FAILED: {reason}", level=-1)
         outcome.failed[step.title] = reason
         measurement = error.measurement if isinstance(error, MeasuredError) else None
-        records.write(failure_record(step.record), determinants, measurement, **origin, failed=reason)
+        update = error.diverged_at_update if isinstance(error, ToolError) else None
+        details = {} if update is None else {"diverged_at_update": update}
+        records.write(failure_record(step.record), determinants, measurement, **origin, failed=reason, **details)
         return
     records.write(step.record, determinants, **details, **origin)
     outcome.computed.append(step.title)

@@ -13,6 +13,7 @@ from bart_bridge.cfl import write_text_atomically
 from compare import all_figures, all_tables, results
 from compare.config import Experiment
 from compare.reconstructions import Images
+from compare.table_files import is_not_available
 from compare.tables import Table
 
 if TYPE_CHECKING:
@@ -98,10 +99,16 @@ def write_figures(shown: Iterable[all_figures.Shown], folder: Path) -> None:
 
 
 def write_parquet(table: pandas.DataFrame, path: Path) -> None:
-    """Write the results table as Parquet; values that are not available are null."""
+    """Write the results table as Parquet; values that are not available are null, others may be NaN or infinite."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
     text = {name: str for name in table.columns if name != "value"}
+    columns = pa.Table.from_pandas(table.astype(text), preserve_index=False)
+    # pandas would write null for every NaN.
+    value = pa.array(table.value.to_numpy(), mask=is_not_available(table).to_numpy())
     buffer = io.BytesIO()
-    table.astype(text).to_parquet(buffer, index=False)
+    parquet.write_table(columns.set_column(table.columns.get_loc("value"), "value", value), buffer)
     with atomic.new_file(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 

@@ -88,6 +88,7 @@ class MeasuredError(ToolError):
     def __init__(self, error: ToolError, measurement: Measurement) -> None:
         BaseException.__init__(self, *error.args)
         self.argv, self.returncode, self.stderr_tail = error.argv, error.returncode, error.stderr_tail
+        self.diverged_at_update = error.diverged_at_update
         self.measurement = measurement
 
 
@@ -95,7 +96,7 @@ def run(
     argv: Sequence[str],
     folder: Path,
     environment: Mapping[str, str] | None = None,
-    on_line: Callable[[str], None] | None = None,
+    on_line: Callable[[str], bool | None] | None = None,
 ) -> tuple[process.Finished, Measurement]:
     """Run a child process to its end and measure it.
 
@@ -103,7 +104,7 @@ def run(
         argv: The program and its arguments.
         folder: Working directory of the child.
         environment: Variables set on top of this process's.
-        on_line: Called with each line of output as it comes.
+        on_line: Called with each line of output as it comes; where it returns True, the child is ended.
 
     Raises:
         ToolError: The program cannot be started.

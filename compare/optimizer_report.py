@@ -12,7 +12,8 @@ import numpy as np
 import bart_bridge
 from bart_bridge.cfl import write_text_atomically
 from compare.optimizer_figures import AXES, convergence, embedded
-from compare.optimizer_study import KERAS, Study, read
+from compare.optimizer_rows import KERAS
+from compare.optimizer_study import Study, read
 from compare.tables import Table, of_cells
 
 if TYPE_CHECKING:
@@ -205,7 +206,10 @@ def _cells(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], panda
 
 
 def _reasons(choices: dict[str, Any]) -> list[str]:
-    return [f"n/a for {name} on bart: {reason}" for name, reason in choices["reasons"].items()]
+    lost = choices.get("diverged", {})  # missing in studies of earlier versions
+    return [f"n/a for {name} on bart: {reason}" for name, reason in choices["reasons"].items()] + [
+        f"n/a for {name}: {reason}" for name, reason in lost.items()
+    ]
 
 
 def _continued(table: pandas.DataFrame) -> list[str]:
@@ -214,7 +218,7 @@ def _continued(table: pandas.DataFrame) -> list[str]:
         return []
     return [
         f"{row.network}, {row.optimizer} on {row.engine}, seed {row.seed}, times: {row.times!s}"
-        for row in table[table.times.notna()].itertuples()
+        for row in table[table.times != ""].itertuples()
     ]
 
 

@@ -6,37 +6,45 @@ Each seed is an experiment of its own (`compare.experiment`), so that an interru
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bart_bridge import cfl, reconet
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.settings import Network, Training
 from bart_bridge.toolbox import Toolbox
-from compare import engines, locks, machine, reconstructions, results, timing
+from compare import engines, locks, machine, reconstructions
 from compare.config import DatasetChoice, EngineName, Experiment, TrainedNetwork, describe
 from compare.console import Reporter
-from compare.experiment import check_bart
+from compare.costs import DIVERGED
+from compare.experiment import Outcome, check_bart
 from compare.experiment import run as run_experiment
+from compare.optimizer_rows import (
+    CHOSEN_BY,
+    CURVE_COLUMNS,
+    KERAS,
+    RESULT_COLUMNS,
+    cost_rows,
+    curve_rows,
+    diverged_curves,
+    diverged_rows,
+    parts_of,
+    read_history,
+)
 from compare.prepared_data import prepare
 from compare.run_files import Run
+from compare.table_files import read_csv, write_csv
 
 if TYPE_CHECKING:
     import pandas
 
 Algorithm = Literal["sgd", "adam", "ipalm", "admm"]
-KERAS: EngineName = "keras-tensorflow"
-CHOSEN_BY = "nmse mag"
 STUDY = "study.yaml"
-# Columns of a history that iPALM and ADMM have; n/a for the others.
-_OF_SOME = ("loss_evaluations", "primal_residual", "dual_residual")
 
 
 class Study(BaseModel):
@@ -106,12 +114,12 @@ def load(path: Path) -> Study:
 def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> None:
     """Tune, train and measure what is missing, and write `study.yaml`, `choices.json`, `results.csv` and `curves.csv`.
 
+    Candidates that diverge are not chosen. Other runs that diverge are named in `choices.json`, see `diverged`.
+
     Raises:
         InputError: The dataset is not usable, or an engine cannot use the device.
-        ToolError: A run failed; what was finished is kept.
+        ToolError: A run failed in another way; what was finished is kept.
     """
-    import pandas as pd
-
     for name in study.engines:
         engines.create(name, study.device, toolbox)
     tuning = _experiment(study, study.seeds[0], [KERAS], _candidates(study))
@@ -119,12 +127,19 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     prepare(tuning, folder / "tuning", toolbox, reporter)  # refuses what must not replace the study that is there
     with locks.held(folder):
         cfl.write_text_atomically(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-    _do(tuning, folder / "tuning", toolbox, reporter, ("train",))
+    _train(tuning, folder / "tuning", toolbox, reporter, tuning)
     choices = _choose(study, tuning, folder / "tuning")
     if study.dataset.simulate is not None:
         study = study.model_copy(update={"dataset": DatasetChoice(folder=folder / "tuning" / "dataset")})
     reasons: dict[str, str] = {}
-    parts: list[tuple[Experiment, Path, Experiment | None]] = []
+    lost = {
+        name: "no candidate ends with a finite error; choose smaller steps"
+        for name, choice in choices.items()
+        if choice["chosen"] is None
+    }
+    if len(lost) == len(choices):
+        raise ToolError("no candidate of any optimizer ends with a finite error; choose smaller steps")
+    parts: list[tuple[Experiment, Path, Experiment]] = []
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     for seed in study.seeds:
@@ -132,7 +147,11 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
             trained = _chosen(study, choices)
             if engine == KERAS and seed == tuning.seed:
                 # They were trained to choose.
-                names = [f"{name}-{choice['candidates'].index(choice['chosen'])}" for name, choice in choices.items()]
+                names = [
+                    f"{name}-{choice['candidates'].index(choice['chosen'])}"
+                    for name, choice in choices.items()
+                    if name not in lost
+                ]
                 experiment = tuning.model_copy(update={"networks": {name: tuning.networks[name] for name in names}})
                 parts.append((experiment, folder / "tuning", tuning))
                 continue
@@ -140,16 +159,27 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
                 reasons = {name: reason for name, of in trained.items() if (reason := _refusal(toolbox, of))}
                 trained = {name: of for name, of in trained.items() if name not in reasons}
             if trained:
-                parts.append((_experiment(study, seed, [engine], trained), folder / f"seed{seed}-{engine}", None))
+                experiment = _experiment(study, seed, [engine], trained)
+                parts.append((experiment, folder / f"seed{seed}-{engine}", experiment))
     for experiment, part, settings in parts:
-        _do(experiment, part, toolbox, reporter, ("train", "apply"), settings)
-        rows += _rows(experiment, part)
-        curves += _curves(experiment, part)
+        failures = _train(experiment, part, toolbox, reporter, settings)
+        for name, failure in failures.items():
+            network, algorithm = parts_of(name)
+            lost[f"{network}-{algorithm} on {experiment.engines[0]}, seed {experiment.seed}"] = failure["failed"]
+        kept = {name: of for name, of in experiment.networks.items() if name not in failures}
+        rows += diverged_rows(experiment, failures)
+        curves += diverged_curves(experiment, failures)
+        if kept:
+            complete = experiment.model_copy(update={"networks": kept})
+            phases = ("train", "apply")
+            _raise_failed(run_experiment(complete, part, toolbox, reporter, phases=phases, settings=settings))
+            rows += cost_rows(complete, part)
+            curves += curve_rows(complete, part)
     description = {"machine": machine.label(machine.describe()), "bart": toolbox.version_text}
-    content = {**description, "choices": choices, "reasons": reasons, "chosen_by": CHOSEN_BY}
+    content = {**description, "choices": choices, "reasons": reasons, "chosen_by": CHOSEN_BY, "diverged": lost}
     cfl.write_text_atomically(folder / "choices.json", json.dumps(content, indent=1) + "\n")
-    for name, table in (("results.csv", rows), ("curves.csv", curves)):
-        cfl.write_text_atomically(folder / name, pd.DataFrame(table).to_csv(index=False, na_rep=results.NOT_AVAILABLE))
+    write_csv(folder / "results.csv", rows, RESULT_COLUMNS)
+    write_csv(folder / "curves.csv", curves, CURVE_COLUMNS)
 
 
 def read(folder: Path) -> tuple[Study, dict[str, Any], pandas.DataFrame, pandas.DataFrame]:
@@ -158,13 +188,22 @@ def read(folder: Path) -> tuple[Study, dict[str, Any], pandas.DataFrame, pandas.
     Raises:
         InputError: The folder holds no finished study.
     """
-    import pandas as pd
-
     try:
-        tables = [pd.read_csv(folder / name, na_values=["n/a"]) for name in ("results.csv", "curves.csv")]
-        return load(folder / STUDY), json.loads((folder / "choices.json").read_text()), *tables
+        table = read_csv(folder / "results.csv", RESULT_COLUMNS[4:-1], ["seed"])
+        curves = read_csv(folder / "curves.csv", CURVE_COLUMNS[5:], ["seed", "epoch"])
+        return load(folder / STUDY), json.loads((folder / "choices.json").read_text()), table, curves
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not the folder of a finished study ({' '.join(str(error).split())})") from None
+
+
+def diverged(folder: Path) -> dict[str, str]:
+    """Say why runs of a study have no result, by their names; empty for studies of earlier versions.
+
+    Raises:
+        InputError: The folder holds no finished study.
+    """
+    lost: dict[str, str] = read(folder)[1].get("diverged", {})
+    return lost
 
 
 def _candidates(study: Study) -> dict[str, TrainedNetwork]:
@@ -183,15 +222,8 @@ def _chosen(study: Study, choices: dict[str, Any]) -> dict[str, TrainedNetwork]:
         )
         for network, of in study.networks.items()
         for algorithm in study.optimizers
+        if choices[f"{network}-{algorithm}"]["chosen"] is not None
     }
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """Return network and optimizer from the name of a run or of a candidate."""
-    words = name.split("-")
-    if words[-1].isdigit():
-        words.pop()
-    return "-".join(words[:-1]), words[-1]
 
 
 def _experiment(study: Study, seed: int, engines: list[EngineName], networks: dict[str, TrainedNetwork]) -> Experiment:
@@ -206,15 +238,27 @@ def _experiment(study: Study, seed: int, engines: list[EngineName], networks: di
     )
 
 
-def _do(
-    experiment: Experiment,
-    folder: Path,
-    toolbox: Toolbox,
-    reporter: Reporter,
-    phases: tuple[str, ...],
-    settings: Experiment | None = None,
-) -> None:
-    outcome = run_experiment(experiment, folder, toolbox, reporter, phases=phases, settings=settings)
+def _train(
+    experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter, settings: Experiment
+) -> dict[str, dict[str, Any]]:
+    """Train what is missing; return the record of the failure of each network whose training diverged.
+
+    Raises:
+        ToolError: A training failed in another way.
+    """
+    outcome = run_experiment(experiment, folder, toolbox, reporter, phases=("train",), settings=settings)
+    lost = {}
+    for run in reconstructions.runs(experiment, folder):
+        with suppress(OSError):
+            record = json.loads(run.failure("train").read_text())
+            if DIVERGED in record:
+                lost[run.name] = record
+    if len(lost) < len(outcome.failed):
+        _raise_failed(outcome)
+    return lost
+
+
+def _raise_failed(outcome: Outcome) -> None:
     if outcome.failed:
         title, reason = next(iter(outcome.failed.items()))
         raise ToolError(f"{title} failed ({len(outcome.failed)} in all): {reason}")
@@ -226,21 +270,23 @@ def _choose(study: Study, tuning: Experiment, folder: Path) -> dict[str, Any]:
     for network in study.networks:
         for algorithm, candidates in study.optimizers.items():
             names = [f"{network}-{algorithm}-{number}" for number in range(len(candidates))]
-            scores = [float(_history(Run(folder, name, KERAS))[CHOSEN_BY][-1, -1]) for name in names]
-            if not np.isfinite(scores).any():
-                raise ToolError(
-                    f"{network}: no candidate of {algorithm} ends with a finite error; choose smaller steps"
-                )
-            best = int(np.nanargmin(np.where(np.isfinite(scores), scores, np.nan)))
+            scores = [_score(Run(folder, name, KERAS)) for name in names]
+            best = int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))
+            known = bool(np.isfinite(scores[best]))
             shown = [None if not np.isfinite(score) else score for score in scores]
             rates = [study.trained(algorithm, candidate).learning_rate for candidate in candidates]
             choices[f"{network}-{algorithm}"] = {
                 "candidates": candidates,
                 "scores": shown,
-                "chosen": candidates[best],
-                "at_the_edge": min(rates) < max(rates) and rates[best] in (min(rates), max(rates)),
+                "chosen": candidates[best] if known else None,
+                "at_the_edge": known and min(rates) < max(rates) and rates[best] in (min(rates), max(rates)),
             }
     return choices
+
+
+def _score(run: Run) -> float:
+    """Return the error after the last epoch; NaN for a training that diverged."""
+    return float(read_history(run)[CHOSEN_BY][-1, -1]) if run.record("train").exists() else float("nan")
 
 
 def _refusal(toolbox: Toolbox, trained: TrainedNetwork) -> str:
@@ -249,97 +295,3 @@ def _refusal(toolbox: Toolbox, trained: TrainedNetwork) -> str:
     except InputError as error:
         return str(error)
     return ""
-
-
-def _history(run: Run) -> dict[str, NDArray[np.float64]]:
-    """Read the columns of a training, `(epoch, batch)`, the epochs of its stages one after the other.
-
-    A column `step_s` is added, the mean seconds of a step in the stage.
-    """
-    with np.load(run.folder / "history.npz") as history:
-        stages = [
-            {name.removeprefix(prefix): history[name] for name in history.files if name.startswith(prefix)}
-            for prefix in ("stage1_", "stage2_")
-        ]
-    for stage in stages:
-        if stage:
-            stage["step_s"] = np.full(stage["loss"].shape, _step_s(stage["seconds"]))
-    first, second = stages
-    # Each stage counts anew.
-    for name in second:
-        if name.endswith("_evaluations"):
-            second[name] = first[name][-1, -1] + second[name]
-    return {name: np.concatenate([values, second[name]]) for name, values in first.items()} if second else first
-
-
-def _rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
-    """Say what each run cost and how well it reconstructs the test slices."""
-    images = reconstructions.images(experiment, folder)
-    reference = images.pop(reconstructions.REFERENCE)
-    quality: dict[str, dict[str, list[float]]] = {}
-    for row in results.quality_rows(images, reference):
-        quality.setdefault(row["network"], {}).setdefault(row["metric"], []).append(row["value"])
-    for run in reconstructions.runs(experiment, folder):
-        network, algorithm = _parts(run.name)
-        used = json.loads(run.record("train").read_text())["measurement"]
-        continued = timing.continued(used["ending"])
-        yield {
-            "network": network,
-            "optimizer": algorithm,
-            "engine": run.engine,
-            "seed": experiment.seed,
-            **{metric: float(np.mean(values)) for metric, values in quality[run.name].items()},
-            "step_s": None if continued else float(_history(run)["step_s"][-1, -1]),
-            "train_s": None if continued else used["elapsed_s"],
-            "peak_rss_bytes": used["peak_rss_bytes"],
-            "gpu_peak_bytes": used["gpu_peak_bytes"],
-            "state_bytes": _state_bytes(run.folder / "weights.keras") if run.engine == KERAS else None,
-            "times": continued,
-        }
-
-
-def _curves(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
-    """Say where each run is after each epoch."""
-    for run in reconstructions.runs(experiment, folder):
-        network, algorithm = _parts(run.name)
-        history = _history(run)
-        epochs, batches = history["loss"].shape
-        steps = batches * np.arange(1, epochs + 1)
-        training_s = np.cumsum(history["step_s"].sum(axis=1))
-        # SGD, Adam and ADMM take one gradient a step; of BART's iPALM nobody knows how many.
-        gradients = history["gradient_evaluations"][:, -1] if "gradient_evaluations" in history else steps
-        known = run.engine == KERAS or algorithm != "ipalm"
-        continued = timing.continued(json.loads(run.record("train").read_text())["measurement"]["ending"])
-        for epoch in range(epochs):
-            yield {
-                "network": network,
-                "optimizer": algorithm,
-                "engine": run.engine,
-                "seed": experiment.seed,
-                "epoch": epoch + 1,
-                "steps": int(steps[epoch]),
-                "gradient_evaluations": float(gradients[epoch]) if known else None,
-                "training_s": None if continued else float(training_s[epoch]),
-                "loss": float(history["loss"][epoch].mean()),
-                "error": float(history[CHOSEN_BY][epoch, -1]),
-                **{name: float(history[name][epoch, -1]) for name in _OF_SOME if name in history},
-            }
-
-
-def _step_s(seconds: NDArray[np.float64]) -> float:
-    """Return the mean seconds of a step; NaN with fewer than two epochs or three batches.
-
-    Without the first epoch, in which graphs are made, without first batches, whose start is not recorded, and without
-    last ones, which may have the validation in them.
-    """
-    steps = np.diff(seconds, axis=1)[1:, :-1]
-    return float(steps.mean()) if steps.size else float("nan")
-
-
-def _state_bytes(model: Path) -> int:
-    """Add up what the optimizer keeps, from the saved model."""
-    import h5py
-
-    with zipfile.ZipFile(model) as archive, archive.open("model.weights.h5") as file, h5py.File(file) as stored:
-        variables = stored["optimizer/vars"]
-        return sum(variables[name].nbytes for name in variables)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from compare import colours
-from compare.tables import NOT_AVAILABLE, Table
+from compare.table_files import NOT_AVAILABLE
+from compare.tables import NOT_FINITE, Table
 
 if TYPE_CHECKING:
     import pandas
@@ -136,7 +137,7 @@ def _columns(frame: pandas.DataFrame) -> list[_Column]:
         text = text.replace(" / ", "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}")
         cells = _cells(frame.iloc[:, position])
         keys = [_key(cell) for cell in cells]
-        known = [cell for cell in cells if cell and not cell.startswith(NOT_AVAILABLE)]
+        known = [cell for cell in cells if cell and not cell.startswith((NOT_AVAILABLE, NOT_FINITE))]
         numeric = any(cells) and sum(key is not None for key in keys) == len(known)
         long = not numeric and max(map(len, cells), default=0) > _LONG
         published = "published" in text.lower()

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.errors import ToolError
 from bart_bridge.measures import measures as bart_measures
 from bart_bridge.toolbox import Toolbox
 
@@ -40,6 +41,24 @@ def combine_maps(images: NDArray[np.complex64]) -> NDArray[np.complex64]:
     if images.shape[1] == 1:
         return images[:, 0]
     return np.sqrt(np.sum(np.abs(images) ** 2, axis=1)).astype(np.complex64)
+
+
+def check_images(images: NDArray[np.complex64]) -> None:
+    """Refuse what is no reconstruction: a slice that is not finite, or the same number everywhere, such as 0.
+
+    No slice may be 0 for want of a signal: `Split.validate` refuses such k-space.
+
+    Args:
+        images: `(batch, map, y, x)`.
+
+    Raises:
+        ToolError: A slice is not usable; the message has its number.
+    """
+    for number, image in enumerate(combine_maps(images)):
+        if not np.isfinite(image).all():
+            raise ToolError(f"the reconstruction of slice {number} has values that are not finite")
+        if np.all(image == image.flat[0]):
+            raise ToolError(f"the reconstruction of slice {number} is {np.abs(image.flat[0]):g} everywhere")
 
 
 def measures(image: NDArray[np.complex64], reference: NDArray[np.complex64]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
 from compare import (
     all_figures,
+    divergences,
     exports,
     figures,
     gaps,
@@ -161,11 +162,13 @@ def _viewer(images: Images, table: pandas.DataFrame) -> dict[str, Any]:
 def _warnings(
     experiment: Experiment, folder: Path, table: pandas.DataFrame, images: Images, faults: list[str]
 ) -> list[str]:
-    """Say what failed, what is not there, and what is not to be compared; a sentence each."""
-    missing = gaps.missing(experiment, table)
+    """Say what diverged, what failed, what is not there, and what is not to be compared; a sentence each."""
+    diverged = divergences.find(table, results.read_history(folder))
+    missing = [run for run in gaps.missing(experiment, table) if run not in diverged]
     left_out = gaps.left_out(experiment, folder, table, images, faults)
     return [
-        *(f"Failed: {failure}." for failure in gaps.failures(table)),
+        *(f"{run}: {reason}." for run, reason in diverged.items()),
+        *(f"Failed: {failure}." for failure in gaps.failures(table) if "diverged at update" not in failure),
         *[f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."] * bool(missing),
         *(f"{line}." for line in gaps.continued(table)),
         *(f"Left out: {line}." for line in left_out),

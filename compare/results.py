@@ -21,6 +21,7 @@ from compare.config import Experiment
 from compare.reconstructions import REFERENCE, Images, images, reference_record, runs
 from compare.run_files import Run, failure_record
 from compare.steps import PHASES, ZERO_FILLED, references
+from compare.table_files import NOT_AVAILABLE, read_csv, write_csv
 
 if TYPE_CHECKING:
     import pandas
@@ -47,7 +48,6 @@ COLUMNS = (
 )
 HISTORY_COLUMNS = ("network", "engine", "stage", "epoch", "batch", "seconds", "loss")
 MEMORY_COLUMNS = ("network", "engine", "repeat", "phase", *sampling.NAMES)
-NOT_AVAILABLE = "n/a"
 Row = dict[str, Any]
 
 
@@ -57,8 +57,6 @@ def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
     Machine and software are those of the records, which may have been made on several machines. `machine.json` has the
     one that made most of them, and the others as `others`.
     """
-    import pandas as pd
-
     description = _machines(experiment, folder) or machine.describe() | machine.software({"bart": toolbox})
     write_text_atomically(folder / "machine.json", json.dumps(description, indent=1) + "\n")
     common = {
@@ -67,17 +65,13 @@ def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
         "device": experiment.device,
         "repeat": 0,
     }
-    rows = [common | row for row in _rows(experiment, folder, toolbox)]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_text_atomically(folder / "results.csv", table.to_csv(index=False))
-    history = pd.DataFrame(_history_rows(experiment, folder), columns=list(HISTORY_COLUMNS))
-    write_text_atomically(folder / "history.csv", history.to_csv(index=False))
-    memory = pd.DataFrame(_memory_rows(experiment, folder), columns=list(MEMORY_COLUMNS))
-    write_text_atomically(folder / "memory.csv", memory.to_csv(index=False, float_format="%.10g"))
+    write_csv(folder / "results.csv", (common | row for row in _rows(experiment, folder, toolbox)), COLUMNS)
+    write_csv(folder / "history.csv", _history_rows(experiment, folder), HISTORY_COLUMNS)
+    write_csv(folder / "memory.csv", _memory_rows(experiment, folder), MEMORY_COLUMNS)
 
 
 def read(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """Read `results.csv` and `history.csv`; values that are not available are NaN.
+    """Read `results.csv` and `history.csv`, see `read_table` and `read_history`.
 
     Raises:
         InputError: `results.csv` is missing or has other columns, or `history.csv` is damaged.
@@ -86,36 +80,36 @@ def read(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
 
 
 def read_table(folder: Path) -> pandas.DataFrame:
-    """Read `results.csv`; values that are not available are NaN.
+    """Read `results.csv`; `value` is a float, NaN where it is not available (see `is_not_available`), `repeat` an int.
 
     Raises:
         InputError: It is missing or has other columns.
     """
     path = folder / "results.csv"
-    table = _read_csv(path, {"value": [NOT_AVAILABLE]})
+    table = read_csv(path, ["value"], ["repeat"])
     if tuple(table.columns) != COLUMNS:
         raise InputError(f"{path}: columns must be {', '.join(COLUMNS)}")
     return table
 
 
 def read_history(folder: Path) -> pandas.DataFrame:
-    """Read `history.csv`, the losses; empty where it is missing."""
+    """Read `history.csv`, the losses, which may be NaN or infinite; empty where it is missing."""
     import pandas as pd
 
     path = folder / "history.csv"
     if not path.exists() or not path.read_text().strip():
         return pd.DataFrame(columns=list(HISTORY_COLUMNS))
-    return _read_csv(path, {})
+    return read_csv(path, ["seconds", "loss"], ["stage", "epoch", "batch"])
 
 
 def read_memory(folder: Path) -> pandas.DataFrame:
-    """Read `memory.csv`, the samples of every run; empty where it is missing."""
+    """Read `memory.csv`, the samples of every run, NaN for what was not read; empty where it is missing."""
     import pandas as pd
 
     path = folder / "memory.csv"
     if not path.exists():
         return pd.DataFrame(columns=list(MEMORY_COLUMNS))
-    return _read_csv(path, {name: [""] for name in sampling.NAMES})
+    return read_csv(path, sampling.NAMES, ["repeat"])
 
 
 def quality_rows(images: Images, reference: NDArray[np.complex64], toolbox: Toolbox | None = None) -> Iterator[Row]:
@@ -221,8 +215,9 @@ def _record(path: Path) -> Row:
 
 
 def _value(metric: str, value: float | None, unit: str, definition: str, slice_number: int | str = "") -> Row:
-    shown = NOT_AVAILABLE if value is None else value
-    return {"metric": metric, "value": shown, "unit": unit, "definition": definition, "slice": slice_number}
+    if value is None and not definition.startswith(NOT_AVAILABLE):
+        definition = f"{NOT_AVAILABLE}: {definition}"
+    return {"metric": metric, "value": value, "unit": unit, "definition": definition, "slice": slice_number}
 
 
 def _engine_columns(experiment: Experiment, name: str) -> Row:
@@ -250,7 +245,8 @@ def _memory_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
             curve = costs.curve(run.record(phase)) if run.record(phase).exists() else {}
             for values in zip(*(curve[name] for name in sampling.NAMES), strict=True) if curve else ():
                 columns = {"network": run.name, "engine": run.engine, "repeat": run.repeat, "phase": phase}
-                yield columns | dict(zip(sampling.NAMES, values, strict=True))
+                read = zip(sampling.NAMES, values, strict=True)
+                yield columns | {name: f"{value:.10g}" for name, value in read if value == value}
 
 
 def _history_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
@@ -274,16 +270,6 @@ def _history_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
                         "loss": losses[epoch, batch],
                     }
                 first += len(losses)
-
-
-def _read_csv(path: Path, not_available: dict[str, list[str]]) -> pandas.DataFrame:
-    import pandas as pd
-
-    try:
-        table: pandas.DataFrame = pd.read_csv(path, keep_default_na=False, na_values=not_available)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    return table
 
 
 def _dataset_name(experiment: Experiment) -> str:

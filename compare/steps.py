@@ -241,6 +241,8 @@ def _baseline(
 
     def psnr(regularization: float) -> float:
         images = quality.combine_maps(baseline.reconstruct(validation, toolbox, regularization, on_slice))
+        if not np.isfinite(images).all():
+            return -np.inf
         return float(np.mean([quality.measures(*pair)["psnr"] for pair in zip(images, reference, strict=True)]))
 
     best = max(baseline.grid, key=psnr)
@@ -249,6 +251,7 @@ def _baseline(
 
 
 def _write_images(path: Path, images: NDArray[np.complex64]) -> None:
+    quality.check_images(images)
     path.parent.mkdir(parents=True, exist_ok=True)
     cfl.write(path, from_batch_map_yx(images))
 

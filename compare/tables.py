@@ -6,11 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from compare.table_files import NOT_AVAILABLE, is_not_available
+
 if TYPE_CHECKING:
     import pandas
 
+NOT_FINITE = "not finite"
 PHASES = {"initial": "untrained", "apply": "trained"}
-NOT_AVAILABLE = "n/a"
 MIB = 2**20
 
 
@@ -187,10 +191,15 @@ def measured(
 
 
 def cell(rows: pandas.DataFrame, column: Column) -> str:
-    """Write mean ± standard deviation of a metric; one value has no deviation, none is `n/a`."""
-    values = rows[rows.metric == column.metric].value.dropna() / column.scale
+    """Write mean ± standard deviation of a metric; one value has no deviation, none is `n/a`.
+
+    Values that were measured and are not finite make the cell `not finite`: the others alone are not the mean.
+    """
+    values = rows[(rows.metric == column.metric) & ~is_not_available(rows)].value / column.scale
     if values.empty:
         return NOT_AVAILABLE
+    if not np.isfinite(values).all():
+        return NOT_FINITE
     if column.kind == "median":
         return column.form.format(values.median())
     mean = column.form.format(values.mean())

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from bart_bridge.baselines import BASELINES
 from compare import comparisons, gaps
 from compare.steps import ZERO_FILLED
-from compare.tables import NOT_AVAILABLE, Table
+from compare.table_files import NOT_AVAILABLE
+from compare.tables import Table
 
 if TYPE_CHECKING:
     import pandas

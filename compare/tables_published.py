@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare import comparisons, gaps, published
-from compare.tables import MIB, NOT_AVAILABLE, Table
+from compare.table_files import NOT_AVAILABLE
+from compare.tables import MIB, NOT_FINITE, Table
 from compare.tables_compared import engines_of, networks_of
 
 if TYPE_CHECKING:
@@ -257,6 +258,8 @@ def _own_quality(results: pandas.DataFrame, kinds: dict[str, str], kind: str, en
 
 
 def _population(values: pandas.Series[float]) -> str:
+    if not np.isfinite(values).all():
+        return NOT_FINITE
     form = "{:.2f}" if values.mean() > 1 else "{:.4f}"
     return f"{form.format(values.mean())} ± {form.format(values.std(ddof=0))}"
 

@@ -21,7 +21,7 @@ from bart_bridge.weights import Weights
 from tf_models.backend import sees_gpu
 from tf_models.inputs import to_maps
 from tf_models.optimizers.ipalm import COUNTS
-from tf_models.recorder import History
+from tf_models.recorder import History, TrainingDivergedError
 from tf_models.streaming import Scaled, SliceBatches, Slices, feed
 from tf_models.training import build, train_slices
 from tf_models.unrolled import UnrolledNetwork
@@ -43,6 +43,8 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     Raises:
         InputError: A file is missing or damaged, or does not belong to the network.
         ToolError: A GPU is wanted and Keras sees none.
+        TrainingDivergedError: The training diverged. BART would go on, and write weights that are not finite; here the
+            history is written up to that update, and a weights file that is there already stays as it is.
     """
     import keras
 
@@ -92,19 +94,19 @@ def _train(
             path = command.weights.with_name(f"{command.weights.name}_{epoch}")
             weights.write(path, command.network, model.named_weights())
 
-    model, histories = train_slices(
-        network,
-        command.training,
-        slices,
-        _start(network, command.load),
-        on_batch,
-        dump,
-        validation,
-        command.memory,
-    )
+    epochs = command.training.epochs
+    start = _start(network, command.load)
+    try:
+        model, histories = train_slices(
+            network, command.training, slices, start, on_batch, dump, validation, command.memory
+        )
+    except TrainingDivergedError as error:
+        if command.history is not None:
+            _write_history(command.history, error.history, epochs)
+        raise
     weights.write(command.weights, command.network, model.named_weights())
     if command.history is not None:
-        _write_history(command.history, histories[0])
+        _write_history(command.history, histories[0], epochs)
 
 
 def _batch_dims(path: Path) -> tuple[int, ...]:
@@ -149,10 +151,17 @@ def _start(network: Network, load: Path | None) -> Weights:
             raise error from None
 
 
-def _write_history(path: Path, history: History) -> None:
-    """Write `[epochs, batches, 2, columns]`: whether a value was acquired, and the value."""
-    values = np.stack([column for name, column in history.items() if name not in COUNTS], axis=-1)
-    acquired = ~np.isnan(values)
+def _write_history(path: Path, history: History, epochs: int) -> None:
+    """Write `[epochs, batches, 2, columns]`: whether a value was acquired, and the value.
+
+    Of epochs that `history` does not have, and of updates without a time, nothing was acquired.
+    """
+    names = [name for name in history if name not in COUNTS]
+    missing = epochs - len(history["seconds"])
+    values = np.stack([np.pad(history[name], ((0, missing), (0, 0)), constant_values=np.nan) for name in names], -1)
+    acquired = np.repeat(~np.isnan(values[..., :1]), len(names), axis=-1)
+    # Validation comes after the last batch of an epoch. A measure may be NaN, and is acquired nevertheless.
+    acquired[:, :-1, [name in NAMES for name in names]] = False
     cfl.write(path, np.stack([acquired, np.where(acquired, values, 0)], axis=2).astype(np.complex64))
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from bart_bridge.errors import DivergedError
 from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import Progress
+from bart_bridge.weights import Weights
 from tf_models.inputs import to_maps
 from tf_models.optimizers.admm import RESIDUALS, evaluated_at_z, of_model
 from tf_models.optimizers.ipalm import COUNTS
@@ -24,6 +26,20 @@ History = dict[str, NDArray[np.float64]]
 Row = dict[str, float]
 
 
+class TrainingDivergedError(DivergedError):
+    """A training by Keras that diverged at its last update.
+
+    Args:
+        update: As for `DivergedError`.
+        reason: What is not finite.
+        history: The columns of the stage, `(epoch, batch)`, up to the epoch in which it diverged; NaN after the update.
+    """
+
+    def __init__(self, update: int, reason: str, history: History) -> None:
+        super().__init__(update, reason)
+        self.history = history
+
+
 class Recorder(keras.callbacks.Callback):
     """Record a stage of a training; see `tf_models.training.train_slices` for the columns.
 
@@ -33,6 +49,7 @@ class Recorder(keras.callbacks.Callback):
         on_epoch: Called before each epoch with its number from 0 and the model.
         validation: Slices that are measured after the last update of an epoch.
         measured: A network of one device that is given the weights for it, where several train; else the trained one.
+        earlier_updates: Number of updates of the stages before.
         rows: What an interrupted training of the stage has recorded already, one row for each update.
     """
 
@@ -44,11 +61,12 @@ class Recorder(keras.callbacks.Callback):
         validation: SliceBatches | None,
         rows: list[Row],
         measured: UnrolledNetwork | None = None,
+        earlier_updates: int = 0,
     ) -> None:
         super().__init__()
         self.batches, self.rows = batches, rows
         self.on_batch, self.on_epoch, self.validation = on_batch, on_epoch, validation
-        self.measured = measured
+        self.measured, self.earlier_updates = measured, earlier_updates
         self.start_s = 0.0
 
     @property
@@ -64,7 +82,11 @@ class Recorder(keras.callbacks.Callback):
         self.start_s = time.perf_counter() - (self.rows[-1]["seconds"] if batch else 0.0)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Record an update."""
+        """Record an update.
+
+        Raises:
+            TrainingDivergedError: In `fit`, if its loss is not finite.
+        """
         epoch, batch = self.position
         row = {"seconds": time.perf_counter() - self.start_s, "loss": float((logs or {})["batch_loss"])}
         # iPALM counts its work.
@@ -81,6 +103,23 @@ class Recorder(keras.callbacks.Callback):
             row |= {f"lambda_{number}": float(value) for number, value in enumerate(values)}
         self.rows.append(row)
         self.on_batch(Progress(epoch + 1, batch + 1, self.batches, row["loss"]))
+        if not np.isfinite(row["loss"]):
+            raise self._diverged(f"the loss is {row['loss']}")
+
+    def check_weights(self, weights: Weights) -> None:
+        """Judge the weights that the stage ends with.
+
+        Raises:
+            TrainingDivergedError: They are not finite.
+        """
+        if not all(np.isfinite(values).all() for values in weights.values()):
+            raise self._diverged("the weights are not finite after it, the losses were")
+
+    def _diverged(self, reason: str) -> TrainingDivergedError:
+        rest = -len(self.rows) % self.batches
+        rows = [*self.rows, *[dict.fromkeys(self.rows[0], np.nan)] * rest]
+        history = {name: column.reshape(-1, self.batches) for name, column in columns(rows).items()}
+        return TrainingDivergedError(self.earlier_updates + len(self.rows), reason, history)
 
     def _validate(self, batches: SliceBatches) -> dict[str, float]:
         with evaluated_at_z(self.model):

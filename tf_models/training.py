@@ -92,6 +92,7 @@ def train_slices(
     Raises:
         InputError: Devices cannot share this training.
         StoppedError: `checkpoints` were asked for a stop.
+        TrainingDivergedError: A loss, or the weights at the end of a stage, are not finite.
 
     Returns:
         The trained model and the history of each stage: `seconds` since the start of the epoch, `loss`, with iPALM its
@@ -123,14 +124,16 @@ def train_slices(
         options: dict[str, Any] = {"memory": memory, "precision": training.precision}
         # What validation measures: batches of any size.
         measured = build(stage, weights, **options) if devices > 1 and checked else None
-        report = later(on_batch, sum(earlier for _, earlier in parts[:number]))
-        recorder = Recorder(len(batches), report, on_epoch, checked, rows(state, number), measured)
+        report = later(on_batch, sum(epochs_before for _, epochs_before in parts[:number]))
+        updates_before = sum(history["loss"].size for history in histories)
+        recorder = Recorder(len(batches), report, on_epoch, checked, rows(state, number), measured, updates_before)
         keeper = Keeper(checkpoints, number, histories, recorder) if checkpoints else None
         with spread_over(devices):
             model = build(stage, weights, training.loss_weights(stage), **options)
             _fit(model, training, epochs, batches, recorder, keeper)
         histories = [*histories, recorder.history()]
         weights, previous = model.named_weights(), stage
+        recorder.check_weights(weights)
     return model, histories
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from bart_bridge import cfl, weights
 from bart_bridge.dataset import Split
 from bart_bridge.dims import from_batch_map_yx
-from bart_bridge.errors import BartTfError, ToolError
+from bart_bridge.errors import BartTfError, DivergedError, ToolError
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import MemoryPlan, Network, Training, stages
 from tf_models.quiet import import_backend
@@ -38,7 +38,7 @@ class TrainJob(BaseModel):
         histories: One `.npz` for each stage.
         device: `cpu` or `gpu`; refused if Keras sees no GPU.
         validation: Slices to be measured after each epoch.
-        report: Where what this process observed of itself goes, JSON.
+        report: Where what this process observed of itself goes, JSON; of a training that diverged, where and why.
         memory: See `tf_models.unrolled.UnrolledNetwork`.
         checkpoint: Folder of the checkpoint, see `tf_models.resume`. If there is one of the same job, the training
             continues from it; on SIGTERM it ends after the present batch with one, and exit code 75.
@@ -171,6 +171,9 @@ def main() -> int:
             job.report.write_text(json.dumps(observed, indent=1) + "\n")
     except BartTfError as error:
         print(error, file=sys.stderr)  # noqa: T201
+        if isinstance(error, DivergedError) and job.report and not parallel.process()[0]:
+            content = {"diverged_at_update": error.diverged_at_update, "reason": error.reason}
+            job.report.write_text(json.dumps(content) + "\n")
         return error.exit_code
     except OSError as error:
         print(f"{error.filename or job.output}: {error.strerror or error}", file=sys.stderr)  # noqa: T201

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bart_bridge.errors import BartTfError
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -21,7 +23,7 @@ def difference(
 
     Example: [bold]bart-tf diff reports/demo reports/demo-other-machine[/bold]
     """
-    from compare import results
+    from compare import divergences, results
     from compare.difference import changes, read_settings, settings
 
     first, second = results.read_table(a.absolute()), results.read_table(b.absolute())
@@ -34,3 +36,8 @@ def difference(
         found = compared.frame[compared.frame.verdict == verdict]
         names = [f"{row[0] or 'no network'} on {row[1]}: {row[3]}, times {row[6]}" for row in found.to_numpy()]
         typer.echo(f"changed {meaning}: {'; '.join(names) or 'nothing'}")
+    diverged: dict[str, str] = {}
+    for name, folder in (("A", a), ("B", b)):
+        diverged |= {f"{name}, {run}": reason for run, reason in divergences.in_folder(folder.absolute()).items()}
+    if diverged:
+        raise BartTfError(divergences.sentence(diverged))

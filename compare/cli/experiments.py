@@ -38,7 +38,7 @@ def compare(
     Example: [bold]bart-tf compare configs/demo.yaml[/bold]
     """
     from bart_bridge.toolbox import Toolbox
-    from compare import locks, results
+    from compare import divergences, locks, results
     from compare import report as reports
     from compare.config import load
     from compare.experiment import run
@@ -70,6 +70,8 @@ def compare(
         raise BartTfError(f"{len(outcome.failed)} steps failed: {', '.join(outcome.failed)}")
     if outcome.not_run:
         raise BartTfError(f"{len(outcome.not_run)} steps not run: {', '.join(outcome.not_run)}")
+    if diverged := divergences.in_folder(folder):
+        raise BartTfError(divergences.sentence(diverged))
 
 
 def report(
@@ -77,17 +79,22 @@ def report(
 ) -> None:
     """Write tables and page of an experiment or optimizer study again from its results; nothing is run.
 
+    The exit code is 1 if a run diverged; the report says which, and shows the others.
+
     Example: [bold]bart-tf report reports/demo[/bold]
     """
-    from compare import locks, optimizer_report, optimizer_study
+    from compare import divergences, locks, optimizer_report, optimizer_study
     from compare import report as reports
 
-    study = (folder / optimizer_study.STUDY).is_file()
-    if not study and not (folder / "experiment.yaml").exists():
+    folder = folder.absolute()
+    is_study = (folder / optimizer_study.STUDY).is_file()
+    if not is_study and not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
     with locks.held(folder):
-        page = (optimizer_report if study else reports).write(folder.absolute())
+        page = (optimizer_report if is_study else reports).write(folder)
     typer.echo(f"report: {page}")
+    if diverged := (optimizer_study.diverged(folder) if is_study else divergences.in_folder(folder)):
+        raise BartTfError(divergences.sentence(diverged))
 
 
 def _summary(outcome: Outcome) -> str:

@@ -30,7 +30,7 @@ def optimizers(
     Example: [bold]bart-tf optimizers configs/optimizers.yaml[/bold]
     """
     from bart_bridge.toolbox import Toolbox
-    from compare import locks, optimizer_report, optimizer_study
+    from compare import divergences, locks, optimizer_report, optimizer_study
 
     study = optimizer_study.load(config)
     folder = options.output_folder(output, study.name)
@@ -41,3 +41,5 @@ def optimizers(
     except KeyboardInterrupt:
         raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
     typer.echo(f"report: {page}")
+    if diverged := optimizer_study.diverged(folder):
+        raise BartTfError(divergences.sentence(diverged))

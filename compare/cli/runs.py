@@ -112,7 +112,9 @@ def apply(
         reporter.say(f"warning: {warning}")
     toolbox = Toolbox.find(bart)
     runs = [path.absolute() for path in run]
-    table = apply_runs(runs, slices, target, toolbox, reporter, memory, acceleration)
+    table, failed = apply_runs(runs, slices, target, toolbox, reporter, memory, acceleration)
     if table:
         typer.echo(table)
     typer.echo(f"images: {target}")
+    if failed:
+        raise BartTfError(f"{len(failed)} runs failed: {', '.join(failed)}")

@@ -128,6 +128,16 @@ def test_lines_arrive_while_it_runs(run, tmp_path):
     assert finished.stdout == ("ready", "answered")
 
 
+def test_a_line_can_end_it(run, tmp_path):
+    """As its reader says; what it had written by then has been read."""
+    lines = []
+    script = "echo one; echo two >&2; echo three; sleep 60; touch ended"
+    finished = run("sh", "-c", script, on_line=lambda line: lines.append(line) or line == "three")
+    assert finished.returncode == -signal.SIGTERM
+    assert set(lines) == {"one", "two", "three"}
+    assert not (tmp_path / "ended").exists()
+
+
 # How long it may run
 
 

@@ -12,7 +12,8 @@ import pytest
 from bart_bridge import cfl, process, reconet, weights
 from bart_bridge.dataset import Dataset
 from bart_bridge.dims import to_batch_coil_yx
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.divergence import DivergenceWatch
+from bart_bridge.errors import DivergedError, InputError, ToolError
 from bart_bridge.reconet import Progress, parse_progress
 from bart_bridge.settings import ModlSettings, Training, VarNetSettings
 
@@ -258,7 +259,7 @@ def remove_history(run):
     run.history.with_suffix(".cfl").unlink()
 
 
-@pytest.mark.parametrize("damage", [change_history, change_weights, truncate_weights, remove_history])
+@pytest.mark.parametrize("damage", [change_history, truncate_weights, remove_history])
 def test_abort_with_incomplete_files_is_a_failure(trained, tmp_path, damage):
     run = trained.copied_to(tmp_path / "copy")
     damage(run)
@@ -266,6 +267,57 @@ def test_abort_with_incomplete_files_is_a_failure(trained, tmp_path, damage):
         run.check(returncode=-signal.SIGABRT)
     assert raised.value.returncode == -signal.SIGABRT
     assert raised.value.argv == tuple(run.argv)
+
+
+@pytest.mark.parametrize("returncode", [0, -signal.SIGABRT])
+def test_weights_that_are_not_finite_are_those_of_a_training_that_diverged(trained, tmp_path, returncode):
+    run = trained.copied_to(tmp_path / "copy")
+    change_weights(run)
+    with pytest.raises(DivergedError, match="diverged at update 6: the weights are not finite") as raised:
+        run.check(returncode=returncode)
+    assert raised.value.diverged_at_update == EPOCHS * BATCHES
+
+
+# Far more epochs than a test waits for: only a training that is ended ends.
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (VARNET, "diverged at update 2: the loss is nan"),
+        (MODL, "diverged at update [2-9]: BART warned of values that are"),
+    ],
+    ids=["varnet", "modl"],
+)
+def test_training_that_diverges_is_ended(toolbox, split, tmp_path, network, reason):
+    shown = []
+    watch = DivergenceWatch(shown.append, 100_000 * BATCHES)
+    settings = Training(algorithm="sgd", learning_rate=1e20, batch_size=2)
+    run = Run(toolbox, split, network, tmp_path, settings, epochs=100_000, on_line=watch)
+    assert run.finished.returncode == -signal.SIGTERM
+    assert not cfl.exists(run.weights)
+    with pytest.raises(DivergedError, match=reason):
+        watch.check()
+    assert shown[0].loss > 0
+
+
+def test_updates_are_counted_over_all_stages():
+    watch = DivergenceWatch(lambda progress: None, 4, earlier_updates=10)
+    assert not watch("#1->2/2; [=]; loss: 1.0e-03;")
+    assert watch("#2->1/2; [=]; loss: inf;")
+    watch("#2->2/2; [=]; loss: nan;")
+    with pytest.raises(DivergedError, match="diverged at update 13: the loss is inf"):
+        watch.check()
+
+
+@pytest.mark.parametrize(
+    "line", ["#1->1/2; [=]; loss: 1e-3; l0: 1e+17;\x1b[31mWARN: Warning: data corrupted", "data empty"]
+)
+def test_a_warning_in_a_line_of_progress(line):
+    """BART 1.0.00 writes both to the same stream."""
+    watch = DivergenceWatch(lambda progress: None, 2)
+    assert watch(line) == ("corrupted" in line)
+    if "corrupted" in line:
+        with pytest.raises(DivergedError, match="diverged at update 2: BART warned"):
+            watch.check()
 
 
 @pytest.mark.parametrize(

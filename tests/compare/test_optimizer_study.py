@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bart_bridge.errors import InputError
-from compare import config, optimizer_report, optimizer_study
+from compare import config, optimizer_report, optimizer_rows, optimizer_study
 from compare.run_files import Run
 
 from .conftest import bart_tf
@@ -171,7 +171,7 @@ def test_the_epochs_of_two_stages_follow_each_other(tmp_path):
     }
     columns = {f"stage{number}_{name}": of[name] for number, of in ((1, first), (2, second)) for name in of}
     np.savez(run.folder / "history.npz", **columns)
-    history = optimizer_study._history(run)
+    history = optimizer_rows.read_history(run)
     assert set(history) == {*first, "step_s"}
     np.testing.assert_array_equal(history["loss"][:, 0], [1, 1, 0, 0])
     np.testing.assert_array_equal(history["gradient_evaluations"][:, -1], [8, 16, 24, 32])
@@ -209,7 +209,7 @@ def test_the_sample_is_remade_from_its_numbers(tmp_path):
     [("modl-adam", ("modl", "adam")), ("modl-2-adam-0", ("modl-2", "adam")), ("a-b-sgd", ("a-b", "sgd"))],
 )
 def test_runs_and_candidates_are_named_after_network_and_optimizer(name, parts):
-    assert optimizer_study._parts(name) == parts
+    assert optimizer_rows.parts_of(name) == parts
 
 
 @pytest.mark.slow

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from bart_bridge.dataset import Dataset
+from bart_bridge.errors import ToolError
 from bart_bridge.simulate import simulate
 from compare.config import load
-from compare.quality import measured_by_bart, measures, of_volume, recomputed
+from compare.quality import check_images, measured_by_bart, measures, of_volume, recomputed
 from tests.helper import to_complex
 from tf_models.inputs import network_inputs
 
@@ -75,3 +76,27 @@ def test_the_fastmri_convention_takes_the_slices_as_one_volume(pair):
     assert whole["nmse_fastmri"] == pytest.approx(np.sum((x - r) ** 2) / np.sum(r**2))
     assert ssim[1] == pytest.approx(measures(image, reference)["ssim"])
     assert ssim[0] != pytest.approx(measures(image, reference)["ssim"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0, "slice 1 is 0 everywhere"),
+        (3 - 4j, "slice 1 is 5 everywhere"),
+        (np.nan, "slice 1 has values that are not finite"),
+        (np.inf, "slice 1 has values that are not finite"),
+        (complex(0, -np.inf), "slice 1 has values that are not finite"),
+    ],
+)
+def test_what_is_no_reconstruction_is_refused(value, message):
+    images = np.random.default_rng(0).normal(size=(3, 1, 4, 4)).astype(np.complex64)
+    # A second map of soft SENSE may be 0.
+    check_images(np.concatenate([images, np.zeros_like(images)], axis=1))
+    check_images(images)
+    # One pixel is enough, but for a constant.
+    images[1, 0, : 1 if np.isfinite(value) else None, 0] = value
+    if np.isfinite(value):
+        check_images(images)
+        images[1] = value
+    with pytest.raises(ToolError, match=message):
+        check_images(images)
