@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bart_bridge import cfl, gridding
-from bart_bridge.dataset import Split
+from bart_bridge.dataset import Split, each_slice
 from bart_bridge.dims import from_batch_coil_yx, from_batch_map_yx
 from bart_bridge.errors import InputError
+from bart_bridge.importers.sampling import fully_sampled
 from bart_bridge.settings import MemoryPlan, Network
 from bart_bridge.simulate import sampling_pattern
 from bart_bridge.toolbox import Toolbox
@@ -30,14 +31,23 @@ def undersample(split: Split, acceleration: float, folder: Path) -> Split:
     """Give fully sampled data a random variable-density pattern, one for all slices, `FOLDER/pattern`.
 
     Raises:
-        InputError: The acceleration is below 1, or the data are not Cartesian.
+        InputError: The acceleration is not from 1 to 1000, or the data are not Cartesian or not fully sampled, by the
+            rule of an import.
     """
     if split.trajectory:
         raise InputError(f"acceleration is for Cartesian k-space, {split.kspace} has the trajectory {split.trajectory}")
-    if acceleration < 1:
-        raise InputError(f"acceleration must be at least 1, received {acceleration:g}")
-    y, x = split.arrays()["kspace"].shape[-2:]
+    if not 1 <= acceleration <= 1000:
+        raise InputError(f"acceleration must be from 1 to 1000, received {acceleration:g}")
+    arrays = split.arrays()
+    for number, (kspace, _, sampled) in enumerate(each_slice(arrays)):
+        if not fully_sampled(np.any(kspace != 0, axis=0) & (sampled != 0)):
+            raise InputError(
+                "--acceleration needs fully sampled k-space, at most with zero-padded edges of equal width: "
+                f"{split.kspace} is undersampled in slice {number}"
+            )
+    y, x = arrays["kspace"].shape[-2:]
     pattern = sampling_pattern(x, y, "random", acceleration, round(_CENTRE * min(x, y)), np.random.default_rng(0))
+    folder.mkdir(parents=True, exist_ok=True)
     cfl.write(folder / "pattern", from_batch_coil_yx(pattern[None, None].astype(np.complex64)))
     return replace(split, pattern=folder / "pattern")
 
@@ -55,7 +65,8 @@ def apply_runs(
     Args:
         runs: Run folders of `bart-tf train` or `bart-tf compare`.
         split: The slices.
-        folder: Where `<run>.cfl`, and with a reference `quality.csv`, `quality.md` and `images.png`, go.
+        folder: Where `<run>.cfl`, and with a reference `quality.csv`, `quality.md` and `images.png`, go. Runs of one
+            name have the names of folders above them in front, as many as tell them apart.
         toolbox: The BART to use.
         reporter: Tells a person what happens.
         memory: Memory plan of Keras runs; by default the one they were trained with.
@@ -64,23 +75,30 @@ def apply_runs(
         The quality table as Markdown, empty without a reference.
 
     Raises:
-        InputError: A run folder holds no trained run.
+        InputError: A folder is named twice or holds no trained run, or a memory plan is asked for and no run is one of
+            Keras.
         ToolError: An engine failed.
     """
     from tf_models.inputs import network_inputs, to_maps
 
     settings = [_settings(run) for run in runs]
+    if memory and not any(engine.startswith("keras-") for engine, *_ in settings):
+        raise InputError("--memory: Keras has memory plans, and no run is one of Keras")
+    labels = _labels(runs)
+    names = [label.removesuffix(f"-{engine}") for label, (engine, *_) in zip(labels, settings, strict=True)]
+    if len({(name, engine) for name, (engine, *_) in zip(names, settings, strict=True)}) < len(names):
+        names = labels  # a copy of a run may be named as its network
+    folder.mkdir(parents=True, exist_ok=True)
     gridding.prepare(split, toolbox)
     zero_filled = to_maps(network_inputs(split)["adjoint"])
     images: results.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}
     cfl.write(folder / "zero-filled", from_batch_map_yx(zero_filled))
-    for run, (trained_on, device, network, binary) in zip(runs, settings, strict=True):
+    for run, label, name, (trained_on, device, network, binary) in zip(runs, labels, names, settings, strict=True):
         chosen = trained_on if memory is None or not trained_on.startswith("keras") else engine_name(trained_on, memory)
         engine = engines.create(chosen, device, Toolbox.find(binary) if binary else toolbox)
-        output = folder / run.name
-        with reporter.step(f"{run.name}: reconstruct", 1):
+        output = folder / label
+        with reporter.step(f"{label}: reconstruct", 1):
             engine.apply(folder, network, split, run / engine.weights_name, output)
-        name = run.name.removesuffix(f"-{trained_on}")
         images[name, trained_on, "apply"] = results.read_images(output)
     if split.reference is None:
         reporter.say("no reference: images without a quality table")
@@ -100,6 +118,19 @@ def _compare(images: results.Images, reference: NDArray[np.complex64], folder: P
     shown = {("", "reference", ""): reference, **images}
     figures.image_panel(shown, table, 0).savefig(folder / "images.png", dpi=130)
     return markdown
+
+
+def _labels(runs: list[Path]) -> list[str]:
+    """Name runs by the ends of their paths, as much of these as tells all runs apart."""
+    places = [run.resolve() for run in runs]
+    for place in places:
+        if places.count(place) > 1:
+            raise InputError(f"{place}: the run is named twice")
+    for depth in range(1, max(len(run.parts) for run in runs) + 1):
+        labels = ["-".join(part for part in run.parts[-depth:] if part not in {"/", "runs"}) for run in runs]
+        if len(set(labels)) == len(labels):
+            return labels
+    raise InputError(f"{runs[0]}: the paths of the runs do not tell them apart; rename one")
 
 
 def _settings(run: Path) -> tuple[Any, Any, Network, Any]:

@@ -220,6 +220,8 @@ def with_memory(experiment: Experiment, engine: str, memory: MemoryPlan) -> tupl
     keras = [name for name in experiment.engines if name.startswith("keras-")]
     if engine not in keras:
         raise InputError(f"--memory: engine must be one of Keras (found: {', '.join(keras)}), received '{engine}'")
+    if engine.endswith("-lean") and memory == "plain":
+        raise InputError(f"--memory plain contradicts the engine '{engine}', which has the plan lean in its name")
     chosen = engine_name(engine, memory)
     content = {**dict(experiment), "engines": list(dict.fromkeys([*experiment.engines, chosen]))}
     try:
