@@ -95,7 +95,7 @@ def prepared(*splits: Split | None) -> Iterator[list[Split | None]]:
         moved = [split and (replace(split, cache=Path(folder)) if split.trajectory else split) for split in splits]
         for split in moved:
             if split and split.trajectory:
-                split.validate()
+                split.validate_form()
                 prepare(split, toolbox)
         yield moved
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ _SEED = 0
 
 
 def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[str, float]:
-    """Train, apply or evaluate a network.
+    """Train, apply or evaluate a network; slices without a signal, with which BART computes, are a warning at most.
 
     Args:
         command: What to do, and with which files.
@@ -48,19 +49,29 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     if command.gpu and not keras.distribution.list_devices("gpu"):
         raise ToolError(f"reconet: --gpu: {keras.backend.backend()} sees no GPU")
     for split in filter(None, (command.split, command.validation)):
-        split.validate()
+        split.validate_form()
+        for _, fault in _divided_by_zero(command.network, split):
+            sys.stderr.write(f"warning: {fault}; --normalize divides it by 0, as in BART\n")
     if command.mode == "train":
         _train(command, on_batch)
         return {}
     model = build(command.network, weights.read(command.weights, command.network), memory=command.memory)
     batches = SliceBatches(replace(command.split, reference=None), 10, memory_limit_bytes=0)
     images = to_maps(model.predict(feed(batches), verbose=0))
+    if command.network.data_consistency == "proximal-mapping":
+        # BART's conjugate gradients leave 0 where they begin with NaN.
+        images[[number for number, _ in _divided_by_zero(command.network, command.split)]] = 0
     if command.output is not None:
         _write_images(command.output, images, command.split)
         return {}
     references = command.split.arrays()["reference"]
     found = [measures(*pair) for pair in zip(np.concatenate(images), np.concatenate(references), strict=True)]
     return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
+
+
+def _divided_by_zero(network: Network, split: Split) -> list[tuple[int, str]]:
+    """List number and fault of the slices whose scale is 0."""
+    return list(replace(split, reference=None).without_signal()) if network.normalize else []
 
 
 def _train(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> None:
