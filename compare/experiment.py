@@ -73,7 +73,7 @@ def run(
         BusyError: The dataset changed, and another process works with the old one.
         OSError: The folder cannot be written.
     """
-    wanted = parts(experiment) if chosen is None else chosen
+    wanted = [only] if only else parts(experiment) if chosen is None else chosen
     toolboxes = {
         name: engines.toolbox_of(name, experiment.bart_binaries, toolbox)
         for name in experiment.engines
@@ -82,7 +82,7 @@ def run(
     available = [engines.create(name, experiment.device, of, experiment.threads) for name, of in toolboxes.items()]
     dataset, identity = prepare(experiment, folder, toolbox, reporter)
     steps = []
-    if REFERENCES in wanted and not only and "initial" in phases:
+    if REFERENCES in wanted and "initial" in phases:
         steps = reference_steps(folder, experiment, dataset, identity, toolbox)
     # Engines take turns, so that a machine that becomes slower or warmer meanwhile is the same to all.
     for repeat in range(experiment.repeats):
@@ -93,7 +93,7 @@ def run(
                 of_run = run_steps(folder, experiment, name, trained, engine, dataset, identity, repeat)
                 if only is None:
                     steps += [of_run[phase] for phase in of_run if phase in phases]
-                elif only == (name, engine.name) and not repeat:
+                elif not repeat:
                     steps.append(of_run["train"])
 
     @cache

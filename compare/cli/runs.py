@@ -45,8 +45,8 @@ def train(
     from compare.steps import Run
 
     experiment = load(config)
-    if memory:
-        experiment, engine = with_memory(experiment, engine, memory)
+    if memory and network in experiment.networks:
+        experiment, engine = with_memory(experiment, network, engine, memory)
     for kind, name, known in (("network", network, experiment.networks), ("engine", engine, experiment.engines)):
         if name not in known:
             raise InputError(f"{config}: no {kind} '{name}' (found: {', '.join(known)})")

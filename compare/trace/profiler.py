@@ -104,13 +104,15 @@ def profile(
     """
     if experiment.device != "gpu":
         raise InputError(f"device: profile traces the GPU and needs 'gpu', received '{experiment.device}'")
+    available = []
+    for name in engine_names:
+        bart = engines.toolbox_of(name, experiment.bart_binaries, toolbox)
+        available.append(engines.create(name, experiment.device, bart, experiment.threads))
     dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
     root = folder / "profile"
     common = {"machine": machine.label(machine.describe()), "tracer_note": tracer.note}
     failed: dict[str, str] = {}
-    for name in engine_names:
-        bart = engines.toolbox_of(name, experiment.bart_binaries, toolbox)
-        engine = engines.create(name, experiment.device, bart, experiment.threads)
+    for engine in available:
         for network, trained in experiment.networks.items():
             for repeat in range(repeats):
                 place = root / f"{network}-{engine.name}-{tracer.name}-{repeat}"

@@ -6,13 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer.testing
+import yaml
 
 from bart_bridge import cfl
 from bart_bridge.dataset import Dataset
+from bart_bridge.errors import InputError
 from compare.application import undersample
 from compare.cli import app
+from compare.config import Experiment, with_memory
 
-from .conftest import bart_tf
+from .conftest import TINY, bart_tf
 
 
 def refusal(*arguments):
@@ -101,6 +104,34 @@ def test_weights_of_tensorflow_1(tmp_path):
     for network, option in (("modl", "--activation=optox"), ("varnet", "-I=10"), ("varnet", "--gradient=implicit")):
         message = refusal("weights", "from-tf1", tmp_path / network, tmp_path / "x.keras", *option.split("="))
         assert message.startswith({"-I": "--iterations"}.get(option[:2], option.partition("=")[0]))
+
+
+# Only what is asked for has to run
+
+
+def test_training_one_engine_needs_no_other(dataset_folder, tmp_path):
+    """Of the other engines one is a BART that is not there, and one a backend that may not be installed."""
+    content = yaml.safe_load(TINY) | {
+        "dataset": {"folder": str(dataset_folder)},
+        "engines": ["keras-torch", "bart", "bart-other"],
+        "bart_binaries": {"bart-other": "nowhere"},
+    }
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(content))
+    arguments = ["train", tmp_path / "x.yaml", "--network", "varnet", "-o", tmp_path / "out", "--engine"]
+    assert "no BART binary at" in refusal(*arguments, "bart-other")
+    finished = bart_tf(*arguments, "bart")
+    assert finished.returncode == 0, finished.stderr
+    assert [run.name for run in (tmp_path / "out" / "runs").iterdir()] == ["varnet-bart"]
+
+
+def test_a_memory_plan_is_that_of_one_network(tiny_config):
+    content = yaml.safe_load(tiny_config.read_text())
+    content["networks"]["modl"]["network"]["cg_derivative"] = "unrolled"
+    experiment = Experiment.model_validate(content)
+    changed, engine = with_memory(experiment, "varnet", "keras-tensorflow", "lean")
+    assert (changed.engines[-1], changed.networks) == (engine, experiment.networks)
+    with pytest.raises(InputError, match=r"--memory: .* lean needs cg_derivative 'implicit', 'modl' has 'unrolled'"):
+        with_memory(experiment, "modl", "keras-tensorflow", "lean")
 
 
 # Applying runs
