@@ -125,6 +125,8 @@ def start(
     if not wanted:
         typer.echo("nothing to submit; see 'bart-tf jobs status' and 'bart-tf jobs collect'")
         return
+    # Whoever resumes the jobs may do so from another folder.
+    bart = bart and bart.expanduser().absolute()
     prepare(experiment, folder, Toolbox.find(bart), reporter)
     made = jobs.submit(experiment, folder, wanted, on, bart, at_once)
     typer.echo(f"submitted: {len(wanted)} runs as {', '.join(job.job_id for job in made)}")
