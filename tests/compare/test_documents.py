@@ -21,7 +21,7 @@ from compare.cli import app
 from tests import foreign
 
 from .command_lines import DOCUMENTS, ROOT, blocks, examples, lines, parse, words
-from .conftest import TINY
+from .conftest import TINY, bart_tf
 
 # Lines that are parsed only, by how they begin, and why.
 PARSED = {
@@ -107,12 +107,19 @@ def write_modl_checkpoint(prefix):
 
 
 def run(line):
-    """Run a line of bart-tf in this process, which has TensorFlow already."""
+    """Run a line of bart-tf in this process, which has TensorFlow already; what may start jobs, in one of its own.
+
+    submitit configures logging anew, and absl's handler closes the standard error that pytest put in place then.
+    """
     for size, smaller in SCALED.items():
         line = line.replace(size, smaller)
     arguments = [
         name for word in words(line)[1:] for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
     ]
+    if arguments[0] in {"compare", "jobs"}:
+        finished = bart_tf(*arguments)
+        assert finished.returncode == 0, f"{line}: {finished.stderr}"
+        return
     result = typer.testing.CliRunner().invoke(app, arguments, standalone_mode=False)
     assert result.exit_code == 0, f"{line}: {result.exception!r}"
 

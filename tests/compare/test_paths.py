@@ -14,6 +14,8 @@ from bart_bridge import cfl, weights
 from bart_bridge.settings import ModlSettings, VarNetSettings
 from compare.cli import app
 
+from .conftest import bart_tf as in_process_of_its_own
+
 NETWORK = {"kind": "varnet", "iterations": 1, "filters": 2, "kernel_x": 3, "kernel_y": 3, "basis": 3}
 EXPERIMENT = {
     "name": "x",
@@ -71,15 +73,18 @@ def test_an_experiment_is_run_and_looked_at(place):
     bart_tf(
         "train", "../configs/x.yaml", "--network", "varnet", "--engine", "bart-other", "-o", "out", "--bart", "../bin"
     )
-    bart_tf("compare", "../configs/x.yaml", "-o", "out", "--bart", "../bin", "--on", "local")
+    # Not in this process: submitit configures logging anew, and absl closes pytest's standard error then.
+    finished = in_process_of_its_own("compare", "../configs/x.yaml", "-o", "out", "--bart", "../bin", "--on", "local")
+    assert finished.returncode == 0, finished.stderr
     # Resumed from another folder, the jobs still find their BART.
     (job,) = json.loads(Path("out/jobs/jobs.json").read_text())
     assert job["bart"] == str(Path("../bin").absolute())
     os.chdir("deep")
     bart_tf("report", "../out")
     bart_tf("diff", "../out", "../../elsewhere/out")
-    bart_tf("jobs", "status", "../out")
-    bart_tf("jobs", "collect", "../out", "--bart", "../../bin")
+    for command in (["status", "../out"], ["collect", "../out", "--bart", "../../bin"]):
+        finished = in_process_of_its_own("jobs", *command)
+        assert finished.returncode == 0, finished.stderr
     runs = ["../out/runs/varnet-bart", "../out/runs/varnet-bart/../varnet-bart-other"]
     names = ("kspace", "coils", "pattern", "reference")
     files = [word for name in names for word in (f"--{name}", f"../../data/test/{name}")]
