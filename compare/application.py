@@ -22,13 +22,14 @@ from bart_bridge.toolbox import Toolbox
 from compare import engines, figures, quality, results, tables
 from compare.config import describe, engine_name
 from compare.console import Reporter
+from compare.engines import Engine
 
 # Width of the fully sampled centre relative to the image, about that of the published patterns.
 _CENTRE = 0.1
 
 
-def undersample(split: Split, acceleration: float, folder: Path) -> Split:
-    """Give fully sampled data a random variable-density pattern, one for all slices, `FOLDER/pattern`.
+def check_acceleration(split: Split, acceleration: float) -> None:
+    """Check that a split can be undersampled by a factor.
 
     Raises:
         InputError: The acceleration is not from 1 to 1000, or the data are not Cartesian or not fully sampled, by the
@@ -38,16 +39,18 @@ def undersample(split: Split, acceleration: float, folder: Path) -> Split:
         raise InputError(f"acceleration is for Cartesian k-space, {split.kspace} has the trajectory {split.trajectory}")
     if not 1 <= acceleration <= 1000:
         raise InputError(f"acceleration must be from 1 to 1000, received {acceleration:g}")
-    arrays = split.arrays()
-    for number, (kspace, _, sampled) in enumerate(each_slice(arrays)):
-        if not fully_sampled(np.any(kspace != 0, axis=0) & (sampled != 0)):
+    for number, (kspace, _, pattern) in enumerate(each_slice(split.arrays())):
+        if not fully_sampled(np.any(kspace != 0, axis=0) & (pattern != 0)):
             raise InputError(
                 "--acceleration needs fully sampled k-space, at most with zero-padded edges of equal width: "
                 f"{split.kspace} is undersampled in slice {number}"
             )
-    y, x = arrays["kspace"].shape[-2:]
+
+
+def undersample(split: Split, acceleration: float, folder: Path) -> Split:
+    """Give a split that passes `check_acceleration` one variable-density pattern for all slices, `FOLDER/pattern`."""
+    y, x = split.arrays()["kspace"].shape[-2:]
     pattern = sampling_pattern(x, y, "random", acceleration, round(_CENTRE * min(x, y)), np.random.default_rng(0))
-    folder.mkdir(parents=True, exist_ok=True)
     cfl.write(folder / "pattern", from_batch_coil_yx(pattern[None, None].astype(np.complex64)))
     return replace(split, pattern=folder / "pattern")
 
@@ -59,8 +62,9 @@ def apply_runs(
     toolbox: Toolbox,
     reporter: Reporter,
     memory: MemoryPlan | None = None,
+    acceleration: float | None = None,
 ) -> str:
-    """Reconstruct a split with trained runs.
+    """Reconstruct a split with trained runs; nothing is written before all that is named can be used.
 
     Args:
         runs: Run folders of `bart-tf train` or `bart-tf compare`.
@@ -70,36 +74,32 @@ def apply_runs(
         toolbox: The BART to use.
         reporter: Tells a person what happens.
         memory: Memory plan of Keras runs; by default the one they were trained with.
+        acceleration: Undersample the split, see `undersample`.
 
     Returns:
         The quality table as Markdown, empty without a reference.
 
     Raises:
         InputError: A folder is named twice or holds no trained run, or a memory plan is asked for and no run is one of
-            Keras.
+            Keras, or as for `check_acceleration`.
         ToolError: An engine failed.
     """
     from tf_models.inputs import network_inputs, to_maps
 
-    settings = [_settings(run) for run in runs]
-    if memory and not any(engine.startswith("keras-") for engine, *_ in settings):
-        raise InputError("--memory: Keras has memory plans, and no run is one of Keras")
-    labels = _labels(runs)
-    names = [label.removesuffix(f"-{engine}") for label, (engine, *_) in zip(labels, settings, strict=True)]
-    if len({(name, engine) for name, (engine, *_) in zip(names, settings, strict=True)}) < len(names):
-        names = labels  # a copy of a run may be named as its network
+    if acceleration is not None:
+        check_acceleration(split, acceleration)
+    appliers = _appliers(runs, toolbox, memory)
     folder.mkdir(parents=True, exist_ok=True)
+    if acceleration is not None:
+        split = undersample(split, acceleration, folder)
     gridding.prepare(split, toolbox)
     zero_filled = to_maps(network_inputs(split)["adjoint"])
     images: results.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}
     cfl.write(folder / "zero-filled", from_batch_map_yx(zero_filled))
-    for run, label, name, (trained_on, device, network, binary) in zip(runs, labels, names, settings, strict=True):
-        chosen = trained_on if memory is None or not trained_on.startswith("keras") else engine_name(trained_on, memory)
-        engine = engines.create(chosen, device, Toolbox.find(binary) if binary else toolbox)
-        output = folder / label
+    for label, (name, trained_on, engine, network, weights) in appliers.items():
         with reporter.step(f"{label}: reconstruct", 1):
-            engine.apply(folder, network, split, run / engine.weights_name, output)
-        images[name, trained_on, "apply"] = results.read_images(output)
+            engine.apply(folder, network, split, weights, folder / label)
+        images[name, trained_on, "apply"] = results.read_images(folder / label)
     if split.reference is None:
         reporter.say("no reference: images without a quality table")
         return ""
@@ -118,6 +118,25 @@ def _compare(images: results.Images, reference: NDArray[np.complex64], folder: P
     shown = {("", "reference", ""): reference, **images}
     figures.image_panel(shown, table, 0).savefig(folder / "images.png", dpi=130)
     return markdown
+
+
+def _appliers(
+    runs: list[Path], toolbox: Toolbox, memory: MemoryPlan | None
+) -> dict[str, tuple[str, str, Engine, Network, Path]]:
+    """Return by the label of each run: name and engine in the table, what applies it, its network and its weights."""
+    settings = [_settings(run) for run in runs]
+    if memory and not any(engine.startswith("keras-") for engine, *_ in settings):
+        raise InputError("--memory: Keras has memory plans, and no run is one of Keras")
+    labels = _labels(runs)
+    names = [label.removesuffix(f"-{engine}") for label, (engine, *_) in zip(labels, settings, strict=True)]
+    if len({(name, engine) for name, (engine, *_) in zip(names, settings, strict=True)}) < len(names):
+        names = labels  # a copy of a run may be named as its network
+    appliers = {}
+    for run, label, name, (trained_on, device, network, binary) in zip(runs, labels, names, settings, strict=True):
+        chosen = trained_on if memory is None or not trained_on.startswith("keras") else engine_name(trained_on, memory)
+        engine = engines.create(chosen, device, Toolbox.find(binary) if binary else toolbox)
+        appliers[label] = (name, trained_on, engine, network, run / engine.weights_name)
+    return appliers
 
 
 def _labels(runs: list[Path]) -> list[str]:

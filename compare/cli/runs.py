@@ -94,7 +94,7 @@ def apply(
 
     from bart_bridge.dataset import NUFFTS, Dataset, Split
     from bart_bridge.toolbox import Toolbox
-    from compare.application import apply_runs, undersample
+    from compare.application import apply_runs
 
     if dataset is not None:
         files = ("kspace", "coils", "pattern", "reference", "trajectory", "nufft")
@@ -117,11 +117,9 @@ def apply(
         paths = [path.absolute() if path else None for path in (kspace, coils, pattern, reference, trajectory)]
         slices = replace(Split(*paths), nufft=nufft)  # type: ignore[arg-type]
     slices.validate()
-    if acceleration is not None:
-        slices = undersample(slices, acceleration, target)
     # A run is called what its folder is called; `..` is no name.
     runs = [path.resolve() if ".." in path.parts else path.absolute() for path in run]
-    table = apply_runs(runs, slices, target, Toolbox.find(bart), reporter, memory)
+    table = apply_runs(runs, slices, target, Toolbox.find(bart), reporter, memory, acceleration)
     if table:
         typer.echo(table)
     typer.echo(f"images: {target}")

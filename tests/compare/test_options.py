@@ -11,7 +11,7 @@ import yaml
 from bart_bridge import cfl
 from bart_bridge.dataset import Dataset
 from bart_bridge.errors import InputError
-from compare.application import undersample
+from compare.application import check_acceleration, undersample
 from compare.cli import app
 from compare.config import Experiment, with_memory
 
@@ -214,5 +214,7 @@ def test_a_fully_sampled_pattern_may_be_replaced(dataset_folder, tmp_path):
         cfl.write(folder / "test" / "pattern", pattern)
         kspace = np.ones(cfl.read_dims(folder / "test" / "kspace")) * pattern
         cfl.write(folder / "test" / "kspace", kspace)
-        split = undersample(Dataset.open(folder).split("test"), 2, tmp_path / "out")
+        split = Dataset.open(folder).split("test")
+        check_acceleration(split, 2)
+        split = undersample(split, 2, tmp_path)
         assert np.abs(cfl.read(split.pattern)).mean() == pytest.approx(0.5, abs=0.05)
