@@ -109,8 +109,18 @@ class Split:
         """Check what every engine relies on.
 
         Raises:
-            InputError: A file is missing or damaged, dimensions do not match, a value is NaN or infinite, a slice's
-                pattern samples nothing, a slice has no signal, or the unit of a trajectory cannot be 1 / field of view.
+            InputError: As for `validate_form`, or a slice is one of `without_signal`.
+        """
+        self.validate_form()
+        for _, fault in self.without_signal():
+            raise InputError(fault)
+
+    def validate_form(self) -> None:
+        """Check what BART checks or should: files, dimensions, numbers.
+
+        Raises:
+            InputError: A file is missing or damaged, dimensions do not match, a value is NaN or infinite, or the unit
+                of a trajectory cannot be 1 / field of view.
         """
         arrays = self.arrays()
         batch, coil, y, x = arrays["kspace"].shape
@@ -133,13 +143,30 @@ class Split:
             for number, item in enumerate(arrays[name]):
                 if not np.isfinite(item).all():
                     raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {number}")
-        for number, item in enumerate(arrays.get("pattern", ())):
-            if not item.any():
-                raise InputError(f"{self.pattern}: a pattern must sample something, slice {number} is all zero")
         self.trajectory_warnings()
-        for number, item in enumerate(arrays["kspace"]):
-            if not item.any():
-                raise InputError(f"{self.kspace}: k-space must hold a signal, slice {number} is all zero")
+
+    def without_signal(self) -> Iterator[tuple[int, str]]:
+        """Yield number and fault of slices that hold nothing to reconstruct, or nothing to compare with.
+
+        BART computes with such slices, but a network that normalizes divides by 0 then.
+        """
+        arrays = self.arrays()
+        for number, (kspace, coils, pattern) in enumerate(each_slice(arrays)):
+            sampled = np.any(pattern * kspace, axis=(1, 2))
+            if not pattern.any() and self.pattern:
+                yield number, f"{self.pattern}: a pattern must sample something, slice {number} is all zero"
+            elif not kspace.any():
+                yield number, f"{self.kspace}: k-space must hold a signal, slice {number} is all zero"
+            elif not sampled.any():
+                yield number, f"{self.pattern}: a pattern must sample the signal, that of slice {number} lies beside it"
+            elif not coils.any():
+                yield number, f"{self.coils}: coil sensitivities must not vanish, slice {number} is all zero"
+            elif not (sampled & np.any(coils, axis=(0, 2, 3))).any():
+                yield number, f"{self.coils}: the coils with a signal must have sensitivities, slice {number} has none"
+        for number, maps in enumerate(arrays.get("reference", ())):
+            if np.all(maps == maps[:, :1, :1]):
+                constant = "is the same everywhere" if maps.any() else "is all zero"
+                yield number, f"{self.reference}: a reference must show something, slice {number} {constant}"
 
     def trajectory_warnings(self) -> list[str]:
         """Return what is to be doubted about the unit of the trajectory, see `trajectory_units`; empty without one.

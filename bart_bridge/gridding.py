@@ -102,7 +102,7 @@ def prepared(*splits: Split | None) -> Iterator[list[Split | None]]:
         moved = list(splits)
         for number, split in enumerate(splits):
             if split and split.trajectory:
-                split.validate()
+                split.validate_form()
                 moved[number] = prepare(replace(split, cache=Path(folder)), toolbox)
         yield moved
 

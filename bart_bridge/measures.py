@@ -22,13 +22,15 @@ def measures(image: NDArray[np.complexfloating], reference: NDArray[np.complexfl
             mad       mean |Re(x - r)| + |Im(x - r)|        mad mag    mean ||x| - |r||
             nmse      sum |x - r|^2 / sum |r|^2             nmse mag   sum (|x| - |r|)^2 / sum |r|^2
             psnr      20 log10(max |r| / sqrt(mse mag))     ssim       see `ssim`
+
+        As in BART, a reference of zeros counts as one with max |r| = 1 in psnr, and has ssim 1 and nmse 0.
     """
     x, r = image.astype(np.complex128), reference.astype(np.complex128)
     difference, magnitudes = x - r, np.abs(x) - np.abs(r)
     mse_mag = float(np.mean(magnitudes**2))
     energy = float(np.sum(np.abs(r) ** 2))
     with np.errstate(divide="ignore"):
-        psnr = float(20 * np.log10(np.abs(r).max() / np.sqrt(mse_mag)))
+        psnr = float(20 * np.log10((np.abs(r).max() or 1) / np.sqrt(mse_mag)))
     return {
         "mse mag": mse_mag,
         "mse": float(np.mean(np.abs(difference) ** 2)),
@@ -36,8 +38,8 @@ def measures(image: NDArray[np.complexfloating], reference: NDArray[np.complexfl
         "ssim": ssim(x, r),
         "mad": float(np.mean(np.abs(difference.real) + np.abs(difference.imag))),
         "mad mag": float(np.mean(np.abs(magnitudes))),
-        "nmse": float(np.sum(np.abs(difference) ** 2)) / energy,
-        "nmse mag": float(np.sum(magnitudes**2)) / energy,
+        "nmse": float(np.sum(np.abs(difference) ** 2)) / energy if energy else 0.0,
+        "nmse mag": float(np.sum(magnitudes**2)) / energy if energy else 0.0,
     }
 
 
@@ -47,6 +49,8 @@ def ssim(image: NDArray[np.complexfloating], reference: NDArray[np.complexfloati
     7 x 7 uniform window, only positions where it lies inside, population covariance, K1 = 0.01, K2 = 0.03, L = 1.
     """
     peak = np.abs(reference).max()
+    if peak == 0:
+        return 1.0
     x, r = (np.sqrt((np.abs(array) / peak) ** 2 + _SMOOTHING) for array in (image, reference))
     mean_x, mean_r = _window_mean(x), _window_mean(r)
     variance_x, variance_r = _window_mean(x * x) - mean_x**2, _window_mean(r * r) - mean_r**2

@@ -211,21 +211,31 @@ def describe(error: ValidationError) -> str:
     return message + (f"; and {len(faults) - 1} more" if len(faults) > 1 else "")
 
 
-def with_memory(experiment: Experiment, engine: str, memory: MemoryPlan) -> tuple[Experiment, str]:
+def with_memory(experiment: Experiment, network: str, engine: str, memory: MemoryPlan) -> tuple[Experiment, str]:
     """Return the experiment with one of its Keras engines in a memory plan, and the name of that engine.
 
+    Args:
+        experiment: The experiment.
+        network: The network that is to be trained so; others need not be able to.
+        engine: The engine.
+        memory: The plan.
+
     Raises:
-        InputError: It is not a Keras engine of the experiment, or a network cannot have the plan.
+        InputError: It is not a Keras engine of the experiment, or the network cannot have the plan.
     """
     keras = [name for name in experiment.engines if name.startswith("keras-")]
     if engine not in keras:
         raise InputError(f"--memory: engine must be one of Keras (found: {', '.join(keras)}), received '{engine}'")
+    if engine.endswith("-lean") and memory == "plain":
+        raise InputError(f"--memory plain contradicts the engine '{engine}', which has the plan lean in its name")
     chosen = engine_name(engine, memory)
-    content = {**dict(experiment), "engines": list(dict.fromkeys([*experiment.engines, chosen]))}
+    engines = list(dict.fromkeys([*experiment.engines, chosen]))
+    networks = {name: trained for name, trained in experiment.networks.items() if name == network}
     try:
-        return Experiment.model_validate(content), chosen
+        Experiment.model_validate({**dict(experiment), "engines": engines, "networks": networks})
     except ValidationError as error:
         raise InputError(f"--memory: {describe(error)}") from None
+    return experiment.model_copy(update={"engines": engines}), chosen
 
 
 def engine_name(engine: str, memory: MemoryPlan) -> EngineName:

@@ -76,7 +76,7 @@ def run(
         BusyError: Settings or dataset changed, and another process works with the old ones.
         OSError: The folder cannot be written.
     """
-    wanted = parts(experiment) if chosen is None else chosen
+    wanted = [only] if only else parts(experiment) if chosen is None else chosen
     toolboxes = {
         name: engines.toolbox_of(name, experiment.bart_binaries, toolbox)
         for name in experiment.engines
@@ -87,7 +87,7 @@ def run(
     settings = settings or experiment
     dataset, identity = prepared_data.prepare(settings, folder, toolbox, reporter)
     steps = []
-    if REFERENCES in wanted and not only and "initial" in phases:
+    if REFERENCES in wanted and "initial" in phases:
         steps = reference_steps(folder, experiment, dataset, identity, toolbox)
     first_trainings: dict[Part, Step] = {}
     # Engines take turns, so that a machine that becomes slower or warmer meanwhile is the same to all.
@@ -104,7 +104,7 @@ def run(
                 }
                 if only is None:
                     steps += [of_run[phase] for phase in of_run if phase in phases]
-                elif only == (name, engine.name) and not repeat:
+                elif not repeat:
                     steps.append(of_run["train"])
 
     @cache

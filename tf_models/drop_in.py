@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ _SEED = 0
 
 
 def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[str, float]:
-    """Train, apply or evaluate a network.
+    """Train, apply or evaluate a network; slices without a signal, with which BART computes, are a warning at most.
 
     Args:
         command: What to do, and with which files.
@@ -51,7 +52,7 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     if command.gpu and not sees_gpu():
         raise ToolError(f"reconet: --gpu: {keras.backend.backend()} sees no GPU")
     for split in filter(None, (command.split, command.validation)):
-        split.validate()
+        split.validate_form()
         _check_batch_dimensions(split)
     network, divisors = command.network, None
     along_slices = _batch_dims(command.split.kspace)[0]
@@ -59,6 +60,14 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
         # As in BART, slices along dimension 13 share a scale; the network's own is that of one slice.
         divisors = _scales(network, command.split).reshape(-1, along_slices).max(axis=1).repeat(along_slices)
         network = network.model_copy(update={"normalize": False})
+    divided_by_zero = [
+        (number, fault)
+        for number, fault in _without_scale(command.network, command.split)
+        if divisors is None or divisors[number] == 0
+    ]
+    faults = [*divided_by_zero, *(_without_scale(command.network, command.validation) if command.validation else ())]
+    for _, fault in faults:
+        sys.stderr.write(f"warning: {fault}; --normalize divides it by 0, as in BART\n")
     if command.mode == "train":
         _train(command, network, divisors, on_batch)
         return {}
@@ -67,12 +76,20 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     batches = SliceBatches(slices if divisors is None else Scaled(slices, divisors), 10, memory_limit_bytes=0)
     images = model.predict(feed(batches), verbose=0)
     images = to_maps(images if divisors is None else images * divisors[:, None, None, None])
+    if command.network.data_consistency == "proximal-mapping":
+        # BART's conjugate gradients leave 0 where they begin with NaN.
+        images[[number for number, _ in divided_by_zero]] = 0
     if command.output is not None:
         _write_images(command.output, images, command.split)
         return {}
     references = command.split.arrays()["reference"]
     found = [measures(*pair) for pair in zip(np.concatenate(images), np.concatenate(references), strict=True)]
     return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
+
+
+def _without_scale(network: Network, split: Split) -> list[tuple[int, str]]:
+    """List number and fault of the slices whose own scale is 0."""
+    return list(replace(split, reference=None).without_signal()) if network.normalize else []
 
 
 def _train(

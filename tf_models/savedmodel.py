@@ -88,7 +88,7 @@ def _verify(model: Model, saved: Path, data: Path, size_y: int, size_x: int) -> 
     inputs = {name: generator.normal(scale=0.5, size=shape).astype(np.float32) for name, shape in shapes.items()}
     inputs["psf"] = (generator.uniform(size=(2, size_y, size_x)) < 0.5).astype(np.float32)
     np.savez(data / "inputs.npz", allow_pickle=False, **inputs)
-    argv = [sys.executable, "-I", "-c", _RELOAD, str(saved), str(data)]
+    argv = [sys.executable, "-I", "-c", _RELOAD, str(saved.absolute()), str(data.absolute())]
     finished = process.run(argv, folder=data)
     if finished.returncode != 0:
         raise ToolError(

@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Dataset folder to make; must not exist or be empty.")],
     size: Annotated[int, typer.Option(help="Pixels along x and y.")] = 48,
     coil_count: Annotated[int, typer.Option(help="Receive coils.")] = 4,
@@ -54,8 +55,15 @@ def simulate(
     from bart_bridge.simulate import Simulation
     from bart_bridge.simulate import simulate as make
     from bart_bridge.toolbox import Toolbox
+    from bart_bridge.trajectories import KINDS
     from compare.config import describe
 
+    if pattern in KINDS:
+        reason = f"pattern '{pattern}' is not Cartesian, --spokes says how much is sampled"
+        options.refuse(context, reason, "acceleration", "reference_size")
+    else:
+        reason = f"pattern '{pattern}' is Cartesian, this is for {', '.join(KINDS)}"
+        options.refuse(context, reason, "spokes", "density_compensation", "nufft")
     try:
         settings = Simulation.model_validate(
             {

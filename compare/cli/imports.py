@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
+    context: typer.Context,
     kind: Annotated[str, typer.Argument(help="'varnet-mat', 'modl-hdf5', 'fastmri', 'ismrmrd' or 'cfl'.")],
     src: Annotated[Path, typer.Argument(help="File or folder to import; a BART array for cfl.")],
     dst: Annotated[Path, typer.Argument(help="Dataset folder to make; must not exist or be empty.")],
@@ -71,6 +72,11 @@ def import_(
     from bart_bridge.toolbox import Toolbox
 
     reporter = options.reporter(quiet, verbose)
+    if pattern not in {"regular", "random"}:
+        reason = "this is for --pattern regular and random, which are drawn"
+        options.refuse(context, reason, "acceleration", "reference_size")
+    if pattern != "random" and (kind != "modl-hdf5" or noise == 0):
+        options.refuse(context, "nothing is random here: neither --pattern random nor noise", "seed")
 
     def toolbox() -> Toolbox:
         found = Toolbox.find(bart)

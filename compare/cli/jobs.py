@@ -70,16 +70,14 @@ def resume(
     if not on and not earlier:
         raise InputError(f"{folder}: nothing was submitted yet; say where with --on")
     last = earlier[-1] if earlier else None
-    chosen = [find_part(experiment, name) for name in only] if only else None
+    chosen = [find_part(experiment, name) for name in dict.fromkeys(only)] if only else None
     bart = bart or (Path(last.bart) if last and last.bart else None)
     start(
         experiment, folder, on or (last.on if last else "local"), jobs, bart, options.reporter(quiet, verbose), chosen
     )
 
 
-def collect(
-    target: Target, output: options.Output = None, bart: options.Bart = None, verbose: options.Verbose = False
-) -> None:
+def collect(target: Target, output: options.Output = None, bart: options.Bart = None) -> None:
     """Merge the records of all machines into the table and the report, and name what is missing of them.
 
     Example: [bold]bart-tf jobs collect configs/demo.yaml[/bold]
@@ -134,6 +132,8 @@ def start(
     if not wanted:
         typer.echo("nothing to submit; see 'bart-tf jobs status' and 'bart-tf jobs collect'")
         return
+    # Whoever resumes the jobs may do so from another folder.
+    bart = bart and bart.expanduser().absolute()
     made = jobs.submit(experiment, folder, wanted, on, bart, at_once)
     typer.echo(f"submitted: {len(wanted)} runs as {', '.join(job.job_id for job in made)}")
     typer.echo(f"next: bart-tf jobs status {folder}; when all is done: bart-tf jobs collect {folder}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bart_bridge.errors import InputError
+
 if TYPE_CHECKING:
     from compare.console import Reporter
 
@@ -29,12 +31,40 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show details, su
 
 
 def reporter(quiet: bool, verbose: bool) -> Reporter:
-    """Make what tells a person how a command goes."""
+    """Make what tells a person how a command goes.
+
+    Raises:
+        InputError: Both are asked for.
+    """
     from compare.console import Reporter
 
+    if quiet and verbose:
+        raise InputError("name either --quiet or --verbose")
     return Reporter(-1 if quiet else int(verbose))
 
 
 def output_folder(output: Path | None, name: str) -> Path:
     """Return the folder of an experiment."""
     return (output or Path("reports") / name).absolute()
+
+
+def refuse(context: typer.Context, reason: str, *names: str) -> None:
+    """Refuse options that do nothing beside the others of a command line.
+
+    Args:
+        context: That of the command.
+        reason: Why they do nothing.
+        names: Parameters of the command, each with an option of the same name.
+
+    Raises:
+        InputError: Some of them were typed, even if with their default; the message names them.
+    """
+    typed = []
+    for name in names:
+        source = context.get_parameter_source(name)
+        assert source is not None, f"the command has no parameter {name}"
+        if source.name == "COMMANDLINE":
+            negation = "no-" if context.params[name] is False else ""
+            typed.append(f"--{negation}{name.replace('_', '-')}")
+    if typed:
+        raise InputError(f"{', '.join(typed)}: {reason}")

@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def profile(
+    context: typer.Context,
     config: Annotated[Path | None, typer.Argument(help="Experiment, a YAML file; its device must be 'gpu'.")] = None,
     engine: Annotated[list[str] | None, typer.Option(help="Engine to trace; default all of the experiment.")] = None,
     tracer: Annotated[
@@ -49,6 +50,8 @@ def profile(
     if saved:
         if config is not None or engine:
             raise InputError("--from makes tables of what is saved: name no experiment and no --engine with it")
+        reason = "--from makes tables of what is saved and traces nothing"
+        options.refuse(context, reason, "tracer", "repeats", "roofline", "bart")
         folder = (output or Path("reports") / "profile").absolute()
         sources = [path.absolute() for path in saved]
         failed: dict[str, str] = {}

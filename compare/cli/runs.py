@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
+    context: typer.Context,
     config: options.Config,
     network: Annotated[str, typer.Option(help="Name of a network in the experiment.")],
     engine: Annotated[str, typer.Option(help="'bart', 'keras-tensorflow' or 'keras-tensorflow-lean'.")],
@@ -43,13 +44,15 @@ def train(
     from compare.run_files import Run
 
     settings = experiment = load(config)
-    if memory:
-        experiment, engine = with_memory(experiment, engine, memory)
+    if memory and network in experiment.networks:
+        experiment, engine = with_memory(experiment, network, engine, memory)
     for kind, name, known in (("network", network, experiment.networks), ("engine", engine, experiment.engines)):
         if name not in known:
             raise InputError(f"{config}: no {kind} '{name}' (found: {', '.join(known)})")
     folder = options.output_folder(output, experiment.name)
     reporter = options.reporter(quiet, verbose)
+    if not engine.startswith("keras-"):
+        options.refuse(context, f"engine '{engine}' leaves no checkpoint and always begins again", "resume")
     toolbox, only = Toolbox.find(bart), (network, engine)
     outcome = run(experiment, folder, toolbox, reporter, only=only, settings=settings, resume=resume)
     if outcome.failed:
@@ -58,6 +61,7 @@ def train(
 
 
 def apply(
+    context: typer.Context,
     run: Annotated[list[Path], typer.Argument(help="Folders of trained runs, such as reports/demo/runs/modl-bart.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for images and tables.")],
     dataset: Annotated[Path | None, typer.Option(help="Dataset folder.")] = None,
@@ -91,12 +95,20 @@ def apply(
     from bart_bridge.toolbox import Toolbox
     from compare.application import apply_runs
 
-    if (dataset is None) == (kspace is None or coils is None):
+    if dataset is not None:
+        files = ("kspace", "coils", "pattern", "reference", "trajectory", "nufft")
+        options.refuse(context, "--dataset has its own; name either --dataset, or --kspace and --coils", *files)
+    elif kspace is None or coils is None:
         raise InputError("name either --dataset, or --kspace and --coils")
+    else:
+        options.refuse(context, "only a dataset has splits, name it by --dataset", "split")
     if nufft not in NUFFTS:
         raise InputError(f"--nufft must be bart or finufft, received '{nufft}'")
-    if pattern and acceleration:
+    if trajectory is None and dataset is None:
+        options.refuse(context, "this grids along a --trajectory, and there is none", "nufft")
+    if pattern and acceleration is not None:
         raise InputError("name either --pattern or --acceleration")
+    reporter = options.reporter(quiet, verbose)
     target = output.absolute()
     if dataset is not None:
         slices = Dataset.open(dataset.absolute()).split(split)
@@ -104,15 +116,14 @@ def apply(
         paths = [path.absolute() if path else None for path in (kspace, coils, pattern, reference, trajectory)]
         slices = replace(Split(*paths), nufft=nufft)  # type: ignore[arg-type]
     slices.validate()
-    reporter = options.reporter(quiet, verbose)
     if dataset is None:
         _, _, coil, y, x = slices.arrays()["coils"].shape
         check_axes(str(slices.coils), {"x": x, "y": y, "coil": coil})
     for warning in slices.trajectory_warnings():
         reporter.say(f"warning: {warning}")
-    toolbox = Toolbox.find(bart)
-    runs = [path.absolute() for path in run]
-    table, failed = apply_runs(runs, slices, target, toolbox, reporter, memory, acceleration)
+    # A run is called what its folder is called; `..` is no name.
+    runs = [path.resolve() if ".." in path.parts else path.absolute() for path in run]
+    table, failed = apply_runs(runs, slices, target, Toolbox.find(bart), reporter, memory, acceleration)
     if table:
         typer.echo(table)
     typer.echo(f"images: {target}")

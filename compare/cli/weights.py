@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bart_bridge.errors import InputError
+from compare.cli import options
 from tf_models.quiet import import_backend
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def from_bart(context: typer.Context) -> None:
 
 
 def from_tf1(
+    context: typer.Context,
     checkpoint: Annotated[Path, typer.Argument(help="Prefix of the checkpoint, such as folder/model-50.")],
     model: Target,
     iterations: Annotated[
@@ -112,11 +114,13 @@ def from_tf1(
 
     arrays = tf1_checkpoints.read(checkpoint)
     if tf1_checkpoints.is_varnet(arrays):
+        options.refuse(context, "the checkpoint is that of a VarNet, this is for MoDL", "iterations", "gradient")
         if activation not in tf1_checkpoints.ACTIVATION_SCALE:
             known = ", ".join(tf1_checkpoints.ACTIVATION_SCALE)
             raise InputError(f"--activation: VarNet needs one of {known}, received {activation or 'none'}")
         made: checkpoints.Model = tf1_checkpoints.varnet(checkpoint, arrays, activation)
     else:
+        options.refuse(context, "the checkpoint is that of a MoDL, this is for VarNet", "activation")
         if iterations is None:
             raise InputError("--iterations: MoDL needs it, a checkpoint does not store it")
         made = tf1_checkpoints.modl(checkpoint, arrays, iterations=iterations, gradient=gradient)

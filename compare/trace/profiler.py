@@ -107,13 +107,13 @@ def profile(
         raise InputError(f"device: profile traces the GPU and needs 'gpu', received '{experiment.device}'")
     toolboxes = {name: engines.toolbox_of(name, experiment.bart_binaries, toolbox) for name in engine_names}
     check_bart(experiment, folder, toolboxes)
+    available = [engines.create(name, experiment.device, bart, experiment.threads) for name, bart in toolboxes.items()]
     with locks.held(folder):
         dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
     root = folder / "profile"
     common = {"machine": machine.label(machine.describe()), "tracer_note": tracer.note}
     failed: dict[str, str] = {}
-    for name, bart in toolboxes.items():
-        engine = engines.create(name, experiment.device, bart, experiment.threads)
+    for engine in available:
         for network, trained in experiment.networks.items():
             for repeat in range(repeats):
                 place = root / f"{network}-{engine.name}-{tracer.name}-{repeat}"

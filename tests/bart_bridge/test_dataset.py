@@ -106,6 +106,27 @@ def test_one_pattern_may_serve_all_slices(folder):
         ),
         (edit("reference", lambda image: np.repeat(image, 3, axis=3)), r"reference: .*must be 1, found .*coil 3"),
         (put("pattern", (..., 2), 0), r"pattern: a pattern must sample something, slice 2 is all zero"),
+        (put("coils", (..., 1), 0), r"train/coils: coil sensitivities must not vanish, slice 1 is all zero"),
+        (put("reference", (..., 3), 0), r"train/reference: a reference must show something, slice 3 is all zero"),
+        (put("reference", (..., 2), 2), r"train/reference: .* slice 2 is the same everywhere"),
+        (
+            lambda folder: [put(name, (..., 0), 0)(folder) for name in ("kspace", "coils")],
+            r"train/kspace: k-space must hold a signal, slice 0 is all zero",
+        ),
+        (
+            lambda folder: [
+                put("kspace", (slice(None), slice(None), 0, slice(1, None), ..., 2), 0)(folder),
+                put("coils", (slice(None), slice(None), 0, 0, ..., 2), 0)(folder),
+            ],
+            r"train/coils: the coils with a signal must have sensitivities, slice 2 has none",
+        ),
+        (
+            lambda folder: [
+                edit("kspace", lambda kspace: kspace * cfl.read(folder / "pattern"))(folder),
+                put("pattern", (..., 1), 1 - cfl.read(folder / "pattern")[..., 1])(folder),
+            ],
+            r"train/pattern: a pattern must sample the signal, that of slice 1 lies beside it",
+        ),
         (put("kspace", (3, 4, 0, 1, ..., 1), np.nan), r"kspace: values must be finite, .* in slice 1"),
         (put("coils", (0, 0, 0, 0, ..., 3), np.inf), r"coils: values must be finite, .* in slice 3"),
         (put("pattern", (0, 0, ..., 0), np.nan), r"pattern: values must be finite, .* in slice 0"),

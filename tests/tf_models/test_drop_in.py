@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -105,13 +106,13 @@ def networks_of(arguments, folder):
 def both(dataset_folder, toolbox, tmp_path, monkeypatch):
     """Run a command line in both programs, each in its own folder."""
 
-    def run(template, result):
+    def run(template, result, data=None):
         arguments = line(template, dataset_folder, tmp_path)
         network = networks_of(arguments, tmp_path)
         weights.write(tmp_path / "w", network, weights.random(network, 0))
         single = network.model_copy(update={"iterations": 1})
         weights.write(tmp_path / "one", single, weights.random(single, 0))
-        arguments += [*line(DATA, dataset_folder, tmp_path), *result(tmp_path)]
+        arguments += [*(data or line(DATA, dataset_folder, tmp_path)), *result(tmp_path)]
         bart, keras = tmp_path / "bart", tmp_path / "keras"
         bart.mkdir()
         keras.mkdir()
@@ -159,6 +160,42 @@ def test_applying_writes_the_same_images(name, both):
     found, expected = cfl.read(keras / "images"), cfl.read(bart / "images")
     assert found.shape == expected.shape
     assert np.linalg.norm(found - expected) < (2e-5 if network.kind == "varnet" else 1e-4) * np.linalg.norm(expected)
+
+
+@pytest.fixture
+def one_empty(dataset_folder, tmp_path):
+    """A folder with the training data, and `NAME0`, in which slice 1 is all zero."""
+    folder = shutil.copytree(dataset_folder / "train", tmp_path / "data")
+    for name in ("kspace", "coils", "reference"):
+        array = np.array(cfl.read(folder / name))
+        array[..., 1] = 0
+        cfl.write(folder / f"{name}0", array)
+    return folder
+
+
+@pytest.mark.parametrize("empty", ["kspace", "coils"])
+@pytest.mark.parametrize("options", ["{varnet} -n", "{varnet}", "{modl} -n", "{modl}"])
+def test_a_slice_without_a_signal_is_what_bart_makes_of_it(options, empty, both, one_empty, capsys):
+    files = {name: str(one_empty / f"{name}{'0' * (name == empty)}") for name in ("kspace", "coils")}
+    data = [f"--pattern={one_empty / 'pattern'}", *files.values()]
+    network, bart, keras = both(f"{options} --apply", lambda folder: [str(folder / "w"), "images"], data)
+    found, expected = (np.moveaxis(cfl.read(folder / "images").squeeze(), -1, 0) for folder in (keras, bart))
+    assert np.isnan(expected[1]).all() == (options == "{varnet} -n")
+    scale = np.linalg.norm(expected[[0, 2, 3]])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
+    warning = f"{files[empty]}: .*, slice 1 is all zero; --normalize divides it by 0, as in BART\n"
+    assert re.fullmatch(f"warning: {warning}" if network.normalize else "", capsys.readouterr().err)
+
+
+def test_a_reference_of_zeros_is_measured_as_bart_measures_it(one_empty, toolbox, tmp_path):
+    arguments = line("--eval {varnet} --pattern {d}/pattern {d}/kspace {d}/coils", one_empty.parent, tmp_path)
+    arguments = [word.replace("/train/", "/data/") for word in arguments]
+    network = networks_of(arguments[:-2], tmp_path)
+    weights.write(tmp_path / "w", network, weights.random(network, 0))
+    arguments += [str(tmp_path / "w"), str(one_empty / "reference0")]
+    printed = toolbox.run("reconet", *arguments).stdout[-8:]
+    expected = {name.removeprefix("mean "): float(value) for name, value in (text.split(": ") for text in printed)}
+    assert drop_in.run(parse(arguments), lambda progress: None) == pytest.approx(expected, rel=1e-4)
 
 
 def test_evaluation_prints_the_same_measures(dataset_folder, toolbox, tmp_path):
