@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bart_bridge import cfl, gridding
-from bart_bridge.dataset import Split
+from bart_bridge.dataset import Split, check_filters
 from bart_bridge.dims import from_batch_coil_yx, from_batch_map_yx
 from bart_bridge.errors import InputError
 from bart_bridge.settings import MemoryPlan, Network
@@ -70,6 +70,8 @@ def apply_runs(
     from tf_models.inputs import network_inputs, to_maps
 
     settings = [_settings(run) for run in runs]
+    for _, _, network, _ in settings:
+        check_filters(network, split)
     gridding.prepare(split, toolbox)
     zero_filled = to_maps(network_inputs(split)["adjoint"])
     images: results.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}

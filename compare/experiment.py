@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from bart_bridge import cfl, gridding
-from bart_bridge.dataset import SPLITS, Dataset
+from bart_bridge.dataset import SPLITS, Dataset, check_filters
 from bart_bridge.errors import BartTfError, InputError
 from bart_bridge.simulate import Simulation, simulate
 from bart_bridge.toolbox import Toolbox
@@ -240,6 +240,8 @@ def _dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: R
     for name in SPLITS:
         split = dataset.split(name)
         split.validate()
+        for trained in experiment.networks.values():
+            check_filters(trained.network, split)
         if split.reference is None:
             raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
         if split.trajectory is not None:  # the folder may be that of several experiments

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge import cfl, gridding, process, reconet, weights
-from bart_bridge.dataset import Dataset, Split
+from bart_bridge.dataset import Dataset, Split, check_filters
 from bart_bridge.dims import to_batch_map_yx
 from bart_bridge.settings import Network, Training
 from bart_bridge.simulate import simulate
@@ -33,6 +33,8 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[tuple[str, str,
         train, test = dataset.split("train"), dataset.split("test")
         for split in (test, train):
             split.validate()
+            for trained in experiment.networks.values():
+                check_filters(trained.network, split)
             gridding.prepare(split, toolbox)
         for network, trained in experiment.networks.items():
             if test.trajectory is None:

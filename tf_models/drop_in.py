@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bart_bridge import cfl, weights
 from bart_bridge.command_line import ReconetCommand
-from bart_bridge.dataset import Split
+from bart_bridge.dataset import Split, check_filters
 from bart_bridge.dims import Dim
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.measures import NAMES, measures
@@ -49,6 +49,7 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
         raise ToolError(f"reconet: --gpu: {keras.backend.backend()} sees no GPU")
     for split in filter(None, (command.split, command.validation)):
         split.validate()
+        check_filters(command.network, split)
     if command.mode == "train":
         _train(command, on_batch)
         return {}
