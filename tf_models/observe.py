@@ -60,7 +60,9 @@ def _cpu_peak_bytes() -> tuple[int | None, str]:
         peak = tf.config.experimental.get_memory_info("CPU:0")["peak"]
     except ValueError:
         return None, "n/a: TensorFlow counts on a CPU with oneDNN only, which is off here"
-    return int(peak), "TensorFlow's get_memory_info, peak of what tensors used, without the scratch of Fourier transforms"
+    return int(
+        peak
+    ), "TensorFlow's get_memory_info, peak of what tensors used, without the scratch of Fourier transforms"
 
 
 def time_calls(model: Any, inputs: dict[str, NDArray[np.float32]], calls: int) -> dict[str, Any]:

@@ -68,7 +68,9 @@ def run_pytest(*options):
 
 @pytest.mark.parametrize("workers", [["-n2"], ["--dist=load", "--tx=popen"]])
 def test_benchmarks_side_by_side_are_refused(workers, tmp_path):
-    finished = run_pytest("--benchmark-only", f"--benchmark-json={tmp_path}/latest.json", "-k", "test_reading", *workers)
+    finished = run_pytest(
+        "--benchmark-only", f"--benchmark-json={tmp_path}/latest.json", "-k", "test_reading", *workers
+    )
     assert finished.returncode == 4
     assert finished.stderr.strip() == (
         "ERROR: --benchmark-only: benchmarks run one after the other; add -n0 for no workers of xdist"

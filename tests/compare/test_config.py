@@ -61,6 +61,30 @@ def test_defaults_are_those_of_bart(tmp_path):
         ({"dataset": {}}, "name either 'simulate' or 'folder'"),
         ({"dataset": {"simulate": {}, "folder": "d"}}, "name either 'simulate' or 'folder'"),
         ({"name": "../x"}, "name: "),
+        ({"networks": network(initial_lambda=float("nan"))}, "initial_lambda: .*finite number .*received nan"),
+        ({"networks": {"vn": {"network": {"kind": "varnet"}, "training": {"learning_rate": float("inf")}}}}, "finite"),
+        (
+            {
+                "networks": {
+                    "vn": {
+                        "network": {"kind": "varnet"},
+                        "training": {"algorithm": "ipalm", "ipalm": {"alpha": 0.5, "beta": 0.1, "step": "nonconvex"}},
+                    }
+                }
+            },
+            "alpha must be below 0.5 for the step 'nonconvex', received 0.5",
+        ),
+        (
+            {
+                "networks": {
+                    "vn": {
+                        "network": {"kind": "varnet"},
+                        "training": {"algorithm": "ipalm", "ipalm": {"smallest": 2.0, "largest": 1.0}},
+                    }
+                }
+            },
+            "smallest must be at most largest, received 2 and 1",
+        ),
     ],
 )
 def test_every_fault_is_one_line_with_file_and_key(tmp_path, changes, message):

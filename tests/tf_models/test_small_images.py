@@ -80,5 +80,5 @@ def test_a_saved_model_of_such_images_is_refused(tmp_path):
 
 
 def test_the_layer_says_what_it_needs():
-    with pytest.raises(ValueError, match="at least 2 x 25 pixels .* for filters of 3 x 26. Received: 24 x 24"):
+    with pytest.raises(ValueError, match=r"at least 2 x 25 pixels .* for filters of 3 x 26. Received: 24 x 24"):
         kernels.mirror(random_images((1, 24, 24, 2)), 2, 25)
