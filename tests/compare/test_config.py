@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -113,9 +115,13 @@ def test_dataset_folders_are_relative_to_the_file(tmp_path):
     assert experiment.dataset.folder == tmp_path / "data"
 
 
-@pytest.mark.parametrize("name", ["demo", "varnet_knee", "modl_brain", "profile"])
-def test_shipped_configurations_are_valid(name, request):
-    load(request.config.rootpath / "configs" / f"{name}.yaml")
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
+EXPERIMENTS = [path for path in CONFIGS if not path.name.startswith("optimizers")]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid(path):
+    assert load(path).name == path.stem
 
 
 @pytest.mark.parametrize(
