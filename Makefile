@@ -41,6 +41,7 @@ test-backends: setup ## the networks on JAX, and on PyTorch where it is installe
 
 bench: setup ## benchmarks; fails where a ratio to BART fell by more than a quarter
 	mkdir -p reports/benchmarks
+	rm -f reports/benchmarks/latest.json
 	.venv/bin/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=reports/benchmarks/latest.json
 	.venv/bin/python -m tests.benchmarks.regression reports/benchmarks/baseline.json reports/benchmarks/latest.json
 

@@ -46,6 +46,7 @@ from bart_bridge.dims import (
     to_batch_map_yx,
 )
 from bart_bridge.errors import InputError
+from bart_bridge.settings import Network
 from bart_bridge.trajectory_units import check_reach
 
 SPLITS = ("train", "validation", "test")
@@ -247,6 +248,32 @@ def _open(path: Path, view: View) -> NDArray[np.complex64]:
         return view(array)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def check_filters(network: Network, split: Split) -> None:
+    """Refuse images that are too small for the filters of a network; see `check_image_size`."""
+    x, y = cfl.read_dims(split.coils)[:2]
+    check_image_size(network, y, x, str(split.coils))
+
+
+def check_image_size(network: Network, y: int, x: int, name: str) -> None:
+    """Refuse images that VarNet cannot mirror as far as its filters reach beyond the edge.
+
+    `reconet` reads outside of its memory then: two runs give two images.
+
+    Args:
+        network: The network; MoDL continues images with zeros and takes any.
+        y, x: Pixels of the images.
+        name: What the images are, for the message.
+
+    Raises:
+        InputError: A filter has more than one pixel more than the images.
+    """
+    if network.kind == "varnet" and (y < network.kernel_y - 1 or x < network.kernel_x - 1):
+        raise InputError(
+            f"{name}: filters of {network.kernel_x} x {network.kernel_y} pixels need images of at least "
+            f"{network.kernel_x - 1} x {network.kernel_y - 1}, found {x} x {y}"
+        )
 
 
 def rewritten(

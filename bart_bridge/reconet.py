@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge import cfl, weights
-from bart_bridge.dataset import Split
+from bart_bridge.dataset import Split, check_filters
 from bart_bridge.errors import DivergedError, InputError
 from bart_bridge.measures import NAMES
 from bart_bridge.process import Finished
@@ -73,8 +73,9 @@ def train_argv(
         validation: Slices to be measured after each epoch; a reference is needed.
 
     Raises:
-        InputError: The split has no reference or fewer than two slices, the path of the history or of validation slices
-            has a comma, or this BART does not have the algorithm for this network.
+        InputError: The split has no reference or fewer than two slices, its images are too small for the filters, the
+            path of the history or of validation slices has a comma, or this BART does not have the algorithm for this
+            network.
     """
     if split.reference is None:
         raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
@@ -83,6 +84,7 @@ def train_argv(
     if network.cg_derivative != "implicit":
         raise InputError(f"cg_derivative: reconet differentiates implicitly, received '{network.cg_derivative}'")
     check_algorithm(toolbox, network, training)
+    check_filters(network, split)
     for path in (history, *(_files(validation).values() if validation else ())):
         check_path(path)
     batch_size = min(training.batch_size, split.items)
@@ -101,7 +103,12 @@ def train_argv(
 def apply_argv(
     toolbox: Toolbox, network: Network, split: Split, weights_path: Path, output: Path, *, gpu: bool = False
 ) -> list[str]:
-    """Return the command that reconstructs the slices of a split with given weights."""
+    """Return the command that reconstructs the slices of a split with given weights.
+
+    Raises:
+        InputError: The images are too small for the filters.
+    """
+    check_filters(network, split)
     files = [split.kspace, split.coils, weights_path, output]
     return toolbox.argv("reconet", *apply_options(network), *_device(gpu), *_sampling(split), *files)
 

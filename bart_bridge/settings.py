@@ -15,7 +15,13 @@ Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Loss = Literal["mse", "mad", "nmse", "mse-magnitude", "mad-magnitude", "nmse-magnitude", "ssim"]
 
 
-class SenseInitialization(BaseModel):
+class Settings(BaseModel):
+    """Base of all settings: they do not change, and have no unknown keys, no NaN and no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SenseInitialization(Settings):
     """Start from (A^H A + lambda)^-1 A^H y by conjugate gradients instead of from A^H y.
 
     Lambda is that of the network for proximal mapping, and 0 for gradient steps, if neither of the two below is given.
@@ -29,8 +35,6 @@ class SenseInitialization(BaseModel):
         max_cg_iterations: Steps. By default the network's for proximal mapping, and 30 for gradient steps.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     fixed_lambda: float | None = None
     initial_lambda: float | None = None
     max_cg_iterations: PositiveInt | None = None
@@ -42,7 +46,7 @@ class SenseInitialization(BaseModel):
         return self
 
 
-class NetworkSettings(BaseModel):
+class NetworkSettings(Settings):
     """What both networks have.
 
     Attributes:
@@ -55,8 +59,6 @@ class NetworkSettings(BaseModel):
         sense_initialization: Initial image of regularized SENSE; by default it is A^H y.
         rss_norm: Multiply reconstructions, not those of training, by the root sum of squares of the coil sensitivities.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     iterations: PositiveInt = 10
     normalize: bool = True
@@ -160,7 +162,7 @@ class ModlSettings(NetworkSettings):
 Network = Annotated[VarNetSettings | ModlSettings, Field(discriminator="kind")]
 
 
-class IpalmRules(BaseModel):
+class IpalmRules(Settings):
     """The constants of `reconet --iPALM`, with BART's defaults; see `tf_models.optimizers.ipalm_rules.Rules`.
 
     Attributes:
@@ -172,8 +174,6 @@ class IpalmRules(BaseModel):
         step: `trivial` is 1 / L; `nonconvex` and `convex` depend on alpha and beta.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     alpha: float | None = Field(default=None, ge=0)
     beta: float | None = Field(default=None, ge=0)
     increase: float = Field(default=2.0, gt=1)
@@ -183,8 +183,17 @@ class IpalmRules(BaseModel):
     reduce_momentum: bool = True
     step: Literal["trivial", "nonconvex", "convex"] = "trivial"
 
+    @model_validator(mode="after")
+    def _finite_steps(self) -> IpalmRules:
+        if self.smallest > self.largest:
+            raise ValueError(f"smallest must be at most largest, received {self.smallest:g} and {self.largest:g}")
+        limit = {"nonconvex": 0.5, "convex": 1.0}.get(self.step)
+        if limit and self.alpha is not None and self.alpha >= limit:
+            raise ValueError(f"alpha must be below {limit:g} for the step '{self.step}', received {self.alpha:g}")
+        return self
 
-class Training(BaseModel):
+
+class Training(Settings):
     """How a network is trained, with BART's rules.
 
     Attributes:
@@ -213,8 +222,6 @@ class Training(BaseModel):
         precision: Of Keras engines, see `tf_models.unrolled.UnrolledNetwork` (default `float32`); BART always computes
             in single precision.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     algorithm: Literal["adam", "sgd", "ipalm", "admm"] = "adam"
     learning_rate: PositiveFloat = 0.001

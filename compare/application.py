@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bart_bridge import cfl
-from bart_bridge.dataset import Split, each_slice
+from bart_bridge.dataset import Split, check_filters, each_slice
 from bart_bridge.dims import from_batch_coil_yx, from_batch_map_yx
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.importers.sampling import fully_sampled
@@ -94,6 +94,8 @@ def apply_runs(
     if acceleration is not None:
         check_acceleration(split, acceleration)
     appliers = _appliers(runs, toolbox, memory)
+    for applier in appliers:
+        check_filters(applier.network, split)
     with locks.held(folder, wait=False):
         if acceleration is not None:
             split = undersample(split, acceleration, folder)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from bart_bridge.errors import InputError
-from bart_bridge.settings import MemoryPlan, Network, Training, check_shared
+from bart_bridge.settings import MemoryPlan, Network, Settings, Training, check_shared
 from bart_bridge.simulate import Simulation
 
 ENGINES = ("bart", *(f"keras-{on}{plan}" for on in ("tensorflow", "jax", "torch") for plan in ("", "-lean")))
 EngineName = str
 BaselineName = Literal["cg-sense", "gridding", "l1-wavelet", "total-variation"]
+_Settings = TypeVar("_Settings", bound=Settings)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DatasetChoice(_Frozen):
+class DatasetChoice(Settings):
     """Where the data comes from: exactly one of the two.
 
     Attributes:
@@ -40,7 +37,7 @@ class DatasetChoice(_Frozen):
         return self
 
 
-class TrainedNetwork(_Frozen):
+class TrainedNetwork(Settings):
     """A network and how it is trained.
 
     Attributes:
@@ -52,7 +49,7 @@ class TrainedNetwork(_Frozen):
     training: Training
 
 
-class Slurm(_Frozen):
+class Slurm(Settings):
     """What a job on a cluster asks for; a job is a network on an engine, or the references (see `compare.jobs`).
 
     Attributes:
@@ -82,9 +79,9 @@ class Slurm(_Frozen):
     gpus: int | None = Field(default=None, ge=0)
     cpus: int | None = Field(default=None, ge=1)
     memory_gib: float | None = Field(default=None, gt=0)
-    modules: list[str] = []
-    setup: list[str] = []
-    options: dict[str, str | int] = {}
+    modules: list[str] = Field(default=[])
+    setup: list[str] = Field(default=[])
+    options: dict[str, str | int] = Field(default={})
 
     @model_validator(mode="after")
     def _in_time(self) -> Slurm:
@@ -93,7 +90,7 @@ class Slurm(_Frozen):
         return self
 
 
-class Experiment(_Frozen):
+class Experiment(Settings):
     """What is compared.
 
     Attributes:
@@ -123,9 +120,9 @@ class Experiment(_Frozen):
     description: str = ""
     dataset: DatasetChoice
     networks: dict[str, TrainedNetwork] = Field(default_factory=dict)
-    baselines: list[BaselineName] = ["cg-sense"]
+    baselines: list[BaselineName] = Field(default=["cg-sense"])
     engines: list[EngineName] = Field(["bart", "keras-tensorflow"], min_length=1)
-    bart_binaries: dict[str, Path] = {}
+    bart_binaries: dict[str, Path] = Field(default={})
     device: Literal["cpu", "gpu"] = "cpu"
     devices: int = Field(default=1, ge=1)
     threads: int | None = Field(default=None, ge=1)
@@ -179,21 +176,42 @@ def load(path: Path) -> Experiment:
         InputError: The file cannot be read, a key is unknown or missing, or a value has the wrong type or range; the
             message names the file, the key, the rule and the value.
     """
+    experiment = read(path, Experiment)
+    binaries = {name: _from(path, binary) for name, binary in experiment.bart_binaries.items()}
+    experiment = experiment.model_copy(update={"bart_binaries": binaries})
+    return experiment.model_copy(update={"dataset": dataset_from(path, experiment.dataset)})
+
+
+def read(path: Path, kind: type[_Settings]) -> _Settings:
+    """Read a YAML file of settings, strictly: no unknown key, and no word where there should be a number.
+
+    Raises:
+        InputError: As of `load`.
+    """
     try:
-        content = yaml.safe_load(path.read_text())
-        # Through JSON, because its strict mode takes a YAML list for a tuple but not a word for a number.
-        experiment = Experiment.model_validate_json(json.dumps(content), strict=True)
+        return validated(yaml.safe_load(path.read_text()), kind)
     except ValidationError as error:
         raise InputError(f"{path}: {describe(error)}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    binaries = {name: _from(path, binary) for name, binary in experiment.bart_binaries.items()}
-    experiment = experiment.model_copy(update={"bart_binaries": binaries})
-    folder = experiment.dataset.folder
-    if folder is None:
-        return experiment
-    dataset = experiment.dataset.model_copy(update={"folder": _from(path, folder)})
-    return experiment.model_copy(update={"dataset": dataset})
+
+
+def validated(content: Any, kind: type[_Settings]) -> _Settings:
+    """Make settings of what stood in a YAML file.
+
+    Raises:
+        ValidationError: A key is unknown or missing, or a value has the wrong type or range.
+        TypeError: It has types that JSON does not have.
+    """
+    # Through JSON, because its strict mode takes a YAML list for a tuple but not a word for a number.
+    return kind.model_validate_json(json.dumps(content), strict=True)
+
+
+def dataset_from(configuration: Path, choice: DatasetChoice) -> DatasetChoice:
+    """Return a choice whose folder is absolute; a relative one starts at the folder of the configuration file."""
+    if choice.folder is None:
+        return choice
+    return choice.model_copy(update={"folder": _from(configuration, choice.folder)})
 
 
 def _from(configuration: Path, path: Path) -> Path:

@@ -329,7 +329,10 @@ class KerasEngine:
         # Should this training fail, no weights of an earlier one may pass for its own.
         job.output.unlink(missing_ok=True)
         measurement, report = self._run(folder / "train-job.json", job, on_progress)
-        found = [dict(np.load(path)) for path in histories]
+        found = []
+        for path in histories:
+            with np.load(path) as history:
+                found.append(dict(history))
         if "continued_from" in report:
             if report["continued_from"] == sum(history["seconds"].size for history in found):
                 measurement = measurement.without_memory(

@@ -6,20 +6,32 @@ Each seed is an experiment of its own (`compare.experiment`), so that an interru
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from bart_bridge import cfl, reconet
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.settings import Network, Training
+from bart_bridge.settings import Network, Settings, Training
 from bart_bridge.toolbox import Toolbox
 from compare import engines, locks, machine, reconstructions
-from compare.config import DatasetChoice, EngineName, Experiment, TrainedNetwork, describe
+from compare.config import (
+    DatasetChoice,
+    EngineName,
+    Experiment,
+    TrainedNetwork,
+    dataset_from,
+    describe,
+    validated,
+)
+from compare.config import (
+    read as read_settings,
+)
 from compare.console import Reporter
 from compare.costs import DIVERGED
 from compare.experiment import Outcome, check_bart
@@ -47,7 +59,7 @@ Algorithm = Literal["sgd", "adam", "ipalm", "admm"]
 STUDY = "study.yaml"
 
 
-class Study(BaseModel):
+class Study(Settings):
     """What is compared.
 
     Attributes:
@@ -62,8 +74,6 @@ class Study(BaseModel):
         device: `cpu` or `gpu`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     description: str = ""
     dataset: DatasetChoice
@@ -71,7 +81,7 @@ class Study(BaseModel):
     training: dict[str, Any]
     seeds: list[int] = Field(min_length=3)
     optimizers: dict[Algorithm, list[dict[str, Any]]] = Field(min_length=1)
-    engines: list[EngineName] = ["bart", "keras-tensorflow"]
+    engines: list[EngineName] = Field(default=["bart", "keras-tensorflow"])
     device: Literal["cpu", "gpu"] = "cpu"
 
     @model_validator(mode="after")
@@ -85,12 +95,33 @@ class Study(BaseModel):
             raise ValueError(f"seeds must differ, received {self.seeds}")
         for name, candidates in self.optimizers.items():
             for candidate in candidates:
-                self.trained(name, candidate)
+                with _in_one_line(f"optimizers.{name}: "):
+                    self.trained(name, candidate)
+        # What an experiment refuses, such as an engine that does not exist, is refused here.
+        for seed in self.seeds:
+            with _in_one_line():
+                _experiment(self, seed, self.engines, _candidates(self))
         return self
 
     def trained(self, algorithm: str, candidate: dict[str, Any]) -> Training:
-        """Return the training of a candidate."""
-        return Training.model_validate({**self.training, "algorithm": algorithm, **candidate})
+        """Return the training of a candidate.
+
+        Raises:
+            ValueError: It names an algorithm itself.
+            ValidationError: A key is unknown, or a value has the wrong type or range.
+        """
+        if "algorithm" in {*self.training, *candidate}:
+            raise ValueError("algorithm: the name in optimizers says it, leave it out")
+        return validated({**self.training, "algorithm": algorithm, **candidate}, Training)
+
+
+@contextmanager
+def _in_one_line(where: str = "") -> Iterator[None]:
+    """Put a fault of settings that are made of others into the words of the study."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ValueError(where + describe(error).removeprefix("the file: Value error, ")) from None
 
 
 def load(path: Path) -> Study:
@@ -99,16 +130,8 @@ def load(path: Path) -> Study:
     Raises:
         InputError: The file cannot be read or breaks a rule, which the message names.
     """
-    try:
-        study = Study.model_validate(yaml.safe_load(path.read_text()))
-    except ValidationError as error:
-        raise InputError(f"{path}: {describe(error)}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    if study.dataset.folder is None:
-        return study
-    dataset = DatasetChoice(folder=(path.parent / study.dataset.folder.expanduser()).absolute())
-    return study.model_copy(update={"dataset": dataset})
+    study = read_settings(path, Study)
+    return study.model_copy(update={"dataset": dataset_from(path, study.dataset)})
 
 
 def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge import cfl, gridding, process, reconet, weights
-from bart_bridge.dataset import Dataset, Split, along_batch, rewritten
+from bart_bridge.dataset import Dataset, Split, along_batch, check_filters, rewritten
 from bart_bridge.dims import to_batch_map_yx
 from bart_bridge.settings import Network, Training
 from bart_bridge.simulate import simulate
@@ -70,6 +70,8 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[Stage]:
         train, test = (along_batch(dataset.split(name), folder / name) for name in ("train", "test"))
         for split in (test, train):
             split.validate()
+            for trained in experiment.networks.values():
+                check_filters(trained.network, split)
         train, test = gridding.prepare(train, toolbox), gridding.prepare(test, toolbox)
         tests = [test, *_perturbed(test, folder / "test", 1)]
         for network, trained in experiment.networks.items():

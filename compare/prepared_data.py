@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from bart_bridge import atomic, content, gridding
-from bart_bridge.dataset import SPLITS, Dataset, Split
+from bart_bridge.dataset import SPLITS, Dataset, Split, check_filters
 from bart_bridge.errors import InputError
 from bart_bridge.simulate import Simulation, simulate
 from bart_bridge.toolbox import Toolbox
@@ -88,6 +88,8 @@ def open_dataset(
     for name in SPLITS:
         split = dataset.split(name)
         content.validate_once(split)
+        for trained in experiment.networks.values():
+            check_filters(trained.network, split)
         for warning in split.trajectory_warnings():
             reporter.say(f"warning: {warning}")
         if split.reference is None:

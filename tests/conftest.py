@@ -8,6 +8,12 @@ from bart_bridge.simulate import Simulation, simulate
 from bart_bridge.toolbox import Toolbox
 
 
+def pytest_configure(config):
+    """Refuse benchmarks side by side: pytest-benchmark measures nothing then, and reports success."""
+    if config.getoption("benchmark_only", False) and config.getoption("dist", "no") != "no":
+        raise pytest.UsageError("--benchmark-only: benchmarks run one after the other; add -n0 for no workers of xdist")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Arrays are tiny here: BART is faster with one thread, above all on a busy machine."""

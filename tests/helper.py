@@ -28,7 +28,9 @@ def random_complex(generator, *shape):
 
 
 def dot(a, b):
-    return float(np.sum(np.asarray(a, np.float64) * np.asarray(b, np.float64)))
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    assert a.shape == b.shape
+    return float(np.sum(a * b))
 
 
 def assert_self_adjoint(operator, shape):
@@ -39,7 +41,9 @@ def assert_self_adjoint(operator, shape):
 
 
 def relative_difference(a, b):
-    return float(np.linalg.norm(np.asarray(a) - np.asarray(b)) / np.linalg.norm(np.asarray(b)))
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.shape == b.shape
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 def slow_but(cases, *quick):

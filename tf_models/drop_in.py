@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bart_bridge import cfl, weights
 from bart_bridge.command_line import ReconetCommand
-from bart_bridge.dataset import Split
+from bart_bridge.dataset import Split, check_filters
 from bart_bridge.dims import Dim
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.measures import NAMES, measures
@@ -53,6 +53,7 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
         raise ToolError(f"reconet: --gpu: {keras.backend.backend()} sees no GPU")
     for split in filter(None, (command.split, command.validation)):
         split.validate_form()
+        check_filters(command.network, split)
         _check_batch_dimensions(split)
     network, divisors = command.network, None
     along_slices = _batch_dims(command.split.kspace)[0]

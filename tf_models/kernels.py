@@ -172,7 +172,16 @@ def _gaussians(values: Tensor, basis: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def mirror(image: Tensor, height: int, width: int) -> Tensor:
-    """Continue images by mirroring, the pixels at the edge included, by `height` and `width` pixels on each side."""
+    """Continue images by mirroring, the pixels at the edge included, by `height` and `width` pixels on each side.
+
+    Raises:
+        ValueError: An image has fewer pixels than what it is continued by.
+    """
+    if image.shape[1] < height or image.shape[2] < width:
+        raise ValueError(
+            f"`image` must have at least {height} x {width} pixels (y, x) to be mirrored for filters of {height + 1} x "
+            f"{width + 1}. Received: {image.shape[1]} x {image.shape[2]}"
+        )
     for margin, axis in ((height, 1), (width, 2)):
         if margin:
             first, last = _ends(image, margin, axis)

@@ -131,7 +131,9 @@ class VariationalBlock(keras.layers.Layer):
 
 
 class BatchNorm(keras.layers.Layer):
-    """BART's batch normalisation of complex features, with statistics for each unrolled iteration.
+    """The statistics of BART's batch normalisation of complex features, for each unrolled iteration.
+
+    `ResidualBlock` normalises with them, see `tf_models.normalization`:
 
         training:   y = (x - m_b) / sqrt(v_b + 1e-3),   m_b, v_b: mean and biased variance over batch, y and x
                     m <- 0.95 m + 0.05 m_b,   v <- 0.95 v + 0.05 v_b n / (n - 1),   n values per channel
@@ -172,14 +174,6 @@ class BatchNorm(keras.layers.Layer):
         """Take the statistics of a batch with so many values per channel into those that are stored."""
         self._update(self.mean[iteration], mean)
         self._update(self.variance[iteration], variance * values / (values - 1))
-
-    def call(self, features: Tensor, iteration: int, training: bool = False) -> Tensor:
-        """Normalise features `(batch, y, x, 2 * channels)`."""
-        if not training:
-            return normalize(features, *self.statistics_of(iteration))
-        mean, variance = batch_statistics(features)
-        self.update(iteration, mean, variance, _values(features))
-        return normalize(features, mean, variance, of_batch=True)
 
     def _update(self, statistic: Any, value: Tensor) -> None:
         statistic.assign(self.momentum * statistic + (1 - self.momentum) * ops.cast(value, statistic.dtype))

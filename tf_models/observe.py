@@ -9,6 +9,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+_NAMES = {"jax": "JAX", "torch": "PyTorch"}
+
 
 def baseline_rss_bytes() -> int:
     """Return the resident memory of this process after imports and a first kernel: what it has before any work."""
@@ -22,12 +24,16 @@ def baseline_rss_bytes() -> int:
 
 
 def allocator_peak_bytes(device: str) -> tuple[int | None, str]:
-    """Return the peak of the device allocator by its own count, or None, and whose count it is or why there is none."""
+    """Return the peak of the device allocator by its own count, or None, and whose count it is or why there is none.
+
+    Args:
+        device: Where this process computed, `cpu` or `gpu`.
+    """
     import keras
 
-    if device != "gpu":
-        return None, "n/a: the backends count on GPUs only"
     backend = keras.backend.backend()
+    if device != "gpu":
+        return _cpu_peak_bytes() if backend == "tensorflow" else (None, f"n/a: {_NAMES[backend]} counts on GPUs only")
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -44,6 +50,19 @@ def allocator_peak_bytes(device: str) -> tuple[int | None, str]:
         peaks = [torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count())]
         source = "PyTorch's max_memory_allocated"
     return int(sum(peaks)), f"{source}, all GPUs together"
+
+
+def _cpu_peak_bytes() -> tuple[int | None, str]:
+    """Return what TensorFlow counts on a CPU: oneDNN's allocator does, the one it has without oneDNN does not."""
+    import tensorflow as tf
+
+    try:
+        peak = tf.config.experimental.get_memory_info("CPU:0")["peak"]
+    except ValueError:
+        return None, "n/a: TensorFlow counts on a CPU with oneDNN only, which is off here"
+    return int(
+        peak
+    ), "TensorFlow's get_memory_info, peak of what tensors used, without the scratch of Fourier transforms"
 
 
 def time_calls(model: Any, inputs: dict[str, NDArray[np.float32]], calls: int) -> dict[str, Any]:

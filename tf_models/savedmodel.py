@@ -11,8 +11,10 @@ import keras
 import numpy as np
 
 from bart_bridge import atomic, process
+from bart_bridge.dataset import check_image_size
 from bart_bridge.errors import InputError, ToolError
 from tf_models.checkpoints import Model
+from tf_models.unrolled import UnrolledNetwork
 
 SIGNATURE = "reconstruct"
 # Images of the same operations on the same machine; graphs may be ordered differently.
@@ -25,7 +27,8 @@ import tensorflow as tf
 tf.config.experimental.enable_tensor_float_32_execution(False)  # our networks never compute with it
 folder, data = sys.argv[1:]
 reconstruct = tf.saved_model.load(folder).signatures["{SIGNATURE}"]
-inputs = {{name: tf.constant(values) for name, values in np.load(data + "/inputs.npz").items()}}
+with np.load(data + "/inputs.npz") as arrays:
+    inputs = {{name: tf.constant(values) for name, values in arrays.items()}}
 np.save(data + "/image.npy", reconstruct(**inputs)["image"].numpy())
 if {{"tf_models", "bart_bridge", "compare"}} & set(sys.modules):
     sys.exit("our own code was imported")
@@ -52,7 +55,7 @@ def export(model: Model, folder: Path, size_y: int, size_x: int) -> float:
         Relative l2 difference between the images of the reloaded network and ours on random data.
 
     Raises:
-        InputError: The folder exists, or Keras does not run on TensorFlow.
+        InputError: The folder exists, images are too small for the filters, or Keras does not run on TensorFlow.
         ToolError: The reloaded network fails or gives other images.
     """
     import tensorflow as tf
@@ -61,6 +64,8 @@ def export(model: Model, folder: Path, size_y: int, size_x: int) -> float:
         raise InputError(f"KERAS_BACKEND: a SavedModel needs tensorflow, found {keras.backend.backend()}")
     if folder.exists():
         raise InputError(f"{folder}: already exists; name a new folder or remove it")
+    if isinstance(model, UnrolledNetwork):
+        check_image_size(model.network, size_y, size_x, "images")
     shapes: dict[str, tuple[int | None, ...]] = {
         "adjoint": (None, size_y, size_x, 2),
         "coils": (None, None, size_y, size_x, 2),

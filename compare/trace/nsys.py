@@ -11,6 +11,7 @@ import tempfile
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 from bart_bridge.errors import InputError, ToolError
@@ -76,7 +77,8 @@ def read_sqlite(path: Path) -> list[Activity]:
         InputError: It is not one.
     """
     try:
-        with sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as database:
+        # The `with` of a connection itself ends a transaction and closes nothing.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if "StringIds" not in tables:
                 raise InputError(f"{path}: not an export of Nsight Systems, there is no table StringIds")

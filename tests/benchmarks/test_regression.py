@@ -53,12 +53,25 @@ def test_a_file_that_is_none_is_said(tmp_path):
 
 
 def test_benchmarks_are_deselected_by_themselves():
-    argv = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/benchmarks"]
-    finished = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    finished = run_pytest("--collect-only", "-q")
     assert "test_regression.py" in finished.stdout
     assert "test_kernels.py" not in finished.stdout
+    assert "test_kernels.py" in run_pytest("--collect-only", "-q", "--benchmark-only").stdout
+
+
+def run_pytest(*options):
     # In a worker of pytest-xdist there are no benchmarks; this is a pytest of its own.
-    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
-    argv.append("--benchmark-only")
-    asked = subprocess.run(argv, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
-    assert "test_kernels.py" in asked.stdout
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    argv = [sys.executable, "-m", "pytest", *options, "tests/benchmarks"]
+    return subprocess.run(argv, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("workers", [["-n2"], ["--dist=load", "--tx=popen"]])
+def test_benchmarks_side_by_side_are_refused(workers, tmp_path):
+    finished = run_pytest(
+        "--benchmark-only", f"--benchmark-json={tmp_path}/latest.json", "-k", "test_reading", *workers
+    )
+    assert finished.returncode == 4
+    assert finished.stderr.strip() == (
+        "ERROR: --benchmark-only: benchmarks run one after the other; add -n0 for no workers of xdist"
+    )

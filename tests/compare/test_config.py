@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -61,6 +63,30 @@ def test_defaults_are_those_of_bart(tmp_path):
         ({"dataset": {}}, "name either 'simulate' or 'folder'"),
         ({"dataset": {"simulate": {}, "folder": "d"}}, "name either 'simulate' or 'folder'"),
         ({"name": "../x"}, "name: "),
+        ({"networks": network(initial_lambda=float("nan"))}, "initial_lambda: .*finite number .*received nan"),
+        ({"networks": {"vn": {"network": {"kind": "varnet"}, "training": {"learning_rate": float("inf")}}}}, "finite"),
+        (
+            {
+                "networks": {
+                    "vn": {
+                        "network": {"kind": "varnet"},
+                        "training": {"algorithm": "ipalm", "ipalm": {"alpha": 0.5, "beta": 0.1, "step": "nonconvex"}},
+                    }
+                }
+            },
+            "alpha must be below 0.5 for the step 'nonconvex', received 0.5",
+        ),
+        (
+            {
+                "networks": {
+                    "vn": {
+                        "network": {"kind": "varnet"},
+                        "training": {"algorithm": "ipalm", "ipalm": {"smallest": 2.0, "largest": 1.0}},
+                    }
+                }
+            },
+            "smallest must be at most largest, received 2 and 1",
+        ),
     ],
 )
 def test_every_fault_is_one_line_with_file_and_key(tmp_path, changes, message):
@@ -89,9 +115,13 @@ def test_dataset_folders_are_relative_to_the_file(tmp_path):
     assert experiment.dataset.folder == tmp_path / "data"
 
 
-@pytest.mark.parametrize("name", ["demo", "varnet_knee", "modl_brain", "profile"])
-def test_shipped_configurations_are_valid(name, request):
-    load(request.config.rootpath / "configs" / f"{name}.yaml")
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
+EXPERIMENTS = [path for path in CONFIGS if not path.name.startswith("optimizers")]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid(path):
+    assert load(path).name == path.stem
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The monitor on an NVIDIA GPU; docs/measuring.md says how to run this and what to look at."""
 
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -68,9 +70,21 @@ def test_state_and_rate(tmp_path):
 
 def test_another_process_is_not_counted(tmp_path):
     """The memory of a process is its own; that of the device is everybody's."""
-    gpus = nvidia.Gpus()
-    assert gpus.process_bytes({-1}) == (None, [])
-    assert gpus.device_bytes() > 0
+    step, gpus = GIB // 8, nvidia.Gpus()
+    context, before = gpu_run(tmp_path, step, 0), gpus.device_bytes()
+    with subprocess.Popen([sys.executable, "-c", CUDA, str(step), "60"]) as other:
+        try:
+            deadline_s = time.monotonic() + 60
+            while gpus.device_bytes() < before + GIB and time.monotonic() < deadline_s:
+                time.sleep(0.1)
+            assert gpus.process_bytes({other.pid})[0] > GIB // 2
+            measurement = gpu_run(tmp_path, step, 2)
+            assert other.poll() is None, "it must run until the end"
+        finally:
+            other.kill()
+    assert measurement.gpu_peak_bytes - context.gpu_peak_bytes == pytest.approx(2 * step, rel=0.03)
+    # The other one went on meanwhile.
+    assert np.nanmax(measurement.curve["gpu_device_bytes"]) > measurement.gpu_peak_bytes + step
 
 
 @pytest.mark.slow

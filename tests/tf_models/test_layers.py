@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from bart_bridge.settings import VarNetSettings
+from bart_bridge.settings import ModlSettings, VarNetSettings
 from tests.helper import random_images, relative_difference, to_complex
-from tf_models.layers import BatchNorm, VariationalBlock, ZeroMeanUnitNorm
+from tf_models.layers import ResidualBlock, VariationalBlock, ZeroMeanUnitNorm
 
 
 def test_filters_are_projected_to_zero_mean_and_unit_norm():
@@ -45,28 +45,70 @@ def test_variational_block_is_the_formula(kernel):
     assert relative_difference(found[0], expected) < 1e-5
 
 
-def complex_features(features, channels):
-    return features[..., :channels] + 1j * features[..., channels:]
+def crelu(x):
+    return np.maximum(x.real, 0) + 1j * np.maximum(x.imag, 0)
 
 
-def test_batch_norm_in_training():
-    features = random_images((4, 5, 6, 6)) * 3 + 1
-    norm = BatchNorm(3, iterations=2)
-    found = complex_features(ops.convert_to_numpy(norm(features, iteration=1, training=True)), 3)
-    x = complex_features(features, 3)
-    mean = x.mean(axis=(0, 1, 2))
-    variance = np.mean(np.abs(x - mean) ** 2, axis=(0, 1, 2))
-    assert relative_difference(found, (x - mean) / np.sqrt(variance + 1e-3)) < 1e-5
-    stored = complex_features(ops.convert_to_numpy(norm.mean[1]), 3)
-    np.testing.assert_allclose(stored, 0.05 * mean, rtol=1e-4)
-    np.testing.assert_allclose(norm.variance[1], 0.05 * variance * 120 / 119, rtol=1e-4)
-    assert not ops.convert_to_numpy(norm.mean[0]).any()
+def convolved(features, kernel):
+    """Sums over single pixels, written from the definition: `(batch, y, x, in)` and `(y, x, in, out)`, zeros around."""
+    margins = [(0, 0), *((size // 2, size // 2) for size in kernel.shape[:2]), (0, 0)]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(features, margins), kernel.shape[:2], axis=(1, 2))
+    return np.einsum("byxcij,ijcf->byxf", windows, kernel)
 
 
-def test_batch_norm_in_inference_uses_what_is_stored():
-    norm = BatchNorm(1, iterations=1)
-    norm.mean[0].assign([1.0, 2.0])
-    norm.variance[0].assign([4.0])
-    features = random_images((2, 3, 3, 2))
-    expected = (features - [1, 2]) / np.sqrt(4.001)
-    np.testing.assert_allclose(ops.convert_to_numpy(norm(features, iteration=0)), expected, rtol=1e-5)
+@pytest.fixture
+def residual():
+    """A block with random weights and statistics, and its arrays of iteration 1 as complex numbers."""
+    block = ResidualBlock(ModlSettings(iterations=2, layers=4, filters=3, kernel_y=3, kernel_x=5))
+    for number, array in enumerate(block.arrays.values()):
+        array.assign(random_images(array.shape, number))
+    for number, norm in enumerate(block.norms):
+        norm.mean[1].assign(random_images(norm.mean[1].shape, 10 + number))
+        norm.variance[1].assign(1 + random_images(norm.variance[1].shape, 20 + number) ** 2)
+    arrays = {name: to_complex(ops.convert_to_numpy(array)) for name, array in block.arrays.items()}
+    return block, {name: array[1 if name == "gamma" else 0] for name, array in arrays.items()}
+
+
+def stored(block, iteration):
+    """Mean and variance of each batch norm, complex and real, one value for each channel."""
+    pairs = [(norm.mean[iteration], norm.variance[iteration]) for norm in block.norms]
+    values = [[ops.convert_to_numpy(value).astype(np.float64) for value in pair] for pair in pairs]
+    return [(np.array(mean[: len(v)] + 1j * mean[len(v) :]), v) for mean, v in values]
+
+
+def formula(image, arrays, statistics):
+    """z of the definition, and mean and biased variance of what goes into each batch norm."""
+    features, seen = image, []
+    convs = [arrays["conv_0"], *arrays["conv_i"], arrays["conv_n"]]
+    biases = [arrays["bias_0"], *arrays["bias_i"], arrays["bias_n"]]
+    for number, (conv, bias) in enumerate(zip(convs, biases, strict=True)):
+        features = convolved(features, conv)
+        mean = features.mean(axis=(0, 1, 2))
+        seen.append((mean, np.mean(np.abs(features - mean) ** 2, axis=(0, 1, 2))))
+        mean, variance = statistics[number] if statistics else seen[-1]
+        features = (features - mean) / np.sqrt(variance + 1e-3)
+        features = arrays["gamma"] * features + bias if number == len(convs) - 1 else crelu(features + bias)
+    return image + features, seen
+
+
+def test_residual_block_in_training_is_the_formula_and_moves_the_statistics(residual):
+    block, arrays = residual
+    image, before, others = random_images((4, 5, 6, 2), 30), stored(block, 1), stored(block, 0)
+    found = to_complex(ops.convert_to_numpy(block(image, iteration=1, training=True)))[..., None]
+    expected, seen = formula(to_complex(image)[..., None], arrays, None)
+    assert relative_difference(found, expected) < 1e-5
+    values = 4 * 5 * 6
+    for old, new, (mean, variance) in zip(before, stored(block, 1), seen, strict=True):
+        np.testing.assert_allclose(new[0], 0.95 * old[0] + 0.05 * mean, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(new[1], 0.95 * old[1] + 0.05 * variance * values / (values - 1), rtol=1e-4)
+    for old, new in zip(others, stored(block, 0), strict=True):
+        np.testing.assert_array_equal(np.concatenate(new), np.concatenate(old))
+
+
+def test_residual_block_in_inference_uses_what_is_stored_and_keeps_it(residual):
+    block, arrays = residual
+    image, before = random_images((2, 5, 6, 2), 30), stored(block, 1)
+    found = to_complex(ops.convert_to_numpy(block(image, iteration=1)))[..., None]
+    assert relative_difference(found, formula(to_complex(image)[..., None], arrays, before)[0]) < 1e-5
+    for old, new in zip(before, stored(block, 1), strict=True):
+        np.testing.assert_array_equal(np.concatenate(new), np.concatenate(old))

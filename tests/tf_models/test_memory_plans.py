@@ -8,7 +8,7 @@ import tensorflow as tf
 from bart_bridge import gridding, weights
 from bart_bridge.settings import ModlSettings, SenseInitialization, Training, VarNetSettings
 from tests.helper import random_images
-from tf_models import lean
+from tf_models import lean, observe
 from tf_models.training import build, train
 
 VARNET = {"iterations": 3, "filters": 3, "kernel_x": 4, "kernel_y": 3, "basis": 7}
@@ -113,6 +113,35 @@ def test_training_is_the_same(name):
     training = Training(learning_rate=0.01, epochs=4, batch_size=2)
     losses = [train(network, training, x, y, initial, memory=memory)[1][0]["loss"] for memory in ("plain", "lean")]
     np.testing.assert_allclose(*losses, rtol={"varnet": 1e-5, "modl": 5e-5}[name])
+
+
+def peak_bytes(network):
+    """Peak of a training step on five slices of 64 x 64, by TensorFlow's own count, above what is there before it."""
+    model = build(network, weights.random(network, 0), memory="lean")
+    shapes = {"adjoint": (5, 64, 64, 2), "coils": (5, 2, 64, 64, 2), "psf": (5, 64, 64)}
+    x = {name: tf.constant(random_images(shape, number) / 2) for number, (name, shape) in enumerate(shapes.items())}
+    y = tf.constant(random_images((5, 64, 64, 2), 4))
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(x, y, model(x, training=True))
+        return tape.gradient(loss, model.trainable_variables)
+
+    step(x, y)
+    tf.config.experimental.reset_memory_stats("CPU:0")
+    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+    step(x, y)
+    return tf.config.experimental.get_memory_info("CPU:0")["peak"] - before
+
+
+@pytest.mark.parametrize("name", ["varnet", "modl, three layers"])
+def test_an_iteration_keeps_at_most_two_images_of_a_slice(name):
+    """The plain plan keeps 10 and more."""
+    if observe.allocator_peak_bytes("cpu")[0] is None:
+        pytest.skip(observe.allocator_peak_bytes("cpu")[1])
+    few, many = (peak_bytes(NETWORKS[name].model_copy(update={"iterations": count})) for count in (2, 12))
+    assert many - few <= 2 * 10 * 5 * 64 * 64 * np.dtype(np.complex64).itemsize
 
 
 def test_a_saved_model_keeps_its_plan(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tf_models.optimizers import check_count, check_number, check_rate
 from tf_models.optimizers.bart_modifiers import BartModifiers
 
 
@@ -42,10 +43,15 @@ class Adam(BartModifiers, keras.optimizers.Adam):
         bart_clip_value: float | None = None,
         **kwargs: Any,
     ) -> None:
+        check_rate(learning_rate)
+        check_number("epsilon", epsilon, above=0)
+        for name in ("beta_1", "beta_2"):
+            check_number(name, kwargs.get(name), least=0, below=1)
+        check_count("reset_steps", reset_steps)
         super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
         if self.amsgrad:
             raise ValueError("`amsgrad` is not supported. Received: amsgrad=True")
-        self.shrinkage, self.bart_clip_norm, self.bart_clip_value = shrinkage, bart_clip_norm, bart_clip_value
+        self.set_modifiers(shrinkage, bart_clip_norm, bart_clip_value)
         self.reset_steps = reset_steps
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

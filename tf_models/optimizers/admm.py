@@ -10,8 +10,8 @@ import keras
 from keras import ops
 
 from tf_models.backend import Tensor
-from tf_models.optimizers import refuse
-from tf_models.optimizers.proximal import Specification, maps_of
+from tf_models.optimizers import check_count, check_number, check_rate, refuse
+from tf_models.optimizers.proximal import Specification, checked, maps_of
 
 RESIDUALS = ("primal_residual", "dual_residual")
 _UNSUPPORTED = ("weight_decay", "use_ema", "gradient_accumulation_steps")
@@ -67,19 +67,18 @@ class ADMM(keras.optimizers.Optimizer):
         proximal: Mapping[str, Specification] | None = None,
         **kwargs: Any,
     ) -> None:
-        if rho <= 0:
-            raise ValueError(f"`rho` must be positive. Received: rho={rho}")
+        check_rate(learning_rate)
+        check_number("rho", rho, above=0)
         if not 1 <= relaxation <= 1.8:
             raise ValueError(f"`relaxation` must be in the range [1, 1.8]. Received: relaxation={relaxation}")
-        if dual_interval < 1:
-            raise ValueError(f"`dual_interval` must be at least 1. Received: dual_interval={dual_interval}")
+        check_count("dual_interval", dual_interval)
         refuse(_UNSUPPORTED, kwargs)
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.rho = rho
         self.relaxation = relaxation
         self.dual_interval = dual_interval
         self.balancing = balancing
-        self.proximal = {name: list(words) for name, words in (proximal or {}).items()}
+        self.proximal = checked(proximal)
 
     def build(self, variables: Sequence[Any]) -> None:
         """Make the state of each variable: z, u, rho and the squared residuals."""

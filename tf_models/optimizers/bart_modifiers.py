@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from bart_bridge.weights import REAL
+from tf_models.optimizers import check_number, check_rate
 
 
 class BartModifiers:
@@ -24,6 +25,17 @@ class BartModifiers:
     shrinkage: float = 0.0
     bart_clip_norm: float | None = None
     bart_clip_value: float | None = None
+
+    def set_modifiers(self, shrinkage: float, bart_clip_norm: float | None, bart_clip_value: float | None) -> None:
+        """Take over the arguments.
+
+        Raises:
+            ValueError: One of them is below 0.
+        """
+        check_number("shrinkage", shrinkage, least=0)
+        check_number("bart_clip_norm", bart_clip_norm, least=0)
+        check_number("bart_clip_value", bart_clip_value, least=0)
+        self.shrinkage, self.bart_clip_norm, self.bart_clip_value = shrinkage, bart_clip_norm, bart_clip_value
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Clip the gradients, update the weights, shrink them."""
@@ -94,5 +106,6 @@ class SGD(BartModifiers, keras.optimizers.SGD):
         bart_clip_value: float | None = None,
         **kwargs: Any,
     ) -> None:
+        check_rate(learning_rate)
         super().__init__(learning_rate=learning_rate, **kwargs)
-        self.shrinkage, self.bart_clip_norm, self.bart_clip_value = shrinkage, bart_clip_norm, bart_clip_value
+        self.set_modifiers(shrinkage, bart_clip_norm, bart_clip_value)

@@ -12,9 +12,9 @@ from keras import ops
 
 from bart_bridge.errors import InputError
 from tf_models.backend import Tensor
-from tf_models.optimizers import refuse
+from tf_models.optimizers import check_rate, refuse
 from tf_models.optimizers.ipalm_rules import LEARNING_RATES, PRESETS
-from tf_models.optimizers.proximal import Specification, maps_of
+from tf_models.optimizers.proximal import Specification, checked, maps_of
 
 COUNTS = ("gradient_evaluations", "loss_evaluations", "backtracks")
 Closure = Callable[[], Tensor]
@@ -74,11 +74,12 @@ class IPALM(keras.optimizers.Optimizer):
         unknown = set(rules or {}) - set(asdict(PRESETS[preset]))
         if unknown:
             raise ValueError(f"`rules` must be fields of Rules. Received: {', '.join(sorted(unknown))}")
+        check_rate(learning_rate)
         super().__init__(LEARNING_RATES[preset] if learning_rate is None else learning_rate, **kwargs)
         self.preset = preset
         self.changed_rules = dict(rules or {})
         self.rules = replace(PRESETS[preset], **self.changed_rules)
-        self.proximal = {name: list(words) for name, words in (proximal or {}).items()}
+        self.proximal = checked(proximal)
 
     def build(self, variables: Sequence[Any]) -> None:
         """Make the state: the previous value and the scaled L of each block, and the counts."""

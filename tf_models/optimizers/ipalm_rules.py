@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from tf_models.optimizers import check_count, check_number
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,25 @@ class Rules:
     reduce_momentum: bool = False
     maximum_tries: int = 100
     step: str = "trivial"
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: One is out of its range.
+        """
+        # Beyond, the step size is infinite or negative.
+        limits = {"nonconvex": 0.5, "convex": 1.0, "trivial": math.inf}
+        if self.step not in limits:
+            raise ValueError(f"`step` must be one of {', '.join(limits)}. Received: step={self.step!r}")
+        check_number("alpha", self.alpha, least=0, below=limits[self.step])
+        check_number("beta", self.beta, least=0)
+        check_number("increase", self.increase, above=1)
+        check_number("reduce", self.reduce, least=1)
+        check_number("smallest", self.smallest, above=0)
+        check_number("largest", self.largest, least=self.smallest)
+        check_number("slack", self.slack, least=0)
+        check_count("maximum_tries", self.maximum_tries)
 
     def tau(self) -> float:
         """Return tau / L."""

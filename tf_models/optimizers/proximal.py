@@ -13,6 +13,7 @@ from typing import Any
 from keras import ops
 
 from tf_models.backend import Tensor
+from tf_models.optimizers import check_number
 
 ProximalMap = Callable[[Tensor, Tensor], Tensor]
 # Name of a map and the numbers it takes, as they stand in the configuration of an optimizer: `["l1", 0.1]`.
@@ -68,6 +69,19 @@ def _centred(filters: Tensor) -> tuple[Tensor, Tensor]:
     return centred, ops.sqrt(ops.sum(centred * centred, axis=(1, 2, 5), keepdims=True))
 
 
+def _check_penalty(name: str, weight: float = 1.0) -> None:
+    check_number(f"weight of {name}", weight, least=0)
+
+
+def _check_nothing(name: str) -> None:
+    """Take no number."""
+
+
+def _check_box(name: str, lower: float, upper: float) -> None:
+    check_number("lower", lower)
+    check_number("upper", upper, least=lower)
+
+
 _PENALTIES = {"l1": prox_l1, "squared_l2": prox_squared_l2}
 _SETS: dict[str, Callable[..., Tensor]] = {
     "box": project_box,
@@ -76,6 +90,7 @@ _SETS: dict[str, Callable[..., Tensor]] = {
     "zero_mean_unit_sphere": project_zero_mean_unit_sphere,
     "zero_mean_unit_ball": project_zero_mean_unit_ball,
 }
+_CHECKS: dict[str, Callable[..., None]] = {**dict.fromkeys(_PENALTIES, _check_penalty), "box": _check_box}
 
 
 def proximal_map(specification: Specification) -> ProximalMap:
@@ -86,16 +101,32 @@ def proximal_map(specification: Specification) -> ProximalMap:
             `["unit_ball"]`, `["zero_mean_unit_sphere"]` or `["zero_mean_unit_ball"]`.
 
     Raises:
-        ValueError: The name is unknown.
+        ValueError: The name is unknown, or there are too few, too many or wrong numbers.
     """
+    known = ", ".join([*_PENALTIES, *_SETS])
+    if isinstance(specification, str) or not specification or specification[0] not in {**_PENALTIES, **_SETS}:
+        raise ValueError(f"`proximal` must be a list that begins with one of {known}. Received: {specification}")
     name, *numbers = specification
+    try:
+        _CHECKS.get(name, _check_nothing)(name, *numbers)
+    except TypeError:
+        raise ValueError(f"`proximal` has too few or too many numbers for {name}. Received: {specification}") from None
     if name in _PENALTIES:
         penalty = _PENALTIES[name]
         return lambda values, step: penalty(values, step, *numbers)
-    if name not in _SETS:
-        raise ValueError(f"`proximal` must be one of {', '.join([*_PENALTIES, *_SETS])}. Received: {name}")
     project = _SETS[name]
     return lambda values, step: project(values, *numbers)
+
+
+def checked(proximal: Mapping[str, Specification] | None) -> dict[str, list[Any]]:
+    """Return a copy of the specifications of variables.
+
+    Raises:
+        ValueError: One of them is wrong, see `proximal_map`.
+    """
+    for specification in (proximal or {}).values():
+        proximal_map(specification)
+    return {name: list(specification) for name, specification in (proximal or {}).items()}
 
 
 def maps_of(variables: Sequence[Any], proximal: Mapping[str, Specification]) -> list[ProximalMap]:
@@ -106,7 +137,7 @@ def maps_of(variables: Sequence[Any], proximal: Mapping[str, Specification]) -> 
         proximal: Specifications by the names of variables, such as `conv`.
 
     Raises:
-        ValueError: A name is no variable's.
+        ValueError: A name is no variable's, or a specification is wrong or not for a variable of that shape.
     """
     unknown = set(proximal) - {variable.name for variable in variables}
     if unknown:
@@ -117,6 +148,12 @@ def maps_of(variables: Sequence[Any], proximal: Mapping[str, Specification]) -> 
 
 def _map_of(variable: Any, proximal: Mapping[str, Specification]) -> ProximalMap:
     if variable.name in proximal:
-        return proximal_map(proximal[variable.name])
+        specification = proximal[variable.name]
+        if specification[0].startswith("zero_mean") and len(variable.shape) != 6:
+            found = f"{variable.name} {tuple(variable.shape)}"
+            raise ValueError(
+                f"`proximal` {specification[0]} is for filters (iteration, y, x, in, out, 2). Received: {found}"
+            )
+        return proximal_map(specification)
     constraint = variable.constraint
     return (lambda values, step: values) if constraint is None else (lambda values, step: constraint(values))

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_models.optimizers import check_count, check_number
+
 
 @keras.saving.register_keras_serializable("bart_tf")
 class BartSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -26,6 +28,9 @@ class BartSchedule(keras.optimizers.schedules.LearningRateSchedule):
         final_learning_rate: m; None keeps the rate.
         cosine_epochs: M; None lets the rate fall exponentially.
         warmup_epochs: w, defaults to 0.
+
+    Raises:
+        ValueError: A rate is not above 0, a number of epochs or batches is too small, or M comes without m.
     """
 
     def __init__(
@@ -37,6 +42,14 @@ class BartSchedule(keras.optimizers.schedules.LearningRateSchedule):
         cosine_epochs: int | None = None,
         warmup_epochs: int = 0,
     ) -> None:
+        check_number("learning_rate", learning_rate, above=0)
+        check_number("final_learning_rate", final_learning_rate, above=0)
+        check_count("epochs", epochs)
+        check_count("batches", batches)
+        check_count("cosine_epochs", cosine_epochs, least=2)
+        check_count("warmup_epochs", warmup_epochs, least=0)
+        if cosine_epochs is not None and final_learning_rate is None:
+            raise ValueError(f"`cosine_epochs` needs a `final_learning_rate`. Received: cosine_epochs={cosine_epochs}")
         self.learning_rate = learning_rate
         self.epochs = epochs
         self.batches = batches

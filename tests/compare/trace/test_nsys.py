@@ -1,6 +1,8 @@
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bart_bridge.errors import InputError
@@ -80,7 +82,7 @@ def test_names_of_operations(text, expected):
 def export(tmp_path):
     """A small database in the form of `nsys export --type sqlite`; the table of memsets is absent, as if empty."""
     path = tmp_path / "run.sqlite"
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         database.executescript(
             """
             CREATE TABLE StringIds (id INTEGER PRIMARY KEY, value TEXT NOT NULL);
@@ -115,5 +117,7 @@ def test_sqlite(export):
 def test_a_damaged_database_is_refused(tmp_path, content):
     path = tmp_path / "x.sqlite"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="sqlite"):
+    # The error is held, and with it all that its frames hold: a file that they did not close is open still.
+    with pytest.raises(InputError, match="sqlite") as error:
         sources.read(path)
+    assert path not in {Path(file.path) for file in psutil.Process().open_files()}, error
