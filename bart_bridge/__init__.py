@@ -1,3 +1,3 @@
 """Everything that knows BART: its files, its command-line tools, its networks' weights. Nothing here imports Keras."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
