@@ -91,9 +91,9 @@ def apply_runs(
         ToolError: The zero-filled images are not usable.
         BusyError: Another process works on the folder.
     """
+    appliers = _appliers(runs, toolbox, memory)
     if acceleration is not None:
         check_acceleration(split, acceleration)
-    appliers = _appliers(runs, toolbox, memory)
     for applier in appliers:
         check_filters(applier.network, split)
     with locks.held(folder, wait=False):

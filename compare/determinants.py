@@ -92,4 +92,4 @@ def _tested(identity: Identity) -> Identity:
 
 def _with_weights(determinants: Determinants, weights: Path) -> Determinants:
     file = weights if weights.suffix else cfl.files(weights)[0]
-    return determinants | {"weights": content.file_digest(file) if file.exists() else None}
+    return determinants | {"weights": content.file_digest(file) if file.is_file() else None}

@@ -14,6 +14,7 @@ from bart_bridge.cfl import write_text_atomically
 from compare.optimizer_figures import AXES, convergence, embedded
 from compare.optimizer_rows import KERAS
 from compare.optimizer_study import Study, read
+from compare.table_files import NOT_AVAILABLE
 from compare.tables import Table, of_cells
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ def _continued(table: pandas.DataFrame) -> list[str]:
         return []
     return [
         f"{row.network}, {row.optimizer} on {row.engine}, seed {row.seed}, times: {row.times!s}"
-        for row in table[table.times != ""].itertuples()
+        for row in table[table.times.astype(str).str.startswith(NOT_AVAILABLE)].itertuples()
     ]
 
 

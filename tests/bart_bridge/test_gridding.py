@@ -228,7 +228,9 @@ def test_odd_sizes_are_refused(toolbox, tmp_path):
     ],
 )
 def test_invalid_files_are_named(name, shape, value, message, tmp_path):
-    arrays = {"kspace": np.ones((1, 8, 3, 2)), "coils": np.ones((8, 8, 1, 2)), "trajectory": np.zeros((3, 8, 3))}
+    trajectory = np.zeros((3, 8, 3))
+    trajectory[:2] = np.linspace(-3.5, 3.5, 8)[:, None]
+    arrays = {"kspace": np.ones((1, 8, 3, 2)), "coils": np.ones((8, 8, 1, 2)), "trajectory": trajectory}
     for stem, array in {**arrays, name: np.full(shape, value)}.items():
         cfl.write(tmp_path / stem, array)
     with pytest.raises(InputError, match=message):

@@ -329,7 +329,7 @@ def test_other_ends_are_failures_whatever_was_written(trained, returncode, messa
 
 
 def test_training_that_cannot_start_is_a_failure(train, split, tmp_path):
-    run = train(VARNET, dataclasses.replace(split, coils=tmp_path / "missing"))
+    run = train(VARNET, dataclasses.replace(split, pattern=tmp_path / "missing"))
     with pytest.raises(ToolError, match=r"^bart reconet .*; command: .*/missing"):
         run.check()
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from bart_bridge import atomic
 from compare import results
 from compare.cli import main
 
@@ -22,9 +23,9 @@ STEPS = {
     "untrained": ("initial-images", "runs/modl-bart/initial", set()),
     "training": ("modl-bart/history-stage", "runs/modl-bart/train", {"modl-loss", "modl-memory-train"}),
     "reconstruction": ("apply-images", "runs/modl-bart/apply", set()),
-    "timing": ("modl-bart/one-slice-", "runs/modl-bart/infer", {"modl-memory-infer"}),
+    "timing": (f"modl-bart/{atomic.PREFIX}one-slice-", "runs/modl-bart/infer", {"modl-memory-infer"}),
     "repeated training": ("repeat-1/history-stage", "runs/modl-bart/repeat-1/train", set()),
-    "repeated timing": ("repeat-1/one-slice-", "runs/modl-bart/repeat-1/infer", set()),
+    "repeated timing": (f"repeat-1/{atomic.PREFIX}one-slice-", "runs/modl-bart/repeat-1/infer", set()),
 }
 
 

@@ -380,7 +380,7 @@ def test_a_study_that_is_refused_stays_as_it_is(tmp_path, dataset_folder, toolbo
 
 def test_apply_writes_nothing_before_all_runs_can_be_used(place, tmp_path):
     test = place.data / "test"
-    files = ["--kspace", test / "kspace", "--coils", test / "coils", "--acceleration", 4]
+    files = ["--kspace", test / "kspace", "--coils", test / "coils"]
     finished = bart_tf("apply", place.folder / "runs/varnet-bart", tmp_path, *files, "-o", tmp_path / "applied")
     assert finished.returncode == 2
     assert "not the folder of a trained run" in finished.stderr

@@ -85,7 +85,10 @@ def test_what_was_not_typed_is_not_in_an_error(tmp_path):
         (["fastmri", "missing.h5"], "missing.h5: a fastMRI multi-coil file is needed, no such file"),
         (["modl-hdf5", "{volume}"], "trnOrg, trnCsm, trnMask or tstOrg, tstCsm, tstMask are needed, found: "),
         (["fastmri", "{volume}", "--split", "test=7"], "there is no '7'"),
-        (["fastmri", "{volume}", "--acceleration", "0"], "--acceleration must be from 1 to 1000, received 0"),
+        (
+            ["fastmri", "{volume}", "--pattern", "random", "--acceleration", "0"],
+            "--acceleration must be from 1 to 1000, received 0",
+        ),
         (["fastmri", "{volume}", "--pattern", "radial"], "radial.hdr: no such file"),
         (["fastmri", "{volume}", "--coils", "ecalib -x2"], "received '-x2'"),
     ],

@@ -178,7 +178,7 @@ def test_a_training_that_continued_has_no_times_in_the_curves(tmp_path):
     np.savez(run.folder / "history.npz", **{f"stage1_{name}": of for name, of in columns.items()})
     for ending, seconds in (("", [4.0, 8.0]), (", continued after 3 updates", [None, None])):
         run.record("train").write_text(json.dumps({"measurement": {"ending": f"exited with code 0{ending}"}}))
-        assert [row["training_s"] for row in optimizer_study._curves(experiment, tmp_path)] == seconds
+        assert [row["training_s"] for row in optimizer_rows.curve_rows(experiment, tmp_path)] == seconds
 
 
 def test_the_epochs_of_two_stages_follow_each_other(tmp_path):

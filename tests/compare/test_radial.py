@@ -17,7 +17,7 @@ from bart_bridge.simulate import Simulation, simulate
 from compare import quality, results
 from compare.config import load
 from compare.console import Reporter
-from compare.experiment import open_dataset
+from compare.prepared_data import open_dataset
 from tests.helper import random_images, relative_difference
 from tf_models.operators import SenseNormal
 

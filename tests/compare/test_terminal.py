@@ -30,6 +30,7 @@ OURS = re.compile(
       | \ \ \ \ \d+\ of\ \d+(,\ loss\ [\d.e+-]+)?           # how far it is
       | \#\d+->\d+/\d+;\ loss:\ [\d.e+-]+;
       | \d+\ steps\ done,\ .* | nothing\ to\ do:\ .*     # what a command ends with
+      | left\ out:\ .*:\ \d+                            # by an import
       | error:\ .*
     )$""",
     re.VERBOSE,
