@@ -2,7 +2,7 @@
 # Keras 3.15.1: `keras.distribution.list_devices("gpu")` without a GPU depends on the backend.
 #
 # One would expect an empty list. Seen on a machine without a GPU (Keras 3.15.1, JAX 0.10.2, Python 3.11 to 3.13):
-#   JAX   RuntimeError: Unknown backend gpu
+#   JAX   RuntimeError, "Unknown backend: 'gpu' requested"
 #   (PyTorch 2.13.0, not run here because of its size: AttributeError: 'NoneType' object has no attribute 'list_devices')
 # TensorFlow 2.21.0 answers []. Code that asks Keras whether there is a GPU must ask the backend instead.
 #

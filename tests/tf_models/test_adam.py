@@ -19,6 +19,13 @@ def test_the_first_step_by_hand():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), expected, rtol=1e-6)
 
 
+def test_the_first_step_is_the_learning_rate():
+    """Not with 1 - beta_2 in double precision and its powers in single: these differ by 1.3e-5."""
+    variable = keras.Variable(np.zeros(1, np.float32))
+    Adam(learning_rate=1.0, epsilon=1e-12).apply([np.ones(1, np.float32)], [variable])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), -1, rtol=3e-7)
+
+
 def test_ten_steps_are_algorithm_1_of_kingma():
     gradients = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32) * 1e-6
     variable = keras.Variable(np.zeros(3, np.float32))
