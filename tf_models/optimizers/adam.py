@@ -66,7 +66,7 @@ class Adam(BartModifiers, keras.optimizers.Adam):
             self.assign(first, kept * first)
             self.assign(second, kept * second)
         step = ops.cast(step + 1, dtype)
-        # The same rounded beta in moment and correction: 1 - 0.999 differs by 1.3e-5 between single and double precision.
+        # One rounded beta for moment and correction: single and double precision differ by 1.3e-5 in 1 - 0.999.
         beta_1, beta_2 = (ops.convert_to_tensor(beta, dtype) for beta in (self.beta_1, self.beta_2))
         self.assign_add(first, (gradient - first) * (1 - beta_1))
         self.assign_add(second, (ops.square(gradient) - second) * (1 - beta_2))
