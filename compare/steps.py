@@ -191,7 +191,7 @@ def run_steps(
     }
     if repeat:
         steps = {phase: steps[phase] for phase in ("train", "infer")}
-    leaves = {phase: (run.images(phase),) for phase in ("initial", "apply")}
+    leaves: dict[str, tuple[Path, ...]] = {phase: (run.images(phase),) for phase in ("initial", "apply")}
     if not repeat:  # of a repeat, nothing but its record is read
         leaves["train"] = (weights_path, run.folder / "history.npz")
     again = f" (repeat {repeat})" if repeat else ""
