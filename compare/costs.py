@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from compare import timing
+from compare import records, timing
 from compare.run_files import Run
 from compare.sampling import GPU_TOLERANCE_BYTES, RSS_TOLERANCE, Curve, level_before_growth
 from compare.steps import NOT_RUN
@@ -25,11 +24,15 @@ _STATE["utilisation"] = ("gpu_utilisation_percent", "%")
 
 
 def of_phase(run: Run, phase: str) -> Iterator[Value]:
-    """Yield metric, value, unit and definition (or why there is no value) of a phase that ended, well or not."""
+    """Yield metric, value, unit and definition (or why there is no value) of a phase that ended, well or not.
+
+    Raises:
+        InputError: Its record is damaged.
+    """
     record_path = run.record(phase) if run.record(phase).exists() else run.failure(phase)
     if not record_path.exists():
         return
-    record = json.loads(record_path.read_text())
+    record = records.load(record_path, "measurement", "failed")
     if "failed" in record:
         if DIVERGED in record:
             yield DIVERGED, record[DIVERGED], "1", record["failed"]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.toolbox import Toolbox
-from compare import costs, machine, quality, sampling
+from compare import costs, machine, quality, records, sampling
 from compare.config import Experiment
 from compare.reconstructions import REFERENCE, Images, images, reference_record, runs
 from compare.run_files import Run, failure_record
@@ -177,7 +177,7 @@ def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Ro
     for name in experiment.baselines:
         chosen = reference_record(folder, name)
         if chosen.exists():
-            value = json.loads(chosen.read_text())["regularization"]
+            value = records.load(chosen, "regularization")["regularization"]
             definition = f"weight of the regularization of {_tool(name)}, best mean PSNR on the validation slices"
             columns = _engine_columns(experiment, name) | _origin(chosen) | {"phase": "train"}
             yield columns | _value("regularization", value, "1", definition)

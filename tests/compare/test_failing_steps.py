@@ -224,6 +224,18 @@ def test_a_merge_names_a_damaged_history(folder, config):
     assert said.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("runs/modl-bart/train", ""), ("runs/modl-bart/train", "{}"), ("references/cg-sense", "[]")],
+)
+def test_a_merge_names_a_damaged_record(name, content, folder):
+    (folder / f"{name}.json").write_text(content)
+    said = bart_tf("jobs", "collect", folder)
+    assert said.returncode == 2
+    assert f"{name}.json: cannot be read as the record of a step (" in said.stderr
+    assert said.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("all_of_them", [False, True])
 def test_baselines_alone_that_fail(config, tmp_path, bart_without, compare, all_of_them):
     path, out = tmp_path / "baselines.yaml", tmp_path / "out"
