@@ -49,9 +49,7 @@ def new_file(path: Path, durable: bool = True) -> Iterator[Path]:
     except BaseException as error:
         if temporary:
             temporary.unlink(missing_ok=True)
-        # A full disk does not say whose file it is, and nobody knows the temporary name.
-        if isinstance(error, OSError) and (error.filename is None or PREFIX in str(error.filename)):
-            error.filename, error.filename2 = str(path), None
+        _name(error, path)
         raise
 
 
@@ -63,10 +61,12 @@ def new_folder(path: Path) -> Iterator[Path]:
         The temporary folder.
 
     Raises:
-        OSError: `path` is a file or a folder with something in it, or its parent cannot be written.
+        OSError: `path` is a file or a folder with something in it, or its parent cannot be written, or the disk is
+            full; the error names `path`.
     """
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=PREFIX))
+    temporary = None
     try:
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=PREFIX))
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         for folder, _, names in os.walk(temporary):
@@ -75,8 +75,10 @@ def new_folder(path: Path) -> Iterator[Path]:
             sync(Path(folder))
         temporary.rename(path)
         sync(path.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+    except BaseException as error:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _name(error, path)
         raise
 
 
@@ -106,6 +108,12 @@ def remove_leftovers(*folders: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Let an error name what was to be written: a full disk names nothing, and nobody knows the temporary name."""
+    if isinstance(error, OSError) and (error.filename is None or PREFIX in str(error.filename)):
+        error.filename, error.filename2 = str(path), None
 
 
 def _umask() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import yaml
@@ -21,7 +21,7 @@ from bart_bridge.settings import MemoryPlan, Network
 from bart_bridge.simulate import sampling_pattern
 from bart_bridge.toolbox import Toolbox
 from compare import engines, figures, locks, quality, reconstructions, results, tables
-from compare.config import describe, engine_name
+from compare.config import ENGINES, describe, engine_name
 from compare.console import Reporter
 from compare.engines import Engine
 from compare.prepared_data import grid
@@ -201,7 +201,12 @@ def _settings(run: Path) -> tuple[Any, Any, Network, Any]:
     try:
         content = yaml.safe_load((run / "run.yaml").read_text())
         network: Network = TypeAdapter(Network).validate_python(content["network"])
-        return content["engine"], content["device"], network, content.get("bart_binary")
+        engine, device, binary = content["engine"], content["device"], content.get("bart_binary")
+        if engine not in ENGINES and not str(engine).startswith("bart-"):
+            raise InputError(f"{run / 'run.yaml'}: engine must be {', '.join(ENGINES)} or bart-..., found '{engine}'")
+        if device not in get_args(engines.Device):
+            raise InputError(f"{run / 'run.yaml'}: device must be cpu or gpu, found '{device}'")
+        return engine, device, network, binary
     except ValidationError as error:
         raise InputError(f"{run / 'run.yaml'}: {describe(error)}") from None
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:

@@ -44,7 +44,8 @@ def paired(first: NDArray[np.floating], second: NDArray[np.floating]) -> Differe
     """
     from scipy import stats
 
-    differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    with np.errstate(invalid="ignore"):  # the PSNR of two images that equal the reference: inf - inf
+        differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     count, nothing = len(differences), float("nan")
     mean = float(differences.mean()) if count else nothing
     if not count or not np.isfinite(differences).all():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compare import timing
+from compare import records, timing
 from compare.run_files import Run
 from compare.sampling import GPU_TOLERANCE_BYTES, RSS_TOLERANCE, Curve, level_before_growth
 from compare.steps import NOT_RUN
@@ -24,11 +24,15 @@ _STATE["utilisation"] = ("gpu_utilisation_percent", "%")
 
 
 def of_phase(run: Run, phase: str) -> Iterator[Value]:
-    """Yield metric, value, unit and definition (or why there is no value) of a phase that ended, well or not."""
+    """Yield metric, value, unit and definition (or why there is no value) of a phase that ended, well or not.
+
+    Raises:
+        InputError: Its record is damaged.
+    """
     record_path = run.record(phase) if run.record(phase).exists() else run.failure(phase)
     if not record_path.exists():
         return
-    record = json.loads(record_path.read_text())
+    record = records.load(record_path, "measurement", "failed")
     if "failed" in record:
         if DIVERGED in record:
             yield DIVERGED, record[DIVERGED], "1", record["failed"]
@@ -51,12 +55,12 @@ def why_missing(failure: dict[str, Any]) -> str:
 
 
 def curve(record_path: Path) -> Curve:
-    """Read the samples that belong to a record; empty where there are none."""
-    path = record_path.with_suffix(".npz")
-    if not path.exists():
+    """Read the samples that belong to a record; empty where there are none, or they are damaged."""
+    try:
+        with np.load(record_path.with_suffix(".npz")) as samples:
+            return {name: samples[name] for name in samples.files}
+    except (OSError, ValueError, zipfile.BadZipFile):
         return {}
-    with np.load(path) as samples:
-        return {name: samples[name] for name in samples.files}
 
 
 def _of_record(record: dict[str, Any], samples: Curve) -> Iterator[Value]:
@@ -91,7 +95,8 @@ def _memory(used: dict[str, Any], samples: Curve) -> Iterator[Value]:
     )
     yield "peak_rss", peak, "byte", definition if peak is not None else unknown
     level = _level(samples, "rss_bytes", RSS_TOLERANCE * peak) if peak else None
-    reason = used.get("rss_note") or "n/a: no level below the peak was held"
+    unheld = "n/a: no level below the peak was held" if samples else "n/a: the samples are missing or damaged"
+    reason = used.get("rss_note") or unheld
     yield "rss_before_growth", level, "byte", _LEVEL if level else reason
     yield "baseline_rss", baseline, "byte", used["baseline_note"]
     above = None if baseline is None or peak is None else max(0, peak - baseline)
@@ -101,7 +106,7 @@ def _memory(used: dict[str, Any], samples: Curve) -> Iterator[Value]:
     gpu, note = used["gpu_peak_bytes"], used["gpu_note"]
     yield "gpu_peak", gpu, "byte", note
     level = _level(samples, "gpu_bytes", GPU_TOLERANCE_BYTES)
-    reason = "n/a: no level below the peak was held" if gpu is not None else note
+    reason = unheld if gpu is not None else note
     yield "gpu_before_growth", level, "byte", f"{note}; {_LEVEL}" if level else reason
     device = _finite(samples, "gpu_device_bytes")
     whole = "memory in use on all GPUs above that before the process, whoever uses it"

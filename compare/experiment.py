@@ -142,11 +142,6 @@ def parts(experiment: Experiment) -> list[Part]:
     return [REFERENCES, *((name, engine) for name in experiment.networks for engine in experiment.engines)]
 
 
-def part_folder(folder: Path, part: Part) -> Path:
-    """Return where a part is, and its lock."""
-    return folder / "references" if part == REFERENCES else Run(folder, *part).folder
-
-
 def part_records(experiment: Experiment, folder: Path, part: Part) -> list[Path]:
     """List the records that a part has when it is complete."""
     if part == REFERENCES:
@@ -201,7 +196,7 @@ def _place(folder: Path, step: Step) -> Path:
 
 def _done(step: Step, title: str, outcome: Outcome, reporter: Reporter) -> bool:
     record = records.read(step.record, step.determinants())
-    if record is None:
+    if record is None or step.damage():
         return False
     threads = record.get("machine", {}).get("threads", step.threads)
     note = "" if threads == step.threads else f", with {threads} threads (now it would be {step.threads})"
@@ -223,7 +218,8 @@ def _do(
         return
     place, determinants = step.record.parent, step.determinants()
     atomic.remove_leftovers(place)
-    if changed := records.changes(step.record, determinants):
+    if step.record.exists():
+        changed = records.changes(step.record, determinants) or step.damage()
         kept = older.keep({path for pattern in step.files for path in place.glob(pattern)})
         reporter.say(f"{title}: done again, {changed}; the old results are in {kept}")
     origin: records.Record = {"engine_version": step.version, "machine": made_on()}

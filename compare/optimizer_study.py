@@ -212,9 +212,12 @@ def read(folder: Path) -> tuple[Study, dict[str, Any], pandas.DataFrame, pandas.
         InputError: The folder holds no finished study.
     """
     try:
-        table = read_csv(folder / "results.csv", RESULT_COLUMNS[4:-1], ["seed"])
-        curves = read_csv(folder / "curves.csv", CURVE_COLUMNS[5:], ["seed", "epoch"])
-        return load(folder / STUDY), json.loads((folder / "choices.json").read_text()), table, curves
+        table = read_csv(folder / "results.csv", RESULT_COLUMNS[4:-1], ["seed"], RESULT_COLUMNS[:-2])
+        curves = read_csv(folder / "curves.csv", CURVE_COLUMNS[5:], ["seed", "epoch"], CURVE_COLUMNS[:10])
+        choices = json.loads((folder / "choices.json").read_text())
+        if not isinstance(choices, dict) or "choices" not in choices:
+            raise ValueError("choices.json: no choices")
+        return load(folder / STUDY), choices, table, curves
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not the folder of a finished study ({' '.join(str(error).split())})") from None
 

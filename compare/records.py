@@ -12,6 +12,7 @@ from typing import Any
 
 from bart_bridge import atomic
 from bart_bridge.cfl import write_arrays_atomically, write_text_atomically
+from bart_bridge.errors import InputError
 from compare.monitor import Measurement
 
 OLDER = "older"
@@ -27,6 +28,25 @@ def read(path: Path, determinants: dict[str, Any]) -> Record | None:
         return None
     same = isinstance(record, dict) and record.get("determinants") == _as_json(determinants)
     return record if same else None
+
+
+def load(path: Path, *needed: str) -> Record:
+    """Read a record, whatever its result depends on.
+
+    Args:
+        path: The record.
+        needed: Keys of which it must have one.
+
+    Raises:
+        InputError: It cannot be read, or has none of the keys.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as the record of a step ({error})") from None
+    if not isinstance(record, dict) or not any(name in record for name in needed):
+        raise InputError(f"{path}: cannot be read as the record of a step (it has no {' or '.join(needed)})")
+    return record
 
 
 def write(path: Path, determinants: dict[str, Any], measurement: Measurement | None = None, **details: Any) -> Record:

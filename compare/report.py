@@ -186,7 +186,8 @@ def _machine(folder: Path) -> dict[str, Any]:
         return {}
     try:
         description: dict[str, Any] = json.loads(path.read_text())
-        machine.label(description)
-    except (ValueError, KeyError, TypeError) as error:
+        for each in (description, *description.get("others", [])):
+            machine.label(each)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read as the description of a machine ({error})") from None
     return description

@@ -6,6 +6,7 @@ Everything that is shown is a query on `results.csv`; the loss curves, which hav
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.toolbox import Toolbox
-from compare import costs, machine, quality, sampling
+from compare import costs, machine, quality, records, sampling
 from compare.config import Experiment
 from compare.reconstructions import REFERENCE, Images, images, reference_record, runs
 from compare.run_files import Run, failure_record
@@ -93,23 +94,31 @@ def read_table(folder: Path) -> pandas.DataFrame:
 
 
 def read_history(folder: Path) -> pandas.DataFrame:
-    """Read `history.csv`, the losses, which may be NaN or infinite; empty where it is missing."""
+    """Read `history.csv`, the losses, which may be NaN or infinite; empty where it is missing.
+
+    Raises:
+        InputError: It is damaged.
+    """
     import pandas as pd
 
     path = folder / "history.csv"
-    if not path.exists() or not path.read_text().strip():
+    if not path.exists() or not path.read_bytes().strip():
         return pd.DataFrame(columns=list(HISTORY_COLUMNS))
-    return read_csv(path, ["seconds", "loss"], ["stage", "epoch", "batch"])
+    return read_csv(path, ["seconds", "loss"], ["stage", "epoch", "batch"], HISTORY_COLUMNS)
 
 
 def read_memory(folder: Path) -> pandas.DataFrame:
-    """Read `memory.csv`, the samples of every run, NaN for what was not read; empty where it is missing."""
+    """Read `memory.csv`, the samples of every run, NaN for what was not read; empty where it is missing.
+
+    Raises:
+        InputError: It is damaged.
+    """
     import pandas as pd
 
     path = folder / "memory.csv"
-    if not path.exists():
+    if not path.exists() or not path.read_bytes().strip():
         return pd.DataFrame(columns=list(MEMORY_COLUMNS))
-    return read_csv(path, sampling.NAMES, ["repeat"])
+    return read_csv(path, sampling.NAMES, ["repeat"], (*MEMORY_COLUMNS[:4], "seconds", "rss_bytes", "gpu_bytes"))
 
 
 def quality_rows(images: Images, reference: NDArray[np.complex64], toolbox: Toolbox | None = None) -> Iterator[Row]:
@@ -168,7 +177,7 @@ def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Ro
     for name in experiment.baselines:
         chosen = reference_record(folder, name)
         if chosen.exists():
-            value = json.loads(chosen.read_text())["regularization"]
+            value = records.load(chosen, "regularization")["regularization"]
             definition = f"weight of the regularization of {_tool(name)}, best mean PSNR on the validation slices"
             columns = _engine_columns(experiment, name) | _origin(chosen) | {"phase": "train"}
             yield columns | _value("regularization", value, "1", definition)
@@ -253,7 +262,7 @@ def _history_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
     for run in runs(experiment, folder):
         if not run.record("train").exists():
             continue
-        with np.load(run.folder / "history.npz") as history:
+        with _opened(run.folder / "history.npz") as history:
             first = 0
             for stage in (1, 2):
                 if f"stage{stage}_loss" not in history:
@@ -270,6 +279,13 @@ def _history_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
                         "loss": losses[epoch, batch],
                     }
                 first += len(losses)
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return np.load(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({error}); bart-tf compare trains again") from None
 
 
 def _dataset_name(experiment: Experiment) -> str:

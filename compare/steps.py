@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from bart_bridge import baselines, cfl, weights
 from bart_bridge.dataset import Dataset, Split
 from bart_bridge.dims import from_batch_map_yx
+from bart_bridge.errors import InputError
 from bart_bridge.reconet import Progress
 from bart_bridge.settings import Training, stages
 from bart_bridge.toolbox import Toolbox
@@ -55,6 +57,7 @@ class Step:
         total: Number of its units of progress.
         work: Does it and returns what belongs into the record.
         after: The step whose output it uses; it is not run without that.
+        leaves: What others read of it, BART arrays, `.npz` and `.keras`; it is done again if one is gone or damaged.
     """
 
     title: str
@@ -66,6 +69,19 @@ class Step:
     total: int
     work: Callable[[Advance], dict[str, Any]]
     after: Step | None = None
+    leaves: tuple[Path, ...] = ()
+
+    def damage(self) -> str:
+        """Say what is gone or damaged of what it left; empty if nothing is."""
+        for path in self.leaves:
+            try:
+                if path.suffix:
+                    zipfile.ZipFile(path).close()  # the list of its content stands at the end
+                else:
+                    cfl.read(path)
+            except (InputError, OSError, zipfile.BadZipFile) as error:
+                return str(error) if isinstance(error, InputError) else f"{path} is missing or damaged"
+        return ""
 
 
 def references(experiment: Experiment) -> list[str]:
@@ -90,6 +106,7 @@ def reference_steps(
             threads,
             test.items,
             lambda advance: _zero_filled(test, folder / ZERO_FILLED),
+            leaves=(folder / ZERO_FILLED,),
         )
     ]
     for name in references(experiment)[1:]:
@@ -102,7 +119,8 @@ def reference_steps(
         depends = partial(determinants.of_baseline, name, identity, toolbox)
         total = len(baseline.grid) * validation.items + test.items
         version = f"bart {'nufft' if name == 'gridding' else 'pics'} {toolbox.version_text}"
-        steps.append(Step(title, folder / f"{name}.json", (f"{name}.*",), depends, version, threads, total, work))
+        record, leaves = folder / f"{name}.json", (folder / name,)
+        steps.append(Step(title, record, (f"{name}.*",), depends, version, threads, total, work, leaves=leaves))
     return steps
 
 
@@ -173,6 +191,9 @@ def run_steps(
     }
     if repeat:
         steps = {phase: steps[phase] for phase in ("train", "infer")}
+    leaves: dict[str, tuple[Path, ...]] = {phase: (run.images(phase),) for phase in ("initial", "apply")}
+    if not repeat:  # of a repeat, nothing but its record is read
+        leaves["train"] = (weights_path, run.folder / "history.npz")
     again = f" (repeat {repeat})" if repeat else ""
     return {
         phase: Step(
@@ -184,6 +205,7 @@ def run_steps(
             experiment.threads or usable_threads(),
             total,
             work,
+            leaves=leaves.get(phase, ()),
         )
         for phase, (title, total, work) in steps.items()
     }

@@ -34,13 +34,16 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
     write_text_atomically(path, text.getvalue())
 
 
-def read_csv(path: Path, numbers: Iterable[str], counts: Iterable[str] = ()) -> pandas.DataFrame:
+def read_csv(
+    path: Path, numbers: Iterable[str], counts: Iterable[str] = (), needed: Iterable[str] = ()
+) -> pandas.DataFrame:
     """Read a table; columns of numbers are floats whatever is in them, all others are texts.
 
     Args:
         path: The file.
         numbers: Columns of numbers, of which the file need not have all.
-        counts: Columns of whole numbers that every row has.
+        counts: Columns of whole numbers that every row has, where the file has the column.
+        needed: Columns that the file must have.
 
     Raises:
         InputError: The file is missing or damaged.
@@ -50,6 +53,8 @@ def read_csv(path: Path, numbers: Iterable[str], counts: Iterable[str] = ()) -> 
     names = list(numbers)
     try:
         table: pandas.DataFrame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if missing := [name for name in needed if name not in table.columns]:
+            raise ValueError(f"no column {', '.join(missing)}")
         for name in table.columns.intersection(names):
             table[name] = pd.to_numeric(table[name].mask(table[name].isin(_NO_NUMBER))).astype(float)
         return table.astype(dict.fromkeys(table.columns.intersection(list(counts)), int))

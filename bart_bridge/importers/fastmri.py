@@ -53,6 +53,9 @@ def _entries(path: Path) -> dict[int, Entry]:
         for name in ("kspace", "ismrmrd_header"):
             if name not in file:
                 raise InputError(f"{path}: no '{name}' in it (found: {', '.join(list(file)[:8]) or 'nothing'})")
+        for name in ("kspace", "mask"):
+            if name in file and not isinstance(file[name], h5py.Dataset):
+                raise InputError(f"{path}: '{name}' must be an array, found a group")
         shape = tuple(file["kspace"].shape)
         if len(shape) != 4:
             raise InputError(f"{path}: 'kspace' must have dimensions slice, coil, readout and phase, found {shape}")
@@ -68,11 +71,14 @@ def _entries(path: Path) -> dict[int, Entry]:
 def _load(path: Path, item: int, pixels: int) -> Slice:
     with reading(path, _FORM), h5py.File(path, "r") as file:
         kspace = as_complex(file["kspace"][item], path, "kspace").transpose(0, 2, 1)
-        lines = np.asarray(file["mask"]) != 0 if "mask" in file else None
+        mask = as_complex(file["mask"][()], path, "mask") if "mask" in file else None
     if not np.isfinite(kspace).all():
         raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {item} of 'kspace'")
     measured = pattern = measured_in(kspace, pixels, f"{path}: slice {item}")
-    if lines is not None:
+    if mask is not None:
+        if not np.isfinite(mask).all():
+            raise InputError(f"{path}: values must be finite, found NaN or infinity in 'mask'")
+        lines = mask != 0
         check_mask(lines, measured, f"{path}: 'mask'")
         pattern = np.repeat(lines[:, None], pixels, axis=1)
     return Slice(remove_oversampling(kspace, pixels), fully_sampled(measured), pattern)

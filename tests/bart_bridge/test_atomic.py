@@ -79,6 +79,22 @@ def test_what_fails_leaves_the_old_file_and_names_it(tmp_path):
         atomic.write_text(tmp_path / "nowhere" / "file.txt", "x")
 
 
+def test_a_folder_that_fails_is_named(tmp_path):
+    """The temporary folder in place of it is nobody's business, and gone."""
+    with pytest.raises(FileNotFoundError) as caught, atomic.new_folder(tmp_path / "nowhere" / "data"):
+        pass
+    assert caught.value.filename == str(tmp_path / "nowhere" / "data")
+
+    def fail():
+        with atomic.new_folder(tmp_path / "data") as temporary:
+            (temporary / "inner" / "file").write_text("x")
+
+    with pytest.raises(FileNotFoundError) as caught:
+        fail()
+    assert caught.value.filename == str(tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_mode_is_that_of_any_new_file(tmp_path):
     before = os.umask(0o027)
     try:

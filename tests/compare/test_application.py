@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from bart_bridge import cfl
 from compare import quality
@@ -62,6 +63,24 @@ def test_wrong_options(runs, tmp_path, arguments, message):
     finished = bart_tf("apply", runs[0], *arguments, "-o", tmp_path / "out")
     assert finished.returncode == 2
     assert message in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"engine": 5}, "engine must be bart, keras-tensorflow, "),
+        ({"engine": "keras-foo"}, "found 'keras-foo'"),
+        ({"device": "toaster"}, "device must be cpu or gpu, found 'toaster'"),
+    ],
+)
+def test_a_run_with_other_settings_than_there_are(changed, message, dataset_folder, tmp_path):
+    settings = {"engine": "bart", "device": "cpu", "network": {"kind": "modl"}} | changed
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
+    finished = bart_tf("apply", tmp_path, "--dataset", dataset_folder, "-o", tmp_path / "out")
+    assert finished.returncode == 2
+    assert finished.stderr.startswith(f"error: {tmp_path / 'run.yaml'}: ")
+    assert message in finished.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_no_run(tiny, tmp_path):

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,10 +46,13 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         ([1.0], [2.0], "two slices or more"),
         ([1.0, 2.0], [1.0, 2.0], "no slice differs"),
         ([np.inf, 2.0], [1.0, 2.0], "not all are finite"),
+        ([np.inf, 2.0], [np.inf, 2.0], "not all are finite"),
     ],
 )
 def test_what_cannot_be_said_is_not_said(first, second, reason):
-    found = comparisons.paired(np.array(first), np.array(second))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = comparisons.paired(np.array(first), np.array(second))
     assert np.isnan(found.p)
     assert reason in found.reason
 

@@ -1,9 +1,11 @@
 """Whatever step of an experiment fails, the report of the others is made, and the exit code is 1."""
 
 import json
+import os
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -180,6 +182,59 @@ def test_everything_fails(folder, config, bart_without, compare):
     assert "0 steps done, 0 done before, 4 failed, 4 not run" in said
     assert figures(folder) == set()
     assert "Without a result: zero-filled, cg-sense, modl on bart." in (folder / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "truncated", "steps"),
+    [
+        ("references/zero-filled.cfl", False, 1),
+        ("references/cg-sense.cfl", True, 1),
+        ("runs/modl-bart/apply-images.cfl", False, 1),
+        ("runs/modl-bart/history.npz", True, 3),  # what follows from a training goes with it
+        ("runs/modl-bart/weights.cfl", False, 3),
+    ],
+)
+def test_what_is_gone_or_damaged_of_a_finished_step_is_done_again(name, truncated, steps, folder, config, compare):
+    if truncated:
+        os.truncate(folder / name, 100)
+    else:
+        (folder / name).unlink()
+    code, said = compare(config, "-o", folder)
+    assert code == 0, said
+    assert Path(name).stem in next(line for line in said.splitlines() if "done again" in line)
+    assert f"\n{steps} steps done, {8 - steps} done before, 0 failed\n" in said
+    assert "Without a result" not in (folder / "index.html").read_text()
+
+
+def test_damaged_samples_cost_what_is_read_of_them(folder, config, compare):
+    os.truncate(folder / "runs/modl-bart/train.npz", 100)
+    code, said = compare(config, "-o", folder)
+    assert (code, "nothing to do" in said) == (0, True)
+    table = results.read_table(folder)
+    chosen = table[(table.phase == "train") & (table.metric == "rss_before_growth") & (table.repeat == 0)]
+    assert chosen.definition.tolist() == ["n/a: the samples are missing or damaged"]
+    assert figures(folder) >= {"modl-memory-infer"}
+    assert "modl-memory-train" not in figures(folder)
+
+
+def test_a_merge_names_a_damaged_history(folder, config):
+    os.truncate(folder / "runs/modl-bart/history.npz", 100)
+    said = bart_tf("jobs", "collect", config, "-o", folder)
+    assert said.returncode == 2
+    assert "history.npz: cannot be read (" in said.stderr
+    assert said.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("runs/modl-bart/train", ""), ("runs/modl-bart/train", "{}"), ("references/cg-sense", "[]")],
+)
+def test_a_merge_names_a_damaged_record(name, content, folder):
+    (folder / f"{name}.json").write_text(content)
+    said = bart_tf("jobs", "collect", folder)
+    assert said.returncode == 2
+    assert f"{name}.json: cannot be read as the record of a step (" in said.stderr
+    assert said.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("all_of_them", [False, True])

@@ -227,6 +227,16 @@ def test_the_sample_is_remade_from_its_numbers(tmp_path):
     assert sample == optimizer_study.load(CONFIGS / "optimizers.yaml")
 
 
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "[]", "{}", ""])
+@pytest.mark.parametrize("damaged", ["choices.json", "results.csv", "curves.csv", "study.yaml"])
+def test_a_damaged_file_of_a_study_is_refused(damaged, content, tmp_path):
+    for name in ("study.yaml", "choices.json", "results.csv", "curves.csv"):
+        shutil.copy(SAMPLE / name, tmp_path)
+    (tmp_path / damaged).write_text(content)
+    with pytest.raises(InputError):
+        optimizer_study.read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "parts"),
     [("modl-adam", ("modl", "adam")), ("modl-2-adam-0", ("modl-2", "adam")), ("a-b-sgd", ("a-b", "sgd"))],

@@ -176,9 +176,11 @@ def test_times_of_a_training_that_continued_are_no_difference(tiny, continued):
     assert all(line.split("|")[6].strip() == "n/a" and line.split("|")[9].strip() == "n/a" for line in of_time)
 
 
-def test_a_machine_that_cannot_be_read(tiny, tmp_path):
+@pytest.mark.parametrize("others", [None, 5, [5], [{}]])
+def test_a_machine_that_cannot_be_read(others, tiny, tmp_path):
     folder = shutil.copytree(tiny[0], tmp_path / "copy")
-    (folder / "machine.json").write_text("{")
+    path = folder / "machine.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"others": others}) if others else "{")
     finished = bart_tf("report", folder)
     assert finished.returncode == 2
     assert f"{folder / 'machine.json'}: cannot be read as the description of a machine" in " ".join(

@@ -106,3 +106,18 @@ def test_a_mean_is_not_that_of_the_finite_values_alone(tmp_path):
     assert tables.cell(written(tmp_path, [30.0, None, 32.0]), column) == "31.00 ± 1.41"
     assert tables.cell(written(tmp_path, [30.0, math.nan, 32.0]), column) == "not finite"
     assert tables.cell(written(tmp_path, [None]), column) == "n/a"
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\x00\xff\xfe"], ids=["other columns", "no text"])
+@pytest.mark.parametrize(("name", "read"), [("history", results.read_history), ("memory", results.read_memory)])
+def test_a_damaged_table_is_named(name, read, content, tmp_path):
+    path = tmp_path / f"{name}.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}\.csv: cannot be read \("):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "read"), [("history", results.read_history), ("memory", results.read_memory)])
+def test_an_empty_file_is_an_empty_table(name, read, tmp_path):
+    (tmp_path / f"{name}.csv").touch()
+    assert read(tmp_path).empty
