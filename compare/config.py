@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from bart_bridge.errors import InputError
 from bart_bridge.settings import MemoryPlan, Network, Settings, Training, check_shared
 from bart_bridge.simulate import Simulation
+from compare import vain_settings
 
 ENGINES = ("bart", *(f"keras-{on}{plan}" for on in ("tensorflow", "jax", "torch") for plan in ("", "-lean")))
 EngineName = str
@@ -170,11 +171,23 @@ class Experiment(Settings):
 
 
 def load(path: Path) -> Experiment:
-    """Read an experiment.
+    """Read an experiment that a user wrote.
 
     Raises:
-        InputError: The file cannot be read, a key is unknown or missing, or a value has the wrong type or range; the
-            message names the file, the key, the rule and the value.
+        InputError: The file cannot be read, a key is unknown or missing, does nothing or contradicts another (see
+            `compare.vain_settings`), or a value has the wrong type or range; the message names the file, the key, the
+            rule and the value.
+    """
+    experiment = load_kept(path)
+    vain_settings.refuse(path, vain_settings.in_experiment(experiment))
+    return experiment
+
+
+def load_kept(path: Path) -> Experiment:
+    """Read the experiment that a folder keeps; it may be older than the rules of `compare.vain_settings`.
+
+    Raises:
+        InputError: The file cannot be read, a key is unknown or missing, or a value has the wrong type or range.
     """
     experiment = read(path, Experiment)
     binaries = {name: _from(path, binary) for name, binary in experiment.bart_binaries.items()}

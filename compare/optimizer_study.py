@@ -19,7 +19,7 @@ from bart_bridge import cfl, reconet
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.settings import Network, Settings, Training
 from bart_bridge.toolbox import Toolbox
-from compare import engines, locks, machine, reconstructions
+from compare import engines, locks, machine, reconstructions, vain_settings
 from compare.config import (
     DatasetChoice,
     EngineName,
@@ -125,7 +125,18 @@ def _in_one_line(where: str = "") -> Iterator[None]:
 
 
 def load(path: Path) -> Study:
-    """Read a study.
+    """Read a study that a user wrote.
+
+    Raises:
+        InputError: The file cannot be read or breaks a rule, which the message names (see `compare.vain_settings`).
+    """
+    study = load_kept(path)
+    vain_settings.refuse(path, vain_settings.in_study(study))
+    return study
+
+
+def load_kept(path: Path) -> Study:
+    """Read the study that a folder keeps, as `config.load_kept` does.
 
     Raises:
         InputError: The file cannot be read or breaks a rule, which the message names.
@@ -214,7 +225,7 @@ def read(folder: Path) -> tuple[Study, dict[str, Any], pandas.DataFrame, pandas.
     try:
         table = read_csv(folder / "results.csv", RESULT_COLUMNS[4:-1], ["seed"])
         curves = read_csv(folder / "curves.csv", CURVE_COLUMNS[5:], ["seed", "epoch"])
-        return load(folder / STUDY), json.loads((folder / "choices.json").read_text()), table, curves
+        return load_kept(folder / STUDY), json.loads((folder / "choices.json").read_text()), table, curves
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not the folder of a finished study ({' '.join(str(error).split())})") from None
 

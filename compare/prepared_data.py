@@ -17,7 +17,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.simulate import Simulation, simulate
 from bart_bridge.toolbox import Toolbox
 from compare import locks, records
-from compare.config import Experiment, load
+from compare.config import Experiment, load_kept
 from compare.console import Reporter
 
 # What each split holds: the hash of each array by its name.
@@ -56,7 +56,7 @@ def changed_settings(experiment: Experiment, folder: Path, since: bool = False) 
         since: Whether the file is the newer one (default false).
     """
     try:
-        before = load(folder / "experiment.yaml")
+        before = load_kept(folder / "experiment.yaml")
     except InputError:
         return None
     old, new = (
@@ -92,6 +92,8 @@ def open_dataset(
             check_filters(trained.network, split)
         for warning in split.trajectory_warnings():
             reporter.say(f"warning: {warning}")
+        if "gridding" in experiment.baselines and split.trajectory is None:
+            raise InputError(f"{dataset.folder / name}: the baseline gridding needs a trajectory, there is none")
         if split.reference is None:
             raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
         dataset = replace(dataset, gridded_by=grid(split, toolbox, remove_leftovers=True).gridded_by)

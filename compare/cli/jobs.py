@@ -87,14 +87,14 @@ def collect(target: Target, output: options.Output = None, bart: options.Bart = 
 
 
 def _open(target: Path, output: Path | None) -> tuple[Experiment, Path]:
-    from compare.config import load
+    from compare.config import load, load_kept
 
     if target.is_dir():
         if output:
             raise InputError(f"--output: {target} is an experiment's folder already")
         if not (target / "experiment.yaml").exists():
             raise InputError(f"{target}: not an experiment's folder, there is no experiment.yaml")
-        return load(target / "experiment.yaml"), target.absolute()
+        return load_kept(target / "experiment.yaml"), target.absolute()
     experiment = load(target)
     return experiment, options.output_folder(output, experiment.name)
 
