@@ -109,7 +109,7 @@ def apply(
     if pattern and acceleration is not None:
         raise InputError("name either --pattern or --acceleration")
     reporter = options.reporter(quiet, verbose)
-    target = output.absolute()
+    target = options.writable_folder(output)
     if dataset is not None:
         slices = Dataset.open(dataset.absolute()).split(split)
     else:
