@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -63,6 +65,11 @@ def writable_folder(folder: Path) -> Path:
     if not there.is_dir():
         raise InputError(f"--output must be a folder, {there} is a file")
     return absolute
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this command as Ctrl-C does, so that it leaves nothing half done."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def refuse(context: typer.Context, reason: str, *names: str) -> None:

@@ -54,7 +54,10 @@ def train(
     if not engine.startswith("keras-"):
         options.refuse(context, f"engine '{engine}' leaves no checkpoint and always begins again", "resume")
     toolbox, only = Toolbox.find(bart), (network, engine)
-    outcome = run(experiment, folder, toolbox, reporter, only=only, settings=settings, resume=resume)
+    try:
+        outcome = run(experiment, folder, toolbox, reporter, only=only, settings=settings, resume=resume)
+    except KeyboardInterrupt:
+        raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
     if outcome.failed:
         raise BartTfError("the training failed")
     typer.echo(f"run: {Run(folder, network, engine).folder}")
