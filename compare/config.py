@@ -20,6 +20,17 @@ BaselineName = Literal["cg-sense", "gridding", "l1-wavelet", "total-variation"]
 _Settings = TypeVar("_Settings", bound=Settings)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one block, of which YAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key '{key}' stands twice in the block at line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
 class DatasetChoice(Settings):
     """Where the data comes from: exactly one of the two.
 
@@ -202,7 +213,7 @@ def read(path: Path, kind: type[_Settings]) -> _Settings:
         InputError: As of `load`.
     """
     try:
-        return validated(yaml.safe_load(path.read_text()), kind)
+        return validated(yaml.load(path.read_text(), _Loader), kind)
     except ValidationError as error:
         raise InputError(f"{path}: {describe(error)}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
@@ -235,8 +246,10 @@ def describe(error: ValidationError) -> str:
     """Say in one line what a configuration breaks: key, rule and value of the first fault."""
     faults: list[dict[str, Any]] = [dict(fault) for fault in error.errors()]
     first = faults[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
-    message = f"{key}: {first['msg']}"
+    key, rule = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+    if not key and first["type"] != "value_error":
+        key = "the file"
+    message = f"{key}: {rule}" if key else rule
     if first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
         message += f" (received {first['input']!r})"
     return message + (f"; and {len(faults) - 1} more" if len(faults) > 1 else "")

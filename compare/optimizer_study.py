@@ -121,7 +121,7 @@ def _in_one_line(where: str = "") -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise ValueError(where + describe(error).removeprefix("the file: Value error, ")) from None
+        raise ValueError(where + describe(error)) from None
 
 
 def load(path: Path) -> Study:

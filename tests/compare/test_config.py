@@ -172,3 +172,18 @@ def test_what_does_nothing_or_contradicts_is_refused_where_a_user_wrote_it(chang
     with pytest.raises(InputError, match=message):
         load(path)
     assert load_kept(path).name == "x"
+
+
+@pytest.mark.parametrize("twice", ["seed: 1\nseed: 2\n", "slurm: {cpus: 1, cpus: 2}\n"])
+def test_a_key_that_stands_twice_is_refused(twice, tmp_path):
+    path = write(tmp_path)
+    path.write_text(path.read_text() + twice)
+    with pytest.raises(InputError, match=r"the key '(seed|cpus)' stands twice in the block at line \d+"):
+        load(path)
+
+
+def test_rules_of_the_whole_file_are_told_in_our_words(tmp_path):
+    path = write(tmp_path, engines=["bart", "bart"])
+    with pytest.raises(InputError) as error:
+        load(path)
+    assert str(error.value) == f"{path}: engines must differ, received bart, bart"

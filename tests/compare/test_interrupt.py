@@ -39,7 +39,7 @@ def waiting_tool(tmp_path):
 
 
 def interrupt(tmp_path, *arguments, number=signal.SIGINT, **options):
-    """Start a command, send SIGINT or another signal when its tool has started, and return its exit code and standard error."""
+    """Start a command, send a signal when its tool has started, and return its exit code and standard error."""
     argv = [sys.executable, "-c", COMMAND, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(argv, **pipes, **options) as running:
