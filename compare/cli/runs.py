@@ -93,6 +93,7 @@ def apply(
     """
     from dataclasses import replace
 
+    from bart_bridge.cfl import stem
     from bart_bridge.dataset import NUFFTS, Dataset, Split
     from bart_bridge.dims import check_axes
     from bart_bridge.toolbox import Toolbox
@@ -116,7 +117,9 @@ def apply(
     if dataset is not None:
         slices = Dataset.open(dataset.absolute()).split(split)
     else:
-        paths = [path.absolute() if path else None for path in (kspace, coils, pattern, reference, trajectory)]
+        # BART takes no names that end with .cfl or .hdr, which a shell completes.
+        given = (kspace, coils, pattern, reference, trajectory)
+        paths = [stem(path).absolute() if path else None for path in given]
         slices = replace(Split(*paths), nufft=nufft)  # type: ignore[arg-type]
     slices.validate()
     if dataset is None:
