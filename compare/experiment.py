@@ -142,11 +142,6 @@ def parts(experiment: Experiment) -> list[Part]:
     return [REFERENCES, *((name, engine) for name in experiment.networks for engine in experiment.engines)]
 
 
-def part_folder(folder: Path, part: Part) -> Path:
-    """Return where a part is, and its lock."""
-    return folder / "references" if part == REFERENCES else Run(folder, *part).folder
-
-
 def part_records(experiment: Experiment, folder: Path, part: Part) -> list[Path]:
     """List the records that a part has when it is complete."""
     if part == REFERENCES:
