@@ -12,11 +12,23 @@ from pydantic import Field, ValidationError, model_validator
 from bart_bridge.errors import InputError
 from bart_bridge.settings import MemoryPlan, Network, Settings, Training, check_shared
 from bart_bridge.simulate import Simulation
+from compare import vain_settings
 
 ENGINES = ("bart", *(f"keras-{on}{plan}" for on in ("tensorflow", "jax", "torch") for plan in ("", "-lean")))
 EngineName = str
 BaselineName = Literal["cg-sense", "gridding", "l1-wavelet", "total-variation"]
 _Settings = TypeVar("_Settings", bound=Settings)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one block, of which YAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key '{key}' stands twice in the block at line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
 
 
 class DatasetChoice(Settings):
@@ -170,11 +182,23 @@ class Experiment(Settings):
 
 
 def load(path: Path) -> Experiment:
-    """Read an experiment.
+    """Read an experiment that a user wrote.
 
     Raises:
-        InputError: The file cannot be read, a key is unknown or missing, or a value has the wrong type or range; the
-            message names the file, the key, the rule and the value.
+        InputError: The file cannot be read, a key is unknown or missing, does nothing or contradicts another (see
+            `compare.vain_settings`), or a value has the wrong type or range; the message names the file, the key, the
+            rule and the value.
+    """
+    experiment = load_kept(path)
+    vain_settings.refuse(path, vain_settings.in_experiment(experiment))
+    return experiment
+
+
+def load_kept(path: Path) -> Experiment:
+    """Read the experiment that a folder keeps; it may be older than the rules of `compare.vain_settings`.
+
+    Raises:
+        InputError: The file cannot be read, a key is unknown or missing, or a value has the wrong type or range.
     """
     experiment = read(path, Experiment)
     binaries = {name: _from(path, binary) for name, binary in experiment.bart_binaries.items()}
@@ -189,7 +213,7 @@ def read(path: Path, kind: type[_Settings]) -> _Settings:
         InputError: As of `load`.
     """
     try:
-        return validated(yaml.safe_load(path.read_text()), kind)
+        return validated(yaml.load(path.read_text(), _Loader), kind)
     except ValidationError as error:
         raise InputError(f"{path}: {describe(error)}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
@@ -222,8 +246,10 @@ def describe(error: ValidationError) -> str:
     """Say in one line what a configuration breaks: key, rule and value of the first fault."""
     faults: list[dict[str, Any]] = [dict(fault) for fault in error.errors()]
     first = faults[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
-    message = f"{key}: {first['msg']}"
+    key, rule = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+    if not key and first["type"] != "value_error":
+        key = "the file"
+    message = f"{key}: {rule}" if key else rule
     if first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
         message += f" (received {first['input']!r})"
     return message + (f"; and {len(faults) - 1} more" if len(faults) > 1 else "")

@@ -19,7 +19,7 @@ from bart_bridge import cfl, reconet
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.settings import Network, Settings, Training
 from bart_bridge.toolbox import Toolbox
-from compare import engines, locks, machine, reconstructions
+from compare import engines, locks, machine, reconstructions, vain_settings
 from compare.config import (
     DatasetChoice,
     EngineName,
@@ -121,11 +121,22 @@ def _in_one_line(where: str = "") -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise ValueError(where + describe(error).removeprefix("the file: Value error, ")) from None
+        raise ValueError(where + describe(error)) from None
 
 
 def load(path: Path) -> Study:
-    """Read a study.
+    """Read a study that a user wrote.
+
+    Raises:
+        InputError: The file cannot be read or breaks a rule, which the message names (see `compare.vain_settings`).
+    """
+    study = load_kept(path)
+    vain_settings.refuse(path, vain_settings.in_study(study))
+    return study
+
+
+def load_kept(path: Path) -> Study:
+    """Read the study that a folder keeps, as `config.load_kept` does.
 
     Raises:
         InputError: The file cannot be read or breaks a rule, which the message names.
@@ -217,7 +228,7 @@ def read(folder: Path) -> tuple[Study, dict[str, Any], pandas.DataFrame, pandas.
         choices = json.loads((folder / "choices.json").read_text())
         if not isinstance(choices, dict) or "choices" not in choices:
             raise ValueError("choices.json: no choices")
-        return load(folder / STUDY), choices, table, curves
+        return load_kept(folder / STUDY), choices, table, curves
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not the folder of a finished study ({' '.join(str(error).split())})") from None
 

@@ -17,24 +17,28 @@ from bart_bridge.errors import InputError
 from bart_bridge.simulate import Simulation, simulate
 from bart_bridge.toolbox import Toolbox
 from compare import locks, records
-from compare.config import Experiment, load
+from compare.config import Experiment, load_kept
 from compare.console import Reporter
 
 # What each split holds: the hash of each array by its name.
 Identity = dict[str, dict[str, str]]
 # Settings that no result depends on.
 _WITHOUT_EFFECT = ("slurm", "description")
+# What a report writes beside its tables and figures; see `compare.report` and `compare.results`.
+_OF_REPORT = ("index.html", "tables.md", "machine.json", *(f"{name}.csv" for name in ("results", "history", "memory")))
 
 
 def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> tuple[Dataset, Identity]:
     """Open the dataset as `open_dataset` does and write `experiment.yaml`, one process at a time.
 
     Raises:
-        InputError: The dataset is not usable.
+        InputError: The dataset is not usable, or the folder has other people's files that a report would replace.
         BusyError: Another process works with other settings or data; nothing was changed.
     """
     with locks.held(folder):
         changed = changed_settings(experiment, folder)
+        if changed is None:
+            _refuse_foreign(folder)
         if changed:
             with _nobody_at_work(folder, changed):
                 pass
@@ -43,6 +47,13 @@ def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Re
         settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
         atomic.write_text(folder / "experiment.yaml", settings)
         return dataset, identity
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that is of no experiment, and has files that a report would replace."""
+    foreign = [name for name in _OF_REPORT if (folder / name).exists()]
+    if foreign and not (folder / "experiment.yaml").exists():
+        raise InputError(f"{folder}: a report would replace {', '.join(foreign)}, which are of no experiment")
 
 
 def changed_settings(experiment: Experiment, folder: Path, since: bool = False) -> str | None:
@@ -56,7 +67,7 @@ def changed_settings(experiment: Experiment, folder: Path, since: bool = False) 
         since: Whether the file is the newer one (default false).
     """
     try:
-        before = load(folder / "experiment.yaml")
+        before = load_kept(folder / "experiment.yaml")
     except InputError:
         return None
     old, new = (
@@ -92,6 +103,8 @@ def open_dataset(
             check_filters(trained.network, split)
         for warning in split.trajectory_warnings():
             reporter.say(f"warning: {warning}")
+        if "gridding" in experiment.baselines and split.trajectory is None:
+            raise InputError(f"{dataset.folder / name}: the baseline gridding needs a trajectory, there is none")
         if split.reference is None:
             raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
         dataset = replace(dataset, gridded_by=grid(split, toolbox, remove_leftovers=True).gridded_by)

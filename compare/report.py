@@ -26,7 +26,7 @@ from compare import (
     tables_compared,
     viewer,
 )
-from compare.config import Experiment, load
+from compare.config import Experiment, load_kept
 from compare.reconstructions import Images
 from compare.trace import chapter
 
@@ -60,7 +60,7 @@ def write(folder: Path) -> Path:
     """
     if not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
-    experiment = load(folder / "experiment.yaml")
+    experiment = load_kept(folder / "experiment.yaml")
     table = results.read_table(folder)
     images, faults = reconstructions.images_there(experiment, folder)
     shown, pictures = exports.write(experiment, folder, images)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import typer
 
-from bart_bridge.errors import BartTfError
+from bart_bridge.errors import BartTfError, InputError
 from compare.cli import (
     data,
     difference,
@@ -41,7 +42,7 @@ for module in (
 def main() -> None:
     """Run the command line; errors are one line each, exit code 1 for failures and 2 for wrong input."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(app(_arguments(sys.argv[1:]), standalone_mode=False) or 0)
     except typer.TyperException as error:
         message = error.format_message()
         if not message:  # the help was wanted, and is printed
@@ -52,6 +53,21 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)
+
+
+def _arguments(argv: list[str]) -> list[str]:
+    """Return arguments with the home folder for `~`, also where the shell leaves it alone, as in `--output=~/folder`.
+
+    Raises:
+        InputError: One is empty, which as a path would be the working folder.
+    """
+    expanded = []
+    for argument in argv:
+        name, equals, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
+        if not value and name in ("", "--output"):
+            raise InputError("an argument is empty; a variable of the shell may not be set")
+        expanded.append(name + equals + (str(Path(value).expanduser()) if value.startswith("~/") else value))
+    return expanded
 
 
 def _fail(message: str, exit_code: int) -> None:

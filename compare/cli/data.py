@@ -87,6 +87,7 @@ def simulate(
     reporter = options.reporter(quiet, verbose)
     toolbox = Toolbox.find(bart)
     reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)
+    options.end_on_sigterm()
     total = train + validation + test
     with reporter.step(f"simulate {total} slices", total) as advance:
         make(folder.absolute(), settings, toolbox, lambda done, _: advance(done))

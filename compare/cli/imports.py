@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -83,8 +81,7 @@ def import_(
         reporter.say(f"using BART {found.version_text} at {found.path} (from {found.source})", level=1)
         return found
 
-    # Whoever ends the process politely leaves no half dataset, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    options.end_on_sigterm()
     choice = PatternChoice(pattern, acceleration, reference_size, seed)
     source = open_source(kind, src.absolute(), noise, seed, average_repetitions)
     splits = source.split(parse_split(split or []), slices)

@@ -34,6 +34,7 @@ def status(target: Target, output: options.Output = None) -> None:
     from compare.job_states import states
 
     experiment, folder = _open(target, output)
+    _check_settings(experiment, folder)
     show(states(experiment, folder))
 
 
@@ -83,20 +84,34 @@ def collect(target: Target, output: options.Output = None, bart: options.Bart = 
     Example: [bold]bart-tf jobs collect configs/demo.yaml[/bold]
     """
     experiment, folder = _open(target, output)
+    if not (folder / "experiment.yaml").exists():
+        raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
+    _check_settings(experiment, folder)
     gather(experiment, folder, bart)
 
 
 def _open(target: Path, output: Path | None) -> tuple[Experiment, Path]:
-    from compare.config import load
+    from compare.config import load, load_kept
 
     if target.is_dir():
         if output:
             raise InputError(f"--output: {target} is an experiment's folder already")
         if not (target / "experiment.yaml").exists():
             raise InputError(f"{target}: not an experiment's folder, there is no experiment.yaml")
-        return load(target / "experiment.yaml"), target.absolute()
+        return load_kept(target / "experiment.yaml"), target.absolute()
     experiment = load(target)
     return experiment, options.output_folder(output, experiment.name)
+
+
+def _check_settings(experiment: Experiment, folder: Path) -> None:
+    """Refuse to tell of results of other settings as if they were those of this experiment."""
+    from compare.prepared_data import changed_settings
+
+    # On Slurm, the cores that a job asks for are the threads, see `compare.jobs.for_place`.
+    on_slurm = experiment.model_copy(update={"threads": experiment.threads or experiment.slurm.cpus})
+    changed = changed_settings(experiment, folder)
+    if changed and changed_settings(on_slurm, folder):
+        raise InputError(f"{folder}: what was run there had other settings ({changed}); name the folder to look at it")
 
 
 def start(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -44,8 +46,30 @@ def reporter(quiet: bool, verbose: bool) -> Reporter:
 
 
 def output_folder(output: Path | None, name: str) -> Path:
-    """Return the folder of an experiment."""
-    return (output or Path("reports") / name).absolute()
+    """Return the folder of an experiment.
+
+    Raises:
+        InputError: A file is in its place.
+    """
+    return writable_folder(output or Path("reports") / name)
+
+
+def writable_folder(folder: Path) -> Path:
+    """Return the absolute path of a folder for results, which need not exist.
+
+    Raises:
+        InputError: A file is in its place, or in that of a folder above it.
+    """
+    absolute = folder.absolute()
+    there = next(path for path in (absolute, *absolute.parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"--output must be a folder, {there} is a file")
+    return absolute
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this command as Ctrl-C does, so that it leaves nothing half done."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def refuse(context: typer.Context, reason: str, *names: str) -> None:

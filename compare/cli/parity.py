@@ -37,11 +37,14 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
     columns = ("network", "stage", "Keras to BART", "BART to itself", "allowed")
     table = Table(*columns, title=f"BART {toolbox.version_text} and Keras: relative differences")
     agreed = True
-    with Live(table, console=Console()):
+    console = Console()
+    with Live(table, console=console):
         for stage in stages(experiment, toolbox):
             agreed = agreed and stage.agrees
             colour = "green" if stage.agrees else "red"
             difference = f"[{colour}]{stage.difference:.1e}[/{colour}]"
             table.add_row(stage.network, stage.name, difference, f"{stage.bart_difference:.1e}", f"{stage.allowed:.1e}")
+    if not console.is_terminal:
+        console.line()  # which rich leaves out there
     if not agreed:
         raise typer.Exit(1)

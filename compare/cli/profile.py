@@ -52,7 +52,7 @@ def profile(
             raise InputError("--from makes tables of what is saved: name no experiment and no --engine with it")
         reason = "--from makes tables of what is saved and traces nothing"
         options.refuse(context, reason, "tracer", "repeats", "roofline", "bart")
-        folder = (output or Path("reports") / "profile").absolute()
+        folder = options.output_folder(output, "profile")
         sources = [path.absolute() for path in saved]
         failed: dict[str, str] = {}
     else:

@@ -54,7 +54,10 @@ def train(
     if not engine.startswith("keras-"):
         options.refuse(context, f"engine '{engine}' leaves no checkpoint and always begins again", "resume")
     toolbox, only = Toolbox.find(bart), (network, engine)
-    outcome = run(experiment, folder, toolbox, reporter, only=only, settings=settings, resume=resume)
+    try:
+        outcome = run(experiment, folder, toolbox, reporter, only=only, settings=settings, resume=resume)
+    except KeyboardInterrupt:
+        raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
     if outcome.failed:
         raise BartTfError("the training failed")
     typer.echo(f"run: {Run(folder, network, engine).folder}")
@@ -90,6 +93,7 @@ def apply(
     """
     from dataclasses import replace
 
+    from bart_bridge.cfl import stem
     from bart_bridge.dataset import NUFFTS, Dataset, Split
     from bart_bridge.dims import check_axes
     from bart_bridge.toolbox import Toolbox
@@ -109,11 +113,13 @@ def apply(
     if pattern and acceleration is not None:
         raise InputError("name either --pattern or --acceleration")
     reporter = options.reporter(quiet, verbose)
-    target = output.absolute()
+    target = options.writable_folder(output)
     if dataset is not None:
         slices = Dataset.open(dataset.absolute()).split(split)
     else:
-        paths = [path.absolute() if path else None for path in (kspace, coils, pattern, reference, trajectory)]
+        # BART takes no names that end with .cfl or .hdr, which a shell completes.
+        given = (kspace, coils, pattern, reference, trajectory)
+        paths = [stem(path).absolute() if path else None for path in given]
         slices = replace(Split(*paths), nufft=nufft)  # type: ignore[arg-type]
     slices.validate()
     if dataset is None:

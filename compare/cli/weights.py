@@ -54,6 +54,7 @@ def to_bart(
     Example: [bold]bart-tf weights to-bart reports/demo/runs/modl-keras-tensorflow/weights.keras wgh_modl[/bold]
     """
     import_backend()
+    from bart_bridge.cfl import stem
     from bart_bridge.reconet import apply_options
     from tf_models import checkpoints
     from tf_models.modl_original import MoDLOriginal
@@ -62,7 +63,7 @@ def to_bart(
     checkpoints.to_bart(loaded, weights)
     assert not isinstance(loaded, MoDLOriginal)
     typer.echo(f"weights: {weights}")
-    typer.echo(f"apply:   bart reconet {' '.join(apply_options(loaded.network))} KSPACE COILS {weights} OUTPUT")
+    typer.echo(f"apply:   bart reconet {' '.join(apply_options(loaded.network))} KSPACE COILS {stem(weights)} OUTPUT")
 
 
 def from_bart(context: typer.Context) -> None:

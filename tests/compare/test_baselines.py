@@ -118,3 +118,12 @@ def test_regularization_is_chosen_on_validation_slices_alone(toolbox, tmp_path):
     assert chosen == max(psnr, key=psnr.get)
     assert chosen not in (grid[0], grid[-1]), psnr  # noise makes neither end of the grid the best
     assert used == [*(("validation", weight) for weight in grid), ("test", chosen)]
+
+
+def test_gridding_of_cartesian_data_is_refused_before_any_work(tiny_config, tmp_path):
+    config = tmp_path / "x.yaml"
+    config.write_text(tiny_config.read_text() + "baselines: [gridding, cg-sense]\n")
+    finished = bart_tf("compare", config, "-o", tmp_path / "out")
+    assert finished.returncode == 2
+    assert finished.stderr.endswith("/train: the baseline gridding needs a trajectory, there is none\n")
+    assert not list((tmp_path / "out").glob("*/*.json"))

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from bart_bridge.errors import InputError
-from compare.config import load
+from compare.config import load, load_kept
 
 IPALM = {"network": {"kind": "varnet"}, "training": {"algorithm": "ipalm"}}
 
@@ -136,3 +136,54 @@ def test_impossible_training(tmp_path, training, message):
     networks = {"vn": {"network": {"kind": "varnet"}, "training": {"epochs": 3, **training}}}
     with pytest.raises(InputError, match=message):
         load(write(tmp_path, networks=networks))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"repeat_epochs": 1}, "repeat_epochs: .*repeats is 1"),
+        ({"bart_binaries": {"bart-new": "/usr/bin/bart"}}, r"bart_binaries\.bart-new: engines does not name it"),
+        ({"dataset": {"simulate": {"pattern": "radial", "acceleration": 3}}}, "acceleration: .*not Cartesian"),
+        ({"dataset": {"simulate": {"spokes": 12}}}, "spokes: .*is Cartesian"),
+        ({"networks": network(fixed_lambda=0.1, initial_lambda=0.3)}, "initial_lambda: lambda is not trained"),
+        ({"networks": network(fixed_lambda=-1)}, "fixed_lambda: must not be negative, received -1"),
+        ({"networks": network(initial_lambda=-1)}, "initial_lambda: must not be negative, received -1"),
+        (
+            {"networks": network(sense_initialization={"fixed_lambda": -1})},
+            r"sense_initialization\.fixed_lambda: must not be negative",
+        ),
+        ({"networks": network(max_cg_iterations=3)}, "max_cg_iterations: gradient steps need no conjugate gradients"),
+        ({"networks": network(cg_derivative="unrolled")}, "cg_derivative: gradient steps need no conjugate gradients"),
+        *(
+            ({"networks": {"vn": network()["vn"] | {"training": training}}}, message)
+            for training, message in (
+                ({"admm_rho": 2}, "admm_rho: this is for the algorithm admm, and it is adam"),
+                ({"algorithm": "sgd", "adam_beta_1": 0.5}, "adam_beta_1: this is for the algorithm adam"),
+                ({"ipalm": {"reduce": 1.5}}, "ipalm: this is for the algorithm ipalm"),
+                ({"batch_norm_momentum": 0.5}, "batch_norm_momentum: this network has no batch norm"),
+                ({"loss": {}}, "loss: losses need positive weights, received"),
+                ({"loss": {"mse": -1, "ssim": 1}}, "loss: losses need positive weights, received"),
+            )
+        ),
+    ],
+)
+def test_what_does_nothing_or_contradicts_is_refused_where_a_user_wrote_it(changes, message, tmp_path):
+    path = write(tmp_path, **changes)
+    with pytest.raises(InputError, match=message):
+        load(path)
+    assert load_kept(path).name == "x"
+
+
+@pytest.mark.parametrize("twice", ["seed: 1\nseed: 2\n", "slurm: {cpus: 1, cpus: 2}\n"])
+def test_a_key_that_stands_twice_is_refused(twice, tmp_path):
+    path = write(tmp_path)
+    path.write_text(path.read_text() + twice)
+    with pytest.raises(InputError, match=r"the key '(seed|cpus)' stands twice in the block at line \d+"):
+        load(path)
+
+
+def test_rules_of_the_whole_file_are_told_in_our_words(tmp_path):
+    path = write(tmp_path, engines=["bart", "bart"])
+    with pytest.raises(InputError) as error:
+        load(path)
+    assert str(error.value) == f"{path}: engines must differ, received bart, bart"

@@ -8,7 +8,9 @@ import sys
 import time
 
 import pytest
+import yaml
 
+from bart_bridge.toolbox import Toolbox
 from compare import job_states
 
 from .disturbed import SHORT
@@ -36,15 +38,15 @@ def waiting_tool(tmp_path):
     return make
 
 
-def interrupt(tmp_path, *arguments, **options):
-    """Start a command, send SIGINT when its tool has started, and return its exit code and standard error."""
+def interrupt(tmp_path, *arguments, number=signal.SIGINT, **options):
+    """Start a command, send a signal when its tool has started, and return its exit code and standard error."""
     argv = [sys.executable, "-c", COMMAND, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(argv, **pipes, **options) as running:
         while not (tmp_path / "started").exists():
             assert running.poll() is None, running.communicate()
             time.sleep(0.01)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         try:
             # Half of the tool's own time limit, for which it must not wait.
             stderr = running.communicate(timeout=job_states.TIMEOUT_S / 2)[1]
@@ -66,3 +68,32 @@ def test_while_slurm_does_not_answer(tmp_path, waiting_tool):
     environment = os.environ | {"PATH": f"{squeue.parent}:{os.environ['PATH']}"}
     command = ["jobs", "status", tmp_path / "short.yaml", "-o", tmp_path / "out"]
     assert interrupt(tmp_path, *command, env=environment) == (130, "")
+
+
+def waiting_in(tmp_path, tool):
+    """Make a BART that says that one of its tools was started, which then hangs."""
+    path = tmp_path / "bart"
+    waits = f'[ "$1" = {tool} ] && touch {tmp_path}/started && exec sleep 300'
+    path.write_text(f'#!/bin/sh\n{waits}\nexec {Toolbox.find().path} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_a_training_says_how_it_goes_on(tmp_path):
+    (tmp_path / "short.yaml").write_text(SHORT)
+    script = waiting_in(tmp_path, "reconet")
+    name = next(iter(yaml.safe_load(SHORT)["networks"]))
+    command = ["train", tmp_path / "short.yaml", "--network", name, "--engine", "bart", "-o", tmp_path / "out"]
+    exit_code, stderr = interrupt(tmp_path, *command, "--bart", script, "-q")
+    assert exit_code == 1
+    assert stderr == "error: interrupted; what was finished is kept, run the same command to continue\n"
+
+
+def test_a_simulation_that_is_ended_leaves_nothing(tmp_path):
+    script = waiting_in(tmp_path, "phantom")
+    (tmp_path / "out").mkdir()
+    exit_code, stderr = interrupt(
+        tmp_path, "simulate", tmp_path / "out" / "data", "--bart", script, "-q", number=signal.SIGTERM
+    )
+    assert (exit_code, stderr) == (128 + signal.SIGTERM, "")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -50,6 +50,25 @@ def test_the_block_of_slurm_is_checked(tmp_path):
     assert "--jobs: say where" in finished.stderr
 
 
+def test_results_of_other_settings_are_not_told_as_those_of_this_experiment(tiny, tmp_path):
+    config, table = tmp_path / "tiny.yaml", tiny[0] / "results.csv"
+    before = table.read_bytes()
+    for change, exit_code in (("seed: 7\n", 2), ("slurm: {cpus: 3}\n", 0)):
+        config.write_text(TINY + change)
+        status = bart_tf("jobs", "status", config, "-o", tiny[0])
+        assert (status.returncode, "seed changed from 0 to 7" in status.stderr) == (exit_code, bool(exit_code))
+    config.write_text(TINY + "seed: 7\n")
+    assert bart_tf("jobs", "collect", config, "-o", tiny[0]).returncode == 2
+    assert table.read_bytes() == before
+
+
+def test_nothing_is_collected_where_nothing_was_run(tiny_config, tmp_path):
+    finished = bart_tf("jobs", "collect", tiny_config, "-o", tmp_path / "out")
+    assert finished.returncode == 2
+    assert finished.stderr == f"error: {tmp_path}/out: not an experiment's folder, there is no experiment.yaml\n"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_records_of_several_machines_become_one_table(tiny, tmp_path):
     """Records say where they were made; that of one run is changed to another machine and another software."""

@@ -59,6 +59,11 @@ def write(path, **changes):
         ({"optimizers": {"adam": [{"learning_rate": "0.1"}]}}, "optimizers.adam: learning_rate: .*received '0.1'"),
         ({"optimizers": {"sgd": [{"algorithm": "adam"}]}}, "algorithm: the name in optimizers says it"),
         ({"training": {"algorithm": "adam"}}, "algorithm: the name in optimizers says it"),
+        (
+            {"optimizers": {"sgd": [{"admm_rho": 2.0}]}},
+            r"optimizers\.sgd\.admm_rho: this is for the algorithm admm, and it is sgd",
+        ),
+        ({"dataset": {"simulate": {"spokes": 5}}}, r"dataset\.simulate\.spokes: pattern 'random' is Cartesian"),
     ],
 )
 def test_unfair_studies_are_refused(changes, message, tmp_path):

@@ -28,6 +28,7 @@ def stage_of(tiny_config, toolbox):
 
 def test_every_stage_is_shown_beside_the_difference_of_bart_from_itself(tiny_config):
     finished = bart_tf("parity", tiny_config)
+    assert finished.stdout.endswith("\n"), "the next thing on the terminal would go on in this line"
     assert finished.returncode == 0, finished.stdout + finished.stderr
     for stage in STAGES:
         assert finished.stdout.count(stage) == 2, stage
