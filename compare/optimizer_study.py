@@ -48,7 +48,7 @@ from compare.optimizer_rows import (
     parts_of,
     read_history,
 )
-from compare.prepared_data import prepare
+from compare.prepared_data import prepare, refuse_foreign
 from compare.run_files import Run
 from compare.table_files import read_csv, write_csv
 
@@ -154,6 +154,7 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
         InputError: The dataset is not usable, or an engine cannot use the device.
         ToolError: A run failed in another way; what was finished is kept.
     """
+    refuse_foreign(folder, STUDY)
     for name in study.engines:
         engines.create(name, study.device, toolbox)
     tuning = _experiment(study, study.seeds[0], [KERAS], _candidates(study))

@@ -38,7 +38,7 @@ def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Re
     with locks.held(folder):
         changed = changed_settings(experiment, folder)
         if changed is None:
-            _refuse_foreign(folder)
+            refuse_foreign(folder, "experiment.yaml")
         if changed:
             with _nobody_at_work(folder, changed):
                 pass
@@ -49,11 +49,15 @@ def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Re
         return dataset, identity
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder that is of no experiment, and has files that a report would replace."""
+def refuse_foreign(folder: Path, settings: str) -> None:
+    """Refuse a folder with files that a report would replace, and without the file of settings that our folders have.
+
+    Raises:
+        InputError: It is such a folder.
+    """
     foreign = [name for name in _OF_REPORT if (folder / name).exists()]
-    if foreign and not (folder / "experiment.yaml").exists():
-        raise InputError(f"{folder}: a report would replace {', '.join(foreign)}, which are of no experiment")
+    if foreign and not (folder / settings).exists():
+        raise InputError(f"{folder}: a report would replace {', '.join(foreign)}, and there is no {settings}")
 
 
 def changed_settings(experiment: Experiment, folder: Path, since: bool = False) -> str | None:

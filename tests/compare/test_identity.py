@@ -370,6 +370,10 @@ def test_a_study_that_is_refused_stays_as_it_is(tmp_path, dataset_folder, toolbo
         "seeds": [0, 1, 2],
         "optimizers": {"sgd": [{"learning_rate": 0.1}]},
     }
+    (tmp_path / "index.html").write_text("of another project")
+    with pytest.raises(InputError, match=r"a report would replace index.html, and there is no study.yaml"):
+        optimizer_study.run(optimizer_study.Study.model_validate(content), tmp_path, toolbox, Listening())
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     (tmp_path / "study.yaml").write_text("the one that is there")
     for changes in ({"dataset": {"folder": "/nowhere"}}, {"device": "gpu"}):
         study = optimizer_study.Study.model_validate({**content, **changes})

@@ -157,6 +157,6 @@ def test_other_peoples_files_are_not_replaced_by_a_report(tiny_config, tmp_path)
     (tmp_path / "results.csv").write_text("mine")
     finished = in_process_of_its_own("compare", tiny_config, "-o", tmp_path)
     assert finished.returncode == 2
-    message = f"{tmp_path}: a report would replace index.html, results.csv, which are of no experiment"
+    message = f"{tmp_path}: a report would replace index.html, results.csv, and there is no experiment.yaml"
     assert finished.stderr == f"error: {message}\n"
     assert {path.name for path in tmp_path.iterdir()} == {"index.html", "results.csv", ".lock"}
