@@ -18,6 +18,7 @@ from bart_bridge.toolbox import Toolbox
 from compare import engines, locks, machine, prepared_data, records
 from compare.config import EngineName, Experiment
 from compare.console import Reporter
+from compare.costs import DIVERGED
 from compare.monitor import MeasuredError
 from compare.run_files import Run, failure_record
 from compare.steps import NOT_RUN, PHASES, Step, reference_steps, references, run_steps
@@ -242,7 +243,7 @@ def _do(
         outcome.failed[step.title] = reason
         measurement = error.measurement if isinstance(error, MeasuredError) else None
         update = error.diverged_at_update if isinstance(error, ToolError) else None
-        details = {} if update is None else {"diverged_at_update": update}
+        details = {} if update is None else {DIVERGED: update}
         records.write(failure_record(step.record), determinants, measurement, **origin, failed=reason, **details)
         return
     records.write(step.record, determinants, **details, **origin)
