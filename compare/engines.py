@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median_low
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "gpu"]
 History = dict[str, NDArray[np.float64]]
-_BASELINE_RUNS = 5
 OnProgress = Callable[[reconet.Progress], None]
 
 
@@ -254,23 +252,21 @@ class BartEngine:
         if self._baseline is None:
             self._baseline = self._measure_baseline(folder)
         finished, measurement = monitor.run(argv, folder, self._environment, on_line)
-        note = f"high-water mark of the resident set of bart fft of 8 x 8 zeros, the median of {_BASELINE_RUNS} runs"
+        note = "high-water mark of the resident set of bart fft of 8 x 8 zeros"
         return finished, replace(
             measurement,
             baseline_rss_bytes=self._baseline,
-            baseline_note=note if self._baseline else "n/a: bart fft ended before it could be sampled",
+            baseline_note=note if self._baseline else "n/a: bart fft failed",
             allocator_note="n/a: BART keeps no such count",
         )
 
     def _measure_baseline(self, folder: Path) -> int | None:
-        """Return what BART has in memory after its start and a small kernel; None if no sample was in time."""
+        """Return what BART has in memory after its start and a small kernel; None if that fails."""
         with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}baseline-", dir=folder) as name:
             zeros = Path(name) / "zeros"
             cfl.write(zeros, np.zeros((8, 8), np.complex64))
             argv = self.toolbox.argv("fft", "3", zeros, Path(name) / "out")
-            marks = [high_water_bytes(argv, Path(name), self._environment) for _ in range(_BASELINE_RUNS)]
-        # Not the largest: between vfork and exec a process may count the memory of its parent again.
-        return median_low(known) if (known := [mark for mark in marks if mark is not None]) else None
+            return high_water_bytes(argv, Path(name), self._environment)
 
 
 class KerasEngine:

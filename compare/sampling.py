@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -111,35 +112,41 @@ class Sampler:
         )
 
 
-def high_water_bytes(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> int | None:
-    """Return the largest resident memory of a command that lives for milliseconds, None if it ended too soon.
+# A shell that becomes a Python once the command has ended: the kernel keeps the largest of the children waited for, and
+# a shell is smaller than any command, where the launcher is not.
+_REPORT_LARGEST = '"$@" && exec "$0" -I -S -c "import resource as r; print(r.getrusage(r.RUSAGE_CHILDREN).ru_maxrss)"'
 
-    It is read a thousand times a second, as `Measurement.peak_rss_bytes` has it: the high-water mark of the command or
-    of a process that it started, or what all of them have with shared pages counted once, whichever is most. What the
-    command reports at its end is at least the launcher's.
+
+def high_water_bytes(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> int | None:
+    """Return the largest resident memory of a command that may live for milliseconds, None if it fails.
+
+    It is defined as `Measurement.peak_rss_bytes`: the high-water mark of the command or of a process that it started,
+    or what all of them have with shared pages counted once, whichever is most. The kernel reports the first; the second
+    is sampled a thousand times a second.
     """
-    found: list[int] = []
+    together: list[int] = []
     ended = threading.Event()
 
     def watch(pid: int) -> None:
         while not ended.is_set():
-            family = _family(pid)
-            found.extend(_read_bytes(member, "status", "VmHWM") for member in family)
-            if len(family) > 1:
-                # A set: between vfork and exec, a process has the memory of its parent, which both would count whole.
-                found.append(sum({_read_bytes(member, "smaps_rollup", "Pss") for member in family}))
+            _, *members = _family(pid)
+            together.append(
+                sum(_read_bytes(member, "smaps_rollup", "Pss") for member in members if _has_execed(member))
+            )
             time.sleep(0.001)
 
     try:
-        process.run(
-            argv,
+        finished = process.run(
+            ["/bin/sh", "-c", _REPORT_LARGEST, sys.executable, *argv],
             folder=folder,
             environment=environment,
             on_start=lambda pid: threading.Thread(target=watch, args=(pid,), daemon=True).start(),
         )
     finally:
         ended.set()
-    return max(found, default=0) or None
+    if finished.returncode != 0:
+        return None
+    return max([int(finished.stdout[-1]) * 1024, *together])
 
 
 def _family(pid: int) -> list[int]:
@@ -149,6 +156,16 @@ def _family(pid: int) -> list[int]:
         for path in Path(f"/proc/{pid}/task").glob("*/children"):
             children += path.read_text().split()
     return [pid, *(member for child in children for member in _family(int(child)))]
+
+
+def _has_execed(pid: int) -> bool:
+    """Return whether a process has left the memory of the one that forked it; False if it has ended."""
+    try:
+        parent = re.search(r"^PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        parent_command = Path(f"/proc/{parent[1]}/cmdline").read_bytes() if parent else b""
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != parent_command
+    except OSError:
+        return False
 
 
 def _read_bytes(pid: int, file: str, name: str) -> int:
