@@ -117,13 +117,17 @@ def train(job: TrainJob) -> dict[str, Any]:
     return {"continued_from": kept.state.updates, "earlier_s": kept.state.elapsed_s, "earlier_cpu_s": kept.state.cpu_s}
 
 
+def checkpoint_settings(job: TrainJob) -> dict[str, Any]:
+    """Return the settings that a checkpoint belongs to, as JSON keeps them."""
+    return job.model_dump(mode="json", include={"network", "training", "device", "memory", "devices"})
+
+
 def _checkpoints(job: TrainJob) -> Checkpoints:
     from tf_models import resume
 
     assert job.checkpoint is not None
-    settings = job.model_dump(include={"network", "training", "device", "memory", "devices"})
     splits = [split for split in (job.split, job.validation) if split is not None]
-    kept = resume.Checkpoints(job.checkpoint, resume.fingerprint(job.initial, splits, settings))
+    kept = resume.Checkpoints(job.checkpoint, resume.fingerprint(job.initial, splits, checkpoint_settings(job)))
     if kept.state:
         print(f"continues after {kept.state.updates} updates, from {kept.path}", flush=True)  # noqa: T201
     if kept.ignored:
