@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.dataset import Split
-from bart_bridge.dims import (
+from bart_bridge.data.dataset import Split
+from bart_bridge.errors import InputError
+from bart_bridge.files.dims import (
     from_batch_coil_samples,
     from_batch_coil_yx,
     from_batch_map_coil_yx,
@@ -18,8 +19,7 @@ from bart_bridge.dims import (
     to_batch_coil_yx,
     to_batch_map_yx,
 )
-from bart_bridge.errors import InputError
-from bart_bridge.toolbox import Argument, Toolbox
+from bart_bridge.tools.toolbox import Argument, Toolbox
 
 CG_SENSE_ITERATIONS = 50
 CG_SENSE_GRID = tuple(float(weight) for weight in np.logspace(-4, 0, 9))

@@ -12,14 +12,14 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from bart_bridge import cfl
-from bart_bridge.dataset import Split, check_filters, each_slice
-from bart_bridge.dims import from_batch_coil_yx, from_batch_map_yx
+from bart_bridge.data.dataset import Split, check_filters, each_slice
+from bart_bridge.data.simulation import sampling_pattern
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.importers.sampling import fully_sampled
-from bart_bridge.settings import MemoryPlan, Network
-from bart_bridge.simulate import sampling_pattern
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_coil_yx, from_batch_map_yx
+from bart_bridge.importers.pattern_choice import fully_sampled
+from bart_bridge.reconet.network_settings import MemoryPlan, Network
+from bart_bridge.tools.toolbox import Toolbox
 from compare import engines, figures, locks, quality, reconstructions, results, tables
 from compare.config import ENGINES, describe, engine_name
 from compare.console import Reporter

@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from bart_bridge.data.simulation import Simulation
 from bart_bridge.errors import InputError
-from bart_bridge.settings import MemoryPlan, Network, Settings, Training, check_shared
-from bart_bridge.simulate import Simulation
+from bart_bridge.reconet.network_settings import MemoryPlan, Network, Settings, Training, check_shared
 from compare import vain_settings
 
 ENGINES = ("bart", *(f"keras-{on}{plan}" for on in ("tensorflow", "jax", "torch") for plan in ("", "-lean")))

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import bart_bridge
-from bart_bridge import cfl, content
 from bart_bridge.baselines import BASELINES
-from bart_bridge.dataset import Dataset
-from bart_bridge.settings import Training
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.data import content
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.files import cfl
+from bart_bridge.reconet.network_settings import Training
+from bart_bridge.tools.toolbox import Toolbox
 from compare.config import Experiment, TrainedNetwork
 from compare.engines import Engine
 from compare.prepared_data import Identity

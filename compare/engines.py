@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import atomic, cfl, process, reconet
-from bart_bridge.dataset import Split, along_batch, first_slice
-from bart_bridge.dims import to_batch_map_yx
-from bart_bridge.divergence import DivergenceWatch
+from bart_bridge.data.dataset import Split, along_batch, first_slice
 from bart_bridge.errors import DivergedError, InputError, ToolError
-from bart_bridge.settings import MemoryPlan, Network, Training, stages
-from bart_bridge.toolbox import Toolbox, failure
+from bart_bridge.files import atomic, cfl
+from bart_bridge.files.dims import to_batch_map_yx
+from bart_bridge.reconet import commands
+from bart_bridge.reconet.divergence import DivergenceWatch
+from bart_bridge.reconet.network_settings import MemoryPlan, Network, Training, stages
+from bart_bridge.tools import process
+from bart_bridge.tools.toolbox import Toolbox, failure
 from compare import monitor
 from compare.config import EngineName
 from compare.monitor import MeasuredError, Measurement
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "gpu"]
 History = dict[str, NDArray[np.float64]]
-OnProgress = Callable[[reconet.Progress], None]
+OnProgress = Callable[[commands.Progress], None]
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class BartEngine:
             for path in (weights, history):
                 _remove(path)
             files: dict[str, Any] = {"initial": initial, "history": history}
-            report = reconet.later(on_progress, sum(earlier for _, earlier in parts[: number - 1]))
+            report = commands.later(on_progress, sum(earlier for _, earlier in parts[: number - 1]))
             earlier_updates = sum(columns["loss"].size for columns in histories)
             updates = epochs * (split.items // min(training.batch_size, split.items))
             watch = DivergenceWatch(report, updates, earlier_updates)
@@ -197,17 +199,17 @@ class BartEngine:
                 slices = along_batch(split, Path(name) / "train")
                 if validation is not None:
                     files["validation"] = along_batch(validation, Path(name) / "validation")
-                argv = reconet.train_argv(
+                argv = commands.train_argv(
                     self.toolbox, stage, training, epochs, slices, weights, **files, gpu=self._gpu
                 )
                 finished, measurement = self._run(argv, folder, watch)
             try:
                 watch.check()
-                reconet.check_trained(argv, finished, stage, weights, history, earlier_updates)
+                commands.check_trained(argv, finished, stage, weights, history, earlier_updates)
             except ToolError as error:
                 _remove(weights)
                 raise MeasuredError(error, measurement) from None
-            histories.append(reconet.read_history(history, stage, validated=validation is not None))
+            histories.append(commands.read_history(history, stage, validated=validation is not None))
             total = measurement if total is None else total.then(measurement)
             initial = weights
         assert total is not None
@@ -218,7 +220,7 @@ class BartEngine:
         _remove(output)
         with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}along-batch-", dir=folder) as name:
             slices = along_batch(split, Path(name) / "slices")
-            argv = reconet.apply_argv(self.toolbox, network, slices, weights, output, gpu=self._gpu)
+            argv = commands.apply_argv(self.toolbox, network, slices, weights, output, gpu=self._gpu)
             finished, measurement = self._run(argv, folder)
         if finished.returncode != 0:
             raise MeasuredError(failure(argv, finished), measurement)
@@ -405,7 +407,7 @@ class KerasEngine:
 
 def _progress_reader(on_progress: OnProgress) -> Callable[[str], None]:
     def read(line: str) -> None:
-        progress = reconet.parse_progress(line)
+        progress = commands.parse_progress(line)
         if progress:
             on_progress(progress)
 

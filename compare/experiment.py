@@ -12,9 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bart_bridge import atomic, reconet
 from bart_bridge.errors import BartTfError, InputError, ToolError
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files import atomic
+from bart_bridge.reconet import commands
+from bart_bridge.tools.toolbox import Toolbox
 from compare import engines, locks, machine, prepared_data, records
 from compare.config import EngineName, Experiment
 from compare.console import Reporter
@@ -133,9 +134,9 @@ def check_bart(experiment: Experiment, folder: Path, toolboxes: Mapping[EngineNa
     for name, toolbox in toolboxes.items():
         if not name.startswith("keras-"):
             toolbox.require("reconet")
-            reconet.check_path(folder)
+            commands.check_path(folder)
             if experiment.validate_epochs:
-                reconet.check_path(experiment.dataset.folder or folder)
+                commands.check_path(experiment.dataset.folder or folder)
 
 
 def parts(experiment: Experiment) -> list[Part]:

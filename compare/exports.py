@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bart_bridge import atomic
-from bart_bridge.cfl import write_text_atomically
+from bart_bridge.files import atomic
+from bart_bridge.files.cfl import write_text_atomically
 from compare import all_figures, all_tables, results
 from compare.config import Experiment
 from compare.reconstructions import Images

@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from bart_bridge import process
 from bart_bridge.errors import BartTfError, ToolError
+from bart_bridge.tools import process
 from compare import experiment as experiments
 from compare.config import Experiment
 from compare.experiment import Part

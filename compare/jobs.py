@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bart_bridge import process
-from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.tools import process
+from bart_bridge.tools.toolbox import Toolbox
 from compare import experiment as experiments
 from compare import locks, machine, prepared_data
 from compare.config import Experiment, Slurm

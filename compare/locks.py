@@ -17,8 +17,8 @@ from pathlib import Path
 
 import filelock
 
-from bart_bridge import process
 from bart_bridge.errors import BartTfError, ToolError
+from bart_bridge.tools import process
 
 NAME = ".lock"
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)

@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 
 import bart_bridge
-from bart_bridge import process
 from bart_bridge.errors import ToolError
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.tools import process
+from bart_bridge.tools.toolbox import Toolbox
 from compare import nvidia
 
 _PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "scikit-image", "pandas", "nvidia-ml-py")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bart_bridge import process
 from bart_bridge.errors import ToolError
+from bart_bridge.tools import process
 from compare.sampling import INTERVAL_S, Curve, Sampler
 
 

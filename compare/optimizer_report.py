@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 
 import bart_bridge
-from bart_bridge.cfl import write_text_atomically
+from bart_bridge.files.cfl import write_text_atomically
 from compare.optimizer_figures import AXES, convergence, embedded
 from compare.optimizer_rows import KERAS
 from compare.optimizer_study import Study, read

@@ -15,10 +15,11 @@ import numpy as np
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from bart_bridge import cfl, reconet
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.settings import Network, Settings, Training
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files import cfl
+from bart_bridge.reconet import commands
+from bart_bridge.reconet.network_settings import Network, Settings, Training
+from bart_bridge.tools.toolbox import Toolbox
 from compare import engines, locks, machine, reconstructions, vain_settings
 from compare.config import (
     DatasetChoice,
@@ -329,7 +330,7 @@ def _score(run: Run) -> float:
 
 def _refusal(toolbox: Toolbox, trained: TrainedNetwork) -> str:
     try:
-        reconet.check_algorithm(toolbox, trained.network, trained.training)
+        commands.check_algorithm(toolbox, trained.network, trained.training)
     except InputError as error:
         return str(error)
     return ""

@@ -11,12 +11,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import cfl, gridding, process, reconet, weights
-from bart_bridge.dataset import Dataset, Split, along_batch, check_filters, rewritten
-from bart_bridge.dims import to_batch_map_yx
-from bart_bridge.settings import Network, Training
-from bart_bridge.simulate import simulate
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.data import noncartesian
+from bart_bridge.data.dataset import Dataset, Split, along_batch, check_filters, rewritten
+from bart_bridge.data.simulation import simulate
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import to_batch_map_yx
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import Network, Training
+from bart_bridge.tools import process
+from bart_bridge.tools.toolbox import Toolbox
 from compare.config import Experiment, TrainedNetwork
 
 # A difference counts as rounding up to this many times the largest one that BART shows between runs of its own.
@@ -72,7 +75,7 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[Stage]:
             split.validate()
             for trained in experiment.networks.values():
                 check_filters(trained.network, split)
-        train, test = gridding.prepare(train, toolbox), gridding.prepare(test, toolbox)
+        train, test = noncartesian.prepare(train, toolbox), noncartesian.prepare(test, toolbox)
         tests = [test, *_perturbed(test, folder / "test", 1)]
         for network, trained in experiment.networks.items():
             if test.trajectory is None:
@@ -156,7 +159,7 @@ def _image(
     weights.write(folder / "weights", network, values)
 
     def bart(split: Split) -> NDArray[np.complex64]:
-        argv = reconet.apply_argv(toolbox, network, split, folder / "weights", folder / "images")
+        argv = commands.apply_argv(toolbox, network, split, folder / "weights", folder / "images")
         toolbox.run(*argv[1:])
         return to_batch_map_yx(np.array(cfl.read(folder / "images"), order="F"))
 
@@ -176,11 +179,11 @@ def _losses(
     weights.write(initial, network, start)
 
     def bart(split: Split) -> NDArray[np.float64]:
-        argv = reconet.train_argv(
+        argv = commands.train_argv(
             toolbox, network, training, _EPOCHS, split, trained_path, initial=initial, history=history
         )
-        reconet.check_trained(argv, process.run(argv, folder=folder), network, trained_path, history)
-        return np.array(reconet.read_history(history, network)["loss"])
+        commands.check_trained(argv, process.run(argv, folder=folder), network, trained_path, history)
+        return np.array(commands.read_history(history, network)["loss"])
 
     _, histories = train(network, training, network_inputs(splits[0]), network_reference(splits[0]), start)
     return _differences([bart(split) for split in splits], histories[0]["loss"], _largest_relative_difference)

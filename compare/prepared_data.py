@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
-from bart_bridge import atomic, content, gridding
-from bart_bridge.dataset import SPLITS, Dataset, Split, check_filters
+from bart_bridge.data import content, noncartesian
+from bart_bridge.data.dataset import SPLITS, Dataset, Split, check_filters
+from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
-from bart_bridge.simulate import Simulation, simulate
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files import atomic
+from bart_bridge.tools.toolbox import Toolbox
 from compare import locks, records
 from compare.config import Experiment, load_kept
 from compare.console import Reporter
@@ -129,7 +130,7 @@ def grid(split: Split, toolbox: Toolbox, remove_leftovers: bool = False) -> Spli
     with locks.held(place) if split.trajectory else nullcontext():
         if remove_leftovers:
             atomic.remove_leftovers(place)
-        return gridding.prepare(split, toolbox)
+        return noncartesian.prepare(split, toolbox)
 
 
 def description(folder: Path) -> dict[str, Any]:

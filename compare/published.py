@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bart_bridge import cfl
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
 
 if TYPE_CHECKING:
     import pandas

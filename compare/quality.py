@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.dims import from_batch_coil_yx
 from bart_bridge.errors import ToolError
+from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.measures import measures as bart_measures
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.tools.toolbox import Toolbox
 
 DEFINITIONS = {
     "psnr": "20 log10(max|r| / RMSE(|x|, |r|)) of the slice, scikit-image with data_range = max|r|",

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import cfl
-from bart_bridge.dataset import Dataset
-from bart_bridge.dims import to_batch_map_yx
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import to_batch_map_yx
 from compare import quality
 from compare.config import Experiment
 from compare.run_files import Run

@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bart_bridge import atomic
-from bart_bridge.cfl import write_arrays_atomically, write_text_atomically
 from bart_bridge.errors import InputError
+from bart_bridge.files import atomic
+from bart_bridge.files.cfl import write_arrays_atomically, write_text_atomically
 from compare.monitor import Measurement
 
 OLDER = "older"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 import bart_bridge
-from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
+from bart_bridge.files.cfl import write_text_atomically
 from compare import (
     all_figures,
     divergences,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.tools.toolbox import Toolbox
 from compare import costs, machine, quality, records, sampling
 from compare.config import Experiment
 from compare.reconstructions import REFERENCE, Images, images, reference_record, runs

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from bart_bridge import process
+from bart_bridge.tools import process
 from compare import nvidia
 
 # 50 times a second; the processes of the tree are listed anew ten times a second, which costs more.

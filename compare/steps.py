@@ -14,13 +14,15 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from bart_bridge import baselines, cfl, weights
-from bart_bridge.dataset import Dataset, Split
-from bart_bridge.dims import from_batch_map_yx
+from bart_bridge import baselines
+from bart_bridge.data.dataset import Dataset, Split
 from bart_bridge.errors import InputError
-from bart_bridge.reconet import Progress
-from bart_bridge.settings import Training, stages
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_map_yx
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.network_settings import Training, stages
+from bart_bridge.tools.toolbox import Toolbox
 from compare import determinants, quality
 from compare.config import Experiment, TrainedNetwork
 from compare.console import Advance

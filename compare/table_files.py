@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
+from bart_bridge.files.cfl import write_text_atomically
 
 if TYPE_CHECKING:
     import pandas

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from bart_bridge.data.simulation import Simulation
+from bart_bridge.data.trajectories import KINDS
 from bart_bridge.errors import InputError
-from bart_bridge.settings import Network, Training
-from bart_bridge.simulate import Simulation
-from bart_bridge.trajectories import KINDS
+from bart_bridge.reconet.network_settings import Network, Training
 
 if TYPE_CHECKING:
     from compare.config import Experiment

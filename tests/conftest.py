@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bart_bridge.simulate import Simulation, simulate
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.tools.toolbox import Toolbox
 
 
 def pytest_configure(config):

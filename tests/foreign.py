@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from bart_bridge import cfl
-from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.importers import open_source
 from bart_bridge.importers.convert import convert
-from bart_bridge.importers.sampling import PatternChoice
+from bart_bridge.importers.pattern_choice import PatternChoice
 
 X, Y, COILS, SLICES = 32, 36, 4, 3
 IMAGE = (-2, -1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from bart_bridge import cfl
+from bart_bridge.files import cfl
 
 
 def random_images(shape, seed=0):

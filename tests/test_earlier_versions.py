@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bart_bridge import weights
-from bart_bridge.dataset import Dataset
-from bart_bridge.settings import Training, VarNetSettings
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import Training, VarNetSettings
 from compare import config, optimizer_study
 from compare.jobs import Work
 from tests.compare.conftest import bart_tf

@@ -13,9 +13,10 @@ import numpy as np
 from keras import ops
 from pydantic import BaseModel, ValidationError
 
-from bart_bridge import atomic, weights
 from bart_bridge.errors import InputError
-from bart_bridge.settings import ModlSettings, Network, VarNetSettings
+from bart_bridge.files import atomic
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 from tf_models.modl import Modl
 from tf_models.modl_original import MoDLOriginal, ModlOriginalSettings
 from tf_models.training import build

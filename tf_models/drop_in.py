@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import cfl, weights
-from bart_bridge.command_line import ReconetCommand
-from bart_bridge.dataset import Split, check_filters
-from bart_bridge.dims import Dim
+from bart_bridge.data.dataset import Split, check_filters
 from bart_bridge.errors import InputError, ToolError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import Dim
 from bart_bridge.measures import NAMES, measures
-from bart_bridge.reconet import Progress
-from bart_bridge.settings import Network
-from bart_bridge.weights import Weights
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.command_line import ReconetCommand
+from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.network_settings import Network
+from bart_bridge.reconet.weights import Weights
 from tf_models.backend import sees_gpu
 from tf_models.inputs import to_maps
 from tf_models.optimizers.ipalm import COUNTS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import gridding
-from bart_bridge.dataset import Split, each_slice
+from bart_bridge.data import noncartesian
+from bart_bridge.data.dataset import Split, each_slice
 
 _IMAGE = (-2, -1)
 _ALL = slice(None)
@@ -39,7 +39,7 @@ def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.fl
     Returns:
         `adjoint` `(batch, y, x, 2 * maps)`: the zero-filled image A^H y = sum_c conj(C_c) F^-1(conj(P) y_c) of each
         map, `coils` `(batch, coil, y, x, 2 * maps)`, and `psf` `(batch, y, x)`: the squared magnitude of the sampling
-        pattern, centred, or of non-Cartesian data `(batch, 2y, 2x)`, see `bart_bridge.gridding`. All float32.
+        pattern, centred, or of non-Cartesian data `(batch, 2y, 2x)`, see `bart_bridge.data.noncartesian`. All float32.
 
     Raises:
         InputError: A file is missing or damaged, or adjoint and psf of non-Cartesian data were not computed yet.
@@ -49,7 +49,7 @@ def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.fl
     }
     coils = from_maps(arrays["coils"])
     if split.trajectory:
-        images, kernels = gridding.read(split)
+        images, kernels = noncartesian.read(split)
         images = images[items]
         kernels = kernels[items] if len(kernels) > 1 else kernels
         kernels = np.broadcast_to(kernels.real, (len(images), *kernels.shape[1:]))

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from bart_bridge.settings import ModlSettings, Network, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 from tf_models.backend import Tensor, narrow, value_of, widen
 from tf_models.convolutions import same_conv
 from tf_models.kernels import field_of_experts

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from keras import ops
 
-from bart_bridge.settings import Loss
+from bart_bridge.reconet.network_settings import Loss
 from tf_models.backend import Tensor
 
 _SMOOTHING = 1e-12

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from bart_bridge.settings import Loss, ModlSettings
-from bart_bridge.weights import Weights
+from bart_bridge.reconet.network_settings import Loss, ModlSettings
+from bart_bridge.reconet.weights import Weights
 from tf_models.backend import Tensor, value_of
 from tf_models.layers import BatchNorm, ResidualBlock
 from tf_models.unrolled import UnrolledNetwork
@@ -55,7 +55,7 @@ class Modl(UnrolledNetwork):
         return {**super().named_variables(), **self.regularizer.arrays}
 
     def set_named_weights(self, weights: Weights) -> None:
-        """Take over weights and statistics with the names and shapes of `bart_bridge.weights`."""
+        """Take over weights and statistics with the names and shapes of `bart_bridge.reconet.weights`."""
         super().set_named_weights(weights)
         for norm, (name, layer) in self._statistics():
             values = weights[name] if layer is None else weights[name][:, layer]
@@ -64,7 +64,7 @@ class Modl(UnrolledNetwork):
                 norm.variance[iteration].assign(variance.real)
 
     def named_weights(self) -> Weights:
-        """Return weights and statistics with the names, shapes and order of `bart_bridge.weights`."""
+        """Return weights and statistics with the names, shapes and order of `bart_bridge.reconet.weights`."""
         weights = super().named_weights()
         hidden = []
         for norm, (name, layer) in self._statistics():

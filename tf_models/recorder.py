@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import DivergedError
 from bart_bridge.measures import NAMES, measures
-from bart_bridge.reconet import Progress
-from bart_bridge.weights import Weights
+from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.weights import Weights
 from tf_models.inputs import to_maps
 from tf_models.optimizers.admm import RESIDUALS, evaluated_at_z, of_model
 from tf_models.optimizers.ipalm import COUNTS

@@ -25,10 +25,10 @@ from keras import ops
 from numpy.typing import NDArray
 
 import bart_bridge
-from bart_bridge import cfl
-from bart_bridge.content import digests
-from bart_bridge.dataset import Split
+from bart_bridge.data.content import digests
+from bart_bridge.data.dataset import Split
 from bart_bridge.errors import ToolError
+from bart_bridge.files import cfl
 from tf_models.parallel import process
 from tf_models.recorder import History, Recorder, columns, rows_of
 from tf_models.unrolled import UnrolledNetwork

@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from bart_bridge import atomic, process
-from bart_bridge.dataset import check_image_size
+from bart_bridge.data.dataset import check_image_size
 from bart_bridge.errors import InputError, ToolError
+from bart_bridge.files import atomic
+from bart_bridge.tools import process
 from tf_models.checkpoints import Model
 from tf_models.unrolled import UnrolledNetwork
 

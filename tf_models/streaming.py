@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from bart_bridge.dataset import Split
+from bart_bridge.data.dataset import Split
 from tf_models.inputs import network_inputs, network_reference
 from tf_models.parallel import count, own_part, process
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from bart_bridge.errors import InputError
-from bart_bridge.settings import VarNetSettings
-from bart_bridge.weights import Weights
+from bart_bridge.reconet.network_settings import VarNetSettings
+from bart_bridge.reconet.weights import Weights
 from tf_models.checkpoints import first_fault
 from tf_models.modl_original import MoDLOriginal, ModlOriginalSettings
 from tf_models.training import build
@@ -177,7 +177,7 @@ def varnet(path: Path, arrays: Arrays, activation: Activation) -> VarNet:
 
 
 def varnet_weights(arrays: Arrays, activation: Activation) -> Weights:
-    """Return VarNet's variables with the names and shapes of `bart_bridge.weights`; see `varnet`."""
+    """Return VarNet's variables with the names and shapes of `bart_bridge.reconet.weights`; see `varnet`."""
     return {
         "lambda": arrays["lambda"][:, 0].astype(np.complex64),
         "conv": arrays["k1"].transpose(0, 2, 1, 3, 4).astype(np.complex64),

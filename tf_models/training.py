@@ -9,9 +9,18 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.reconet import Progress, later
-from bart_bridge.settings import Loss, MemoryPlan, Network, Precision, Training, VarNetSettings, check_shared, stages
-from bart_bridge.weights import Weights, expand
+from bart_bridge.reconet.commands import Progress, later
+from bart_bridge.reconet.network_settings import (
+    Loss,
+    MemoryPlan,
+    Network,
+    Precision,
+    Training,
+    VarNetSettings,
+    check_shared,
+    stages,
+)
+from bart_bridge.reconet.weights import Weights, expand
 from tf_models.backend import runs_on_tensorflow_cpu
 from tf_models.modl import Modl
 from tf_models.optimizers.adam import Adam

@@ -9,8 +9,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from bart_bridge.settings import Loss, MemoryPlan, Network, Precision
-from bart_bridge.weights import Weights, layout
+from bart_bridge.reconet.network_settings import Loss, MemoryPlan, Network, Precision
+from bart_bridge.reconet.weights import Weights, layout
 from tf_models.backend import Tensor, use_full_precision
 from tf_models.layers import DataConsistency
 from tf_models.lean import unroll
@@ -104,7 +104,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         """Take the statistics of a batch of images into those that are stored."""
 
     def named_variables(self) -> dict[str, Any]:
-        """Return the variables by the names of `bart_bridge.weights`, without the statistics of batch norm."""
+        """Return the variables by the names of `bart_bridge.reconet.weights`, without the statistics of batch norm."""
         variables = {"lambda_init": self.own_lambda, "lambda": self.data_consistency.lambdas}
         return {name: variable for name, variable in variables.items() if variable is not None}
 
@@ -181,7 +181,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         )
 
     def set_named_weights(self, weights: Weights) -> None:
-        """Take over weights with the names and shapes of `bart_bridge.weights`.
+        """Take over weights with the names and shapes of `bart_bridge.reconet.weights`.
 
         Real weights (lambda, activations) take the real part.
         """
@@ -191,7 +191,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
             variable.assign(values.real if real else np.stack([values.real, values.imag], axis=-1))
 
     def named_weights(self) -> Weights:
-        """Return the weights with the names, shapes and order of `bart_bridge.weights`."""
+        """Return the weights with the names, shapes and order of `bart_bridge.reconet.weights`."""
         values = {name: ops.convert_to_numpy(variable) for name, variable in self.named_variables().items()}
         return {
             array.name: _complex(values[array.name], array.shape)

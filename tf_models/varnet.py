@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from bart_bridge.settings import Loss, VarNetSettings
+from bart_bridge.reconet.network_settings import Loss, VarNetSettings
 from tf_models.backend import Tensor
 from tf_models.layers import VariationalBlock
 from tf_models.unrolled import UnrolledNetwork

@@ -1,12 +1,12 @@
-"""What models and TensorFlow 1 checkpoints hold; for BART's files see `bart_bridge.weights_info`."""
+"""What models and TensorFlow 1 checkpoints hold; for BART's files see `bart_bridge.reconet.weights_info`."""
 
 from __future__ import annotations
 
 from math import prod
 from pathlib import Path
 
-from bart_bridge import weights_info
-from bart_bridge.weights_info import WeightsInfo
+from bart_bridge.reconet import weights_info
+from bart_bridge.reconet.weights_info import WeightsInfo
 from tf_models import tf1_checkpoints
 from tf_models.checkpoints import Model
 from tf_models.modl_original import MoDLOriginal, ModlOriginalSettings

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from bart_bridge import cfl, weights
-from bart_bridge.dataset import Split
-from bart_bridge.dims import from_batch_map_yx
+from bart_bridge.data.dataset import Split
 from bart_bridge.errors import BartTfError, DivergedError, ToolError
-from bart_bridge.reconet import Progress
-from bart_bridge.settings import MemoryPlan, Network, Training, stages
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_map_yx
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.network_settings import MemoryPlan, Network, Training, stages
 from tf_models.quiet import import_backend
 
 if TYPE_CHECKING:

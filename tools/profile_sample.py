@@ -30,12 +30,15 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from bart_bridge import atomic, cfl, process, reconet, simulate, weights  # noqa: E402
-from bart_bridge.dataset import Split  # noqa: E402
-from bart_bridge.dims import from_batch_coil_yx  # noqa: E402
+from bart_bridge.data import simulation  # noqa: E402
+from bart_bridge.data.dataset import Split  # noqa: E402
 from bart_bridge.errors import BartTfError  # noqa: E402
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings  # noqa: E402
-from bart_bridge.toolbox import Toolbox  # noqa: E402
+from bart_bridge.files import atomic, cfl  # noqa: E402
+from bart_bridge.files.dims import from_batch_coil_yx  # noqa: E402
+from bart_bridge.reconet import commands, weights  # noqa: E402
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings  # noqa: E402
+from bart_bridge.tools import process  # noqa: E402
+from bart_bridge.tools.toolbox import Toolbox  # noqa: E402
 from compare.trace import cupti, roofline  # noqa: E402
 from compare.trace.gpu_state import QUANTITIES, GpuState  # noqa: E402
 
@@ -59,8 +62,8 @@ def synthetic(folder, kind):
     size_x, size_y, coil_count, pattern_kind, acceleration, centre = SIZES[kind]
     generator = np.random.default_rng(1)
     y, x = np.mgrid[-1 : 1 : size_y * 1j, -1 : 1 : size_x * 1j].astype(np.float32)
-    coils = simulate.ring_of_coils(size_x, size_y, coil_count)
-    pattern = simulate.sampling_pattern(size_x, size_y, pattern_kind, acceleration, centre, generator)
+    coils = simulation.ring_of_coils(size_x, size_y, coil_count)
+    pattern = simulation.sampling_pattern(size_x, size_y, pattern_kind, acceleration, centre, generator)
     images = np.zeros((SLICES, size_y, size_x), np.complex64)
     for image in images:
         for _ in range(12):
@@ -102,7 +105,7 @@ class Bart:
     def train(self, folder, network, training, split, initial):
         if training.algorithm == "admm":
             raise UnavailableError("BART has no ADMM for weights")
-        argv = reconet.train_argv(
+        argv = commands.train_argv(
             self.toolbox,
             network,
             training,
@@ -113,12 +116,12 @@ class Bart:
             history=folder / "history",
             gpu=True,
         )
-        return argv, lambda finished: reconet.check_trained(
+        return argv, lambda finished: commands.check_trained(
             argv, finished, network, folder / "weights", folder / "history"
         )
 
     def apply(self, folder, network, split, initial):
-        argv = reconet.apply_argv(self.toolbox, network, split, initial, folder / "images", gpu=True)
+        argv = commands.apply_argv(self.toolbox, network, split, initial, folder / "images", gpu=True)
         return argv, check_exit
 
 

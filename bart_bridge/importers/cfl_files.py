@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bart_bridge import cfl
-from bart_bridge.dims import check_axes, to_batch_coil_yx
 from bart_bridge.errors import InputError
-from bart_bridge.importers.sampling import fully_sampled
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import check_axes, to_batch_coil_yx
+from bart_bridge.importers.pattern_choice import fully_sampled
 from bart_bridge.importers.source import Complex, Entry, Slice, Source
 
 Shape = Callable[[Complex], Complex]
@@ -48,7 +48,7 @@ def read_item(path: Path, number: int, as_shape: Shape = to_batch_coil_yx) -> Co
 
 
 def view(path: Path, as_shape: Shape = to_batch_coil_yx) -> Complex:
-    """Open a BART file, memory-mapped, as a function of `bart_bridge.dims` views it.
+    """Open a BART file, memory-mapped, as a function of `bart_bridge.files.dims` views it.
 
     Raises:
         InputError: A file is missing or damaged, or has other dimensions; the message names it.

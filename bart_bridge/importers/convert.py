@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import dataset
+from bart_bridge.data import dataset
+from bart_bridge.data.fourier import centred_ifft
 from bart_bridge.errors import BartTfError, InputError, ToolError
-from bart_bridge.importers.fourier import centred_ifft
-from bart_bridge.importers.sampling import PatternChoice, pattern_of
+from bart_bridge.importers.pattern_choice import PatternChoice, pattern_of
 from bart_bridge.importers.sensitivities import coils_of
+from bart_bridge.importers.slice_writer import SliceWriter
 from bart_bridge.importers.source import Complex, Entry, Slice, Source
-from bart_bridge.importers.stream import SliceWriter
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.tools.toolbox import Toolbox
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -14,11 +14,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.dims import check_axes
+from bart_bridge.data.fourier import remove_oversampling
 from bart_bridge.errors import InputError
+from bart_bridge.files.dims import check_axes
 from bart_bridge.importers.encoding import parse_header, readout_pixels
-from bart_bridge.importers.fourier import remove_oversampling
-from bart_bridge.importers.sampling import fully_sampled, measured_in
+from bart_bridge.importers.pattern_choice import fully_sampled, measured_in
 from bart_bridge.importers.source import Complex, Entry, Slice, Source, reading
 
 _FORM = "ISMRMRD raw data"

@@ -13,9 +13,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from bart_bridge.dims import check_axes
+from bart_bridge.data.fourier import IMAGE, centred_fft
 from bart_bridge.errors import InputError
-from bart_bridge.importers.fourier import IMAGE, centred_fft
+from bart_bridge.files.dims import check_axes
 from bart_bridge.importers.source import Entry, Slice, Source, as_complex, reading
 
 _FORM = "MoDL's dataset.hdf5"

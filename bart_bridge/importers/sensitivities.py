@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from bart_bridge.dims import from_batch_coil_yx, to_batch_map_coil_yx
 from bart_bridge.errors import InputError
+from bart_bridge.files.dims import from_batch_coil_yx, to_batch_map_coil_yx
 from bart_bridge.importers import cfl_files
 from bart_bridge.importers.source import Complex, Slice, Source
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.tools.toolbox import Toolbox
 
 # What ecalib takes for calibration.
 _OPTION = re.compile(r"-[tckrvm]|-[tckrvm]?[0-9.:]+|-[SWIPa]", re.ASCII)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.dataset import SPLITS
+from bart_bridge.data.dataset import SPLITS
 from bart_bridge.errors import InputError
 
 Complex = NDArray[np.complex64]

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.dims import check_axes
+from bart_bridge.data.fourier import crop_readout, remove_oversampling
 from bart_bridge.errors import InputError
+from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import cfl_files, matlab
-from bart_bridge.importers.fourier import crop_readout, remove_oversampling
-from bart_bridge.importers.sampling import check_mask, fully_sampled, measured_in
+from bart_bridge.importers.pattern_choice import check_mask, fully_sampled, measured_in
 from bart_bridge.importers.source import APPLE_DOUBLE, Complex, Entry, Slice, Source, apple_doubles, as_complex
 
 _OVERSAMPLING = 2

@@ -51,11 +51,11 @@ def simulate(
     """
     from pydantic import ValidationError
 
+    from bart_bridge.data.simulation import Simulation
+    from bart_bridge.data.simulation import simulate as make
+    from bart_bridge.data.trajectories import KINDS
     from bart_bridge.errors import InputError
-    from bart_bridge.simulate import Simulation
-    from bart_bridge.simulate import simulate as make
-    from bart_bridge.toolbox import Toolbox
-    from bart_bridge.trajectories import KINDS
+    from bart_bridge.tools.toolbox import Toolbox
     from compare.config import describe
 
     if pattern in KINDS:

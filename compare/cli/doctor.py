@@ -32,7 +32,7 @@ def doctor(bart: options.Bart = None) -> None:
     table = Table(show_header=False, box=None)
     complete = True
     try:
-        from bart_bridge.toolbox import Toolbox
+        from bart_bridge.tools.toolbox import Toolbox
 
         toolbox = Toolbox.find(bart)
         table.add_row("BART", f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source})")

@@ -37,7 +37,7 @@ def compare(
 
     Example: [bold]bart-tf compare configs/demo.yaml[/bold]
     """
-    from bart_bridge.toolbox import Toolbox
+    from bart_bridge.tools.toolbox import Toolbox
     from compare import divergences, locks, results
     from compare import report as reports
     from compare.config import load

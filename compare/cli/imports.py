@@ -65,9 +65,9 @@ def import_(
     """
     from bart_bridge.importers import open_source
     from bart_bridge.importers.convert import convert
-    from bart_bridge.importers.sampling import PatternChoice
+    from bart_bridge.importers.pattern_choice import PatternChoice
     from bart_bridge.importers.source import parse_split
-    from bart_bridge.toolbox import Toolbox
+    from bart_bridge.tools.toolbox import Toolbox
 
     reporter = options.reporter(quiet, verbose)
     if pattern not in {"regular", "random"}:

@@ -124,7 +124,7 @@ def start(
     chosen: list[tuple[str, str]] | None = None,
 ) -> None:
     """Submit what is neither complete nor in the queue; on this machine wait for it and collect, on Slurm return."""
-    from bart_bridge.toolbox import Toolbox
+    from bart_bridge.tools.toolbox import Toolbox
     from compare import job_states, jobs, prepared_data
     from compare.engines import toolbox_of
     from compare.experiment import check_bart, parts
@@ -174,7 +174,7 @@ def gather(experiment: Experiment, folder: Path, bart: Path | None) -> None:
     Raises:
         BartTfError: Something is missing of them.
     """
-    from bart_bridge.toolbox import Toolbox
+    from bart_bridge.tools.toolbox import Toolbox
     from compare import jobs, locks, results
     from compare import report as reports
 

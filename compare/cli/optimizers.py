@@ -29,7 +29,7 @@ def optimizers(
 
     Example: [bold]bart-tf optimizers configs/optimizers.yaml[/bold]
     """
-    from bart_bridge.toolbox import Toolbox
+    from bart_bridge.tools.toolbox import Toolbox
     from compare import divergences, locks, optimizer_report, optimizer_study
 
     study = optimizer_study.load(config)

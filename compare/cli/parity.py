@@ -25,7 +25,7 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
     from rich.live import Live
     from rich.table import Table
 
-    from bart_bridge.toolbox import Toolbox
+    from bart_bridge.tools.toolbox import Toolbox
     from compare.config import load
 
     experiment = load(config)

@@ -84,8 +84,8 @@ def _trace(
     quiet: bool,
     verbose: bool,
 ) -> tuple[Path, dict[str, str]]:
-    from bart_bridge.cfl import write_text_atomically
-    from bart_bridge.toolbox import Toolbox
+    from bart_bridge.files.cfl import write_text_atomically
+    from bart_bridge.tools.toolbox import Toolbox
     from compare.config import load
     from compare.trace import profiler
     from compare.trace import roofline as rooflines

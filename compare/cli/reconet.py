@@ -29,9 +29,9 @@ def reconet(context: typer.Context) -> None:
     """
     from dataclasses import replace
 
-    from bart_bridge import gridding
-    from bart_bridge.command_line import parse
-    from bart_bridge.reconet import Progress
+    from bart_bridge.data import noncartesian
+    from bart_bridge.reconet.command_line import parse
+    from bart_bridge.reconet.commands import Progress
 
     if {"-h", "--help"} & set(context.args):
         typer.echo(context.get_help())
@@ -44,7 +44,7 @@ def reconet(context: typer.Context) -> None:
         line = f"#{progress.epoch}->{progress.batch}/{progress.batches}; loss: {progress.loss:e};"
         typer.echo(line, err=True)
 
-    with gridding.prepared(command.split, command.validation) as (split, validation):
+    with noncartesian.prepared(command.split, command.validation) as (split, validation):
         assert split is not None
         for warning in split.trajectory_warnings():
             typer.echo(f"warning: {warning}", err=True)

@@ -38,7 +38,7 @@ def train(
 
     Example: [bold]bart-tf train configs/demo.yaml --network modl --engine keras-tensorflow[/bold]
     """
-    from bart_bridge.toolbox import Toolbox
+    from bart_bridge.tools.toolbox import Toolbox
     from compare.config import load, with_memory
     from compare.experiment import run
     from compare.run_files import Run
@@ -93,10 +93,10 @@ def apply(
     """
     from dataclasses import replace
 
-    from bart_bridge.cfl import stem
-    from bart_bridge.dataset import NUFFTS, Dataset, Split
-    from bart_bridge.dims import check_axes
-    from bart_bridge.toolbox import Toolbox
+    from bart_bridge.data.dataset import NUFFTS, Dataset, Split
+    from bart_bridge.files.cfl import stem
+    from bart_bridge.files.dims import check_axes
+    from bart_bridge.tools.toolbox import Toolbox
     from compare.application import apply_runs
 
     if dataset is not None:

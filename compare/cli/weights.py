@@ -12,7 +12,7 @@ from compare.cli import options
 from tf_models.quiet import import_backend
 
 if TYPE_CHECKING:
-    from bart_bridge.weights_info import WeightsInfo
+    from bart_bridge.reconet.weights_info import WeightsInfo
 
 Source = Annotated[Path, typer.Argument(help="Keras model, a .keras file.")]
 Target = Annotated[Path, typer.Argument(help="Keras model to write, a .keras file.")]
@@ -54,8 +54,8 @@ def to_bart(
     Example: [bold]bart-tf weights to-bart reports/demo/runs/modl-keras-tensorflow/weights.keras wgh_modl[/bold]
     """
     import_backend()
-    from bart_bridge.cfl import stem
-    from bart_bridge.reconet import apply_options
+    from bart_bridge.files.cfl import stem
+    from bart_bridge.reconet.commands import apply_options
     from tf_models import checkpoints
     from tf_models.modl_original import MoDLOriginal
 
@@ -74,7 +74,7 @@ def from_bart(context: typer.Context) -> None:
 
     Example: [bold]bart-tf weights from-bart --network=modl -I5 --normalize wgh_modl modl.keras[/bold]
     """
-    from bart_bridge.command_line import parse_network
+    from bart_bridge.reconet.command_line import parse_network
 
     if {"-h", "--help"} & set(context.args):
         typer.echo(context.get_help())
@@ -150,7 +150,8 @@ def to_savedmodel(
 
 
 def _describe(path: Path) -> WeightsInfo:
-    from bart_bridge import cfl, weights_info
+    from bart_bridge.files import cfl
+    from bart_bridge.reconet import weights_info
 
     if path.suffix == ".keras":
         import_backend()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import InputError
+from bart_bridge.files.cfl import write_text_atomically
 from compare import published
 from compare.tables import Table, slug_of
 from compare.trace import consistency, roofline, roofline_report, shown, sources, summary, tables

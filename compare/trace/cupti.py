@@ -11,8 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bart_bridge import atomic
 from bart_bridge.errors import InputError, ToolError
+from bart_bridge.files import atomic
 from compare.trace.activity import Activity, Distribution
 
 _SOURCES = (Path(__file__).with_name("tracer.c"), Path(__file__).with_name("tally.h"))

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bart_bridge import atomic, process
 from bart_bridge.errors import BartTfError, InputError, ToolError
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files import atomic
+from bart_bridge.tools import process
+from bart_bridge.tools.toolbox import Toolbox
 from compare import engines, locks, machine, records
 from compare.config import EngineName, Experiment
 from compare.console import Reporter

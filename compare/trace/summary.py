@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bart_bridge import atomic
 from bart_bridge.errors import InputError
+from bart_bridge.files import atomic
 from compare.trace.activity import BUSY, MEMORY, NOTHING, Activity, Distribution
 
 _PARTS = (("time_ns", "ns"), ("bytes", "bytes"))

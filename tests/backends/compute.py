@@ -14,9 +14,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from bart_bridge import weights
-from bart_bridge.dataset import Dataset
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
 from tests.helper import to_complex
 from tf_models.inputs import network_inputs, network_reference
 from tf_models.training import build, train

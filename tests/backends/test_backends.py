@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bart_bridge import cfl, process, reconet, weights
-from bart_bridge.dataset import Dataset
-from bart_bridge.dims import to_batch_coil_yx
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import to_batch_coil_yx
+from bart_bridge.reconet import commands, weights
+from bart_bridge.tools import process
 from tests.backends.compute import NETWORKS, TRAINING, start_of_admm
 from tests.helper import relative_difference
 from tests.tf_models.test_networks import OPTION_TOLERANCE, TOLERANCE
@@ -74,7 +76,7 @@ def part(results, prefix):
 
 def test_images_are_those_of_bart(backend, name, results, folder, dataset, toolbox, tmp_path):
     network = NETWORKS[name]
-    argv = reconet.apply_argv(toolbox, network, dataset.split("test"), folder / name, tmp_path / "images")
+    argv = commands.apply_argv(toolbox, network, dataset.split("test"), folder / name, tmp_path / "images")
     toolbox.run(*argv[1:])
     expected = to_batch_coil_yx(cfl.read(tmp_path / "images"))[:, 0]
     allowed = OPTION_TOLERANCE.get(name.replace("-", ", ", 1).replace("-", " "), TOLERANCE[network.kind])
@@ -91,9 +93,9 @@ def test_training_follows_bart(backend, name, results, folder, dataset, toolbox,
     """The losses before and after an Adam step, and the lambdas after each of two."""
     network, trained, history = NETWORKS[name], tmp_path / "weights", tmp_path / "history"
     split = dataset.split("train")
-    argv = reconet.train_argv(toolbox, network, TRAINING, 1, split, trained, initial=folder / name, history=history)
-    reconet.check_trained(argv, process.run(argv, folder=tmp_path), network, trained, history)
-    found, expected = part(results, f"{name}/history"), reconet.read_history(history, network)
+    argv = commands.train_argv(toolbox, network, TRAINING, 1, split, trained, initial=folder / name, history=history)
+    commands.check_trained(argv, process.run(argv, folder=tmp_path), network, trained, history)
+    found, expected = part(results, f"{name}/history"), commands.read_history(history, network)
     assert found["loss"].shape == (1, 2)
     for column in expected.keys() - {"seconds"}:
         np.testing.assert_allclose(found[column], expected[column], rtol=5e-5)

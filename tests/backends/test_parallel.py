@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from bart_bridge import weights
-from bart_bridge.dataset import Dataset
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings, check_shared
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings, check_shared
 from tf_models.worker import TrainJob
 
 NETWORKS = {
@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from bart_bridge import weights
-from bart_bridge.settings import stages
+from bart_bridge.reconet.network_settings import stages
 from tf_models import parallel
 from tf_models.training import train_slices
 from tf_models.worker import TrainJob

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from bart_bridge import weights
-from bart_bridge.settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from tests.helper import relative_difference
 from tf_models.backend import sees_gpu
 

@@ -6,9 +6,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bart_bridge import cfl, weights
 from bart_bridge.errors import InputError
-from bart_bridge.settings import ModlSettings, VarNetSettings
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 
 NETWORKS = [
     VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=1, basis=3),

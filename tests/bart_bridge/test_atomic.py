@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bart_bridge import atomic, cfl
+from bart_bridge.files import atomic, cfl
 
 
 @pytest.fixture

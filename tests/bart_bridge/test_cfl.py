@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from bart_bridge import cfl
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
 
 SIXTEEN = (2, 3, 1, 2, 1, 1, 2, 1, 1, 1, 3, 1, 1, 2, 1, 2)
 

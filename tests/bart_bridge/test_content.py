@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from bart_bridge import cfl, content
-from bart_bridge.dataset import Split
+from bart_bridge.data import content
+from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
 
 
 @pytest.fixture

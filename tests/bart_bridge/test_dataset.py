@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from bart_bridge import cfl
-from bart_bridge.dataset import Dataset, Split, new_folder, write_split
+from bart_bridge.data.dataset import Dataset, Split, new_folder, write_split
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bart_bridge import cfl
-from bart_bridge.dims import Dim, describe, from_batch_coil_yx, to_batch_coil_yx
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import Dim, describe, from_batch_coil_yx, to_batch_coil_yx
 
 UNUSED = [dim for dim in Dim if dim.name not in {"X", "Y", "COIL", "SLICE", "AVERAGE", "BATCH"}]
 

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bart_bridge import atomic, baselines, cfl, gridding, reconet, trajectories
-from bart_bridge.dataset import Dataset, Split
-from bart_bridge.dims import from_batch_coil_samples, from_batch_positions, to_batch_coil_samples
+from bart_bridge import baselines
+from bart_bridge.data import noncartesian, trajectories
+from bart_bridge.data.dataset import Dataset, Split
+from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
-from bart_bridge.settings import VarNetSettings
-from bart_bridge.simulate import Simulation, simulate
+from bart_bridge.files import atomic, cfl
+from bart_bridge.files.dims import from_batch_coil_samples, from_batch_positions, to_batch_coil_samples
+from bart_bridge.reconet import commands
+from bart_bridge.reconet.network_settings import VarNetSettings
 from tests.helper import relative_difference
 
 SETTINGS = {"size": 24, "coil_count": 3, "train": 2, "validation": 1, "test": 2, "spokes": 9, "seed": 1}
@@ -65,14 +68,14 @@ def test_data_are_those_of_the_reference(split):
 def test_adjoint_and_psf_of_bart_are_those_of_finufft(split, toolbox, tmp_path):
     """BART's gridding kernel errs by 1.4e-3, nearly all of it one factor for all samples."""
     inner = shrunk(split, tmp_path, 0.8)
-    (adjoint, psf), (exact_adjoint, exact_psf) = gridding.compute(inner, toolbox), gridding.compute(inner, None)
+    (adjoint, psf), (exact_adjoint, exact_psf) = noncartesian.compute(inner, toolbox), noncartesian.compute(inner, None)
     assert relative_difference(psf, exact_psf) < 2e-3
     assert relative_difference(adjoint, exact_adjoint) < 2e-3
     assert relative_difference(psf / 1.00135, exact_psf) < 2e-4
 
 
 def test_bart_loses_samples_at_the_edge_in_the_adjoint_alone(split, toolbox):
-    (adjoint, psf), (exact_adjoint, exact_psf) = gridding.compute(split, toolbox), gridding.compute(split, None)
+    (adjoint, psf), (exact_adjoint, exact_psf) = noncartesian.compute(split, toolbox), noncartesian.compute(split, None)
     assert relative_difference(psf, exact_psf) < 2e-3
     assert 2e-3 < relative_difference(adjoint, exact_adjoint) < 0.1
 
@@ -84,37 +87,39 @@ def test_density_compensation_makes_the_psf_flat(toolbox):
 
 
 def test_adjoint_and_psf_are_computed_once(split, toolbox, monkeypatch):
-    before = [array.copy() for array in gridding.read(split)]
-    monkeypatch.setattr(gridding, "compute", lambda *_: pytest.fail("computed again"))
-    gridding.prepare(split, toolbox)
-    for old, new in zip(before, gridding.read(split), strict=True):
+    before = [array.copy() for array in noncartesian.read(split)]
+    monkeypatch.setattr(noncartesian, "compute", lambda *_: pytest.fail("computed again"))
+    noncartesian.prepare(split, toolbox)
+    for old, new in zip(before, noncartesian.read(split), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
 def test_other_data_have_another_adjoint(split, toolbox, tmp_path):
     shutil.copytree(split.kspace.parent, tmp_path / "test")
     moved = Split.in_folder(tmp_path / "test")
-    np.testing.assert_array_equal(gridding.read(moved)[0], gridding.read(split)[0])  # the name is that of the content
+    np.testing.assert_array_equal(
+        noncartesian.read(moved)[0], noncartesian.read(split)[0]
+    )  # the name is that of the content
     cfl.write(moved.kspace, 2 * np.array(cfl.read(moved.kspace)))
     with pytest.raises(InputError, match=r"adjoint and psf .* were not computed"):
-        gridding.read(moved)
-    gridding.prepare(moved, toolbox)
-    assert relative_difference(gridding.read(moved)[0], 2 * gridding.read(split)[0]) < 1e-6
+        noncartesian.read(moved)
+    noncartesian.prepare(moved, toolbox)
+    assert relative_difference(noncartesian.read(moved)[0], 2 * noncartesian.read(split)[0]) < 1e-6
 
 
 def test_each_program_has_its_own_and_says_so(split, toolbox, tmp_path):
     """Another BART looks at the same data."""
     moved = Split.in_folder(shutil.copytree(split.kspace.parent, tmp_path / "test"))
     other = replace(toolbox, version=(99, 8, 7))
-    first, second = gridding.prepare(moved, toolbox), gridding.prepare(moved, other)
+    first, second = noncartesian.prepare(moved, toolbox), noncartesian.prepare(moved, other)
     assert (first.gridded_by, second.gridded_by) == (f"BART {toolbox.version_text}", "BART 99.8.07")
     folders = {path.name.rpartition("-")[0] for path in (tmp_path / "test").glob("gridded-*")}
     assert folders == {f"gridded-bart-{toolbox.version_text}", "gridded-bart-99.8.07"}
-    np.testing.assert_array_equal(gridding.read(first)[0], gridding.read(second)[0])
+    np.testing.assert_array_equal(noncartesian.read(first)[0], noncartesian.read(second)[0])
     with pytest.raises(InputError, match=r"are there of BART .*, BART .*; name one as gridded_by"):
-        gridding.read(moved)
+        noncartesian.read(moved)
     with pytest.raises(InputError, match=r"were not computed by finufft 1"):
-        gridding.read(replace(moved, gridded_by="finufft 1"))
+        noncartesian.read(replace(moved, gridded_by="finufft 1"))
 
 
 def test_what_a_faster_process_left_is_not_replaced(split, toolbox, tmp_path, monkeypatch):
@@ -122,18 +127,18 @@ def test_what_a_faster_process_left_is_not_replaced(split, toolbox, tmp_path, mo
     moved = Split.in_folder(shutil.copytree(split.kspace.parent, tmp_path / "test"))
     for folder in (tmp_path / "test").glob("gridded-*"):
         shutil.rmtree(folder)
-    compute = gridding.compute
+    compute = noncartesian.compute
 
     def slow(*arguments):
-        monkeypatch.setattr(gridding, "compute", compute)
-        gridding.prepare(moved, toolbox)
+        monkeypatch.setattr(noncartesian, "compute", compute)
+        noncartesian.prepare(moved, toolbox)
         (there,) = (tmp_path / "test").glob("gridded-*")
         inodes.append(there.stat().st_ino)
         return compute(*arguments)
 
     inodes = []
-    monkeypatch.setattr(gridding, "compute", slow)
-    gridding.prepare(moved, toolbox)
+    monkeypatch.setattr(noncartesian, "compute", slow)
+    noncartesian.prepare(moved, toolbox)
     (there,) = (tmp_path / "test").glob("gridded-*")
     assert [there.stat().st_ino] == inodes
     assert not list((tmp_path / "test").glob(f"{atomic.PREFIX}*"))
@@ -155,12 +160,12 @@ def test_finufft_is_chosen_by_the_dataset(with_finufft):
     assert with_finufft.description["nufft"] == split.nufft == "finufft"
     (folder,) = split.kspace.parent.glob("gridded-*")
     assert (folder / "made-by.txt").read_text().startswith("finufft ")
-    kept = [array.copy() for array in gridding.read(split)]
-    for expected, found in zip(gridding.compute(split, None), kept, strict=True):
+    kept = [array.copy() for array in noncartesian.read(split)]
+    for expected, found in zip(noncartesian.compute(split, None), kept, strict=True):
         assert relative_difference(found, expected) < 1e-6
     shutil.rmtree(folder)
-    gridding.prepare(split, "not a BART")
-    for expected, found in zip(kept, gridding.read(split), strict=True):
+    noncartesian.prepare(split, "not a BART")
+    for expected, found in zip(kept, noncartesian.read(split), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -168,13 +173,13 @@ def test_what_finufft_made_is_kept_until_the_data_change(with_finufft, monkeypat
     split = with_finufft.split("test")
     shutil.copytree(split.kspace.parent, tmp_path / "test")
     copy = replace(Split.in_folder(tmp_path / "test"), nufft="finufft")
-    before = gridding.read(copy)[0].copy()
+    before = noncartesian.read(copy)[0].copy()
     cfl.write(copy.kspace, 2 * np.array(cfl.read(copy.kspace)))
-    gridding.prepare(copy, None)
-    assert relative_difference(gridding.read(copy)[0], 2 * before) < 1e-6
-    monkeypatch.setattr(gridding, "compute", lambda *_: pytest.fail("computed again"))
-    gridding.prepare(split, None)
-    gridding.prepare(copy, None)
+    noncartesian.prepare(copy, None)
+    assert relative_difference(noncartesian.read(copy)[0], 2 * before) < 1e-6
+    monkeypatch.setattr(noncartesian, "compute", lambda *_: pytest.fail("computed again"))
+    noncartesian.prepare(split, None)
+    noncartesian.prepare(copy, None)
 
 
 def test_data_of_finufft_are_those_of_the_reference(with_finufft):
@@ -197,10 +202,10 @@ def test_another_maker_is_refused(with_finufft):
 def test_engines_of_bart_refuse_odd_sizes_that_finufft_made(with_finufft, toolbox, tmp_path):
     split = with_finufft.split("test")
     if split.arrays()["coils"].shape[-1] % 2 == 0:
-        assert "--trajectory" in " ".join(reconet.apply_argv(toolbox, VarNetSettings(), split, tmp_path, tmp_path))
+        assert "--trajectory" in " ".join(commands.apply_argv(toolbox, VarNetSettings(), split, tmp_path, tmp_path))
         return
     with pytest.raises(InputError, match="even numbers of pixels only, found 25 x 25"):
-        reconet.apply_argv(toolbox, VarNetSettings(), split, tmp_path, tmp_path)
+        commands.apply_argv(toolbox, VarNetSettings(), split, tmp_path, tmp_path)
     for baseline in baselines.BASELINES.values():
         with pytest.raises(InputError, match="even numbers of pixels only, found 25 x 25"):
             baseline.reconstruct(split, toolbox, 0.1, lambda: None)
@@ -213,7 +218,7 @@ def test_odd_sizes_are_refused(toolbox, tmp_path):
     for name, array in arrays.items():
         cfl.write(tmp_path / name, array)
     with pytest.raises(InputError, match="even numbers of pixels only, found 9 x 8"):
-        gridding.prepare(Split.in_folder(tmp_path), toolbox)
+        noncartesian.prepare(Split.in_folder(tmp_path), toolbox)
     assert not list(tmp_path.glob("*gridded*"))
 
 

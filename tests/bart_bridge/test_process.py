@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bart_bridge import process
 from bart_bridge.errors import InputError, ToolError
+from bart_bridge.tools import process
 
 MIB = 1 << 20
 ROOT = Path(__file__).resolve().parents[2]
@@ -269,7 +269,7 @@ def test_a_command_is_ended_even_where_nobody_hears_of_its_start(tmp_path):
     read, write = os.pipe()
     os.close(read)
     command = ["sh", "-c", f"echo $$ > {tmp_path / 'written'}; mv {tmp_path / 'written'} {tmp_path / 'pid'}; sleep 300"]
-    argv = [sys.executable, "-I", "-S", str(ROOT / "bart_bridge/_launcher.py"), str(write), *command]
+    argv = [sys.executable, "-I", "-S", str(ROOT / "bart_bridge/tools/_launcher.py"), str(write), *command]
     launcher = subprocess.Popen(argv, stdin=subprocess.PIPE, pass_fds=[write], cwd=tmp_path, start_new_session=True)
     os.close(write)
     deadline_s = time.monotonic() + 60

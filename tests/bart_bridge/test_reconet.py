@@ -9,13 +9,15 @@ import signal
 import numpy as np
 import pytest
 
-from bart_bridge import cfl, process, reconet, weights
-from bart_bridge.dataset import Dataset
-from bart_bridge.dims import to_batch_coil_yx
-from bart_bridge.divergence import DivergenceWatch
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import DivergedError, InputError, ToolError
-from bart_bridge.reconet import Progress, parse_progress
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import to_batch_coil_yx
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.commands import Progress, parse_progress
+from bart_bridge.reconet.divergence import DivergenceWatch
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.tools import process
 
 VARNET = VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=5, basis=4)
 MODL = ModlSettings(iterations=2, layers=3, filters=2)
@@ -34,7 +36,7 @@ class Run:
         self.weights, self.history, initial = folder / "weights", folder / "history", folder / "initial"
         self.initial = weights.initial(network, 0)
         weights.write(initial, network, self.initial)
-        self.argv = reconet.train_argv(
+        self.argv = commands.train_argv(
             toolbox, network, training, epochs, split, self.weights, initial=initial, history=self.history
         )
         options = {"on_line": self.lines.append, **options}
@@ -42,10 +44,10 @@ class Run:
 
     def check(self, **changes):
         finished = dataclasses.replace(self.finished, **changes)
-        reconet.check_trained(self.argv, finished, self.network, self.weights, self.history)
+        commands.check_trained(self.argv, finished, self.network, self.weights, self.history)
 
     def read_history(self):
-        return reconet.read_history(self.history, self.network)
+        return commands.read_history(self.history, self.network)
 
     def read_weights(self):
         return weights.read(self.weights, self.network)
@@ -85,7 +87,7 @@ def apply(toolbox, split, tmp_path):
 
     def apply(network, values, other=split):
         weights.write(tmp_path / "applied", network, values)
-        argv = reconet.apply_argv(toolbox, network, other, tmp_path / "applied", tmp_path / "output")
+        argv = commands.apply_argv(toolbox, network, other, tmp_path / "applied", tmp_path / "output")
         finished = process.run(argv, folder=tmp_path, timeout_s=60)
         assert finished.returncode == 0, finished.stderr
         return to_batch_coil_yx(np.array(cfl.read(tmp_path / "output"), order="F"))
@@ -172,7 +174,7 @@ def test_every_loss_is_understood(train, loss):
 @pytest.mark.parametrize(("network", "loss"), [(VARNET, "mse-magnitude"), (MODL, "mse")])
 def test_default_loss_is_that_of_the_network(toolbox, split, network, loss):
     files = {"weights_path": "weights", "initial": "initial", "history": "history"}
-    assert f"--train-loss={loss}=1" in reconet.train_argv(toolbox, network, Training(), 1, split, **files)
+    assert f"--train-loss={loss}=1" in commands.train_argv(toolbox, network, Training(), 1, split, **files)
 
 
 @pytest.mark.parametrize(
@@ -357,12 +359,12 @@ def test_training_that_is_killed_is_a_failure(toolbox, split, tmp_path):
 def test_history_of_another_network_is_refused(tmp_path, network, message):
     cfl.write(tmp_path / "history", np.ones((3, 2, 2, 4)))
     with pytest.raises(InputError, match=f"history: {message}"):
-        reconet.read_history(tmp_path / "history", network)
+        commands.read_history(tmp_path / "history", network)
 
 
 def test_missing_history_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"history\.hdr: no such file"):
-        reconet.read_history(tmp_path / "history", VARNET)
+        commands.read_history(tmp_path / "history", VARNET)
 
 
 # Applying

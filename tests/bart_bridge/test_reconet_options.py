@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from bart_bridge.command_line import parse
 from bart_bridge.errors import InputError
+from bart_bridge.reconet.command_line import parse
 
 # BART reads the command line before it looks for these; its complaint about them is the end of each line that it takes.
 FILES = ["no-kspace", "no-coils", "no-weights", "no-reference"]

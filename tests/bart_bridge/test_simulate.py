@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 from scipy.ndimage import map_coordinates
 
-from bart_bridge.dataset import SPLITS, Dataset
+from bart_bridge.data.dataset import SPLITS, Dataset
+from bart_bridge.data.simulation import Simulation, ring_of_coils, sampling_pattern, simulate
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.simulate import Simulation, ring_of_coils, sampling_pattern, simulate
 
 TINY = {"size": 16, "coil_count": 2, "train": 2, "validation": 1, "test": 1, "reference_size": 4, "seed": 3}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bart_bridge import cfl
 from bart_bridge.errors import ToolError
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files import cfl
+from bart_bridge.tools.toolbox import Toolbox
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH", "PATH")

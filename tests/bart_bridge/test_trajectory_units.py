@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bart_bridge import cfl
-from bart_bridge.dataset import Dataset
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.data.trajectory_units import check_reach
 from bart_bridge.errors import InputError
-from bart_bridge.simulate import Simulation, simulate
-from bart_bridge.trajectory_units import check_reach
+from bart_bridge.files import cfl
 
 SIZE = 24
 SETTINGS = {"size": SIZE, "coil_count": 2, "train": 2, "validation": 1, "test": 2, "spokes": 5}

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from bart_bridge import cfl, process, reconet, weights
-from bart_bridge.dataset import Dataset
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.files import cfl
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.tools import process
 
 
 def varnet(**settings):
@@ -65,10 +67,10 @@ def train(toolbox, two_slices, tmp_path_factory):
         folder = tmp_path_factory.mktemp("run")
         trained, history = folder / "trained", folder / "history"
         options = {"initial": initial, "history": history}
-        argv = reconet.train_argv(toolbox, network, Training(), 1, two_slices, trained, **options)
+        argv = commands.train_argv(toolbox, network, Training(), 1, two_slices, trained, **options)
         finished = process.run(argv, folder=folder, timeout_s=60)
-        reconet.check_trained(argv, finished, network, trained, history)
-        return weights.read(trained, network), reconet.read_history(history, network)
+        commands.check_trained(argv, finished, network, trained, history)
+        return weights.read(trained, network), commands.read_history(history, network)
 
     return train
 
@@ -78,7 +80,7 @@ def train_from_scratch(toolbox, two_slices, tmp_path):
     """Let BART draw the initial weights and train one epoch; return the names of the initial and trained files."""
 
     def train(network):
-        options = [*reconet._network_options(network), f"--pattern={two_slices.pattern}", "-Tepochs=1,dump-mod=1"]
+        options = [*commands._network_options(network), f"--pattern={two_slices.pattern}", "-Tepochs=1,dump-mod=1"]
         files = [two_slices.kspace, two_slices.coils, tmp_path / "trained", two_slices.reference]
         toolbox.run("reconet", "--train", *options, *files, timeout_s=60)
         return tmp_path / "trained_0", tmp_path / "trained"

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bart_bridge import cfl, weights, weights_info
 from bart_bridge.errors import InputError
-from bart_bridge.settings import ModlSettings, VarNetSettings
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights, weights_info
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 
 VARNET = VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=2, basis=3)
 MODL = ModlSettings(iterations=2, layers=3, filters=2)

@@ -14,8 +14,8 @@ import time
 
 import numpy as np
 
-from bart_bridge import process
 from bart_bridge.errors import ToolError
+from bart_bridge.tools import process
 from tests.benchmarks.measure import ENVIRONMENT, ROOT, THREADS
 
 SIZE, COILS, BATCH, REPEATS = 64, 8, 10, 15

@@ -42,9 +42,9 @@ def problem(kind, size):
     """Return a network of default size, and inputs and reference for it: random numbers of a size y, x, coils."""
     import numpy as np
 
-    from bart_bridge import settings
+    from bart_bridge.reconet import network_settings
 
-    network = {"varnet": settings.VarNetSettings, "modl": settings.ModlSettings}[kind]()
+    network = {"varnet": network_settings.VarNetSettings, "modl": network_settings.ModlSettings}[kind]()
     size_y, size_x, coils = size
     generator = np.random.default_rng(0)
 
@@ -63,7 +63,7 @@ def measure(name):
     import keras
     import numpy as np
 
-    from bart_bridge import weights
+    from bart_bridge.reconet import weights
     from tf_models.training import build
 
     kind, plan = name.split("-")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bart_bridge.cfl import write_text_atomically
 from bart_bridge.errors import ToolError
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.tools.toolbox import Toolbox
 from tests.benchmarks.measure import (
     NETWORKS,
     ROOT,

@@ -48,8 +48,8 @@ def first_kernel(threads):
 
 
 def network_and_files(job):
-    from bart_bridge import weights
-    from bart_bridge.dataset import Split
+    from bart_bridge.data.dataset import Split
+    from bart_bridge.reconet import weights
     from tests.benchmarks.measure import NETWORKS
 
     network = NETWORKS[job["kind"]].model_validate(job["network"])
@@ -58,7 +58,7 @@ def network_and_files(job):
 
 def train(job):
     """Return the seconds of each update, as the history has them."""
-    from bart_bridge.settings import Training
+    from bart_bridge.reconet.network_settings import Training
     from tests.benchmarks.measure import ALGORITHMS
     from tf_models.inputs import network_inputs, network_reference
     from tf_models.training import train

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bart_bridge import process, reconet, weights
-from bart_bridge.dataset import Dataset, Split
+from bart_bridge.data.dataset import Dataset, Split
+from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import ToolError
-from bart_bridge.settings import ModlSettings, Network, Training, VarNetSettings
-from bart_bridge.simulate import Simulation, simulate
-from bart_bridge.toolbox import Toolbox, failure
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.tools import process
+from bart_bridge.tools.toolbox import Toolbox, failure
 
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = 2
@@ -87,12 +88,12 @@ def bart_training(work, steps):
     """Train for so many updates in one command: seconds of each update, of the rest of the command, and memory."""
     network, trained, history = work.case.network, work.folder / "trained", work.folder / "history"
     training = Training(algorithm=ALGORITHMS[work.case.kind], batch_size=work.case.batch, epochs=steps)
-    argv = reconet.train_argv(
+    argv = commands.train_argv(
         work.toolbox, network, training, steps, work.whole, trained, initial=work.initial, history=history
     )
     finished = process.run(argv, folder=work.folder, environment=BART_ENVIRONMENT)
-    reconet.check_trained(argv, finished, network, trained, history)
-    steps_s = reconet.read_history(history, network)["seconds"].ravel().tolist()
+    commands.check_trained(argv, finished, network, trained, history)
+    steps_s = commands.read_history(history, network)["seconds"].ravel().tolist()
     return {
         "steps_s": steps_s,
         "setup_s": finished.elapsed_s - sum(steps_s),
@@ -102,7 +103,7 @@ def bart_training(work, steps):
 
 def bart_inference(work, split):
     """Reconstruct a split in one command: its wall seconds and memory."""
-    argv = reconet.apply_argv(work.toolbox, work.case.network, split, work.initial, work.folder / "images")
+    argv = commands.apply_argv(work.toolbox, work.case.network, split, work.initial, work.folder / "images")
     finished = process.run(argv, folder=work.folder, environment=BART_ENVIRONMENT)
     if finished.returncode != 0:
         raise failure(argv, finished)

@@ -65,7 +65,7 @@ def in_a_process(name, devices, cpu):
 def measure(name, devices, cpu):
     import keras
 
-    from bart_bridge import weights
+    from bart_bridge.reconet import weights
     from tf_models import parallel
     from tf_models.training import build
 

@@ -52,7 +52,7 @@ def regularizer(kind, differentiate):
     """Return the regularizer of one unrolled iteration, or its gradient by image and weights."""
     import tensorflow as tf
 
-    from bart_bridge import weights
+    from bart_bridge.reconet import weights
     from tests.benchmarks.measure import NETWORKS
     from tf_models.training import build
 

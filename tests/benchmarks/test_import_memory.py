@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bart_bridge import process
+from bart_bridge.tools import process
 from tests import foreign
 
 SLICES, COILS, READOUT, PHASE = 83, 20, 768, 396
@@ -48,7 +48,7 @@ def test_four_gigabytes_are_imported_with_little_memory(large_folder, coils):
     assert source.stat().st_size > 4e9
     options = ["--pattern", "regular", "--acceleration", "4"]
     if coils == "file":
-        from bart_bridge import cfl
+        from bart_bridge.files import cfl
 
         cfl.write(large_folder / "coils", np.ones((READOUT // 2, PHASE, 1, COILS)) / np.sqrt(COILS))
         options += ["--coils", str(large_folder / "coils")]

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from bart_bridge import cfl, process
+from bart_bridge.files import cfl
+from bart_bridge.tools import process
 from tests.benchmarks.measure import BART_ENVIRONMENT, ENVIRONMENT, ROOT
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.parts import BATCH, CG_ITERATIONS, COILS, PARTS, SIZE, numbers, sense

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from bart_bridge import weights
+from bart_bridge.reconet import weights
 from tests.benchmarks.measure import ALGORITHMS, bart_inference, bart_training, keras_steps
 
 REPEATS = 5

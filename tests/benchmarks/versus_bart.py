@@ -19,8 +19,8 @@ import json
 import statistics
 from pathlib import Path
 
-from bart_bridge.cfl import write_text_atomically
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.tools.toolbox import Toolbox
 from tests.benchmarks import floors, growth
 from tests.benchmarks.measure import (
     NETWORKS,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from bart_bridge import command_line
+from bart_bridge.reconet import command_line
 from compare.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]

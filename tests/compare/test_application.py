@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bart_bridge import cfl
+from bart_bridge.files import cfl
 from compare import quality
 
 from .conftest import bart_tf

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bart_bridge import reconet, weights
-from bart_bridge.dataset import Dataset
-from bart_bridge.settings import Training, VarNetSettings
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import Training, VarNetSettings
+from bart_bridge.tools.toolbox import Toolbox
 from compare.engines import BartEngine
 
 MIB = 2**20
@@ -72,5 +72,5 @@ def test_a_training_that_aborts_after_everything_is_written_has_succeeded(behind
     training = Training(algorithm="adam", epochs=1, batch_size=2)
     used, histories = engine.train(tmp_path, NETWORK, training, data.split("train"), initial, lambda progress: None)
     assert histories[0]["loss"].shape == (1, 2)
-    assert reconet.read_history(tmp_path / "history-stage1", NETWORK)["loss"].shape == (1, 2)
+    assert commands.read_history(tmp_path / "history-stage1", NETWORK)["loss"].shape == (1, 2)
     assert used.ending in {"exited with code 0", "was ended by SIGABRT", "exited with code 134 (SIGABRT)"}

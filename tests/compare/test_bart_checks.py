@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from bart_bridge.errors import InputError
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.tools.toolbox import Toolbox
 from compare.config import load
 from compare.experiment import check_bart
 

@@ -5,11 +5,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from bart_bridge import baselines, cfl
-from bart_bridge.dataset import Dataset, Split
-from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge import baselines
+from bart_bridge.data.dataset import Dataset, Split
+from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
-from bart_bridge.simulate import Simulation, simulate
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_coil_yx
 from compare import quality, results, steps
 from tests.helper import random_complex, relative_difference
 

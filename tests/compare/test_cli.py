@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bart_bridge import cfl
+from bart_bridge.files import cfl
 
 from .conftest import TINY, bart_tf
 
@@ -36,7 +36,8 @@ def test_every_command_shows_an_example(command):
 
 def test_nothing_heavy_is_imported():
     heavy = "{'tensorflow', 'keras', 'pandas', 'scipy', 'matplotlib'}"
-    code = f"import sys, compare, bart_bridge, compare.cli, bart_bridge.simulate, compare.config, compare.experiment;\
+    code = f"import sys, compare, bart_bridge, compare.cli, bart_bridge.data.simulation;\
+        import compare.config, compare.experiment;\
         sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr

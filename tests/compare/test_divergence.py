@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from bart_bridge import cfl, weights
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights
 from compare import config, divergences, optimizer_report, optimizer_study, results
 from compare.optimizer_rows import CURVE_COLUMNS, RESULT_COLUMNS, diverged_curves, diverged_rows
 from compare.steps import Run
@@ -173,7 +174,7 @@ def test_apply_refuses_it_too(partly, toolbox, tmp_path):
 
 
 def test_keras_is_judged_alike(partly, tmp_path):
-    from bart_bridge.dataset import Dataset
+    from bart_bridge.data.dataset import Dataset
     from compare.engines import KerasEngine
     from compare.monitor import MeasuredError
 

@@ -15,8 +15,9 @@ import pytest
 import tensorflow as tf
 import typer.testing
 
-from bart_bridge import cfl, weights
-from bart_bridge.settings import ModlSettings
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings
 from compare.cli import app
 from tests import foreign
 

@@ -7,7 +7,7 @@ import pytest
 import typer.testing
 import yaml
 
-from bart_bridge import cfl
+from bart_bridge.files import cfl
 from compare.cli import app
 
 TINY = {

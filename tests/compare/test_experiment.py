@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from bart_bridge import cfl
+from bart_bridge.files import cfl
 from compare import results
 from tests.helper import relative_difference, to_complex
 
@@ -202,8 +202,8 @@ def test_train_names_what_there_is(tmp_path, tiny_config):
 @pytest.mark.parametrize("network", ["varnet", "modl"])
 def test_weights_trained_in_keras_reconstruct_alike_in_bart(tiny, tiny_config, toolbox, network, tmp_path):
     """Shipped in BART's form, and the other way round."""
-    from bart_bridge import reconet, weights
-    from bart_bridge.dataset import Dataset
+    from bart_bridge.data.dataset import Dataset
+    from bart_bridge.reconet import commands, weights
     from compare.config import load
     from tf_models.inputs import network_inputs
     from tf_models.training import build
@@ -212,7 +212,7 @@ def test_weights_trained_in_keras_reconstruct_alike_in_bart(tiny, tiny_config, t
     split = Dataset.open(tiny[0] / "dataset").split("test")
     trained = keras.saving.load_model(tiny[0] / f"runs/{network}-keras-tensorflow/weights.keras", compile=False)
     weights.write(tmp_path / "weights", settings, trained.named_weights())
-    toolbox.run(*reconet.apply_argv(toolbox, settings, split, tmp_path / "weights", tmp_path / "images")[1:])
+    toolbox.run(*commands.apply_argv(toolbox, settings, split, tmp_path / "weights", tmp_path / "images")[1:])
     theirs, ours = cfl.read(tmp_path / "images"), cfl.read(tiny[0] / f"runs/{network}-keras-tensorflow/apply-images")
     assert relative_difference(theirs, ours) < 1e-5
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bart_bridge import atomic
+from bart_bridge.files import atomic
 from compare import results
 from compare.cli import main
 

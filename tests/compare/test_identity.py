@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 import bart_bridge
-from bart_bridge import atomic, baselines, cfl
-from bart_bridge.dataset import Split
+from bart_bridge import baselines
+from bart_bridge.data.dataset import Split
+from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
-from bart_bridge.simulate import Simulation, simulate
+from bart_bridge.files import atomic, cfl
 from compare import experiment as experiments
 from compare import jobs, locks, optimizer_study, prepared_data
 from compare.config import Experiment, load

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from bart_bridge import atomic
-from bart_bridge.dataset import Dataset
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.files import atomic
 from tests import foreign
 
 from .conftest import bart_tf
@@ -133,6 +133,6 @@ def test_an_import_that_is_ended_leaves_nothing(volume, tmp_path, number):
 
 
 def bart_path():
-    from bart_bridge.toolbox import Toolbox
+    from bart_bridge.tools.toolbox import Toolbox
 
     return Toolbox.find().path

@@ -10,7 +10,7 @@ import time
 import pytest
 import yaml
 
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.tools.toolbox import Toolbox
 from compare import job_states
 
 from .disturbed import SHORT

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from bart_bridge import cfl
-from bart_bridge.dataset import SPLITS, Dataset
-from bart_bridge.dims import from_batch_coil_yx, from_batch_map_coil_yx, from_batch_map_yx, to_batch_map_yx
-from bart_bridge.simulate import Simulation, simulate
+from bart_bridge.data.dataset import SPLITS, Dataset
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_coil_yx, from_batch_map_coil_yx, from_batch_map_yx, to_batch_map_yx
 from compare import quality, results
 
 from .conftest import bart_tf

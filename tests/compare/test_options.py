@@ -8,9 +8,9 @@ import pytest
 import typer.testing
 import yaml
 
-from bart_bridge import cfl
-from bart_bridge.dataset import Dataset
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
 from compare.application import check_acceleration, undersample
 from compare.cli import app
 from compare.config import Experiment, with_memory

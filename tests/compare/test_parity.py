@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bart_bridge import cfl
-from bart_bridge.dataset import Dataset
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.files import cfl
 from compare import parity
 from compare.config import load
 from tests.compare.conftest import bart_tf

@@ -10,8 +10,9 @@ import pytest
 import typer.testing
 import yaml
 
-from bart_bridge import cfl, weights
-from bart_bridge.settings import ModlSettings, VarNetSettings
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from compare.cli import app
 
 from .conftest import bart_tf as in_process_of_its_own

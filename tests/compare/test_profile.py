@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from bart_bridge import process
 from bart_bridge.errors import InputError, ToolError
+from bart_bridge.tools import process
 from compare import machine, report
 from compare.console import Reporter
 from compare.steps import Step

@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from bart_bridge import cfl
+from bart_bridge.files import cfl
 from compare import all_tables, published, results
 from compare.config import load
 from compare.trace import chapter

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bart_bridge.dataset import Dataset
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.data.simulation import simulate
 from bart_bridge.errors import ToolError
-from bart_bridge.simulate import simulate
 from compare.config import load
 from compare.quality import check_images, measured_by_bart, measures, of_volume, recomputed
 from tests.helper import to_complex

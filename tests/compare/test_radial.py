@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bart_bridge import baselines, cfl, reconet, weights
-from bart_bridge.dataset import Dataset, first_slice
-from bart_bridge.dims import to_batch_coil_yx
-from bart_bridge.settings import VarNetSettings
-from bart_bridge.simulate import Simulation, simulate
+from bart_bridge import baselines
+from bart_bridge.data.dataset import Dataset, first_slice
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import to_batch_coil_yx
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import VarNetSettings
 from compare import quality, results
 from compare.config import load
 from compare.console import Reporter
@@ -97,7 +99,7 @@ def test_one_slice_of_radial_data_is_what_bart_reconstructs_of_all(toolbox, tmp_
     images = []
     for name, slices in {"all": split, "one": first_slice(split, tmp_path)}.items():
         slices.validate()
-        toolbox.run(*reconet.apply_argv(toolbox, network, slices, tmp_path / "weights", tmp_path / name)[1:])
+        toolbox.run(*commands.apply_argv(toolbox, network, slices, tmp_path / "weights", tmp_path / name)[1:])
         images.append(to_batch_coil_yx(cfl.read(tmp_path / name))[0, 0])
     assert relative_difference(images[1], images[0]) < 1e-5
 

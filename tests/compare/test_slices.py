@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import yaml
 
-from bart_bridge import cfl, weights
-from bart_bridge.dataset import Dataset, along_batch
-from bart_bridge.settings import Training, VarNetSettings
-from bart_bridge.simulate import Simulation, simulate
+from bart_bridge.data.dataset import Dataset, along_batch
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import Training, VarNetSettings
 from compare import engines
 from tests.helper import write_slices
 

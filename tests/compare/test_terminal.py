@@ -10,9 +10,10 @@ import sys
 import pytest
 import typer
 
-from bart_bridge import process, reconet, weights
-from bart_bridge.dataset import Dataset
-from bart_bridge.settings import Training, VarNetSettings
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import Training, VarNetSettings
+from bart_bridge.tools import process
 from compare import cli
 from tests import foreign
 from tests.helper import slow_but
@@ -21,7 +22,7 @@ from tf_models.worker import TrainJob
 from .conftest import bart_tf
 
 NETWORK = VarNetSettings(iterations=1, filters=2, kernel_x=3, kernel_y=3, basis=3)
-OPTIONS = reconet.apply_options(NETWORK)[1:]
+OPTIONS = commands.apply_options(NETWORK)[1:]
 OURS = re.compile(
     r"""(
         \[\d+/\d+\]\ .*                                   # title of a step

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bart_bridge import cfl, process, reconet, weights
-from bart_bridge.dataset import Dataset, Split
-from bart_bridge.dims import to_batch_coil_yx
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.data.dataset import Dataset, Split
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import to_batch_coil_yx
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.tools import process
 from compare.cli import main
 from compare.config import load
 from tests.helper import relative_difference, slow_but, to_complex
@@ -89,7 +91,7 @@ def test_every_bit_survives_the_way_to_keras_and_back(name, command, tmp_path):
         arrays[key].flat[0] = complex(-0.0, -0.0)
         arrays[key].flat[-1] = complex(-0.0, 1.0)
     weights.write(tmp_path / "bart", network, arrays)
-    options = reconet.apply_options(network)[1:]
+    options = commands.apply_options(network)[1:]
     assert command("from-bart", *options, tmp_path / "bart", tmp_path / "model.keras")[0] == 0
     code, output, _ = command("to-bart", tmp_path / "model.keras", tmp_path / "again")
     assert code == 0
@@ -117,7 +119,7 @@ def test_published_weights_give_barts_images_in_keras(file, pattern, command, sh
     split = Split(brain / "kspace", brain / "sens", brain / f"pattern_{pattern}")
     if expected is None:
         images = tmp_path / "images"
-        toolbox.run(*reconet.apply_argv(toolbox, network, split, trained / file, images)[1:])
+        toolbox.run(*commands.apply_argv(toolbox, network, split, trained / file, images)[1:])
     else:
         images = trained / "expected_brain_t1_8ch" / f"{pattern}_{expected}"
     found = to_complex(checkpoints.load(tmp_path / "model.keras").predict(network_inputs(split), verbose=0))[0]
@@ -136,7 +138,7 @@ def demo():
 
 
 def bart_images(toolbox, network, split, path, folder):
-    toolbox.run(*reconet.apply_argv(toolbox, network, split, path, folder / "images")[1:])
+    toolbox.run(*commands.apply_argv(toolbox, network, split, path, folder / "images")[1:])
     return to_batch_coil_yx(cfl.read(folder / "images"))[:, 0]
 
 
@@ -166,9 +168,9 @@ def test_keras_reconstructs_with_what_bart_trained(name, demo, dataset_folder, c
     training = training.model_copy(update={"batch_norm_momentum": 0.0})
     epochs = 2
     options = {"initial": tmp_path / "initial", "history": history}
-    argv = reconet.train_argv(toolbox, network, training, epochs, learn, trained, **options)
-    reconet.check_trained(argv, process.run(argv, folder=tmp_path), network, trained, history)
-    bart_options = reconet.apply_options(network)[1:]
+    argv = commands.train_argv(toolbox, network, training, epochs, learn, trained, **options)
+    commands.check_trained(argv, process.run(argv, folder=tmp_path), network, trained, history)
+    bart_options = commands.apply_options(network)[1:]
     assert command("from-bart", *bart_options, trained, tmp_path / "model.keras")[0] == 0
     expected = bart_images(toolbox, network, test, trained, tmp_path)
     model = checkpoints.load(tmp_path / "model.keras")
@@ -203,7 +205,7 @@ def test_weights_that_keras_cannot_hold_are_refused(command, tmp_path):
     arrays = weights.random(network, 0)
     arrays["rbf"][0, 1, 1] += 0.5j
     weights.write(tmp_path / "bart", network, arrays)
-    options = reconet.apply_options(network)[1:]
+    options = commands.apply_options(network)[1:]
     message = refused(command("from-bart", *options, tmp_path / "bart", tmp_path / "model.keras"))
     assert "array 'rbf' has imaginary parts where varnet has real numbers" in message
 
@@ -498,7 +500,7 @@ def test_info_refuses_what_is_no_weights_file(command, tmp_path):
 def test_the_name_of_a_model_ends_with_keras(command, tmp_path):
     network = NETWORKS["varnet"]
     weights.write(tmp_path / "bart", network, weights.random(network, 0))
-    line = refused(command("from-bart", *reconet.apply_options(network)[1:], tmp_path / "bart", tmp_path / "model.h5"))
+    line = refused(command("from-bart", *commands.apply_options(network)[1:], tmp_path / "bart", tmp_path / "model.h5"))
     assert "the name of a Keras model must end with .keras" in line
 
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from bart_bridge import cfl, process, reconet, weights
-from bart_bridge.dims import to_batch_map_yx
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import to_batch_map_yx
+from bart_bridge.reconet import commands, weights
+from bart_bridge.tools import process
 
 VARNET = {"iterations": 3, "filters": 4, "kernel_x": 5, "kernel_y": 3, "basis": 9}
 MODL = {"iterations": 2, "layers": 4, "filters": 5}
@@ -15,7 +17,7 @@ OWN = {"initial_lambda": 0.3, "max_cg_iterations": 6}
 def images_of_bart(network, values, split, toolbox, folder):
     """Apply a network by `reconet`: `(batch, map, y, x)`; the files `weights` and `images` stay in the folder."""
     weights.write(folder / "weights", network, values)
-    toolbox.run(*reconet.apply_argv(toolbox, network, split, folder / "weights", folder / "images")[1:])
+    toolbox.run(*commands.apply_argv(toolbox, network, split, folder / "weights", folder / "images")[1:])
     return np.array(to_batch_map_yx(cfl.read(folder / "images")))
 
 
@@ -24,6 +26,6 @@ def history_of_bart(network, training, split, start, toolbox, folder, validation
     initial, trained, history = folder / "initial", folder / "trained", folder / "history"
     weights.write(initial, network, start)
     files = {"initial": initial, "history": history, "validation": validation}
-    argv = reconet.train_argv(toolbox, network, training, training.epochs, split, trained, **files)
-    reconet.check_trained(argv, process.run(argv, folder=folder), network, trained, history)
-    return reconet.read_history(history, network, validated=validation is not None)
+    argv = commands.train_argv(toolbox, network, training, training.epochs, split, trained, **files)
+    commands.check_trained(argv, process.run(argv, folder=folder), network, trained, history)
+    return commands.read_history(history, network, validated=validation is not None)

@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from bart_bridge import cfl, weights
-from bart_bridge.command_line import parse
-from bart_bridge.dataset import Dataset
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings, stages
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.command_line import parse
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings, stages
 from tf_models import drop_in
 from tf_models.recorder import TrainingDivergedError
 from tf_models.training import train_slices

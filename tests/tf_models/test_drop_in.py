@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bart_bridge import cfl, weights
-from bart_bridge.command_line import parse
 from bart_bridge.errors import InputError
-from bart_bridge.settings import IpalmRules
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.command_line import parse
+from bart_bridge.reconet.network_settings import IpalmRules
 from compare.cli import app
 from tests.helper import slow_but
 from tf_models import drop_in

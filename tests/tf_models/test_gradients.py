@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bart_bridge import weights
-from bart_bridge.settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from tests.helper import random_images, slow_but
 from tf_models.losses import LOSSES
 from tf_models.operators import SenseNormal, solve_regularized

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from bart_bridge import cfl
-from bart_bridge.dataset import Dataset
-from bart_bridge.dims import to_batch_coil_yx
-from bart_bridge.importers.sampling import PatternChoice
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import to_batch_coil_yx
+from bart_bridge.importers.pattern_choice import PatternChoice
 from tests import foreign
 from tests.helper import relative_difference, to_complex
 from tf_models.inputs import network_inputs, network_reference

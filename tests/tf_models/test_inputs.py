@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bart_bridge.dataset import Dataset, Split
+from bart_bridge.data.dataset import Dataset, Split
 from tests.helper import relative_difference, to_complex, to_real
 from tf_models.inputs import from_maps, network_inputs, network_reference, to_maps
 
@@ -13,8 +13,8 @@ def split(dataset_folder):
 
 def bart_adjoint(split, toolbox):
     """Zero-filled images by BART's own tools, `(batch, y, x)`."""
-    from bart_bridge import cfl
-    from bart_bridge.dims import to_batch_coil_yx
+    from bart_bridge.files import cfl
+    from bart_bridge.files.dims import to_batch_coil_yx
 
     sampled = toolbox.compute("fmac", cfl.read(split.kspace), cfl.read(split.pattern))
     coil_images = toolbox.compute("fft", "-iu", 3, sampled)
@@ -40,7 +40,7 @@ def test_without_a_pattern_sampled_is_where_kspace_is_not_zero(split):
 
 
 def test_one_pattern_serves_all_slices(split, tmp_path):
-    from bart_bridge import cfl
+    from bart_bridge.files import cfl
 
     cfl.write(tmp_path / "pattern", cfl.read(split.pattern)[..., :1])
     psf = network_inputs(Split(split.kspace, split.coils, tmp_path / "pattern"))["psf"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from bart_bridge.settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from tests.helper import random_images, relative_difference, to_complex
 from tf_models.layers import ResidualBlock, VariationalBlock, ZeroMeanUnitNorm
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.files.dims import from_batch_coil_yx
 from tests.helper import random_images, to_complex
 from tf_models.losses import LOSSES
 
@@ -35,7 +35,7 @@ def test_ssim_is_the_one_of_bart(toolbox):
 def test_every_loss_of_the_settings_exists():
     from typing import get_args
 
-    from bart_bridge.settings import Loss
+    from bart_bridge.reconet.network_settings import Loss
 
     assert set(LOSSES) == set(get_args(Loss))
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bart_bridge import cfl, gridding, reconet, weights
-from bart_bridge.dataset import Split
-from bart_bridge.dims import (
+from bart_bridge.data import noncartesian
+from bart_bridge.data.dataset import Split
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import (
     from_batch_coil_samples,
     from_batch_coil_yx,
     from_batch_map_coil_yx,
@@ -16,7 +17,8 @@ from bart_bridge.dims import (
     from_batch_positions,
     to_batch_map_yx,
 )
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
 from compare.cli import app
 from tests.helper import random_complex, relative_difference, slow_but
 from tests.tf_models.against_bart import FIXED, MODL, VARNET, history_of_bart, images_of_bart
@@ -60,7 +62,7 @@ def split(request, toolbox, tmp_path_factory):
         cfl.write(folder / name, array)
     found = Split.in_folder(folder)
     found.validate()
-    gridding.prepare(found, toolbox)
+    noncartesian.prepare(found, toolbox)
     return found
 
 
@@ -103,7 +105,7 @@ def test_losses_and_measures_are_those_of_bart(name, loss, split, toolbox, tmp_p
 def test_the_drop_in_writes_every_map(name, split, toolbox, tmp_path):
     network = NETWORKS[name]
     expected = images_of_bart(network, weights.random(network, 0), split, toolbox, tmp_path)
-    arguments = reconet.apply_argv(toolbox, network, split, tmp_path / "weights", tmp_path / "ours")[1:]
+    arguments = commands.apply_argv(toolbox, network, split, tmp_path / "weights", tmp_path / "ours")[1:]
     result = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert cfl.read_dims(tmp_path / "ours") == cfl.read_dims(tmp_path / "images")

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bart_bridge import gridding, weights
-from bart_bridge.settings import ModlSettings, SenseInitialization, Training, VarNetSettings
+from bart_bridge.data import noncartesian
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, SenseInitialization, Training, VarNetSettings
 from tests.helper import random_images
 from tf_models import lean, observe
 from tf_models.training import build, train
@@ -51,7 +52,7 @@ def radial_psf():
     for _ in range(5):
         angle = generator.uniform(0, np.pi, size=(7, 1))
         positions = np.stack([SIZE[1] * radius * np.cos(angle), SIZE[0] * radius * np.sin(angle), 0 * angle * radius])
-        psfs.append(gridding._psf(generator.uniform(0.5, 1.5, size=positions.shape[1:]), positions, SIZE))
+        psfs.append(noncartesian._psf(generator.uniform(0.5, 1.5, size=positions.shape[1:]), positions, SIZE))
     return np.stack(psfs) / np.max(psfs)
 
 

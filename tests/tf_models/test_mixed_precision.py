@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bart_bridge import weights
-from bart_bridge.dataset import Dataset
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.measures import measures
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
 from tests.helper import relative_difference, slow_but, to_complex
 from tf_models.inputs import network_inputs, network_reference
 from tf_models.training import build, train

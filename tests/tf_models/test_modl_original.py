@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from bart_bridge import cfl
-from bart_bridge.dataset import Split
+from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
 from tests.helper import random_images, relative_difference, to_complex, to_real
 from tf_models import checkpoints, tf1_checkpoints
 from tf_models.inputs import network_inputs

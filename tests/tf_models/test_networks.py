@@ -7,11 +7,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from bart_bridge import cfl, process, reconet, weights
-from bart_bridge.dataset import Dataset, Split, write_split
-from bart_bridge.dims import from_batch_coil_yx
-from bart_bridge.settings import ModlSettings, SenseInitialization, Training, VarNetSettings, stages
-from bart_bridge.simulate import Simulation, simulate
+from bart_bridge.data.dataset import Dataset, Split, write_split
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_coil_yx
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import ModlSettings, SenseInitialization, Training, VarNetSettings, stages
+from bart_bridge.tools import process
 from tests.helper import random_complex, relative_difference, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, images_of_bart
 from tf_models.inputs import network_inputs, network_reference, to_maps
@@ -182,9 +184,9 @@ def assert_training_follows_bart(network, training, split, toolbox, tmp_path):
     )
     for number, (stage, epochs) in enumerate(stages(network, training)):
         trained, path = tmp_path / f"weights{number}", tmp_path / f"history{number}"
-        argv = reconet.train_argv(toolbox, stage, training, epochs, split, trained, initial=initial, history=path)
-        reconet.check_trained(argv, process.run(argv, folder=tmp_path), stage, trained, path)
-        history = reconet.read_history(path, stage)
+        argv = commands.train_argv(toolbox, stage, training, epochs, split, trained, initial=initial, history=path)
+        commands.check_trained(argv, process.run(argv, folder=tmp_path), stage, trained, path)
+        history = commands.read_history(path, stage)
         # Four slices in batches of three: one batch, the fourth slice is left out.
         assert history["loss"].shape == histories[number]["loss"].shape == (epochs, 1)
         allowed = {"varnet": 1e-5, "modl": 5e-5}[network.kind]

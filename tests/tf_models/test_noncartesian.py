@@ -5,11 +5,13 @@ import pytest
 from keras import ops
 from typer.testing import CliRunner
 
-from bart_bridge import cfl, gridding, reconet, weights
-from bart_bridge.dataset import Dataset
-from bart_bridge.dims import from_batch_coil_yx, from_batch_positions, to_batch_coil_samples, to_batch_map_yx
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings
-from bart_bridge.simulate import Simulation, simulate
+from bart_bridge.data import noncartesian
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_coil_yx, from_batch_positions, to_batch_coil_samples, to_batch_map_yx
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
 from compare.cli import app
 from tests.helper import assert_self_adjoint, random_images, relative_difference, slow_but, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, history_of_bart, images_of_bart
@@ -61,7 +63,7 @@ def toeplitz(kind, size, maps=1):
     """An operator of two slices with its coils, positions and weights."""
     where = positions(kind, size)
     strengths = np.random.default_rng(1).uniform(0.5, 1.5, size=where.shape[1:])
-    psf = np.stack([gridding._psf(strengths, where, size)] * 2)
+    psf = np.stack([noncartesian._psf(strengths, where, size)] * 2)
     coils = random_images((2, 3, *size, 2 * maps))
     return SenseNormal(ops.array(coils), ops.array(psf.astype(np.float32))), to_maps(coils), where, strengths
 
@@ -76,7 +78,7 @@ def test_toeplitz_is_forward_then_adjoint(kind, size, maps):
     found = to_maps(ops.convert_to_numpy(operator(ops.array(image))))
     for item in range(2):
         kspace = forward(np.sum(coils[item] * to_maps(image)[item][:, None], axis=0), where)
-        expected = np.sum(coils[item].conj() * gridding._adjoint(strengths**2 * kspace, where, size), axis=1)
+        expected = np.sum(coils[item].conj() * noncartesian._adjoint(strengths**2 * kspace, where, size), axis=1)
         assert relative_difference(found[item], expected) < 1e-5
 
 
@@ -86,12 +88,12 @@ def test_toeplitz_with_the_psf_of_bart_is_its_nufft_twice(kind, toolbox):
     size, image = (12, 16), random_images((1, 12, 16, 2))
     where = 0.7 * positions(kind, size).astype(np.float32)
     coils = np.concatenate([np.ones((1, 1, *size, 1)), np.zeros((1, 1, *size, 1))], axis=-1).astype(np.float32)
-    psf = gridding._bart_psf(np.ones(where.shape[1:], np.complex64), where, size, toolbox)
+    psf = noncartesian._bart_psf(np.ones(where.shape[1:], np.complex64), where, size, toolbox)
     found = to_complex(ops.convert_to_numpy(SenseNormal(coils, psf[None].astype(np.float32))(image)))
     complex_image = from_batch_coil_yx(to_complex(image)[:, None])
     kspace = to_batch_coil_samples(toolbox.compute("nufft", from_batch_positions(where[None]), complex_image))
-    assert relative_difference(found, gridding._bart_adjoint(kspace[0], where, size, toolbox)) < 3e-3
-    exact = gridding._adjoint(forward(to_complex(image), where), where, size)
+    assert relative_difference(found, noncartesian._bart_adjoint(kspace[0], where, size, toolbox)) < 3e-3
+    exact = noncartesian._adjoint(forward(to_complex(image), where), where, size)
     assert relative_difference(found, exact) < 3e-3
 
 
@@ -150,7 +152,7 @@ def test_images_are_those_of_bart(name, split, toolbox, tmp_path):
 def test_the_drop_in_takes_a_trajectory(split, toolbox, tmp_path):
     network = VarNetSettings(**VARNET)
     expected = images_of_bart(network, weights.random(network, 0), split, toolbox, tmp_path)
-    arguments = reconet.apply_argv(toolbox, network, split, tmp_path / "weights", tmp_path / "ours")[1:]
+    arguments = commands.apply_argv(toolbox, network, split, tmp_path / "weights", tmp_path / "ours")[1:]
     result = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert cfl.read_dims(tmp_path / "ours") == cfl.read_dims(tmp_path / "images")

@@ -16,10 +16,11 @@ from keras import ops
 from scipy.optimize import lsq_linear
 from sklearn.linear_model import Lasso
 
-from bart_bridge import process, reconet, weights
-from bart_bridge.dataset import Dataset
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.tools import process
 from tests.helper import random_images, relative_difference, slow_but
 from tf_models.inputs import network_inputs, network_reference
 from tf_models.optimizers import proximal
@@ -406,12 +407,12 @@ def test_ipalm_follows_bart(learning_rate, rejects, dataset_folder, toolbox, tmp
     initial = weights.random(settings, 0)
     weights.write(tmp_path / "initial", settings, initial)
     trained, recorded = tmp_path / "weights", tmp_path / "history"
-    argv = reconet.train_argv(
+    argv = commands.train_argv(
         toolbox, settings, training, 5, split, trained, initial=tmp_path / "initial", history=recorded
     )
     # BART backtracks without a limit on data that determine the weights.
-    reconet.check_trained(argv, process.run(argv, folder=tmp_path, timeout_s=300), settings, trained, recorded)
-    expected = reconet.read_history(recorded, settings)
+    commands.check_trained(argv, process.run(argv, folder=tmp_path, timeout_s=300), settings, trained, recorded)
+    expected = commands.read_history(recorded, settings)
     reference = network_reference(split)
     model, (found,) = train(settings, training, network_inputs(split), reference, initial)
     assert (int(model.optimizer.counts()["backtracks"]) > 0) == rejects
@@ -427,7 +428,7 @@ def test_what_bart_cannot_train_is_refused_with_the_reason(dataset_folder, toolb
     def argv(kind, version, **training):
         box = replace(toolbox, version=version)
         files = {"initial": tmp_path / "i", "history": tmp_path / "h"}
-        return reconet.train_argv(box, SETTINGS[kind], Training(**training), 1, split, tmp_path / "w", **files)
+        return commands.train_argv(box, SETTINGS[kind], Training(**training), 1, split, tmp_path / "w", **files)
 
     with pytest.raises(InputError, match="reconet has no ADMM"):
         argv("varnet", (1, 0, 0), algorithm="admm")

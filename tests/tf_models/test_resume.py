@@ -12,9 +12,10 @@ import time
 import numpy as np
 import pytest
 
-from bart_bridge import cfl, weights
-from bart_bridge.dataset import Dataset, Split
-from bart_bridge.settings import ModlSettings, Training, VarNetSettings, stages
+from bart_bridge.data.dataset import Dataset, Split
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings, stages
 from tf_models.resume import fingerprint
 from tf_models.worker import TrainJob
 
@@ -33,7 +34,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from bart_bridge import weights
-from bart_bridge.settings import stages
+from bart_bridge.reconet.network_settings import stages
 from tf_models.resume import Checkpoints, StoppedError
 from tf_models.training import train_slices
 from tf_models.worker import TrainJob

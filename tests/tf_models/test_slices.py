@@ -6,10 +6,11 @@ import subprocess
 import numpy as np
 import pytest
 
-from bart_bridge import cfl, reconet, weights
-from bart_bridge.command_line import parse
-from bart_bridge.dataset import Split
+from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.command_line import parse
 from tests.helper import relative_difference, slow_but, write_slices
 from tf_models import drop_in
 
@@ -82,7 +83,7 @@ def test_losses_are_those_of_bart(case, both, eight_slices):
     options = f"{TRAIN} --valid-data '{valid},p={data / 'pattern'}'"
     network = parse(shlex.split(f"-t {NETWORKS[CASES[case][0]]} k c w r")).network
     ours, theirs = (
-        reconet.read_history(folder / "h", network, validated=True)
+        commands.read_history(folder / "h", network, validated=True)
         for folder in both(case, options, "kspace", "coils", "w", "reference")
     )
     assert ours.keys() == theirs.keys()

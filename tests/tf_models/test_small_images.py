@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from bart_bridge import reconet, weights
-from bart_bridge.dataset import Dataset
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
-from bart_bridge.settings import Training, VarNetSettings
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import Training, VarNetSettings
 from tests.compare.conftest import bart_tf
 from tests.helper import random_images, relative_difference
 from tests.tf_models.against_bart import images_of_bart
@@ -39,10 +39,10 @@ def test_the_smallest_images_are_those_of_bart(dataset_folder, toolbox, tmp_path
 def test_bart_is_not_asked(dataset_folder, toolbox, tmp_path):
     split, files = Dataset.open(dataset_folder).split("train"), [tmp_path / "weights", tmp_path / "images"]
     with pytest.raises(InputError, match=MESSAGE):
-        reconet.apply_argv(toolbox, TOO_LARGE, split, *files)
+        commands.apply_argv(toolbox, TOO_LARGE, split, *files)
     further = {"initial": tmp_path / "initial", "history": tmp_path / "history"}
     with pytest.raises(InputError, match=MESSAGE):
-        reconet.train_argv(toolbox, TOO_LARGE, Training(), 1, split, tmp_path / "weights", **further)
+        commands.train_argv(toolbox, TOO_LARGE, Training(), 1, split, tmp_path / "weights", **further)
 
 
 def test_commands_refuse_in_one_line(dataset_folder, tmp_path):

@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from bart_bridge import weights
-from bart_bridge.dataset import Dataset, Split, write_split
-from bart_bridge.dims import from_batch_coil_yx
-from bart_bridge.settings import Training, VarNetSettings
+from bart_bridge.data.dataset import Dataset, Split, write_split
+from bart_bridge.files.dims import from_batch_coil_yx
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import Training, VarNetSettings
 from tf_models import streaming
 from tf_models.inputs import network_inputs, network_reference
 from tf_models.streaming import SliceBatches
@@ -68,8 +68,8 @@ import json, sys
 from pathlib import Path
 import psutil
 from bart_bridge import weights
-from bart_bridge.dataset import Split
-from bart_bridge.settings import Training, VarNetSettings
+from bart_bridge.data.dataset import Split
+from bart_bridge.reconet.network_settings import Training, VarNetSettings
 from tf_models.training import train_slices
 
 def peak_bytes():

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from bart_bridge.weights import REAL
+from bart_bridge.reconet.weights import REAL
 from tf_models.optimizers import check_number, check_rate
 
 

@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-from bart_bridge import cfl
-from bart_bridge.dims import from_batch_coil_yx
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_coil_yx
 from tests import foreign
 
 # A library's warning beside the one line would be a second one.
@@ -325,7 +325,7 @@ def test_bart(refused, damage, message):
 def test_an_interrupted_import_leaves_nothing(truth, tmp_path, error):
     from bart_bridge.importers import open_source
     from bart_bridge.importers.convert import convert
-    from bart_bridge.importers.sampling import PatternChoice
+    from bart_bridge.importers.pattern_choice import PatternChoice
 
     path = foreign.write_bart(truth, tmp_path / "kspace")
     coils = foreign.write_coils(truth, tmp_path / "coils")

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import yaml
 
-from bart_bridge import cfl
-from bart_bridge.dataset import Dataset
-from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.data.fourier import centred_ifft
 from bart_bridge.errors import InputError, ToolError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.importers import open_source
-from bart_bridge.importers.fourier import centred_ifft
-from bart_bridge.importers.sampling import PatternChoice, fully_sampled
+from bart_bridge.importers.pattern_choice import PatternChoice, fully_sampled
 from bart_bridge.importers.source import parse_split
 from bart_bridge.importers.varnet_mat import published_lines
 from tests import foreign

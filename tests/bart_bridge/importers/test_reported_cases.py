@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import yaml
 
-from bart_bridge import cfl
-from bart_bridge.dataset import Dataset
-from bart_bridge.dims import from_batch_coil_yx
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.importers import open_source
 from bart_bridge.importers.convert import convert
-from bart_bridge.importers.sampling import PatternChoice
+from bart_bridge.importers.pattern_choice import PatternChoice
 from bart_bridge.importers.varnet_mat import published_lines
 from tests import foreign
 from tests.helper import random_complex, relative_difference

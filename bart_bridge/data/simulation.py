@@ -17,15 +17,15 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from bart_bridge import dataset, gridding, trajectories
-from bart_bridge.dims import (
+from bart_bridge.data import dataset, noncartesian, trajectories
+from bart_bridge.errors import InputError
+from bart_bridge.files.dims import (
     from_batch_coil_samples,
     from_batch_coil_yx,
     from_batch_positions,
     to_batch_coil_yx,
 )
-from bart_bridge.errors import InputError
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.tools.toolbox import Toolbox
 
 # Random tubes in two of three phantoms, an object of flat shapes in the third: BART has three of those, one a split.
 _GEOMETRY = {"train": 1, "validation": 3, "test": 2}
@@ -127,7 +127,7 @@ def simulate(
             acquire = _acquire_along if settings.pattern in trajectories.KINDS else _acquire
             dataset.write_split(temporary / split, acquire(images, coils, settings, split, toolbox))
             written = replace(dataset.Split.in_folder(temporary / split), nufft=settings.nufft)
-            gridding.prepare(written, toolbox)
+            noncartesian.prepare(written, toolbox)
 
 
 def sampling_pattern(

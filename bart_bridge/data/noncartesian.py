@@ -21,9 +21,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import atomic, cfl, content
-from bart_bridge.dataset import Split, each_slice
-from bart_bridge.dims import (
+from bart_bridge.data import content
+from bart_bridge.data.dataset import Split, each_slice
+from bart_bridge.errors import InputError, ToolError
+from bart_bridge.files import atomic, cfl
+from bart_bridge.files.dims import (
     from_batch_coil_samples,
     from_batch_coil_yx,
     from_batch_map_yx,
@@ -31,8 +33,7 @@ from bart_bridge.dims import (
     to_batch_coil_yx,
     to_batch_map_yx,
 )
-from bart_bridge.errors import InputError, ToolError
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.tools.toolbox import Toolbox
 
 Complex = NDArray[np.complexfloating]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import cfl
-from bart_bridge.dims import Dim
 from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import Dim
 
 
 class SliceWriter:

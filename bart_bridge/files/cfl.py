@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bart_bridge import atomic
 from bart_bridge.errors import InputError
+from bart_bridge.files import atomic
 
 MAX_RANK = 16
 # BART's own headers have hundreds of bytes, with a long history of commands thousands.

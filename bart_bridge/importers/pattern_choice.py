@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.dataset import SPLITS
+from bart_bridge.data.dataset import SPLITS
+from bart_bridge.data.simulation import sampling_pattern
 from bart_bridge.errors import InputError
 from bart_bridge.importers.source import Complex, Slice
-from bart_bridge.simulate import sampling_pattern
 
 # Samples of integers at the edge of k-space, of few coils, may all be 0.
 _ZERO_BY_CHANCE = 0.2
@@ -24,7 +24,7 @@ class PatternChoice:
 
     Attributes:
         kind: `source` (what the data comes with), `regular`, `random`, or the path of a file: `.cfl` or `.mat`.
-        acceleration: See `bart_bridge.simulate.sampling_pattern` (default 4).
+        acceleration: See `bart_bridge.data.simulation.sampling_pattern` (default 4).
         reference_size: The same (default 24).
         seed: Seed of the random patterns, each slice has its own (default 0).
     """

@@ -14,8 +14,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import cfl, process
 from bart_bridge.errors import ToolError
+from bart_bridge.files import cfl
+from bart_bridge.tools import process
 
 Argument: TypeAlias = "str | int | float | Path | NDArray[np.generic]"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import bart_bridge
-from bart_bridge import atomic, cfl
-from bart_bridge.dataset import Split
+from bart_bridge.data.dataset import Split
+from bart_bridge.files import atomic, cfl
 
 NAME = ".bart-tf-content.json"
 _DIGITS = 16

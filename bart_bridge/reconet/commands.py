@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge import cfl, weights
-from bart_bridge.dataset import Split, check_filters
+from bart_bridge.data.dataset import Split, check_filters
 from bart_bridge.errors import DivergedError, InputError
+from bart_bridge.files import cfl
 from bart_bridge.measures import NAMES
-from bart_bridge.process import Finished
-from bart_bridge.settings import IpalmRules, ModlSettings, Network, Training, VarNetSettings
-from bart_bridge.toolbox import Toolbox, failure
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import IpalmRules, ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.tools.process import Finished
+from bart_bridge.tools.toolbox import Toolbox, failure
 
 _INVALID_FREE = re.compile(r"(free|munmap_chunk)\(\): invalid")
 _PROGRESS = re.compile(r"#(\d+)->(\d+)/(\d+);.*?loss: ([^;]+);")

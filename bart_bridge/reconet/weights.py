@@ -17,9 +17,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from bart_bridge import cfl
 from bart_bridge.errors import InputError
-from bart_bridge.settings import ModlSettings, Network, VarNetSettings
+from bart_bridge.files import cfl
+from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 
 Weights = dict[str, NDArray[np.complex64]]
 

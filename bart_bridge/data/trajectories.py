@@ -7,14 +7,14 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.dims import (
+from bart_bridge.data.noncartesian import forward
+from bart_bridge.files.dims import (
     from_batch_coil_samples,
     from_batch_coil_yx,
     from_batch_positions,
     to_batch_coil_samples,
 )
-from bart_bridge.gridding import forward
-from bart_bridge.toolbox import Toolbox
+from bart_bridge.tools.toolbox import Toolbox
 
 Kind = Literal["radial", "golden-angle", "spiral"]
 KINDS = get_args(Kind)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from bart_bridge import cfl, weights
 from bart_bridge.errors import InputError
-from bart_bridge.settings import ModlSettings, Network, VarNetSettings
-from bart_bridge.weights import REAL, Weights
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
+from bart_bridge.reconet.weights import REAL, Weights
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ def infer(path: Path) -> Network:
 
     What is not in the file (normalisation, data consistency, initial image, the value of a fixed lambda) has its
     default. Where only one set of everything is stored, one iteration is assumed. Of two lambdas the first is of the
-    initialization; a single one could be of either, and is taken for the network's. `bart_bridge.weights.read` with
-    the result says whether the arrays fit together.
+    initialization; a single one could be of either, and is taken for the network's. `bart_bridge.reconet.weights.read`
+    with the result says whether the arrays fit together.
 
     Raises:
         InputError: The file is damaged or holds no weights of VarNet or MoDL.

@@ -31,8 +31,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from bart_bridge import atomic, cfl
-from bart_bridge.dims import (
+from bart_bridge.data.trajectory_units import check_reach
+from bart_bridge.errors import InputError
+from bart_bridge.files import atomic, cfl
+from bart_bridge.files.dims import (
     Dim,
     describe,
     from_batch_coil_samples,
@@ -45,9 +47,7 @@ from bart_bridge.dims import (
     to_batch_map_coil_yx,
     to_batch_map_yx,
 )
-from bart_bridge.errors import InputError
-from bart_bridge.settings import Network
-from bart_bridge.trajectory_units import check_reach
+from bart_bridge.reconet.network_settings import Network
 
 SPLITS = ("train", "validation", "test")
 Nufft = Literal["bart", "finufft"]

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from bart_bridge import reconet_options
-from bart_bridge.dataset import Split
+from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError
-from bart_bridge.reconet_options import Options, file, integer, sub_options
-from bart_bridge.settings import MemoryPlan, ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.reconet import options as reconet_options
+from bart_bridge.reconet.network_settings import MemoryPlan, ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.reconet.options import Options, file, integer, sub_options
 
 _OF_THE_NETWORK = {
     *("network", "iterations", "normalize", "rss-norm", "test", "varnet-block", "resnet-block", "data-consistency"),
