@@ -115,7 +115,7 @@ class _Applier:
 
 
 def _apply(appliers: list[_Applier], split: Split, folder: Path, reporter: Reporter) -> tuple[str, dict[str, str]]:
-    from tf_models.inputs import network_inputs, to_maps
+    from tf_models.training.network_inputs import network_inputs, to_maps
 
     zero_filled = to_maps(network_inputs(split)["adjoint"])
     quality.check_images(zero_filled)

@@ -33,7 +33,7 @@ from compare.quality import check_images
 from compare.sampling import high_water_bytes
 
 if TYPE_CHECKING:
-    from tf_models.worker import ApplyJob, TrainJob
+    from tf_models.programs.worker import ApplyJob, TrainJob
 
 Device = Literal["cpu", "gpu"]
 History = dict[str, NDArray[np.float64]]
@@ -89,8 +89,8 @@ class Engine(Protocol):
     ) -> tuple[Measurement, list[History]]:
         """Train from BART weights `initial` and leave the weights in `folder`; measure `validation` after each epoch.
 
-        `devices` share every batch, see `tf_models.parallel`; BART has one. `on_progress` is told epochs that are
-        counted through all stages.
+        `devices` share every batch, see `tf_models.training.data_parallel`; BART has one. `on_progress` is told epochs
+        that are counted through all stages.
 
         Returns:
             What it used, and the history of each stage.
@@ -309,7 +309,7 @@ class KerasEngine:
         The times are then those of all processes, up to the checkpoint and from it on; the memory is that of the last,
         unknown if nothing was left for it to train.
         """
-        from tf_models.worker import TrainJob
+        from tf_models.programs.worker import TrainJob
 
         histories = [folder / f"history-stage{number + 1}.npz" for number in range(len(stages(network, training)))]
         job = TrainJob(
@@ -365,7 +365,7 @@ class KerasEngine:
     def _apply(
         self, folder: Path, network: Network, split: Split, weights: Path, output: Path, calls: int
     ) -> tuple[Measurement, dict[str, Any]]:
-        from tf_models.worker import ApplyJob
+        from tf_models.programs.worker import ApplyJob
 
         phase = "infer" if calls else "apply"
         job = ApplyJob(
@@ -386,7 +386,7 @@ class KerasEngine:
         assert job.report is not None
         job.report.unlink(missing_ok=True)
         cfl.write_text_atomically(job_file, job.model_dump_json(indent=1))
-        argv = [sys.executable, "-m", "tf_models.worker", str(job_file)]
+        argv = [sys.executable, "-m", "tf_models.programs.worker", str(job_file)]
         reader = _progress_reader(on_progress)
         finished, measurement = monitor.run(argv, job_file.parent, self._environment, on_line=reader)
         if finished.returncode != 0:

@@ -137,7 +137,7 @@ def _differences(answers: list[NDArray[Any]], keras_answer: NDArray[Any], distan
 
 
 def _adjoint(splits: list[Split], toolbox: Toolbox) -> tuple[float, float]:
-    from tf_models.inputs import network_inputs, to_maps
+    from tf_models.training.network_inputs import network_inputs, to_maps
 
     def bart(split: Split) -> NDArray[np.complex64]:
         sampled = cfl.read(split.kspace)
@@ -153,8 +153,8 @@ def _adjoint(splits: list[Split], toolbox: Toolbox) -> tuple[float, float]:
 def _image(
     network: Network, values: weights.Weights, splits: list[Split], toolbox: Toolbox, folder: Path
 ) -> tuple[float, float]:
-    from tf_models.inputs import network_inputs, to_maps
-    from tf_models.training import build
+    from tf_models.training.fit import build
+    from tf_models.training.network_inputs import network_inputs, to_maps
 
     weights.write(folder / "weights", network, values)
 
@@ -170,8 +170,8 @@ def _image(
 def _losses(
     trained: TrainedNetwork, start: weights.Weights, splits: list[Split], toolbox: Toolbox, folder: Path
 ) -> tuple[float, float]:
-    from tf_models.inputs import network_inputs, network_reference
-    from tf_models.training import train
+    from tf_models.training.fit import train
+    from tf_models.training.network_inputs import network_inputs, network_reference
 
     network = trained.network
     training: Training = trained.training.model_copy(update={"epochs": _EPOCHS, "pretraining_epochs": 0})

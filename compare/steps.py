@@ -245,7 +245,7 @@ def _prepare(folder: Path, experiment: Experiment, trained: TrainedNetwork, engi
 
 
 def _zero_filled(split: Split, output: Path) -> dict[str, Any]:
-    from tf_models.inputs import network_inputs, to_maps
+    from tf_models.training.network_inputs import network_inputs, to_maps
 
     _write_images(output, to_maps(network_inputs(split)["adjoint"]))
     return {}

@@ -15,10 +15,11 @@ from compare import config, optimizer_study
 from compare.jobs import Work
 from tests.compare.conftest import bart_tf
 from tests.helper import relative_difference
-from tf_models import checkpoints, resume
-from tf_models.inputs import network_inputs
-from tf_models.training import train_slices
-from tf_models.worker import TrainJob, checkpoint_settings
+from tf_models.files import model_files
+from tf_models.programs.worker import TrainJob, checkpoint_settings
+from tf_models.training import checkpoint
+from tf_models.training.fit import train_slices
+from tf_models.training.network_inputs import network_inputs
 
 DATA = Path(__file__).parent / "data" / "version-0.2.0"
 VARNET = VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=3, basis=5)
@@ -28,7 +29,7 @@ TRAINING = Training(algorithm="adam", learning_rate=0.01, batch_size=2, epochs=2
 @pytest.mark.parametrize("name", ["varnet", "modl"])
 def test_a_model_computes_what_it_computed(name):
     slices = network_inputs(Dataset.open(DATA / "checkpoint" / "dataset").split("train"), slice(0, 2))
-    images = checkpoints.load(DATA / f"{name}.keras").predict(slices, verbose=0)
+    images = model_files.load(DATA / f"{name}.keras").predict(slices, verbose=0)
     assert relative_difference(images, np.load(DATA / f"{name}-images.npy")) < 1e-5
 
 
@@ -59,14 +60,14 @@ def test_a_pickled_study_and_a_pickled_job_are_those_of_their_files():
 def test_a_stopped_training_goes_on(tmp_path):
     folder = DATA / "checkpoint"
     shutil.copy(folder / "training.npz", tmp_path)
-    kept = resume.Checkpoints(tmp_path, str(np.load(folder / "training.npz")["fingerprint"]))
+    kept = checkpoint.Checkpoints(tmp_path, str(np.load(folder / "training.npz")["fingerprint"]))
     assert kept.state
     assert kept.state.updates == 1
     split = Dataset.open(folder / "dataset").split("train")
     initial = weights.read(folder / "initial", VARNET)
     model, histories = train_slices(VARNET, TRAINING, split, initial, lambda progress: None, checkpoints=kept)
     # Another processor or another TensorFlow rounds otherwise.
-    for name, values in checkpoints.load(folder / "finished.keras").named_weights().items():
+    for name, values in model_files.load(folder / "finished.keras").named_weights().items():
         np.testing.assert_allclose(model.named_weights()[name], values, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(histories[0]["loss"], np.load(folder / "finished_history.npz")["loss"], rtol=1e-4)
 

@@ -155,17 +155,17 @@ class Keras:
                 raise UnavailableError(f"the worker has no memory plan '{self.plan}'")
             fields[place] = self.plan
         path.write_text(job(**{k: v for k, v in fields.items() if k in job.model_fields}).model_dump_json())
-        return [sys.executable, "-m", "tf_models.worker", str(path)], check_exit
+        return [sys.executable, "-m", "tf_models.programs.worker", str(path)], check_exit
 
     def train(self, folder, network, training, split, initial):
-        from tf_models.worker import TrainJob
+        from tf_models.programs.worker import TrainJob
 
         fields = {"network": network, "training": training, "split": split, "initial": initial, "device": "gpu"}
         fields |= {"output": folder / "weights.keras", "histories": [folder / "history.npz"]}
         return self._job(folder / "train.json", TrainJob, fields)
 
     def apply(self, folder, network, split, initial):
-        from tf_models.worker import ApplyJob
+        from tf_models.programs.worker import ApplyJob
 
         fields = {"network": network, "split": split, "weights": initial, "output": folder / "images", "device": "gpu"}
         return self._job(folder / "apply.json", ApplyJob, fields)

@@ -133,8 +133,8 @@ def compute(split: Split, toolbox: Toolbox | None) -> tuple[Complex, NDArray[np.
         toolbox: The BART to use; None for finufft, in double precision.
 
     Returns:
-        The adjoint A^H y `(batch, map, y, x)`, and the psf `(batch, 2y, 2x)` as `tf_models.operators.SenseNormal` takes
-        it; `(1, 2y, 2x)` if one trajectory and one pattern serve all slices.
+        The adjoint A^H y `(batch, map, y, x)`, and the psf `(batch, 2y, 2x)` as `tf_models.operators.sense.SenseNormal`
+        takes it; `(1, 2y, 2x)` if one trajectory and one pattern serve all slices.
     """
     arrays = split.arrays()
     y, x = arrays["coils"].shape[-2:]

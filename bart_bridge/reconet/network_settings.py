@@ -219,8 +219,8 @@ class Training(Settings):
             its iterations starts: BART's two stages for MoDL (default 0).
         loss: What is minimised: a loss, or several with their weights; by default `mse-magnitude` for VarNet and `mse`
             for MoDL.
-        precision: Of Keras engines, see `tf_models.unrolled.UnrolledNetwork` (default `float32`); BART always computes
-            in single precision.
+        precision: Of Keras engines, see `tf_models.networks.unrolled.UnrolledNetwork` (default `float32`); BART always
+            computes in single precision.
     """
 
     algorithm: Literal["adam", "sgd", "ipalm", "admm"] = "adam"

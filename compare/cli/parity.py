@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from compare.cli import options
-from tf_models.quiet import import_backend
+from tf_models.backend.quiet import import_backend
 
 
 def register(app: typer.Typer) -> None:

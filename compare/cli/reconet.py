@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from tf_models.quiet import import_backend
+from tf_models.backend.quiet import import_backend
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def reconet(context: typer.Context) -> None:
         return
     command = parse(context.args)
     import_backend()
-    from tf_models.drop_in import run
+    from tf_models.programs.reconet import run
 
     def show(progress: Progress) -> None:
         line = f"#{progress.epoch}->{progress.batch}/{progress.batches}; loss: {progress.loss:e};"

@@ -9,7 +9,7 @@ import typer
 
 from bart_bridge.errors import InputError
 from compare.cli import options
-from tf_models.quiet import import_backend
+from tf_models.backend.quiet import import_backend
 
 if TYPE_CHECKING:
     from bart_bridge.reconet.weights_info import WeightsInfo
@@ -56,11 +56,11 @@ def to_bart(
     import_backend()
     from bart_bridge.files.cfl import stem
     from bart_bridge.reconet.commands import apply_options
-    from tf_models import checkpoints
-    from tf_models.modl_original import MoDLOriginal
+    from tf_models.files import model_files
+    from tf_models.networks.modl_original import MoDLOriginal
 
-    loaded = checkpoints.load(model)
-    checkpoints.to_bart(loaded, weights)
+    loaded = model_files.load(model)
+    model_files.to_bart(loaded, weights)
     assert not isinstance(loaded, MoDLOriginal)
     typer.echo(f"weights: {weights}")
     typer.echo(f"apply:   bart reconet {' '.join(apply_options(loaded.network))} KSPACE COILS {stem(weights)} OUTPUT")
@@ -84,9 +84,9 @@ def from_bart(context: typer.Context) -> None:
         raise InputError(f"two files are needed (BART weights, Keras model to write), not {len(files)}")
     weights, model = map(Path, files)
     import_backend()
-    from tf_models import checkpoints
+    from tf_models.files import model_files
 
-    checkpoints.save(checkpoints.from_bart(weights, network), model)
+    model_files.save(model_files.from_bart(weights, network), model)
     typer.echo(f"model: {model}")
 
 
@@ -111,7 +111,7 @@ def from_tf1(
     Example: [bold]bart-tf weights from-tf1 04Jun_0356pm_5L_10K_50E_AG/model-50 modl.keras -I 10[/bold]
     """
     import_backend()
-    from tf_models import checkpoints, tf1_checkpoints
+    from tf_models.files import model_files, tf1_checkpoints
 
     arrays = tf1_checkpoints.read(checkpoint)
     if tf1_checkpoints.is_varnet(arrays):
@@ -119,13 +119,13 @@ def from_tf1(
         if activation not in tf1_checkpoints.ACTIVATION_SCALE:
             known = ", ".join(tf1_checkpoints.ACTIVATION_SCALE)
             raise InputError(f"--activation: VarNet needs one of {known}, received {activation or 'none'}")
-        made: checkpoints.Model = tf1_checkpoints.varnet(checkpoint, arrays, activation)
+        made: model_files.Model = tf1_checkpoints.varnet(checkpoint, arrays, activation)
     else:
         options.refuse(context, "the checkpoint is that of a MoDL, this is for VarNet", "activation")
         if iterations is None:
             raise InputError("--iterations: MoDL needs it, a checkpoint does not store it")
         made = tf1_checkpoints.modl(checkpoint, arrays, iterations=iterations, gradient=gradient)
-    checkpoints.save(made, model)
+    model_files.save(made, model)
     typer.echo(f"model: {model}")
 
 
@@ -139,13 +139,13 @@ def to_savedmodel(
 
     Example: [bold]bart-tf weights to-savedmodel modl.keras modl_savedmodel --x 230 --y 180[/bold]
 
-    Its inputs are adjoint, coils and psf (see tf_models/inputs.py), its output is image, for any number of slices and
-    coils.
+    Its inputs are adjoint, coils and psf (see tf_models/training/network_inputs.py), its output is image, for any
+    number of slices and coils.
     """
     import_backend()
-    from tf_models import checkpoints, savedmodel
+    from tf_models.files import model_files, savedmodel
 
-    difference = savedmodel.export(checkpoints.load(model), folder, y, x)
+    difference = savedmodel.export(model_files.load(model), folder, y, x)
     typer.echo(f"model: {folder} (relative difference when reloaded: {difference:.1e})")
 
 
@@ -155,17 +155,17 @@ def _describe(path: Path) -> WeightsInfo:
 
     if path.suffix == ".keras":
         import_backend()
-        from tf_models import checkpoints
-        from tf_models.weights_info import describe_model
+        from tf_models.files import model_files
+        from tf_models.files.weights_info import describe_model
 
-        return describe_model(checkpoints.load(path))
+        return describe_model(model_files.load(path))
     if any(file.exists() for file in cfl.files(path)):
         return weights_info.describe_file(path)
     if path.is_dir():
         raise InputError(f"{path}: a folder; name BART weights, a .keras file or the prefix of a checkpoint in it")
     import_backend()
-    from tf_models import tf1_checkpoints
-    from tf_models.weights_info import describe_checkpoint
+    from tf_models.files import tf1_checkpoints
+    from tf_models.files.weights_info import describe_checkpoint
 
     if tf1_checkpoints.is_checkpoint(path):
         return describe_checkpoint(path)

@@ -18,8 +18,8 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
 from tests.helper import to_complex
-from tf_models.inputs import network_inputs, network_reference
-from tf_models.training import build, train
+from tf_models.training.fit import build, train
+from tf_models.training.network_inputs import network_inputs, network_reference
 
 VARNET = {"iterations": 2, "filters": 3, "kernel_x": 5, "kernel_y": 3, "basis": 7}
 MODL = {"iterations": 2, "layers": 4, "filters": 4}

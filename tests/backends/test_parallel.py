@@ -13,7 +13,7 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings, check_shared
-from tf_models.worker import TrainJob
+from tf_models.programs.worker import TrainJob
 
 NETWORKS = {
     "varnet": VarNetSettings(iterations=2, filters=3, kernel_x=5, kernel_y=5, basis=7),
@@ -27,8 +27,8 @@ import numpy as np
 from bart_bridge import weights
 from bart_bridge.reconet.network_settings import stages
 from tf_models import parallel
-from tf_models.training import train_slices
-from tf_models.worker import TrainJob
+from tf_models.training.fit import train_slices
+from tf_models.programs.worker import TrainJob
 
 parallel.prepare(2, "cpu")
 for line in sys.stdin:
@@ -123,7 +123,7 @@ def test_two_processes_of_a_slurm_step_have_the_losses_of_one(job):
     for each, tasks in ((alone, [{}]), (together, [step | {"SLURM_PROCID": p, "SLURM_LOCALID": p} for p in "01"])):
         file = each.output.with_name("job.json")
         file.write_text(each.model_dump_json())
-        children += [run(["-m", "tf_models.worker", str(file)], **task) for task in tasks]
+        children += [run(["-m", "tf_models.programs.worker", str(file)], **task) for task in tasks]
     ends = [child.communicate() for child in children]
     for child, (_, stderr) in zip(children, ends, strict=True):
         assert child.returncode == 0, stderr[-3000:]
@@ -147,7 +147,7 @@ def test_other_backends_are_refused(job):
     one = job("varnet").model_copy(update={"devices": 2})
     file = one.output.with_name("job.json")
     file.write_text(one.model_dump_json())
-    child = run(["-m", "tf_models.worker", str(file)], KERAS_BACKEND="tensorflow")
+    child = run(["-m", "tf_models.programs.worker", str(file)], KERAS_BACKEND="tensorflow")
     _, stderr = child.communicate()
     assert child.returncode == 2
     assert stderr.splitlines()[-1] == "devices: 2 devices need the backend jax, this is tensorflow"

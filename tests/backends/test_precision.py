@@ -13,7 +13,7 @@ import pytest
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from tests.helper import relative_difference
-from tf_models.backend import sees_gpu
+from tf_models.backend.ops import sees_gpu
 
 NETWORKS = {
     "varnet": VarNetSettings(iterations=2, filters=3, kernel_x=5, kernel_y=3, basis=7),
@@ -38,14 +38,14 @@ FLAG = {
     ),
 }
 WAYS = {
-    "keras.saving": "import keras, tf_models.training\nmodel = keras.saving.load_model({file!r}, compile=False)",
+    "keras.saving": "import keras, tf_models.training.fit\nmodel = keras.saving.load_model({file!r}, compile=False)",
     "our own loading": "from tf_models import checkpoints\nmodel = checkpoints.load(pathlib.Path({file!r}))",
     "building": (
         "from bart_bridge import weights\nfrom tests.backends.test_precision import NETWORKS\n"
-        "from tf_models.training import build\n"
+        "from tf_models.training.fit import build\n"
         "model = build(NETWORKS[{name!r}], weights.initial(NETWORKS[{name!r}], 0))"
     ),
-    "the original MoDL": "from tf_models.modl_original import MoDLOriginal\nmodel = MoDLOriginal()",
+    "the original MoDL": "from tf_models.networks.modl_original import MoDLOriginal\nmodel = MoDLOriginal()",
 }
 
 
@@ -59,7 +59,7 @@ def backend(request):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Each network as a `.keras` file, and as BART weights beside it."""
-    from tf_models.training import build
+    from tf_models.training.fit import build
 
     folder = tmp_path_factory.mktemp("precision")
     for name, network in NETWORKS.items():

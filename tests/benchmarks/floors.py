@@ -108,9 +108,9 @@ def _copy_rate():
 
 def _kernels(tf, numbers, rates):
     """Return function, arguments and floor of each kernel."""
-    from tf_models import kernels
-    from tf_models.normalization import batch_statistics, normalize
-    from tf_models.operators import SenseNormal, conjugate_gradient
+    from tf_models.kernels import field_of_experts
+    from tf_models.kernels.normalization import batch_statistics, normalize
+    from tf_models.operators.sense import SenseNormal, conjugate_gradient
 
     def arithmetic(flop):
         return flop / rates["matmul_flop_per_s"]
@@ -148,18 +148,18 @@ def _kernels(tf, numbers, rates):
             arithmetic(narrow),
         ),
         "transposed convolution, 24 to 2 channels": (
-            kernels.spread,
+            field_of_experts.spread,
             (upstream, kernel),
             arithmetic(2 * BATCH * SIZE**2 * FILTERS * 2 * KERNEL**2),
         ),
         "gradient by filters": (
-            lambda image, features: kernels.filter_gradient(image, features, (KERNEL, KERNEL)),
+            lambda image, features: field_of_experts.filter_gradient(image, features, (KERNEL, KERNEL)),
             (padded, upstream),
             arithmetic(narrow),
         ),
-        "activation": (kernels.radial_basis, (upstream, weights), traffic(upstream, upstream, upstream)),
+        "activation": (field_of_experts.radial_basis, (upstream, weights), traffic(upstream, upstream, upstream)),
         "activation, gradient by weights": (
-            lambda values, upstream: kernels.radial_basis_gradient(values, upstream, BASIS),
+            lambda values, upstream: field_of_experts.radial_basis_gradient(values, upstream, BASIS),
             (upstream, upstream),
             traffic(upstream, upstream),
         ),

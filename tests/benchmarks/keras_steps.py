@@ -33,9 +33,9 @@ def first_kernel(threads):
     """Import everything, and let TensorFlow, its FFT and its convolution make what they make once."""
     import tensorflow as tf
 
-    import tf_models.training
+    import tf_models.training.fit
 
-    assert tf_models.training
+    assert tf_models.training.fit
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
@@ -60,8 +60,8 @@ def train(job):
     """Return the seconds of each update, as the history has them."""
     from bart_bridge.reconet.network_settings import Training
     from tests.benchmarks.measure import ALGORITHMS
-    from tf_models.inputs import network_inputs, network_reference
-    from tf_models.training import train
+    from tf_models.training.fit import train
+    from tf_models.training.network_inputs import network_inputs, network_reference
 
     network, split, initial = network_and_files(job)
     training = Training(algorithm=ALGORITHMS[job["kind"]], batch_size=split.items, epochs=job["steps"] + 1)
@@ -72,9 +72,9 @@ def train(job):
 
 def infer(job):
     """Return the seconds of each reconstruction of all slices."""
-    from tf_models.backend import runs_on_tensorflow_cpu
-    from tf_models.inputs import network_inputs
-    from tf_models.training import build
+    from tf_models.backend.ops import runs_on_tensorflow_cpu
+    from tf_models.training.fit import build
+    from tf_models.training.network_inputs import network_inputs
 
     network, split, initial = network_and_files(job)
     model, inputs = build(network, initial, memory=job["memory"]), network_inputs(split)

@@ -4,11 +4,11 @@
     KERAS_BACKEND=tensorflow python -m tests.benchmarks.parallel_steps OUT.json --devices 2
 
 The sizes and the data are those of `gpu_steps`; the whole batch is 10 slices on one GPU and on several. On JAX the way
-is the one that trainings take, `tf_models.parallel`. On TensorFlow it is `tf.distribute.MirroredStrategy`, to be
-compared with: its replicas do not share batch norm's statistics here, so that MoDL's loss differs. Each runs in a
-process of its own. Look at `step_s` (median of the repeats after two warm-up steps), `speed_up`, and
-`largest_relative_difference` of the losses of five steps. With `--cpu`, virtual devices of a CPU and small images:
-whether it works, not how fast.
+is the one that trainings take, `tf_models.training.data_parallel`. On TensorFlow it is
+`tf.distribute.MirroredStrategy`, to be compared with: its replicas do not share batch norm's statistics here, so that
+MoDL's loss differs. Each runs in a process of its own. Look at `step_s` (median of the repeats after two warm-up
+steps), `speed_up`, and `largest_relative_difference` of the losses of five steps. With `--cpu`, virtual devices of a
+CPU and small images: whether it works, not how fast.
 """
 
 import argparse
@@ -66,14 +66,14 @@ def measure(name, devices, cpu):
     import keras
 
     from bart_bridge.reconet import weights
-    from tf_models import parallel
-    from tf_models.training import build
+    from tf_models.training import data_parallel
+    from tf_models.training.fit import build
 
     kind, plan = name.split("-")
     network, inputs, reference = problem(kind, (32, 36, 3) if cpu else SIZES[kind])
     if keras.backend.backend() == "jax":
-        parallel.prepare(devices, "cpu" if cpu else "gpu")
-        scope = parallel.spread_over(devices)
+        data_parallel.prepare(devices, "cpu" if cpu else "gpu")
+        scope = data_parallel.spread_over(devices)
     else:
         scope = mirrored(devices, cpu)
     with scope:

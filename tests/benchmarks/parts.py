@@ -31,7 +31,7 @@ def sense():
 def normal_operator():
     import tensorflow as tf
 
-    from tf_models.operators import SenseNormal
+    from tf_models.operators.sense import SenseNormal
 
     return tf.function(lambda image, coils, psf: SenseNormal(coils, psf)(image)), sense()
 
@@ -39,7 +39,7 @@ def normal_operator():
 def conjugate_gradients():
     import tensorflow as tf
 
-    from tf_models.operators import SenseNormal, conjugate_gradient
+    from tf_models.operators.sense import SenseNormal, conjugate_gradient
 
     def solve(image, coils, psf):
         normal = SenseNormal(coils, psf)
@@ -54,7 +54,7 @@ def regularizer(kind, differentiate):
 
     from bart_bridge.reconet import weights
     from tests.benchmarks.measure import NETWORKS
-    from tf_models.training import build
+    from tf_models.training.fit import build
 
     network = NETWORKS[kind](iterations=1)
     model = build(network, weights.random(network, 0))

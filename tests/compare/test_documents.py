@@ -96,7 +96,7 @@ def write_scan(toolbox, size):
 
 def write_modl_checkpoint(prefix):
     """Write variables of the original MoDL as TensorFlow 1 did."""
-    from tf_models.modl_original import MoDLOriginal
+    from tf_models.networks.modl_original import MoDLOriginal
 
     variables = MoDLOriginal({"iterations": 1, "layers": 3, "filters": 4}).named_variables()
     arrays = {name: np.asarray(values) for name, values in variables.items()}

@@ -69,8 +69,8 @@ def test_killed_at_random_moments(config, undisturbed, tmp_path, seed):
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        pytest.param(signal.SIGKILL, ("tf_models.worker", "train-job.json"), id="kill Keras"),
-        pytest.param(signal.SIGTERM, ("tf_models.worker", "train-job.json"), id="end Keras in an epoch"),
+        pytest.param(signal.SIGKILL, ("tf_models.programs.worker", "train-job.json"), id="kill Keras"),
+        pytest.param(signal.SIGTERM, ("tf_models.programs.worker", "train-job.json"), id="end Keras in an epoch"),
         pytest.param(signal.SIGKILL, ("reconet", "--train"), id="kill BART"),
     ],
 )
@@ -91,7 +91,7 @@ def test_an_engine_is_killed(config, undisturbed, tmp_path, number, words):
 def test_the_watcher_of_an_engine_is_killed(config, undisturbed, tmp_path):
     folder = tmp_path / "out"
     process = start(config, folder)
-    child = find_child(process, "tf_models.worker", "train-job.json")
+    child = find_child(process, "tf_models.programs.worker", "train-job.json")
     child.parent().kill()
     _, stderr = process.communicate()
     assert process.returncode == 1

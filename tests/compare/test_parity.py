@@ -8,7 +8,7 @@ from bart_bridge.files import cfl
 from compare import parity
 from compare.config import load
 from tests.compare.conftest import bart_tf
-from tf_models import training
+from tf_models.training import fit
 
 STAGES = ("adjoint", "image after 1", "image after 2", "losses, initial weights")
 FAULT = 1e-3
@@ -40,7 +40,7 @@ def test_every_stage_is_shown_beside_the_difference_of_bart_from_itself(tiny_con
 @pytest.mark.parametrize("network", ["varnet", "modl"])
 @pytest.mark.parametrize("fault", ["one weight", "sign of one weight", "scale of the image"])
 def test_a_wrong_image_makes_it_fail(stage_of, monkeypatch, network, fault):
-    build = training.build
+    build = fit.build
 
     def build_wrongly(settings, values, *arguments, **options):
         # Not the filters of VarNet: under its odd activations, their sign means nothing.
@@ -56,20 +56,20 @@ def test_a_wrong_image_makes_it_fail(stage_of, monkeypatch, network, fault):
             model.predict = lambda *inputs, **kwargs: predict(*inputs, **kwargs) * (1 + FAULT)
         return model
 
-    monkeypatch.setattr(training, "build", build_wrongly)
+    monkeypatch.setattr(fit, "build", build_wrongly)
     assert not stage_of(network, "image after 1").agrees
 
 
 @pytest.mark.parametrize(("network", "start"), [("varnet", "initial"), ("modl", "nonzero")])
 def test_a_wrong_training_makes_it_fail(stage_of, monkeypatch, network, start):
-    make_optimizer = training._optimizer
+    make_optimizer = fit._optimizer
 
     def make_optimizer_wrongly(settings, *arguments):
         return make_optimizer(
             settings.model_copy(update={"learning_rate": settings.learning_rate * (1 + FAULT)}), *arguments
         )
 
-    monkeypatch.setattr(training, "_optimizer", make_optimizer_wrongly)
+    monkeypatch.setattr(fit, "_optimizer", make_optimizer_wrongly)
     assert not stage_of(network, f"losses, {start} weights").agrees
 
 

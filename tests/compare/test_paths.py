@@ -100,14 +100,14 @@ def test_an_experiment_is_run_and_looked_at(place):
 
 def test_a_run_of_keras_is_applied(place):
     """Keras is a child process in the output folder."""
-    from tf_models import checkpoints
-    from tf_models.training import build
+    from tf_models.files import model_files
+    from tf_models.training.fit import build
 
     network = ModlSettings(iterations=1, layers=3, filters=2)
     Path("runs/modl-keras-tensorflow").mkdir(parents=True)
     content = {"engine": "keras-tensorflow", "device": "cpu", "network": network.model_dump()}
     Path("runs/modl-keras-tensorflow/run.yaml").write_text(yaml.safe_dump(content))
-    checkpoints.save(build(network, weights.random(network, 0)), Path("runs/modl-keras-tensorflow/weights.keras"))
+    model_files.save(build(network, weights.random(network, 0)), Path("runs/modl-keras-tensorflow/weights.keras"))
     bart_tf("apply", "runs/modl-keras-tensorflow", "--dataset", "../data", "-o", "deep/out", "--bart", "../bin")
     assert cfl.exists("deep/out/modl-keras-tensorflow")
 

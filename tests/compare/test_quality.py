@@ -9,7 +9,7 @@ from bart_bridge.errors import ToolError
 from compare.config import load
 from compare.quality import check_images, measured_by_bart, measures, of_volume, recomputed
 from tests.helper import to_complex
-from tf_models.inputs import network_inputs
+from tf_models.training.network_inputs import network_inputs
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from compare.config import load
 from compare.console import Reporter
 from compare.prepared_data import open_dataset
 from tests.helper import random_images, relative_difference
-from tf_models.operators import SenseNormal
+from tf_models.operators.sense import SenseNormal
 
 from .conftest import bart_tf
 from .test_cli import one_line

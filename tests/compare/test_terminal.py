@@ -17,7 +17,7 @@ from bart_bridge.tools import process
 from compare import cli
 from tests import foreign
 from tests.helper import slow_but
-from tf_models.worker import TrainJob
+from tf_models.programs.worker import TrainJob
 
 from .conftest import bart_tf
 
@@ -152,7 +152,7 @@ def worker(request, place, tmp_path):
     (tmp_path / "job.json").write_text(job.model_dump_json())
 
     def train(**environment):
-        argv = [sys.executable, "-m", "tf_models.worker", str(tmp_path / "job.json")]
+        argv = [sys.executable, "-m", "tf_models.programs.worker", str(tmp_path / "job.json")]
         environment = {"KERAS_BACKEND": request.param, **environment}
         return process.run(["env", "-u", "TF_CPP_MIN_LOG_LEVEL", *argv], folder=tmp_path, environment=environment)
 

@@ -35,7 +35,7 @@ def undisturbed(config, tmp_path_factory):
 
 
 def finish(config, folder):
-    from tf_models.checkpoints import load
+    from tf_models.files.model_files import load
 
     finished = bart_tf("train", config, *ARGUMENTS, "-o", folder)
     assert finished.returncode == 0, finished.stderr

@@ -20,10 +20,10 @@ from bart_bridge.tools import process
 from compare.cli import main
 from compare.config import load
 from tests.helper import relative_difference, slow_but, to_complex
-from tf_models import checkpoints
-from tf_models.inputs import network_inputs, network_reference
-from tf_models.modl_original import MoDLOriginal
-from tf_models.training import build, train
+from tf_models.files import model_files
+from tf_models.networks.modl_original import MoDLOriginal
+from tf_models.training.fit import build, train
+from tf_models.training.network_inputs import network_inputs, network_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 VARNET = {"iterations": 2, "filters": 3, "kernel_x": 5, "kernel_y": 3, "basis": 5}
@@ -98,7 +98,7 @@ def test_every_bit_survives_the_way_to_keras_and_back(name, command, tmp_path):
     # What it says is what BART needs to know.
     assert f"bart reconet --apply {' '.join(options)} KSPACE COILS" in output
     assert same_files(tmp_path / "bart", tmp_path / "again")
-    assert checkpoints.load(tmp_path / "model.keras").network == network
+    assert model_files.load(tmp_path / "model.keras").network == network
 
 
 @pytest.mark.parametrize("file", PUBLISHED)
@@ -122,7 +122,7 @@ def test_published_weights_give_barts_images_in_keras(file, pattern, command, sh
         toolbox.run(*commands.apply_argv(toolbox, network, split, trained / file, images)[1:])
     else:
         images = trained / "expected_brain_t1_8ch" / f"{pattern}_{expected}"
-    found = to_complex(checkpoints.load(tmp_path / "model.keras").predict(network_inputs(split), verbose=0))[0]
+    found = to_complex(model_files.load(tmp_path / "model.keras").predict(network_inputs(split), verbose=0))[0]
     assert relative_difference(found, cfl.read(images).squeeze().T) < allowed
 
 
@@ -150,7 +150,7 @@ def test_bart_reconstructs_with_what_keras_trained(name, demo, dataset_folder, c
     first = network.model_copy(update={"iterations": 1}) if training.pretraining_epochs else network
     references = network_reference(learn)
     model, _ = train(network, training, network_inputs(learn), references, weights.initial(first, 0))
-    checkpoints.save(model, tmp_path / "model.keras")
+    model_files.save(model, tmp_path / "model.keras")
     assert command("to-bart", tmp_path / "model.keras", tmp_path / "weights")[0] == 0
     found = bart_images(toolbox, network, test, tmp_path / "weights", tmp_path)
     expected = to_complex(model.predict(network_inputs(test), verbose=0))
@@ -173,7 +173,7 @@ def test_keras_reconstructs_with_what_bart_trained(name, demo, dataset_folder, c
     bart_options = commands.apply_options(network)[1:]
     assert command("from-bart", *bart_options, trained, tmp_path / "model.keras")[0] == 0
     expected = bart_images(toolbox, network, test, trained, tmp_path)
-    model = checkpoints.load(tmp_path / "model.keras")
+    model = model_files.load(tmp_path / "model.keras")
     found = to_complex(model.predict(network_inputs(test), verbose=0))
     assert relative_difference(found, expected) < 1e-5
     assert command("to-bart", tmp_path / "model.keras", tmp_path / "again")[0] == 0
@@ -242,7 +242,7 @@ def test_varnet_of_tensorflow_1(activation, scale, command, tmp_path, dataset_fo
     assert code == 0, errors
     split = Dataset.open(dataset_folder).split("test")
     expected = bart_images(toolbox, network, split, tmp_path / "bart", tmp_path)
-    found = to_complex(checkpoints.load(tmp_path / "model.keras").predict(network_inputs(split), verbose=0))
+    found = to_complex(model_files.load(tmp_path / "model.keras").predict(network_inputs(split), verbose=0))
     assert relative_difference(found, expected) < 3e-6
     assert "2" in rows(command("info", tmp_path / "model-7"))["iterations"]
 
@@ -251,7 +251,7 @@ def test_modl_of_tensorflow_1(command, shared, tmp_path):
     prefix = shared / "data" / "modl_pretrained" / "04Jun_0356pm_5L_10K_50E_AG" / "model-50"
     options = ["--iterations", 10, "--gradient", "modl_legacy"]
     assert command("from-tf1", prefix, tmp_path / "model.keras", *options)[0] == 0
-    model = checkpoints.load(tmp_path / "model.keras")
+    model = model_files.load(tmp_path / "model.keras")
     assert (model.network.iterations, model.network.gradient) == (10, "modl_legacy")
     reader = tf.train.load_checkpoint(str(prefix))
     stored = reader.get_tensor("Wts/Layer1/W")
@@ -349,7 +349,7 @@ def test_info_of_published_weights(command, shared):
 def test_info_of_a_model_is_that_of_its_weights(name, command, tmp_path):
     network = NETWORKS[name]
     model = build(network, weights.random(network, 0))
-    checkpoints.save(model, tmp_path / "model.keras")
+    model_files.save(model, tmp_path / "model.keras")
     weights.write(tmp_path / "bart", network, model.named_weights())
     of_model, of_file = rows(command("info", tmp_path / "model.keras")), rows(command("info", tmp_path / "bart"))
     assert of_model.pop("iterations") == "2"
@@ -374,7 +374,7 @@ def test_savedmodel_runs_without_our_code(name, command, tmp_path, dataset_folde
         model = MoDLOriginal({"iterations": 2, "layers": 3, "filters": 4})
     else:
         model = build(NETWORKS[name], weights.random(NETWORKS[name], 0))
-    checkpoints.save(model, tmp_path / "model.keras")
+    model_files.save(model, tmp_path / "model.keras")
     code, output, errors = command("to-savedmodel", tmp_path / "model.keras", tmp_path / "saved", "--x", 24, "--y", 24)
     assert code == 0, errors
     assert "relative difference when reloaded" in output
@@ -406,7 +406,7 @@ def test_savedmodel_runs_without_our_code(name, command, tmp_path, dataset_folde
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    checkpoints.save(build(NETWORKS["modl"], weights.random(NETWORKS["modl"], 0)), path)
+    model_files.save(build(NETWORKS["modl"], weights.random(NETWORKS["modl"], 0)), path)
     return path
 
 
@@ -456,7 +456,7 @@ def no_arrays(source, target):
 
 
 def not_a_number(source, target):
-    model = checkpoints.load(source)
+    model = model_files.load(source)
     model.data_consistency.lambdas.assign([np.nan])
     model.save(target)
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tf_models import operators
+from tf_models.operators import sense
 
 
 @pytest.fixture(params=["tensorflow", "portable"])
 def version(request, monkeypatch):
     """Run the normal operator as it is for TensorFlow on a CPU, and as it is for everything else."""
     if request.param == "portable":
-        monkeypatch.setattr(operators, "runs_on_tensorflow_cpu", lambda: False)
+        monkeypatch.setattr(sense, "runs_on_tensorflow_cpu", lambda: False)

@@ -13,10 +13,10 @@ from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.command_line import parse
 from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings, stages
-from tf_models import drop_in
-from tf_models.recorder import TrainingDivergedError
-from tf_models.training import train_slices
-from tf_models.worker import TrainJob
+from tf_models.programs import reconet
+from tf_models.programs.worker import TrainJob
+from tf_models.training.fit import train_slices
+from tf_models.training.history import TrainingDivergedError
 
 VARNET = VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=3, basis=5)
 MODL = ModlSettings(iterations=2, layers=3, filters=2, max_cg_iterations=3)
@@ -80,7 +80,7 @@ def test_the_child_process_says_where(split, tmp_path):
     )
     (tmp_path / "job.json").write_text(job.model_dump_json())
     finished = subprocess.run(
-        [sys.executable, "-m", "tf_models.worker", tmp_path / "job.json"],
+        [sys.executable, "-m", "tf_models.programs.worker", tmp_path / "job.json"],
         env={**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
         text=True,
@@ -103,7 +103,7 @@ def test_the_drop_in_keeps_weights_and_writes_the_history(dataset_folder, tmp_pa
     weights.write(tmp_path / "w", command.network, weights.initial(command.network, 3))
     before = (tmp_path / "w.cfl").read_bytes()
     with pytest.raises(TrainingDivergedError, match="diverged at update 2"):
-        drop_in.run(command, lambda progress: None)
+        reconet.run(command, lambda progress: None)
     assert (tmp_path / "w.cfl").read_bytes() == before
     assert cfl.exists(tmp_path / "w_0")
     acquired, values = np.moveaxis(cfl.read(tmp_path / "h").real, 2, 0)

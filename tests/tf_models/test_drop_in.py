@@ -17,7 +17,7 @@ from bart_bridge.reconet.command_line import parse
 from bart_bridge.reconet.network_settings import IpalmRules
 from compare.cli import app
 from tests.helper import slow_but
-from tf_models import drop_in
+from tf_models.programs import reconet
 
 SMALL = {
     "varnet": "--network varnet -I2 --varnet-block F=3,X=5,Y=3,W=7",
@@ -124,7 +124,7 @@ def both(dataset_folder, toolbox, tmp_path, monkeypatch):
         assert finished.returncode == 0 or "invalid pointer" in finished.stderr, finished.stderr
         # In this process, because starting TensorFlow takes longer than these trainings.
         monkeypatch.chdir(keras)
-        drop_in.run(parse(arguments), lambda progress: None)
+        reconet.run(parse(arguments), lambda progress: None)
         return network, bart, keras
 
     return run
@@ -196,7 +196,7 @@ def test_a_reference_of_zeros_is_measured_as_bart_measures_it(one_empty, toolbox
     arguments += [str(tmp_path / "w"), str(one_empty / "reference0")]
     printed = toolbox.run("reconet", *arguments).stdout[-8:]
     expected = {name.removeprefix("mean "): float(value) for name, value in (text.split(": ") for text in printed)}
-    assert drop_in.run(parse(arguments), lambda progress: None) == pytest.approx(expected, rel=1e-4)
+    assert reconet.run(parse(arguments), lambda progress: None) == pytest.approx(expected, rel=1e-4)
 
 
 def test_evaluation_prints_the_same_measures(dataset_folder, toolbox, tmp_path):

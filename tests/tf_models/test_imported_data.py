@@ -9,8 +9,8 @@ from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.importers.pattern_choice import PatternChoice
 from tests import foreign
 from tests.helper import relative_difference, to_complex
-from tf_models.inputs import network_inputs, network_reference
-from tf_models.operators import SenseNormal, conjugate_gradient
+from tf_models.operators.sense import SenseNormal, conjugate_gradient
+from tf_models.training.network_inputs import network_inputs, network_reference
 
 KINDS = {
     "varnet-mat 5": ("varnet-mat", lambda truth, folder: foreign.write_varnet(truth, folder / "knee", subjects=[1])),

@@ -3,7 +3,7 @@ import pytest
 
 from bart_bridge.data.dataset import Dataset, Split
 from tests.helper import relative_difference, to_complex, to_real
-from tf_models.inputs import from_maps, network_inputs, network_reference, to_maps
+from tf_models.training.network_inputs import from_maps, network_inputs, network_reference, to_maps
 
 
 @pytest.fixture

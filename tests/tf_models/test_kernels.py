@@ -6,16 +6,18 @@ import tensorflow as tf
 from keras import ops
 
 from tests.helper import dot, random_images
-from tf_models import backend, convolutions, kernels, normalization
-from tf_models.convolutions import same_conv
-from tf_models.normalization import batch_statistics, normalize
+from tf_models.backend import ops as backend
+from tf_models.kernels import field_of_experts, normalization
+from tf_models.kernels import same_conv as convolutions
+from tf_models.kernels.normalization import batch_statistics, normalize
+from tf_models.kernels.same_conv import same_conv
 
 
 @pytest.fixture(params=["portable", "fast"])
 def kind(request, monkeypatch):
     """Both versions of what has two."""
     if request.param == "portable":
-        for module in (backend, convolutions, kernels, normalization):
+        for module in (backend, convolutions, field_of_experts, normalization):
             monkeypatch.setattr(module, "runs_on_tensorflow_cpu", lambda: False)
     return request.param
 
@@ -32,12 +34,12 @@ def test_activation_is_the_sum_of_gaussians(kind, basis):
     gaussians = np.exp(-0.5 * distance**2)
     expected = np.sum(weights * gaussians, axis=-2)
     expected_slope = np.sum(-weights * distance * gaussians, axis=-2) / (2 / basis)
-    activated, slope = kernels.radial_basis(values, weights)
+    activated, slope = field_of_experts.radial_basis(values, weights)
     np.testing.assert_allclose(activated, expected, atol=1e-7)
     np.testing.assert_allclose(slope, expected_slope, atol=1e-5 * basis)
     upstream = doubles(values.shape, 2)
     expected = np.einsum("byxjf,byxf->jf", gaussians, upstream)
-    np.testing.assert_allclose(kernels.radial_basis_gradient(values, upstream, basis), expected, atol=1e-5)
+    np.testing.assert_allclose(field_of_experts.radial_basis_gradient(values, upstream, basis), expected, atol=1e-5)
 
 
 def test_filter_gradient_is_that_of_the_convolution(kind):
@@ -46,23 +48,25 @@ def test_filter_gradient_is_that_of_the_convolution(kind):
         tape.watch(kernel)
         value = tf.reduce_sum(ops.conv(image, kernel, padding="valid") * features)
     expected = tape.gradient(value, kernel)
-    np.testing.assert_allclose(kernels.filter_gradient(image, features, (3, 5)), expected, rtol=1e-10)
+    np.testing.assert_allclose(field_of_experts.filter_gradient(image, features, (3, 5)), expected, rtol=1e-10)
 
 
 def test_spread_is_the_transposed_convolution():
     features, kernel, image = doubles((2, 9, 8, 4)), doubles((3, 2, 2, 4), 1), doubles((2, 7, 7, 2), 2)
     around = ops.pad(image, ((0, 0), (2, 2), (1, 1), (0, 0)))
     adjoint = ops.conv(around, kernel, padding="valid")
-    assert dot(kernels.spread(features, kernel), image) == pytest.approx(dot(features, adjoint), rel=1e-10)
+    assert dot(field_of_experts.spread(features, kernel), image) == pytest.approx(dot(features, adjoint), rel=1e-10)
 
 
 @pytest.mark.parametrize("margins", [(0, 0), (2, 0), (3, 5)])
 def test_mirror_and_its_adjoint(margins):
     image, padded = doubles((2, 5, 6, 2)), doubles((2, 5 + 2 * margins[0], 6 + 2 * margins[1], 2), 1)
-    mirrored = kernels.mirror(image, *margins)
+    mirrored = field_of_experts.mirror(image, *margins)
     expected = np.pad(image, [(0, 0), *((margin, margin) for margin in margins), (0, 0)], mode="symmetric")
     np.testing.assert_array_equal(mirrored, expected)
-    assert dot(mirrored, padded) == pytest.approx(dot(image, kernels.mirror_adjoint(padded, *margins)), rel=1e-10)
+    assert dot(mirrored, padded) == pytest.approx(
+        dot(image, field_of_experts.mirror_adjoint(padded, *margins)), rel=1e-10
+    )
 
 
 def derivatives(function, *arguments, seed=9):

@@ -4,7 +4,7 @@ from keras import ops
 
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from tests.helper import random_images, relative_difference, to_complex
-from tf_models.layers import ResidualBlock, VariationalBlock, ZeroMeanUnitNorm
+from tf_models.networks.layers import ResidualBlock, VariationalBlock, ZeroMeanUnitNorm
 
 
 def test_filters_are_projected_to_zero_mean_and_unit_norm():

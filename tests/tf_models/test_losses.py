@@ -4,7 +4,7 @@ from keras import ops
 
 from bart_bridge.files.dims import from_batch_coil_yx
 from tests.helper import random_images, to_complex
-from tf_models.losses import LOSSES
+from tf_models.networks.losses import LOSSES
 
 REFERENCE, IMAGE = random_images((3, 12, 15, 2), 1), random_images((3, 12, 15, 2), 2)
 X, R = to_complex(IMAGE).astype(complex), to_complex(REFERENCE).astype(complex)

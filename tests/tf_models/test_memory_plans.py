@@ -9,8 +9,9 @@ from bart_bridge.data import noncartesian
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, SenseInitialization, Training, VarNetSettings
 from tests.helper import random_images
-from tf_models import lean, observe
-from tf_models.training import build, train
+from tf_models.networks import checkpointed
+from tf_models.programs import process_report
+from tf_models.training.fit import build, train
 
 VARNET = {"iterations": 3, "filters": 3, "kernel_x": 4, "kernel_y": 3, "basis": 7}
 MODL = {"iterations": 3, "layers": 4, "filters": 3}
@@ -73,7 +74,7 @@ def loss_and_gradients(network, memory, dtype, radial=False, maps=1):
 # Three slices of these sizes at a time, so that the last turn has fewer; and all at once.
 @pytest.fixture(params=[300, pytest.param(10**6, marks=pytest.mark.slow)], ids=["in turns", "at once"])
 def _turns(request, monkeypatch):
-    monkeypatch.setattr(lean, "_CPU_PIXELS", request.param)
+    monkeypatch.setattr(checkpointed, "_CPU_PIXELS", request.param)
 
 
 @pytest.mark.usefixtures("_turns")
@@ -139,8 +140,8 @@ def peak_bytes(network):
 @pytest.mark.parametrize("name", ["varnet", "modl, three layers"])
 def test_an_iteration_keeps_at_most_two_images_of_a_slice(name):
     """The plain plan keeps 10 and more."""
-    if observe.allocator_peak_bytes("cpu")[0] is None:
-        pytest.skip(observe.allocator_peak_bytes("cpu")[1])
+    if process_report.allocator_peak_bytes("cpu")[0] is None:
+        pytest.skip(process_report.allocator_peak_bytes("cpu")[1])
     few, many = (peak_bytes(NETWORKS[name].model_copy(update={"iterations": count})) for count in (2, 12))
     assert many - few <= 2 * 10 * 5 * 64 * 64 * np.dtype(np.complex64).itemsize
 

@@ -10,8 +10,8 @@ from bart_bridge.measures import measures
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
 from tests.helper import relative_difference, slow_but, to_complex
-from tf_models.inputs import network_inputs, network_reference
-from tf_models.training import build, train
+from tf_models.training.fit import build, train
+from tf_models.training.network_inputs import network_inputs, network_reference
 
 NETWORKS = {
     "varnet": VarNetSettings(iterations=3, filters=4, kernel_x=5, kernel_y=5, basis=15),

@@ -12,10 +12,10 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from tests.helper import random_images, relative_difference, to_complex, to_real
-from tf_models import checkpoints, tf1_checkpoints
-from tf_models.inputs import network_inputs
-from tf_models.modl_original import MoDLOriginal, conjugate_gradient, solve
-from tf_models.operators import SenseNormal, solve_regularized
+from tf_models.files import model_files, tf1_checkpoints
+from tf_models.networks.modl_original import MoDLOriginal, conjugate_gradient, solve
+from tf_models.operators.sense import SenseNormal, solve_regularized
+from tf_models.training.network_inputs import network_inputs
 
 PREFIXES = {1: "04Jun_0243pm_5L_1K_100E_AG/model-100", 10: "04Jun_0356pm_5L_10K_50E_AG/model-50"}
 SMALL = {"iterations": 2, "layers": 3, "filters": 4}
@@ -239,9 +239,9 @@ def test_training_and_saving(tmp_path, gradient):
     assert losses[-1] < 0.9 * losses[0], losses
     assert float(model.weighting) != pytest.approx(0.05, abs=1e-6)
 
-    checkpoints.save(model, tmp_path / "model.keras")
+    model_files.save(model, tmp_path / "model.keras")
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
-    loaded = checkpoints.load(tmp_path / "model.keras")
+    loaded = model_files.load(tmp_path / "model.keras")
     assert loaded.network == model.network
     np.testing.assert_array_equal(loaded.predict(inputs, verbose=0), model.predict(inputs, verbose=0))
 

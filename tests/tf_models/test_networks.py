@@ -16,8 +16,8 @@ from bart_bridge.reconet.network_settings import ModlSettings, SenseInitializati
 from bart_bridge.tools import process
 from tests.helper import random_complex, relative_difference, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, images_of_bart
-from tf_models.inputs import network_inputs, network_reference, to_maps
-from tf_models.training import build, train
+from tf_models.training.fit import build, train
+from tf_models.training.network_inputs import network_inputs, network_reference, to_maps
 
 NETWORKS = {
     "varnet": VarNetSettings(**VARNET),
@@ -204,7 +204,7 @@ def test_a_saved_model_gives_the_same_images_in_a_fresh_process(name, dataset, t
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "inputs.npz", **inputs)
     code = (
-        "import sys, keras, numpy as np, tf_models.training\n"
+        "import sys, keras, numpy as np, tf_models.training.fit\n"
         "model = keras.saving.load_model(sys.argv[1] + '/model.keras')\n"
         "np.save(sys.argv[1] + '/images', model.predict(dict(np.load(sys.argv[1] + '/inputs.npz')), verbose=0))"
     )

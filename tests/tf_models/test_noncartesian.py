@@ -15,9 +15,9 @@ from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetS
 from compare.cli import app
 from tests.helper import assert_self_adjoint, random_images, relative_difference, slow_but, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, history_of_bart, images_of_bart
-from tf_models.inputs import network_inputs, network_reference, to_maps
-from tf_models.operators import SenseNormal
-from tf_models.training import build, train
+from tf_models.operators.sense import SenseNormal
+from tf_models.training.fit import build, train
+from tf_models.training.network_inputs import network_inputs, network_reference, to_maps
 
 SIZES = [(8, 8), (8, 12), (9, 12), (10, 7), (7, 5)]
 KINDS = ["cartesian", "radial", "spiral"]

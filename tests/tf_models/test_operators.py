@@ -4,8 +4,8 @@ import tensorflow as tf
 from keras import ops
 
 from tests.helper import assert_self_adjoint, dot, random_images, relative_difference, to_complex
-from tf_models.inputs import centred_ifft, to_maps
-from tf_models.operators import SenseNormal, complex_multiply, conjugate_gradient, solve_regularized
+from tf_models.operators.sense import SenseNormal, complex_multiply, conjugate_gradient, solve_regularized
+from tf_models.training.network_inputs import centred_ifft, to_maps
 
 # Enough to converge, too few to reach a residual of exactly 0, where the unrolled derivative is undefined.
 STEPS = 25

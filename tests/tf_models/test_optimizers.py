@@ -22,7 +22,6 @@ from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
 from bart_bridge.tools import process
 from tests.helper import random_images, relative_difference, slow_but
-from tf_models.inputs import network_inputs, network_reference
 from tf_models.optimizers import proximal
 from tf_models.optimizers.adam import Adam
 from tf_models.optimizers.admm import ADMM, Residuals, evaluated_at_z
@@ -30,7 +29,8 @@ from tf_models.optimizers.bart_modifiers import SGD
 from tf_models.optimizers.ipalm import IPALM
 from tf_models.optimizers.ipalm_rules import PRESETS
 from tf_models.optimizers.schedules import BartSchedule
-from tf_models.training import build, train
+from tf_models.training.fit import build, train
+from tf_models.training.network_inputs import network_inputs, network_reference
 
 PENALTY = 0.1
 

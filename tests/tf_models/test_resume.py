@@ -16,8 +16,8 @@ from bart_bridge.data.dataset import Dataset, Split
 from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings, stages
-from tf_models.resume import fingerprint
-from tf_models.worker import TrainJob
+from tf_models.programs.worker import TrainJob
+from tf_models.training.checkpoint import fingerprint
 
 VARNET = VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=3, basis=5)
 MODL = ModlSettings(iterations=2, layers=3, filters=2, max_cg_iterations=3)
@@ -35,9 +35,9 @@ from pathlib import Path
 import numpy as np
 from bart_bridge import weights
 from bart_bridge.reconet.network_settings import stages
-from tf_models.resume import Checkpoints, StoppedError
-from tf_models.training import train_slices
-from tf_models.worker import TrainJob
+from tf_models.training.checkpoint import Checkpoints, StoppedError
+from tf_models.training.fit import train_slices
+from tf_models.programs.worker import TrainJob
 
 for number, line in enumerate(sys.stdin):
     job = TrainJob.model_validate_json(line)
@@ -106,7 +106,7 @@ def start(job):
     """Start a worker."""
     file = job.output.with_name("job.json")
     file.write_text(job.model_dump_json())
-    argv = [sys.executable, "-m", "tf_models.worker", str(file)]
+    argv = [sys.executable, "-m", "tf_models.programs.worker", str(file)]
     return subprocess.Popen(
         argv, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
     )
@@ -133,7 +133,7 @@ def finish(job):
 
 def results(job):
     """Return the weights of a job that is done, and its histories."""
-    from tf_models.checkpoints import load
+    from tf_models.files.model_files import load
 
     return load(job.output).named_weights(), [dict(np.load(path)) for path in job.histories]
 
@@ -256,7 +256,7 @@ def test_without_room_for_a_checkpoint_it_ends_at_once_and_keeps_the_last_one(jo
     full = job()
     file = full.output.with_name("job.json")
     file.write_text(full.model_dump_json())
-    limited = ["bash", "-c", f"ulimit -f 1; exec {sys.executable} -m tf_models.worker {file}"]
+    limited = ["bash", "-c", f"ulimit -f 1; exec {sys.executable} -m tf_models.programs.worker {file}"]
     finished = subprocess.run(limited, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=False)
     assert finished.returncode == 1
     said = finished.stderr.splitlines()[-1]

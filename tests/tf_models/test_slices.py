@@ -12,7 +12,7 @@ from bart_bridge.files import cfl
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.command_line import parse
 from tests.helper import relative_difference, slow_but, write_slices
-from tf_models import drop_in
+from tf_models.programs import reconet
 
 # Without batch norm, which amplifies rounding, see docs/bart-notes.md, item 13.
 NETWORKS = {
@@ -62,7 +62,7 @@ def both(eight_slices, toolbox, tmp_path, monkeypatch):
         argv = [toolbox.path, "reconet", *arguments]
         subprocess.run(argv, cwd=tmp_path / "bart", capture_output=True, check=True, timeout=300)
         monkeypatch.chdir(tmp_path / "keras")
-        drop_in.run(parse(arguments), lambda progress: None)
+        reconet.run(parse(arguments), lambda progress: None)
         return tmp_path / "keras", tmp_path / "bart"
 
     return run
@@ -97,4 +97,4 @@ def test_files_whose_slices_lie_otherwise_are_refused(file, eight_slices):
     paths[file] = eight_slices / "13 and 15" / file
     arguments = [*shlex.split(f"--train {NETWORKS['varnet']}"), str(paths["kspace"]), str(paths["coils"]), "w"]
     with pytest.raises(InputError, match=f"{file}: dimensions 13, 14 and 15 must .* 8 x 1 x 1, found 4 x 1 x 2"):
-        drop_in.run(parse([*arguments, str(paths["reference"])]), lambda progress: None)
+        reconet.run(parse([*arguments, str(paths["reference"])]), lambda progress: None)

@@ -11,9 +11,10 @@ from tests.compare.conftest import bart_tf
 from tests.helper import random_images, relative_difference
 from tests.tf_models.against_bart import images_of_bart
 from tests.tf_models.test_networks import TOLERANCE
-from tf_models import kernels, savedmodel
-from tf_models.inputs import network_inputs, to_maps
-from tf_models.training import build
+from tf_models.files import savedmodel
+from tf_models.kernels import field_of_experts
+from tf_models.training.fit import build
+from tf_models.training.network_inputs import network_inputs, to_maps
 
 # The images of `dataset_folder` have 24 x 24 pixels.
 FITS = VarNetSettings(iterations=1, filters=2, kernel_x=25, kernel_y=3, basis=5)
@@ -81,4 +82,4 @@ def test_a_saved_model_of_such_images_is_refused(tmp_path):
 
 def test_the_layer_says_what_it_needs():
     with pytest.raises(ValueError, match=r"at least 2 x 25 pixels .* for filters of 3 x 26. Received: 24 x 24"):
-        kernels.mirror(random_images((1, 24, 24, 2)), 2, 25)
+        field_of_experts.mirror(random_images((1, 24, 24, 2)), 2, 25)

@@ -13,10 +13,10 @@ from bart_bridge.data.dataset import Dataset, Split, write_split
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import Training, VarNetSettings
-from tf_models import streaming
-from tf_models.inputs import network_inputs, network_reference
-from tf_models.streaming import SliceBatches
-from tf_models.training import train, train_slices
+from tf_models.training import batches as streaming
+from tf_models.training.batches import SliceBatches
+from tf_models.training.fit import train, train_slices
+from tf_models.training.network_inputs import network_inputs, network_reference
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ import psutil
 from bart_bridge import weights
 from bart_bridge.data.dataset import Split
 from bart_bridge.reconet.network_settings import Training, VarNetSettings
-from tf_models.training import train_slices
+from tf_models.training.fit import train_slices
 
 def peak_bytes():
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

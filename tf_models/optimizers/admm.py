@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tf_models.backend import Tensor
+from tf_models.backend.ops import Tensor
 from tf_models.optimizers import check_count, check_number, check_rate, refuse
 from tf_models.optimizers.proximal import Specification, checked, maps_of
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tf_models.backend import Tensor
+from tf_models.backend.ops import Tensor
 from tf_models.optimizers.ipalm import IPALM
 
 

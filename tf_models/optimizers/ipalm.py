@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from bart_bridge.errors import InputError
-from tf_models.backend import Tensor
+from tf_models.backend.ops import Tensor
 from tf_models.optimizers import check_rate, refuse
 from tf_models.optimizers.ipalm_rules import LEARNING_RATES, PRESETS
 from tf_models.optimizers.proximal import Specification, checked, maps_of

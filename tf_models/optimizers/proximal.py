@@ -12,7 +12,7 @@ from typing import Any
 
 from keras import ops
 
-from tf_models.backend import Tensor
+from tf_models.backend.ops import Tensor
 from tf_models.optimizers import check_number
 
 ProximalMap = Callable[[Tensor, Tensor], Tensor]

@@ -1,0 +1,1 @@
+"""What `keras.ops` lacks: devices, precision, complex arrays, control flow."""

@@ -1,0 +1,108 @@
+"""Our networks as a TensorFlow SavedModel, which runs without our code."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from bart_bridge.data.dataset import check_image_size
+from bart_bridge.errors import InputError, ToolError
+from bart_bridge.files import atomic
+from bart_bridge.tools import process
+from tf_models.files.model_files import Model
+from tf_models.networks.unrolled import UnrolledNetwork
+
+SIGNATURE = "reconstruct"
+# Images of the same operations on the same machine; graphs may be ordered differently.
+_TOLERANCE = 1e-5
+_RELOAD = f"""
+import sys
+import numpy as np
+import tensorflow as tf
+
+tf.config.experimental.enable_tensor_float_32_execution(False)  # our networks never compute with it
+folder, data = sys.argv[1:]
+reconstruct = tf.saved_model.load(folder).signatures["{SIGNATURE}"]
+with np.load(data + "/inputs.npz") as arrays:
+    inputs = {{name: tf.constant(values) for name, values in arrays.items()}}
+np.save(data + "/image.npy", reconstruct(**inputs)["image"].numpy())
+if {{"tf_models", "bart_bridge", "compare"}} & set(sys.modules):
+    sys.exit("our own code was imported")
+"""
+
+
+def export(model: Model, folder: Path, size_y: int, size_x: int) -> float:
+    """Write a network as a SavedModel with the signature `reconstruct`, and check it in a process without our code.
+
+        reconstruct = tf.saved_model.load(folder).signatures["reconstruct"]
+        image = reconstruct(adjoint=..., coils=..., psf=...)["image"]
+
+    `adjoint (batch, y, x, 2)`, `coils (batch, coil, y, x, 2)` and `psf (batch, y, x)` are float32 and what
+    `tf_models.training.network_inputs.network_inputs` makes, `image` is `(batch, y, x, 2)`. Any number of slices and
+    coils is taken. A SavedModel cannot say with which precision a GPU multiplies: call
+    `tf.config.experimental.enable_tensor_float_32_execution(False)` there, as our networks do.
+
+    Args:
+        model: The network; it is stored for inference.
+        folder: Folder to make; must not exist.
+        size_y, size_x: Pixels of the images.
+
+    Returns:
+        Relative l2 difference between the images of the reloaded network and ours on random data.
+
+    Raises:
+        InputError: The folder exists, images are too small for the filters, or Keras does not run on TensorFlow.
+        ToolError: The reloaded network fails or gives other images.
+    """
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(f"KERAS_BACKEND: a SavedModel needs tensorflow, found {keras.backend.backend()}")
+    if folder.exists():
+        raise InputError(f"{folder}: already exists; name a new folder or remove it")
+    if isinstance(model, UnrolledNetwork):
+        check_image_size(model.network, size_y, size_x, "images")
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "adjoint": (None, size_y, size_x, 2),
+        "coils": (None, None, size_y, size_x, 2),
+        "psf": (None, size_y, size_x),
+    }
+    specifications = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()}
+
+    @tf.function
+    def reconstruct(adjoint: Any, coils: Any, psf: Any) -> dict[str, Any]:
+        return {"image": model({"adjoint": adjoint, "coils": coils, "psf": psf}, training=False)}
+
+    module = tf.Module()
+    module.model, module.reconstruct = model, reconstruct
+    signatures = {SIGNATURE: reconstruct.get_concrete_function(**specifications)}
+    with atomic.new_folder(folder) as unfinished, tempfile.TemporaryDirectory() as name:
+        # Derivatives are not stored: they are Python.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, str(unfinished), signatures, options)
+        return _verify(model, unfinished, Path(name), size_y, size_x)
+
+
+def _verify(model: Model, saved: Path, data: Path, size_y: int, size_x: int) -> float:
+    generator = np.random.default_rng(0)
+    shapes = {"adjoint": (2, size_y, size_x, 2), "coils": (2, 3, size_y, size_x, 2)}
+    inputs = {name: generator.normal(scale=0.5, size=shape).astype(np.float32) for name, shape in shapes.items()}
+    inputs["psf"] = (generator.uniform(size=(2, size_y, size_x)) < 0.5).astype(np.float32)
+    np.savez(data / "inputs.npz", allow_pickle=False, **inputs)
+    argv = [sys.executable, "-I", "-c", _RELOAD, str(saved.absolute()), str(data.absolute())]
+    finished = process.run(argv, folder=data)
+    if finished.returncode != 0:
+        raise ToolError(
+            f"the SavedModel {finished.describe()} when reloaded", argv[:1], finished.returncode, finished.stderr[-3:]
+        )
+    expected = model.predict(inputs, verbose=0)
+    found = np.load(data / "image.npy")
+    difference = float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), np.finfo(np.float32).tiny))
+    if not difference <= _TOLERANCE:
+        raise ToolError(f"the reloaded SavedModel gives other images (relative difference {difference:.1e})")
+    return difference

@@ -1,0 +1,1 @@
+"""Kernels with hand-written derivatives, in portable and in fast versions."""

@@ -1,0 +1,1 @@
+"""VarNet and MoDL: layers, unrolled iterations, models."""

@@ -1,0 +1,86 @@
+"""Model-based deep learning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from bart_bridge.reconet.network_settings import Loss, ModlSettings
+from bart_bridge.reconet.weights import Weights
+from tf_models.backend.ops import Tensor, value_of
+from tf_models.networks.layers import BatchNorm, ResidualBlock
+from tf_models.networks.unrolled import UnrolledNetwork
+
+
+@keras.saving.register_keras_serializable("bart_tf")
+class Modl(UnrolledNetwork):
+    """MoDL (Aggarwal et al. 2019, doi 10.1109/TMI.2018.2865356) as computed by `reconet --network modl`.
+
+        z_t = x_{t-1} + N(x_{t-1}),   x_t = (A^H A + lambda)^-1 (A^H y + lambda z_t),   x_0 = A^H y
+
+    or with `data_consistency="gradient-step"` x_t = z_t - lambda (A^H A x_{t-1} - A^H y). N is
+    `tf_models.networks.layers.ResidualBlock`. Inputs, output and arguments: `UnrolledNetwork`.
+    """
+
+    network: ModlSettings
+
+    def __init__(
+        self, network: ModlSettings | dict[str, Any], loss: dict[Loss, float] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(ModlSettings.model_validate(network), loss, **kwargs)
+        self.regularizer = ResidualBlock(self.network, self.feature_dtype, name="regularizer", dtype=self.dtype_policy)
+
+    def regularized(
+        self, image: Tensor, arrays: list[Tensor], statistics: list[list[Tensor]] | None
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Return z_t and the statistics that were used."""
+        return self.regularizer.compute(image, *arrays, statistics=statistics)
+
+    def stacked_statistics(self) -> list[list[Tensor]]:
+        """Return stored mean and variance of each batch norm, with an axis for iterations in front."""
+        return [
+            [ops.stack([value_of(value) for value in values]) for values in (norm.mean, norm.variance)]
+            for norm in self.regularizer.norms
+        ]
+
+    def update_statistics(self, iteration: int, statistics: list[list[Tensor]], image: Tensor) -> None:
+        """Take the statistics of a batch of images into those that are stored."""
+        self.regularizer.update(iteration, statistics, image)
+
+    def named_variables(self) -> dict[str, Any]:
+        """Return `lambda`, the convolutions, the biases and `gamma`."""
+        return {**super().named_variables(), **self.regularizer.arrays}
+
+    def set_named_weights(self, weights: Weights) -> None:
+        """Take over weights and statistics with the names and shapes of `bart_bridge.reconet.weights`."""
+        super().set_named_weights(weights)
+        for norm, (name, layer) in self._statistics():
+            values = weights[name] if layer is None else weights[name][:, layer]
+            for iteration, (mean, variance) in enumerate(values):
+                norm.mean[iteration].assign(np.concatenate([mean.real, mean.imag]))
+                norm.variance[iteration].assign(variance.real)
+
+    def named_weights(self) -> Weights:
+        """Return weights and statistics with the names, shapes and order of `bart_bridge.reconet.weights`."""
+        weights = super().named_weights()
+        hidden = []
+        for norm, (name, layer) in self._statistics():
+            mean = np.stack([ops.convert_to_numpy(mean) for mean in norm.mean])
+            variance = np.stack([ops.convert_to_numpy(variance) for variance in norm.variance])
+            values = np.zeros((len(mean), 2, norm.channels), np.complex64)
+            values[:, 0].real, values[:, 0].imag = mean[:, : norm.channels], mean[:, norm.channels :]
+            values[:, 1].real = variance
+            if layer is None:
+                weights[name] = values
+            else:
+                hidden.append(values)
+                weights[name] = np.stack(hidden, axis=1)
+        return weights
+
+    def _statistics(self) -> list[tuple[BatchNorm, tuple[str, int | None]]]:
+        """Pair each batch norm with its named array and, for a hidden layer, its place there."""
+        hidden = [("bn_i", layer) for layer in range(self.network.layers - 2)]
+        return list(zip(self.regularizer.norms, [("bn_0", None), *hidden, ("bn_n", None)], strict=False))

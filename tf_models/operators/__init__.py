@@ -1,0 +1,1 @@
+"""The SENSE operator and its inverse."""

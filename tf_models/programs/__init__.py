@@ -1,0 +1,1 @@
+"""What is started as a process of its own."""

@@ -1,0 +1,193 @@
+"""Do what a command line of `bart reconet` says, with Keras, and write the files that BART would write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge.data.dataset import Split, check_filters
+from bart_bridge.errors import InputError, ToolError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import Dim
+from bart_bridge.measures import NAMES, measures
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.command_line import ReconetCommand
+from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.network_settings import Network
+from bart_bridge.reconet.weights import Weights
+from tf_models.backend.ops import sees_gpu
+from tf_models.networks.unrolled import UnrolledNetwork
+from tf_models.optimizers.ipalm import COUNTS
+from tf_models.training.batches import Scaled, SliceBatches, Slices, feed
+from tf_models.training.fit import build, train_slices
+from tf_models.training.history import History, TrainingDivergedError
+from tf_models.training.network_inputs import to_maps
+
+# BART starts from random weights of a fixed seed of its own where none are loaded.
+_SEED = 0
+
+
+def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[str, float]:
+    """Train, apply or evaluate a network; slices without a signal, with which BART computes, are a warning at most.
+
+    Args:
+        command: What to do, and with which files.
+        on_batch: Called after each update of a training.
+
+    Returns:
+        The measures of `bart_bridge.measures`, mean over slices, if the command is to evaluate, else nothing.
+
+    Raises:
+        InputError: A file is missing or damaged, or does not belong to the network.
+        ToolError: A GPU is wanted and Keras sees none.
+        TrainingDivergedError: The training diverged. BART would go on, and write weights that are not finite; here the
+            history is written up to that update, and a weights file that is there already stays as it is.
+    """
+    import keras
+
+    if command.gpu and not sees_gpu():
+        raise ToolError(f"reconet: --gpu: {keras.backend.backend()} sees no GPU")
+    for split in filter(None, (command.split, command.validation)):
+        split.validate_form()
+        check_filters(command.network, split)
+        _check_batch_dimensions(split)
+    network, divisors = command.network, None
+    along_slices = _batch_dims(command.split.kspace)[0]
+    if network.normalize and along_slices > 1:
+        # As in BART, slices along dimension 13 share a scale; the network's own is that of one slice.
+        divisors = _scales(network, command.split).reshape(-1, along_slices).max(axis=1).repeat(along_slices)
+        network = network.model_copy(update={"normalize": False})
+    divided_by_zero = [
+        (number, fault)
+        for number, fault in _without_scale(command.network, command.split)
+        if divisors is None or divisors[number] == 0
+    ]
+    faults = [*divided_by_zero, *(_without_scale(command.network, command.validation) if command.validation else ())]
+    for _, fault in faults:
+        sys.stderr.write(f"warning: {fault}; --normalize divides it by 0, as in BART\n")
+    if command.mode == "train":
+        _train(command, network, divisors, on_batch)
+        return {}
+    model = build(network, weights.read(command.weights, network), memory=command.memory)
+    slices = replace(command.split, reference=None)
+    batches = SliceBatches(slices if divisors is None else Scaled(slices, divisors), 10, memory_limit_bytes=0)
+    images = model.predict(feed(batches), verbose=0)
+    images = to_maps(images if divisors is None else images * divisors[:, None, None, None])
+    if command.network.data_consistency == "proximal-mapping":
+        # BART's conjugate gradients leave 0 where they begin with NaN.
+        images[[number for number, _ in divided_by_zero]] = 0
+    if command.output is not None:
+        _write_images(command.output, images, command.split)
+        return {}
+    references = command.split.arrays()["reference"]
+    found = [measures(*pair) for pair in zip(np.concatenate(images), np.concatenate(references), strict=True)]
+    return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
+
+
+def _without_scale(network: Network, split: Split) -> list[tuple[int, str]]:
+    """List number and fault of the slices whose own scale is 0."""
+    return list(replace(split, reference=None).without_signal()) if network.normalize else []
+
+
+def _train(
+    command: ReconetCommand,
+    network: Network,
+    divisors: NDArray[np.float32] | None,
+    on_batch: Callable[[Progress], None],
+) -> None:
+    slices: Slices = command.split
+    validation: Slices | None = command.validation
+    if divisors is not None:
+        slices = Scaled(command.split, divisors)
+        if command.validation is not None:
+            # To BART these are slices along dimension 15 before they are scaled.
+            validation = Scaled(command.validation, _scales(command.network, command.validation))
+
+    def dump(epoch: int, model: UnrolledNetwork) -> None:
+        if command.dump_epochs and epoch % command.dump_epochs == 0:
+            path = command.weights.with_name(f"{command.weights.name}_{epoch}")
+            weights.write(path, command.network, model.named_weights())
+
+    epochs = command.training.epochs
+    start = _start(network, command.load)
+    try:
+        model, histories = train_slices(
+            network, command.training, slices, start, on_batch, dump, validation, command.memory
+        )
+    except TrainingDivergedError as error:
+        if command.history is not None:
+            _write_history(command.history, error.history, epochs)
+        raise
+    weights.write(command.weights, command.network, model.named_weights())
+    if command.history is not None:
+        _write_history(command.history, histories[0], epochs)
+
+
+def _batch_dims(path: Path) -> tuple[int, ...]:
+    """Return the sizes of dimensions 13, 14 and 15."""
+    dims = cfl.read_dims(path)
+    return (*dims, *(1,) * (cfl.MAX_RANK - len(dims)))[Dim.SLICE :]
+
+
+def _check_batch_dimensions(split: Split) -> None:
+    """Refuse files whose slices lie along different dimensions, as BART does with references."""
+    batch = _batch_dims(split.kspace)
+    for path in filter(None, (split.coils, split.reference, split.pattern, split.trajectory)):
+        once = path in (split.pattern, split.trajectory) and _batch_dims(path) == (1, 1, 1)
+        if _batch_dims(path) != batch and not once:
+            raise InputError(
+                f"{path}: dimensions 13, 14 and 15 must be those of {split.kspace}, "
+                f"{' x '.join(map(str, batch))}, found {' x '.join(map(str, _batch_dims(path)))}"
+            )
+
+
+def _scales(network: Network, split: Split) -> NDArray[np.float32]:
+    """Return what a network with `normalize` divides each slice by, `(slice,)`; it does not depend on its weights."""
+    from keras import ops
+
+    model = build(network, weights.initial(network, _SEED))
+    batches = SliceBatches(replace(split, reference=None), 10, memory_limit_bytes=0)
+    parts = [ops.convert_to_numpy(model.scale(batches[number][0])).ravel() for number in range(len(batches))]
+    return np.concatenate(parts)
+
+
+def _start(network: Network, load: Path | None) -> Weights:
+    """Read the weights to start from; those of one iteration are repeated, as in BART."""
+    if load is None:
+        return weights.initial(network, _SEED)
+    try:
+        return weights.read(load, network)
+    except InputError as error:
+        single = network.model_copy(update={"iterations": 1})
+        try:
+            return weights.expand(weights.read(load, single), single, network)
+        except InputError:
+            raise error from None
+
+
+def _write_history(path: Path, history: History, epochs: int) -> None:
+    """Write `[epochs, batches, 2, columns]`: whether a value was acquired, and the value.
+
+    Of epochs that `history` does not have, and of updates without a time, nothing was acquired.
+    """
+    names = [name for name in history if name not in COUNTS]
+    missing = epochs - len(history["seconds"])
+    values = np.stack([np.pad(history[name], ((0, missing), (0, 0)), constant_values=np.nan) for name in names], -1)
+    acquired = np.repeat(~np.isnan(values[..., :1]), len(names), axis=-1)
+    # Validation comes after the last batch of an epoch. A measure may be NaN, and is acquired nevertheless.
+    acquired[:, :-1, [name in NAMES for name in names]] = False
+    cfl.write(path, np.stack([acquired, np.where(acquired, values, 0)], axis=2).astype(np.complex64))
+
+
+def _write_images(path: Path, images: NDArray[np.complex64], split: Split) -> None:
+    """Write images `(batch, map, y, x)` with the batch dimensions of the k-space, padded to BART's 16."""
+    dims = list(cfl.read_dims(split.kspace))
+    dims += [1] * (cfl.MAX_RANK - len(dims))
+    _, maps, y, x = images.shape
+    dims[: Dim.TE] = (x, y, 1, 1, maps)
+    cfl.write(path, images.transpose(3, 2, 1, 0).reshape(dims, order="F"))

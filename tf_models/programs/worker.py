@@ -1,0 +1,211 @@
+"""The child process of a Keras engine: train or apply one network, as a job file says.
+
+    python -m tf_models.programs.worker JOB.json
+
+The backend is the one of the environment variable KERAS_BACKEND. Progress goes to standard output in the form of
+`bart reconet`, so that one reader serves both engines.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from bart_bridge.data.dataset import Split
+from bart_bridge.errors import BartTfError, DivergedError, ToolError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_map_yx
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.network_settings import MemoryPlan, Network, Training, stages
+from tf_models.backend.quiet import import_backend
+
+if TYPE_CHECKING:
+    from tf_models.training.checkpoint import Checkpoints
+
+
+class TrainJob(BaseModel):
+    """Train a network.
+
+    Attributes:
+        split: Slices with a reference.
+        initial: BART weights file to start from, of the first stage's network.
+        output: The trained model, a `.keras` file.
+        histories: One `.npz` for each stage.
+        device: `cpu` or `gpu`; refused if Keras sees no GPU.
+        validation: Slices to be measured after each epoch.
+        report: Where what this process observed of itself goes, JSON; of a training that diverged, where and why.
+        memory: See `tf_models.networks.unrolled.UnrolledNetwork`.
+        checkpoint: Folder of the checkpoint, see `tf_models.training.checkpoint`. If there is one of the same job, the
+            training continues from it; on SIGTERM it ends after the present batch with one, and exit code 75.
+        devices: How many share every batch, see `tf_models.training.data_parallel`. Of several processes, the first one
+            writes.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["train"] = "train"
+    network: Network
+    training: Training
+    split: Split
+    initial: Path
+    output: Path
+    histories: list[Path]
+    device: Literal["cpu", "gpu"] = "cpu"
+    validation: Split | None = None
+    report: Path | None = None
+    memory: MemoryPlan = "plain"
+    checkpoint: Path | None = None
+    devices: int = 1
+
+
+class ApplyJob(BaseModel):
+    """Reconstruct slices.
+
+    Attributes:
+        split: The slices.
+        weights: A `.keras` file, or a BART weights file.
+        output: BART array of the images.
+        batch_size: Slices at a time.
+        device: `cpu` or `gpu`; refused if Keras sees no GPU.
+        report: Where what this process observed of itself goes, JSON.
+        timed_calls: Reconstruct the first slice this often again, and once before, to time it (default 0: not at all).
+        memory: See `tf_models.networks.unrolled.UnrolledNetwork`; the one of a `.keras` file does not matter.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["apply"] = "apply"
+    network: Network
+    split: Split
+    weights: Path
+    output: Path
+    batch_size: int = 10
+    device: Literal["cpu", "gpu"] = "cpu"
+    report: Path | None = None
+    timed_calls: int = 0
+    memory: MemoryPlan = "plain"
+
+
+def train(job: TrainJob) -> dict[str, Any]:
+    """Run a training job; the model is written last. Returns what an earlier process has done of it."""
+    from tf_models.files import model_files
+    from tf_models.training import data_parallel
+    from tf_models.training import fit as training
+
+    first_stage = stages(job.network, job.training)[0][0]
+    kept = _checkpoints(job) if job.checkpoint else None
+    model, histories = training.train_slices(
+        job.network,
+        job.training,
+        job.split,
+        weights.read(job.initial, first_stage),
+        on_batch=lambda progress: None if data_parallel.process()[0] else _print(progress),
+        validation=job.validation,
+        memory=job.memory,
+        checkpoints=kept,
+        devices=job.devices,
+    )
+    if data_parallel.process()[0]:
+        return {}
+    for path, history in zip(job.histories, histories, strict=True):
+        cfl.write_arrays_atomically(path, history)
+    model_files.save(model, job.output)
+    if kept is None or kept.state is None:
+        return {}
+    return {"continued_from": kept.state.updates, "earlier_s": kept.state.elapsed_s, "earlier_cpu_s": kept.state.cpu_s}
+
+
+def checkpoint_settings(job: TrainJob) -> dict[str, Any]:
+    """Return the settings that a checkpoint belongs to, as JSON keeps them."""
+    return job.model_dump(mode="json", include={"network", "training", "device", "memory", "devices"})
+
+
+def _checkpoints(job: TrainJob) -> Checkpoints:
+    from tf_models.training import checkpoint as resume
+
+    assert job.checkpoint is not None
+    splits = [split for split in (job.split, job.validation) if split is not None]
+    kept = resume.Checkpoints(job.checkpoint, resume.fingerprint(job.initial, splits, checkpoint_settings(job)))
+    if kept.state:
+        print(f"continues after {kept.state.updates} updates, from {kept.path}", flush=True)  # noqa: T201
+    if kept.ignored:
+        print(kept.ignored, flush=True)  # noqa: T201
+    kept.listen()
+    return kept
+
+
+def apply(job: ApplyJob) -> dict[str, Any]:
+    """Run a reconstruction job and return the times of calls, see `tf_models.programs.process_report.time_calls`."""
+    from tf_models.files import model_files
+    from tf_models.programs import process_report
+    from tf_models.training import fit as training
+    from tf_models.training import network_inputs
+    from tf_models.training.batches import SliceBatches, feed
+
+    if job.weights.suffix == ".keras":
+        model = model_files.load(job.weights)
+        model.memory = job.memory
+    else:
+        model = training.build(job.network, weights.read(job.weights, job.network), memory=job.memory)
+    # Each slice is needed once.
+    batches = SliceBatches(replace(job.split, reference=None), job.batch_size, memory_limit_bytes=0)
+    images = model.predict(feed(batches), verbose=0)
+    cfl.write(job.output, from_batch_map_yx(network_inputs.to_maps(images)))
+    if not job.timed_calls:
+        return {}
+    return process_report.time_calls(model, network_inputs.network_inputs(job.split, slice(0, 1)), job.timed_calls)
+
+
+def main() -> int:
+    """Run the job of the command line."""
+    adapter: TypeAdapter[TrainJob | ApplyJob] = TypeAdapter(Annotated[TrainJob | ApplyJob, Field(discriminator="kind")])
+    job = adapter.validate_json(Path(sys.argv[1]).read_bytes())
+    try:
+        import_backend()
+        from tf_models.programs import process_report
+        from tf_models.training import data_parallel
+
+        if isinstance(job, TrainJob):
+            data_parallel.prepare(job.devices, job.device)
+        _check_device(job.device)
+        baseline_rss_bytes = process_report.baseline_rss_bytes()
+        observed = train(job) if isinstance(job, TrainJob) else apply(job)
+        if job.report and not data_parallel.process()[0]:
+            peak_bytes, note = process_report.allocator_peak_bytes(job.device)
+            observed |= {"baseline_rss_bytes": baseline_rss_bytes}
+            observed |= {"allocator_peak_bytes": peak_bytes, "allocator_note": note}
+            job.report.write_text(json.dumps(observed, indent=1) + "\n")
+    except BartTfError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        if isinstance(error, DivergedError) and job.report and not data_parallel.process()[0]:
+            content = {"diverged_at_update": error.diverged_at_update, "reason": error.reason}
+            job.report.write_text(json.dumps(content) + "\n")
+        return error.exit_code
+    except OSError as error:
+        print(f"{error.filename or job.output}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _check_device(device: str) -> None:
+    import keras
+
+    from tf_models.backend.ops import sees_gpu
+
+    if device == "gpu" and not sees_gpu():
+        raise ToolError(f"device: {keras.backend.backend()} sees no GPU, 'gpu' needs one")
+
+
+def _print(progress: Progress) -> None:
+    line = f"#{progress.epoch}->{progress.batch}/{progress.batches}; loss: {progress.loss:e};"
+    print(line, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

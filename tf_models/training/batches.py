@@ -1,0 +1,142 @@
+"""Batches of slices for `fit` and `predict`, from BART's files, in bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from bart_bridge.data.dataset import Split
+from tf_models.training.data_parallel import count, own_part, process
+from tf_models.training.network_inputs import network_inputs, network_reference
+
+Inputs: TypeAlias = dict[str, NDArray[np.float32]]
+# Inputs and, where there is one, the reference `(batch, y, x, 2 * maps)`.
+Batch: TypeAlias = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Slices of files, each divided by a number of its own, as in the training of a network with `normalize`.
+
+    Attributes:
+        split: The files.
+        divisors: Of each slice, `(slice,)`.
+    """
+
+    split: Split
+    divisors: NDArray[np.float32]
+
+    @property
+    def items(self) -> int:
+        """Number of slices."""
+        return self.split.items
+
+
+Slices: TypeAlias = Split | Scaled | tuple[Inputs, NDArray[np.float32]]
+
+
+def default_memory_limit_bytes() -> int:
+    """Return half of the memory that is available now."""
+    return int(psutil.virtual_memory().available // 2)
+
+
+class SliceBatches(keras.utils.PyDataset):
+    """Batches of slices in the order of their file, prepared when they are asked for.
+
+    Give `fit` and `predict` what `feed` makes of it. What is prepared is kept as long as there is room, so that data
+    which fit are read once. The rest is prepared again in each epoch; of the files nothing stays mapped.
+
+    Args:
+        slices: Files, or inputs and references that are in memory already.
+        batch_size: Slices in a batch, at most as many as there are.
+        remainder: Whether slices that do not fill a batch are a smaller one at the end (default); else they are left
+            out.
+        memory_limit_bytes: How much to keep, by default half of the memory that is available.
+    """
+
+    def __init__(
+        self, slices: Slices, batch_size: int, remainder: bool = True, memory_limit_bytes: int | None = None
+    ) -> None:
+        super().__init__()
+        self.slices = slices
+        self.items = len(slices[1]) if isinstance(slices, tuple) else slices.items
+        self.batch_size = min(batch_size, self.items)
+        self.remainder = remainder
+        self.memory_limit_bytes = default_memory_limit_bytes() if memory_limit_bytes is None else memory_limit_bytes
+        self.kept_bytes = 0
+        self._kept: dict[int, Batch] = {}
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-self.items // self.batch_size) if self.remainder else self.items // self.batch_size
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return a batch."""
+        items = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        if isinstance(self.slices, tuple):
+            inputs, reference = self.slices
+            return {name: values[items] for name, values in inputs.items()}, reference[items]
+        if index in self._kept:
+            return self._kept[index]
+        batch = _read(self.slices, items)
+        size = sum(array.nbytes for array in keras.tree.flatten(batch))
+        if self.kept_bytes + size <= self.memory_limit_bytes:
+            self._kept[index] = batch
+            self.kept_bytes += size
+        return batch
+
+
+class _Rest(keras.utils.PyDataset):
+    """The batches from one on, or of each the part of this process."""
+
+    def __init__(self, batches: SliceBatches, first: int, parted: bool) -> None:
+        super().__init__()
+        self.batches, self.first, self.parted = batches, first, parted
+
+    def __len__(self) -> int:
+        return len(self.batches) - self.first
+
+    def __getitem__(self, index: int) -> Batch:
+        batch = self.batches[self.first + index]
+        return own_part(batch) if self.parted else batch
+
+
+def feed(batches: SliceBatches, first: int = 0) -> Any:
+    """Return the batches, from one on, as what `fit` and `predict` take, the next one prepared while one is used.
+
+    That is `batches` itself but with TensorFlow: Keras would give them to `tf.data.Dataset.from_generator`, which for
+    the whole process has freed memory returned to the system at once (`mallopt`), and slows all that follows.
+    """
+    if keras.backend.backend() != "tensorflow":
+        # Asked here: Keras reads batches in a thread, which does not know of devices that share them.
+        parted = count() > 1 and process()[1] > 1
+        return _Rest(batches, first, parted) if first or parted else batches
+    import tensorflow as tf
+
+    example = batches[first]
+    flat = keras.tree.flatten(example)
+
+    def batch(number: Any) -> Any:
+        arrays = tf.numpy_function(
+            lambda number: keras.tree.flatten(batches[int(number)]), [number], [array.dtype for array in flat]
+        )
+        for array, like in zip(arrays, flat, strict=True):
+            array.set_shape((None, *like.shape[1:]))
+        return keras.tree.pack_sequence_as(example, arrays)
+
+    return tf.data.Dataset.range(first, len(batches)).map(batch).prefetch(1)
+
+
+def _read(slices: Split | Scaled, items: slice) -> Batch:
+    split = slices.split if isinstance(slices, Scaled) else slices
+    inputs = network_inputs(split, items)
+    arrays = [inputs["adjoint"], *([] if split.reference is None else [network_reference(split, items)])]
+    if isinstance(slices, Scaled):
+        for array in arrays:
+            array /= slices.divisors[items, None, None, None]
+    return (inputs, *arrays[1:])

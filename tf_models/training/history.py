@@ -1,0 +1,159 @@
+"""What is kept of every update of a training, as BART keeps it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from bart_bridge.errors import DivergedError
+from bart_bridge.measures import NAMES, measures
+from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.weights import Weights
+from tf_models.networks.unrolled import UnrolledNetwork
+from tf_models.optimizers.admm import RESIDUALS, evaluated_at_z, of_model
+from tf_models.optimizers.ipalm import COUNTS
+from tf_models.training.batches import SliceBatches, feed
+from tf_models.training.data_parallel import alone
+from tf_models.training.network_inputs import to_maps
+
+History = dict[str, NDArray[np.float64]]
+Row = dict[str, float]
+
+
+class TrainingDivergedError(DivergedError):
+    """A training by Keras that diverged at its last update.
+
+    Args:
+        update: As for `DivergedError`.
+        reason: What is not finite.
+        history: The columns of the stage, `(epoch, batch)`, up to the epoch in which it diverged; NaN after the update.
+    """
+
+    def __init__(self, update: int, reason: str, history: History) -> None:
+        super().__init__(update, reason)
+        self.history = history
+
+
+class Recorder(keras.callbacks.Callback):
+    """Record a stage of a training; see `tf_models.training.fit.train_slices` for the columns.
+
+    Args:
+        batches: Updates of an epoch.
+        on_batch: Called after each update.
+        on_epoch: Called before each epoch with its number from 0 and the model.
+        validation: Slices that are measured after the last update of an epoch.
+        measured: A network of one device that is given the weights for it, where several train; else the trained one.
+        earlier_updates: Number of updates of the stages before.
+        rows: What an interrupted training of the stage has recorded already, one row for each update.
+    """
+
+    def __init__(
+        self,
+        batches: int,
+        on_batch: Callable[[Progress], None],
+        on_epoch: Callable[[int, UnrolledNetwork], None],
+        validation: SliceBatches | None,
+        rows: list[Row],
+        measured: UnrolledNetwork | None = None,
+        earlier_updates: int = 0,
+    ) -> None:
+        super().__init__()
+        self.batches, self.rows = batches, rows
+        self.on_batch, self.on_epoch, self.validation = on_batch, on_epoch, validation
+        self.measured, self.earlier_updates = measured, earlier_updates
+        self.start_s = 0.0
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The epoch and the batch of the next update, both from 0."""
+        return divmod(len(self.rows), self.batches)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock; of an epoch that was interrupted, where it stood."""
+        batch = self.position[1]
+        if batch == 0:
+            self.on_epoch(epoch, self.model)
+        self.start_s = time.perf_counter() - (self.rows[-1]["seconds"] if batch else 0.0)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Record an update.
+
+        Raises:
+            TrainingDivergedError: In `fit`, if its loss is not finite.
+        """
+        epoch, batch = self.position
+        row = {"seconds": time.perf_counter() - self.start_s, "loss": float((logs or {})["batch_loss"])}
+        # iPALM counts its work.
+        row |= {name: float(value) for name, value in (logs or {}).items() if name in COUNTS}
+        last = batch == self.batches - 1
+        if (admm := of_model(self.model)) is not None:
+            row |= admm.residuals() if last else dict.fromkeys(RESIDUALS, np.nan)
+        if self.validation is not None:
+            row |= self._validate(self.validation) if last else dict.fromkeys(NAMES, np.nan)
+        if self.model.own_lambda is not None:
+            row["lambda_init"] = float(ops.convert_to_numpy(self.model.own_lambda)[0])
+        if self.model.data_consistency.lambdas is not None:
+            values = ops.convert_to_numpy(self.model.data_consistency.lambdas)
+            row |= {f"lambda_{number}": float(value) for number, value in enumerate(values)}
+        self.rows.append(row)
+        self.on_batch(Progress(epoch + 1, batch + 1, self.batches, row["loss"]))
+        if not np.isfinite(row["loss"]):
+            raise self._diverged(f"the loss is {row['loss']}")
+
+    def check_weights(self, weights: Weights) -> None:
+        """Judge the weights that the stage ends with.
+
+        Raises:
+            TrainingDivergedError: They are not finite.
+        """
+        if not all(np.isfinite(values).all() for values in weights.values()):
+            raise self._diverged("the weights are not finite after it, the losses were")
+
+    def _diverged(self, reason: str) -> TrainingDivergedError:
+        rest = -len(self.rows) % self.batches
+        rows = [*self.rows, *[dict.fromkeys(self.rows[0], np.nan)] * rest]
+        history = {name: column.reshape(-1, self.batches) for name, column in columns(rows).items()}
+        return TrainingDivergedError(self.earlier_updates + len(self.rows), reason, history)
+
+    def _validate(self, batches: SliceBatches) -> dict[str, float]:
+        with evaluated_at_z(self.model):
+            if self.measured is None:
+                return _measure(self.model, batches)
+            weights = self.model.named_weights()
+        with alone():
+            self.measured.set_named_weights(weights)
+            return _measure(self.measured, batches)
+
+    def history(self) -> History:
+        """Return the columns, each `(epoch, batch)`."""
+        return {name: column.reshape(-1, self.batches) for name, column in columns(self.rows).items()}
+
+
+def _measure(model: UnrolledNetwork, batches: SliceBatches) -> Row:
+    images = model.predict(feed(batches), verbose=0)
+    found = []
+    for number in range(len(batches)):
+        inputs, reference = batches[number]
+        scale = ops.convert_to_numpy(model.scale(inputs))
+        own, images = np.split(images, [len(reference)])
+        # As in BART, every map is an image of its own.
+        pairs = zip(*(np.concatenate(to_maps(array / scale)) for array in (own, reference)), strict=True)
+        found += [measures(image, truth) for image, truth in pairs]
+    return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
+
+
+def columns(rows: list[Row]) -> History:
+    """Turn rows into columns `(row,)`."""
+    return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+
+
+def rows_of(columns: History) -> list[Row]:
+    """Turn columns into rows."""
+    by_row = zip(*(column.ravel() for column in columns.values()), strict=True)
+    return [dict(zip(columns, map(float, row), strict=True)) for row in by_row]
