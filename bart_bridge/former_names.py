@@ -15,6 +15,9 @@ from types import ModuleType
 FORMER_NAMES = {
     "bart_bridge.settings": "bart_bridge.reconet.network_settings",
     "bart_bridge.simulate": "bart_bridge.data.simulation",
+    "compare.config": "compare.settings.experiment",
+    "compare.jobs": "compare.running.submit",
+    "compare.optimizer_study": "compare.study.run",
 }
 
 

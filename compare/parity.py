@@ -20,7 +20,7 @@ from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.network_settings import Network, Training
 from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox
-from compare.config import Experiment, TrainedNetwork
+from compare.settings.experiment import Experiment, TrainedNetwork
 
 # A difference counts as rounding up to this many times the largest one that BART shows between runs of its own.
 ALLOWED_FACTOR = 3.0

@@ -11,8 +11,9 @@ import pytest
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import Training, VarNetSettings
-from compare import config, optimizer_study
-from compare.jobs import Work
+from compare.running.submit import Work
+from compare.settings import experiment
+from compare.study import run
 from tests.compare.conftest import bart_tf
 from tests.helper import relative_difference
 from tf_models.files import model_files
@@ -42,7 +43,7 @@ def test_a_report_is_made_of_an_experiment(tmp_path):
 
 
 def test_a_study_is_read():
-    study, choices, table, curves = optimizer_study.read(DATA / "study")
+    study, choices, table, curves = run.read(DATA / "study")
     assert study.optimizers["adam"] == [{"learning_rate": 0.01}, {"learning_rate": 0.001}]
     assert choices["choices"]["varnet-adam"]["chosen"] in study.optimizers["adam"]
     assert set(table.optimizer) == set(curves.optimizer) == {"sgd", "adam"}
@@ -50,10 +51,10 @@ def test_a_study_is_read():
 
 def test_a_pickled_study_and_a_pickled_job_are_those_of_their_files():
     study = pickle.loads((DATA / "study.pickle").read_bytes())
-    assert study == optimizer_study.load_kept(DATA / "study" / "study.yaml")
+    assert study == run.load_kept(DATA / "study" / "study.yaml")
     job = pickle.loads((DATA / "job.pickle").read_bytes())
     assert type(job) is Work
-    assert job.experiment == config.load_kept(DATA / "experiment" / "experiment.yaml")
+    assert job.experiment == experiment.load_kept(DATA / "experiment" / "experiment.yaml")
     assert job.parts == [("varnet", "keras-tensorflow")]
 
 

@@ -56,7 +56,7 @@ def simulate(
     from bart_bridge.data.trajectories import KINDS
     from bart_bridge.errors import InputError
     from bart_bridge.tools.toolbox import Toolbox
-    from compare.config import describe
+    from compare.settings.experiment import describe
 
     if pattern in KINDS:
         reason = f"pattern '{pattern}' is not Cartesian, --spokes says how much is sampled"

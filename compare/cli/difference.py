@@ -23,10 +23,10 @@ def difference(
 
     Example: [bold]bart-tf diff reports/demo reports/demo-other-machine[/bold]
     """
-    from compare import divergences, results
-    from compare.difference import changes, read_settings, settings
+    from compare.results import divergences, table
+    from compare.results.difference import changes, read_settings, settings
 
-    first, second = results.read_table(a.absolute()), results.read_table(b.absolute())
+    first, second = table.read_table(a.absolute()), table.read_table(b.absolute())
     asked = read_settings(a.absolute()), read_settings(b.absolute())
     compared = changes(first, second)
     typer.echo(f"A: {a}\nB: {b}\n")

@@ -26,7 +26,7 @@ def doctor(bart: options.Bart = None) -> None:
     from rich.table import Table
 
     from bart_bridge.errors import ToolError
-    from compare import machine
+    from compare.measuring import machine
 
     description = machine.describe()
     table = Table(show_header=False, box=None)

@@ -12,7 +12,7 @@ from compare.cli import jobs as submission
 from compare.cli import options
 
 if TYPE_CHECKING:
-    from compare.experiment import Outcome
+    from compare.running.runner import Outcome
 
 
 def register(app: typer.Typer) -> None:
@@ -38,10 +38,11 @@ def compare(
     Example: [bold]bart-tf compare configs/demo.yaml[/bold]
     """
     from bart_bridge.tools.toolbox import Toolbox
-    from compare import divergences, locks, results
-    from compare import report as reports
-    from compare.config import load
-    from compare.experiment import run
+    from compare.report import experiment_report as reports
+    from compare.results import divergences, table
+    from compare.running import locks
+    from compare.running.runner import run
+    from compare.settings.experiment import load
 
     if jobs and not on:
         raise InputError("--jobs: say where with --on local or --on slurm")
@@ -60,7 +61,7 @@ def compare(
     try:
         outcome = run(experiment, folder, toolbox, reporter)
         with locks.held(folder):
-            results.write(experiment, folder, toolbox)
+            table.write(experiment, folder, toolbox)
             page = reports.write(folder)
     except KeyboardInterrupt:
         raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
@@ -83,8 +84,11 @@ def report(
 
     Example: [bold]bart-tf report reports/demo[/bold]
     """
-    from compare import divergences, locks, optimizer_report, optimizer_study
-    from compare import report as reports
+    from compare.report import experiment_report as reports
+    from compare.results import divergences
+    from compare.running import locks
+    from compare.study import report as optimizer_report
+    from compare.study import run as optimizer_study
 
     folder = folder.absolute()
     is_study = (folder / optimizer_study.STUDY).is_file()

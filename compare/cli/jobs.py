@@ -11,9 +11,9 @@ from bart_bridge.errors import BartTfError, InputError
 from compare.cli import options
 
 if TYPE_CHECKING:
-    from compare.config import Experiment
     from compare.console import Reporter
-    from compare.job_states import State
+    from compare.running.job_states import State
+    from compare.settings.experiment import Experiment
 
 Target = Annotated[Path, typer.Argument(help="Experiment, a YAML file, or its folder, such as reports/demo.")]
 
@@ -31,7 +31,7 @@ def status(target: Target, output: options.Output = None) -> None:
 
     Example: [bold]bart-tf jobs status configs/demo.yaml[/bold]
     """
-    from compare.job_states import states
+    from compare.running.job_states import states
 
     experiment, folder = _open(target, output)
     _check_settings(experiment, folder)
@@ -43,7 +43,7 @@ def cancel(target: Target, output: options.Output = None) -> None:
 
     Example: [bold]bart-tf jobs cancel configs/demo.yaml[/bold]
     """
-    from compare import job_states
+    from compare.running import job_states
 
     _, folder = _open(target, output)
     ended = job_states.cancel(folder)
@@ -64,7 +64,7 @@ def resume(
 
     Example: [bold]bart-tf jobs resume configs/demo.yaml --only modl-bart[/bold]
     """
-    from compare.jobs import find_part, submitted
+    from compare.running.submit import find_part, submitted
 
     experiment, folder = _open(target, output)
     earlier = submitted(folder)
@@ -91,7 +91,7 @@ def collect(target: Target, output: options.Output = None, bart: options.Bart = 
 
 
 def _open(target: Path, output: Path | None) -> tuple[Experiment, Path]:
-    from compare.config import load, load_kept
+    from compare.settings.experiment import load, load_kept
 
     if target.is_dir():
         if output:
@@ -105,9 +105,9 @@ def _open(target: Path, output: Path | None) -> tuple[Experiment, Path]:
 
 def _check_settings(experiment: Experiment, folder: Path) -> None:
     """Refuse to tell of results of other settings as if they were those of this experiment."""
-    from compare.prepared_data import changed_settings
+    from compare.running.prepared_data import changed_settings
 
-    # On Slurm, the cores that a job asks for are the threads, see `compare.jobs.for_place`.
+    # On Slurm, the cores that a job asks for are the threads, see `compare.running.submit.for_place`.
     on_slurm = experiment.model_copy(update={"threads": experiment.threads or experiment.slurm.cpus})
     changed = changed_settings(experiment, folder)
     if changed and changed_settings(on_slurm, folder):
@@ -125,9 +125,10 @@ def start(
 ) -> None:
     """Submit what is neither complete nor in the queue; on this machine wait for it and collect, on Slurm return."""
     from bart_bridge.tools.toolbox import Toolbox
-    from compare import job_states, jobs, prepared_data
-    from compare.engines import toolbox_of
-    from compare.experiment import check_bart, parts
+    from compare.engines.base import toolbox_of
+    from compare.running import job_states, prepared_data
+    from compare.running import submit as jobs
+    from compare.running.runner import check_bart, parts
 
     experiment = jobs.for_place(experiment, on)
     toolbox = Toolbox.find(bart)
@@ -175,11 +176,13 @@ def gather(experiment: Experiment, folder: Path, bart: Path | None) -> None:
         BartTfError: Something is missing of them.
     """
     from bart_bridge.tools.toolbox import Toolbox
-    from compare import jobs, locks, results
-    from compare import report as reports
+    from compare.report import experiment_report as reports
+    from compare.results import table
+    from compare.running import locks
+    from compare.running import submit as jobs
 
     with locks.held(folder):
-        results.write(experiment, folder, Toolbox.find(bart))
+        table.write(experiment, folder, Toolbox.find(bart))
         page = reports.write(folder)
     typer.echo(f"report: {page}")
     missing = [jobs.part_name(part) for part in jobs.missing(experiment, folder)]

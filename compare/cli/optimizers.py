@@ -30,16 +30,18 @@ def optimizers(
     Example: [bold]bart-tf optimizers configs/optimizers.yaml[/bold]
     """
     from bart_bridge.tools.toolbox import Toolbox
-    from compare import divergences, locks, optimizer_report, optimizer_study
+    from compare.results import divergences
+    from compare.running import locks
+    from compare.study import report, run
 
-    study = optimizer_study.load(config)
+    study = run.load(config)
     folder = options.output_folder(output, study.name)
     try:
-        optimizer_study.run(study, folder, Toolbox.find(bart), options.reporter(quiet, verbose))
+        run.run(study, folder, Toolbox.find(bart), options.reporter(quiet, verbose))
         with locks.held(folder):
-            page = optimizer_report.write(folder)
+            page = report.write(folder)
     except KeyboardInterrupt:
         raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
     typer.echo(f"report: {page}")
-    if diverged := optimizer_study.diverged(folder):
+    if diverged := run.diverged(folder):
         raise BartTfError(divergences.sentence(diverged))

@@ -26,7 +26,7 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
     from rich.table import Table
 
     from bart_bridge.tools.toolbox import Toolbox
-    from compare.config import load
+    from compare.settings.experiment import load
 
     experiment = load(config)
     toolbox = Toolbox.find(bart)

@@ -86,7 +86,7 @@ def _trace(
 ) -> tuple[Path, dict[str, str]]:
     from bart_bridge.files.cfl import write_text_atomically
     from bart_bridge.tools.toolbox import Toolbox
-    from compare.config import load
+    from compare.settings.experiment import load
     from compare.trace import profiler
     from compare.trace import roofline as rooflines
 

@@ -39,9 +39,9 @@ def train(
     Example: [bold]bart-tf train configs/demo.yaml --network modl --engine keras-tensorflow[/bold]
     """
     from bart_bridge.tools.toolbox import Toolbox
-    from compare.config import load, with_memory
-    from compare.experiment import run
-    from compare.run_files import Run
+    from compare.running.run_files import Run
+    from compare.running.runner import run
+    from compare.settings.experiment import load, with_memory
 
     settings = experiment = load(config)
     if memory and network in experiment.networks:
@@ -97,7 +97,7 @@ def apply(
     from bart_bridge.files.cfl import stem
     from bart_bridge.files.dims import check_axes
     from bart_bridge.tools.toolbox import Toolbox
-    from compare.application import apply_runs
+    from compare.applying import apply_runs
 
     if dataset is not None:
         files = ("kspace", "coils", "pattern", "reference", "trajectory", "nufft")

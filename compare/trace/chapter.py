@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bart_bridge.errors import InputError
 from bart_bridge.files.cfl import write_text_atomically
-from compare import published
-from compare.tables import Table, slug_of
+from compare.report.tables.table import Table, slug_of
+from compare.results import published
 from compare.trace import consistency, roofline, roofline_report, shown, sources, summary, tables
 from compare.trace.roofline_report import Counted
 from compare.trace.summary import Summary

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import log10
 
-from compare import published
-from compare.tables import Table
+from compare.report.tables.table import Table
+from compare.results import published
 
 PUBLISHED, EXPLANATIONS = "cuda.csv", "cuda_explanations.csv"
 OPTIMIZERS = ("adam", "admm", "ipalm", "sgd")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compare.tables import Table
+from compare.report.tables.table import Table
 from compare.trace import categories, shown
 from compare.trace.roofline import PRECISIONS, Kernel, whole
 from compare.trace.summary import Summary

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compare.tables import Table, of_cells
+from compare.report.tables.table import Table, of_cells
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], notes: list[str]) -> Table:

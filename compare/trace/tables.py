@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compare.table_files import NOT_AVAILABLE
-from compare.tables import Table
+from compare.report.tables.table import Table
+from compare.results.table_files import NOT_AVAILABLE
 from compare.trace import categories, shown
 from compare.trace.activity import Activity
 from compare.trace.gpu_state import QUANTITIES

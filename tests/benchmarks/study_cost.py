@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from bart_bridge.reconet.network_settings import stages
-from compare.config import load
+from compare.settings.experiment import load
 
 SPLITS = ("train", "validation", "test")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from compare import results
+from compare.results import table as results
 
 from .conftest import bart_tf
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from bart_bridge.files import cfl
-from compare import quality
+from compare.measuring import quality
 
 from .conftest import bart_tf
 

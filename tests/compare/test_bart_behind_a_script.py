@@ -6,7 +6,7 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.network_settings import Training, VarNetSettings
 from bart_bridge.tools.toolbox import Toolbox
-from compare.engines import BartEngine
+from compare.engines.base import BartEngine
 
 MIB = 2**20
 NETWORK = VarNetSettings(iterations=1, filters=2, kernel_x=3, kernel_y=3, basis=3)

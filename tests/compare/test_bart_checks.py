@@ -8,8 +8,8 @@ import yaml
 
 from bart_bridge.errors import InputError
 from bart_bridge.tools.toolbox import Toolbox
-from compare.config import load
-from compare.experiment import check_bart
+from compare.running.runner import check_bart
+from compare.settings.experiment import load
 
 from .conftest import TINY, bart_tf
 from .test_cli import one_line

@@ -11,7 +11,9 @@ from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
-from compare import quality, results, steps
+from compare.measuring import quality
+from compare.results import table as results
+from compare.running import steps
 from tests.helper import random_complex, relative_difference
 
 from .conftest import bart_tf

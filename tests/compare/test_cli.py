@@ -37,7 +37,7 @@ def test_every_command_shows_an_example(command):
 def test_nothing_heavy_is_imported():
     heavy = "{'tensorflow', 'keras', 'pandas', 'scipy', 'matplotlib'}"
     code = f"import sys, compare, bart_bridge, compare.cli, bart_bridge.data.simulation;\
-        import compare.config, compare.experiment;\
+        import compare.settings.experiment, compare.running.runner;\
         sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr

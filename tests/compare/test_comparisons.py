@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from compare import comparisons
-from compare.tables_published import verdict
-from compare.timing import training_seconds
+from compare.measuring.timing import training_seconds
+from compare.report.tables.published import verdict
+from compare.results import statistics
 
 
 def rows(network, engine, phase, metric, values):
@@ -20,21 +20,21 @@ def test_paired_differences_against_textbook_formulas():
     generator = np.random.default_rng(3)
     second = generator.normal(30, 3, 40)
     first = second + generator.normal(0.2, 0.5, 40)
-    found = comparisons.paired(first, second)
+    found = statistics.paired(first, second)
     difference = first - second
     assert found.mean == pytest.approx(difference.mean())
     assert found.p == pytest.approx(stats.wilcoxon(first, second).pvalue)
     # For 40 nearly normal differences the bootstrap is close to Student's interval.
     low, high = stats.t.interval(0.95, 39, difference.mean(), stats.sem(difference))
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low))
-    assert comparisons.paired(first, second) == found
+    assert statistics.paired(first, second) == found
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     generator = np.random.default_rng(4)
     covered = 0
     for _ in range(40):
-        found = comparisons.paired(generator.normal(1, 1, 30), np.zeros(30))
+        found = statistics.paired(generator.normal(1, 1, 30), np.zeros(30))
         covered += found.low <= 1 <= found.high
     assert covered >= 34
 
@@ -52,7 +52,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_what_cannot_be_said_is_not_said(first, second, reason):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = comparisons.paired(np.array(first), np.array(second))
+        found = statistics.paired(np.array(first), np.array(second))
     assert np.isnan(found.p)
     assert reason in found.reason
 
@@ -65,7 +65,7 @@ def test_a_ratio_is_of_one_turn():
             rows("modl", "keras-tensorflow", "train", "epoch", [3.0, 6.0, 12.0]),
         ]
     )
-    found = comparisons.ratio(table, "modl", "train", "epoch", "keras-tensorflow", "bart")
+    found = statistics.ratio(table, "modl", "train", "epoch", "keras-tensorflow", "bart")
     assert (found.mean, found.low, found.high, found.repeats) == pytest.approx((3, 3, 3, 3))
 
 
@@ -76,9 +76,9 @@ def test_a_time_below_the_noise_gives_no_ratio():
             rows("modl", "keras-tensorflow", "infer", "inference", [1.0, 2.0]),
         ]
     )
-    found = comparisons.ratio(table, "modl", "infer", "inference", "keras-tensorflow", "bart")
+    found = statistics.ratio(table, "modl", "infer", "inference", "keras-tensorflow", "bart")
     assert (found.mean, found.repeats) == (2, 1)
-    assert comparisons.ratio(table, "varnet", "infer", "inference", "keras-tensorflow", "bart") is None
+    assert statistics.ratio(table, "varnet", "infer", "inference", "keras-tensorflow", "bart") is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from bart_bridge.errors import InputError
-from compare.config import load, load_kept
+from compare.settings.experiment import load, load_kept
 
 IPALM = {"network": {"kind": "varnet"}, "training": {"algorithm": "ipalm"}}
 

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from compare import results
-from compare.difference import changes, read_settings, same_data, settings, verdict
+from compare.results import table as results
+from compare.results.difference import changes, read_settings, same_data, settings, verdict
 
 from .conftest import TINY, bart_tf
 

@@ -10,10 +10,14 @@ import yaml
 
 from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
-from compare import config, divergences, optimizer_report, optimizer_study, results
-from compare.optimizer_rows import CURVE_COLUMNS, RESULT_COLUMNS, diverged_curves, diverged_rows
-from compare.steps import Run
-from compare.table_files import write_csv
+from compare.results import divergences
+from compare.results import table as results
+from compare.results.table_files import write_csv
+from compare.running.steps import Run
+from compare.settings import experiment as config
+from compare.study import report
+from compare.study import run as optimizer_study
+from compare.study.rows import CURVE_COLUMNS, RESULT_COLUMNS, diverged_curves, diverged_rows
 
 from .conftest import bart_tf
 
@@ -175,8 +179,8 @@ def test_apply_refuses_it_too(partly, toolbox, tmp_path):
 
 def test_keras_is_judged_alike(partly, tmp_path):
     from bart_bridge.data.dataset import Dataset
-    from compare.engines import KerasEngine
-    from compare.monitor import MeasuredError
+    from compare.engines.base import KerasEngine
+    from compare.measuring.monitor import MeasuredError
 
     network = config.load(partly[0] / "experiment.yaml").networks["good"].network
     values = weights.initial(network, 0)
@@ -261,7 +265,7 @@ def test_the_report_of_a_study_names_what_diverged_and_shows_the_others(study, t
     _, _, table, read_curves = optimizer_study.read(tmp_path)
     assert table.diverged_at_update.dropna().tolist() == [4.0]
     assert read_curves.error.isna().sum() == 1
-    assert optimizer_report.findings("varnet", table, read_curves)[0].startswith("1 of 3 runs of sgd")
+    assert report.findings("varnet", table, read_curves)[0].startswith("1 of 3 runs of sgd")
 
 
 @pytest.mark.slow

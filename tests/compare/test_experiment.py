@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from bart_bridge.files import cfl
-from compare import results
+from compare.results import table as results
 from tests.helper import relative_difference, to_complex
 
 from .conftest import TINY, bart_tf
@@ -204,7 +204,7 @@ def test_weights_trained_in_keras_reconstruct_alike_in_bart(tiny, tiny_config, t
     """Shipped in BART's form, and the other way round."""
     from bart_bridge.data.dataset import Dataset
     from bart_bridge.reconet import commands, weights
-    from compare.config import load
+    from compare.settings.experiment import load
     from tf_models.training.fit import build
     from tf_models.training.network_inputs import network_inputs
 

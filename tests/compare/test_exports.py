@@ -6,9 +6,10 @@ import shutil
 import pandas as pd
 import pytest
 
-from compare import exports, results
-from compare.config import load
-from compare.tables import Table
+from compare.report import exports
+from compare.report.tables.table import Table
+from compare.results import table as results
+from compare.settings.experiment import load
 
 SUFFIXES = ("csv", "md", "tex")
 

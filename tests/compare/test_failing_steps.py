@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from bart_bridge.files import atomic
-from compare import results
 from compare.cli import main
+from compare.results import table as results
 
 from .conftest import TINY, bart_tf
 

@@ -20,10 +20,11 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic, cfl
-from compare import experiment as experiments
-from compare import jobs, locks, optimizer_study, prepared_data
-from compare.config import Experiment, load
 from compare.console import Reporter
+from compare.running import locks, prepared_data, submit
+from compare.running import runner as experiments
+from compare.settings.experiment import Experiment, load
+from compare.study import run as optimizer_study
 
 from .conftest import bart_tf
 
@@ -297,7 +298,7 @@ def test_a_process_stops_when_another_gave_the_folder_other_settings(place):
 def test_parts_with_results_of_other_data_are_submitted_again(place):
     def outdated():
         _, identity = prepared_data.prepare(place.experiment(), place.folder, place.toolbox, Listening())
-        return jobs.outdated(place.experiment(), place.folder, "", identity)
+        return submit.outdated(place.experiment(), place.folder, "", identity)
 
     assert outdated() == []
     change(place.data / "validation" / "reference")
@@ -307,7 +308,7 @@ def test_parts_with_results_of_other_data_are_submitted_again(place):
 
 
 def test_a_job_of_older_settings_changes_nothing(place):
-    older = jobs.Work(place.experiment(seed=1), place.folder, [("varnet", "bart")])
+    older = submit.Work(place.experiment(seed=1), place.folder, [("varnet", "bart")])
     before = contents(place.folder)
     with pytest.raises(InputError, match=r"than when this job was submitted \(seed changed from 1 to 0\)"):
         older()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bart_bridge.tools.toolbox import Toolbox
-from compare import job_states
+from compare.running import job_states
 
 from .disturbed import SHORT
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 import yaml
 
-from compare import results
-from compare.config import load
+from compare.results import table as results
+from compare.settings.experiment import load
 
 from .conftest import TINY, bart_tf
 from .disturbed import SHORT, check_equal, finish, kept_records

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from compare import locks
+from compare.running import locks
 
 HOLD = """
 import sys, time

@@ -7,7 +7,8 @@ from bart_bridge.data.dataset import SPLITS, Dataset
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx, from_batch_map_coil_yx, from_batch_map_yx, to_batch_map_yx
-from compare import quality, results
+from compare.measuring import quality
+from compare.results import table as results
 
 from .conftest import bart_tf
 

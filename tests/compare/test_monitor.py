@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from bart_bridge.errors import ToolError
-from compare import machine, monitor, records
-from compare.monitor import Measurement
-from compare.sampling import level_before_growth
+from compare.measuring import machine, monitor
+from compare.measuring.memory_sampling import level_before_growth
+from compare.measuring.monitor import Measurement
+from compare.running import records
 
 MIB = 2**20
 # A child that takes memory in equal steps and holds each level; fork says whether a child of it takes the last one.

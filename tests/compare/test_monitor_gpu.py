@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from compare import machine, monitor, nvidia, results
-from compare.sampling import GPU_TOLERANCE_BYTES, level_before_growth
+from compare.measuring import machine, monitor, nvidia
+from compare.measuring.memory_sampling import GPU_TOLERANCE_BYTES, level_before_growth
+from compare.results import table as results
 
 from .conftest import TINY, bart_tf
 

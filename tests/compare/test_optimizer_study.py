@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 from bart_bridge.errors import InputError
-from compare import config, optimizer_report, optimizer_rows, optimizer_study
-from compare.run_files import Run
+from compare.running.run_files import Run
+from compare.settings import experiment as config
+from compare.study import report
+from compare.study import rows as optimizer_rows
+from compare.study import run as optimizer_study
 
 from .conftest import bart_tf
 
@@ -117,7 +120,7 @@ def made_up(errors, step_s):
 def test_the_text_names_a_winner_only_if_the_seeds_agree():
     errors = {"adam": [[5, 3, 2], [5, 3.1, 2.1]], "sgd": [[6, 5, 4], [6, 5, 4.2]], "admm": [[5, 3.05, 2], [6, 4.5, 3]]}
     table, curves = made_up(errors, {"adam": 0.002, "sgd": 0.001, "admm": 0.004})
-    text = optimizer_report.findings("n", table, curves)
+    text = report.findings("n", table, curves)
     # The worst end is 4.2: Adam is below it after 2 epochs, ADMM after 2 or 3, SGD after 3.
     assert text[0].endswith("is 4.20000.")
     assert text[1] == (
@@ -146,11 +149,11 @@ def test_the_text_names_a_winner_only_if_the_seeds_agree():
 def test_an_optimizer_that_lost_a_run_is_named_and_not_compared(lost):
     errors = {"adam": [[5, 3, 2], [5, 3, 2]], "sgd": [[1, 1, 1], [1, lost, lost]]}
     table, curves = made_up(errors, {"adam": 0.002, "sgd": 0.001})
-    text = optimizer_report.findings("n", table, curves)
+    text = report.findings("n", table, curves)
     assert text[0] == "1 of 2 runs of sgd ended without a finite error: it is not compared."
     assert text[1] == "The error that every run reached on the validation slices is 2.00000."
     assert text[2].endswith("the fastest to reach it: adam (adam 30 to 30).")
-    nothing_left = optimizer_report.findings("n", *made_up({"sgd": [[lost] * 3]}, {"sgd": 1.0}))
+    nothing_left = report.findings("n", *made_up({"sgd": [[lost] * 3]}, {"sgd": 1.0}))
     assert nothing_left == ["1 of 1 runs of sgd ended without a finite error: it is not compared."]
 
 
@@ -163,12 +166,12 @@ def test_times_of_a_training_that_continued_are_not_compared():
     late = (table.optimizer == "sgd") & (table.seed == 1)
     table["times"] = [REASON if one else None for one in late]
     table.loc[late, "step_s"] = curves.loc[(curves.optimizer == "sgd") & (curves.seed == 1), "training_s"] = np.nan
-    text = optimizer_report.findings("n", table, curves)
+    text = report.findings("n", table, curves)
     assert text[2] == "In seconds of training steps, the fastest to reach it: adam (adam 0.004 to 0.004)."
     assert text[3].endswith("adam (adam 2 to 2, sgd 3 to 3).")
     assert text[8].endswith("adam (adam 2.0 to 2.0 ms).")
     assert text[9] == f"n, sgd on keras-tensorflow, seed 1, times: {REASON}."
-    figure = optimizer_report.convergence("n", curves, ["training_s"])
+    figure = report.convergence("n", curves, ["training_s"])
     assert all(np.isfinite(line.get_xdata()).all() for axes in figure.axes for line in axes.lines)
 
 
@@ -211,7 +214,7 @@ def test_equal_cost_is_what_all_have_spent():
     _, curves = made_up(errors, {"adam": 2.0, "sgd": 1.0})
     study = optimizer_study.Study.model_validate({**yaml.safe_load(TINY), "networks": {"n": {"kind": "varnet"}}})
     study = study.model_copy(update={"engines": ["keras-tensorflow"], "seeds": [0]})
-    rows = {row[1]: row[3:] for row in optimizer_report.speed(study, curves).rows}
+    rows = {row[1]: row[3:] for row in report.speed(study, curves).rows}
     # SGD ends at 3 seconds, where Adam has done one epoch.
     assert [cell.split(" ")[0] for cell in rows["adam"]] == ["2.00000", "5.00000", "2.00000"]
     assert [cell.split(" ")[0] for cell in rows["sgd"]] == ["4.00000", "4.00000", "4.00000"]

@@ -11,9 +11,9 @@ import yaml
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
-from compare.application import check_acceleration, undersample
+from compare.applying import check_acceleration, undersample
 from compare.cli import app
-from compare.config import Experiment, with_memory
+from compare.settings.experiment import Experiment, with_memory
 
 from .conftest import TINY, bart_tf
 

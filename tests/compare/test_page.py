@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from compare import colours, figures, figures_measured, page, viewer
+from compare.report import page, viewer
+from compare.report.figures import colours, curves, images
 
 
 def render(**content):
@@ -169,9 +170,9 @@ def test_figures_of_twelve_engines_repeat_no_mark():
     table, styles = pd.DataFrame(rows), colours.styles(TWELVE)
     losses = [{"network": "n", "engine": name, "stage": 1, "epoch": 1, "loss": 1.0} for name in TWELVE]
     for figure in (
-        figures.psnr_by_slice(table, "n", styles),
-        figures.loss_curves(pd.DataFrame(losses), "n", styles),
-        figures_measured.seconds_by_repeat(table, styles),
+        images.psnr_by_slice(table, "n", styles),
+        images.loss_curves(pd.DataFrame(losses), "n", styles),
+        curves.seconds_by_repeat(table, styles),
     ):
         lines = figure.axes[0].lines
         assert len(lines) == 12

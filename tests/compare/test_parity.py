@@ -6,7 +6,7 @@ import pytest
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
 from compare import parity
-from compare.config import load
+from compare.settings.experiment import load
 from tests.compare.conftest import bart_tf
 from tf_models.training import fit
 

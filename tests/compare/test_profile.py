@@ -11,9 +11,10 @@ import yaml
 
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.tools import process
-from compare import machine, report
 from compare.console import Reporter
-from compare.steps import Step
+from compare.measuring import machine
+from compare.report import experiment_report
+from compare.running.steps import Step
 from compare.trace import profiler, roofline, summary
 from compare.trace.activity import Activity, Distribution
 from compare.trace.summary import Summary
@@ -150,11 +151,11 @@ def test_a_trace_begins_a_training_again(tmp_path):
 @pytest.mark.slow
 def test_the_report_has_a_chapter_where_something_was_traced(tiny, tmp_path):
     folder = shutil.copytree(tiny[0], tmp_path / "copy")
-    before = report.write(folder).read_text()
+    before = experiment_report.write(folder).read_text()
     row = Activity("memset", "memset", 2, 0, Distribution.of([1000, 3000]), Distribution.of([10, 20]))
     facts = {"network": "varnet", "engine": "bart", "optimizer": "adam", "wall_s": 1.0, "tracer": "cupti"}
     summary.write(Summary([row], facts), folder / "profile" / "varnet-bart-cupti-0" / "summary.parquet")
-    after = report.write(folder).read_text()
+    after = experiment_report.write(folder).read_text()
     assert "CUDA memory operations by time" not in before
     assert "CUDA memory operations by time" in after
     assert "<td>varnet, bart, adam</td><td>memset</td><td>2</td><td>0.004</td><td>2000</td>" in after

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from bart_bridge.files import cfl
-from compare import all_tables, published, results
-from compare.config import load
+from compare.report.tables import contents
+from compare.results import published
+from compare.results import table as results
+from compare.settings.experiment import load
 from compare.trace import chapter
 
 
@@ -109,9 +111,7 @@ def test_damaged_figures_are_named_and_the_others_shown(tiny, copied, damage):
     path.unlink()
     if damage:
         path.write_text(damage(text))
-    shown = {
-        table.slug: table for table in all_tables.of(load(tiny[0] / "experiment.yaml"), results.read_table(tiny[0]))
-    }
+    shown = {table.slug: table for table in contents.of(load(tiny[0] / "experiment.yaml"), results.read_table(tiny[0]))}
     (fault,) = shown["published-figures-that-are-damaged"].rows[0]
     assert str(path) in fault
     assert "published-time" not in shown
@@ -120,7 +120,7 @@ def test_damaged_figures_are_named_and_the_others_shown(tiny, copied, damage):
 
 def test_figures_that_are_not_installed_are_not_damaged(tiny, copied):
     shutil.rmtree(copied)
-    shown = all_tables.of(load(tiny[0] / "experiment.yaml"), results.read_table(tiny[0]))
+    shown = contents.of(load(tiny[0] / "experiment.yaml"), results.read_table(tiny[0]))
     assert not [table.slug for table in shown if "published" in table.slug]
     assert chapter.of([]).published == ["not checked: the published figures are not here"]
 

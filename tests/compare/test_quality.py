@@ -6,8 +6,8 @@ import pytest
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.data.simulation import simulate
 from bart_bridge.errors import ToolError
-from compare.config import load
-from compare.quality import check_images, measured_by_bart, measures, of_volume, recomputed
+from compare.measuring.quality import check_images, measured_by_bart, measures, of_volume, recomputed
+from compare.settings.experiment import load
 from tests.helper import to_complex
 from tf_models.training.network_inputs import network_inputs
 

@@ -16,10 +16,11 @@ from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.network_settings import VarNetSettings
-from compare import quality, results
-from compare.config import load
 from compare.console import Reporter
-from compare.prepared_data import open_dataset
+from compare.measuring import quality
+from compare.results import table as results
+from compare.running.prepared_data import open_dataset
+from compare.settings.experiment import load
 from tests.helper import random_images, relative_difference
 from tf_models.operators.sense import SenseNormal
 

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from bart_bridge.errors import InputError
-from compare import report, results, tables
-from compare.config import load
+from compare.report import experiment_report
+from compare.report.tables import table as tables
+from compare.results import table as results
+from compare.settings.experiment import load
 
 from .conftest import bart_tf
 
@@ -73,7 +75,7 @@ def test_the_report_is_made_again_from_the_results_alone(tiny, tmp_path):
     page = (folder / "index.html").read_text()
     table = (folder / "results.csv").read_text()
     (folder / "index.html").unlink()
-    assert report.write(folder) == folder / "index.html"
+    assert experiment_report.write(folder) == folder / "index.html"
     assert (folder / "index.html").read_text() == page
     assert (folder / "results.csv").read_text() == table
 
@@ -83,7 +85,7 @@ def test_a_folder_without_results_is_refused(tiny, tmp_path, missing):
     folder = shutil.copytree(tiny[0], tmp_path / "copy")
     (folder / missing).unlink()
     with pytest.raises(InputError, match=missing.replace(".", r"\.")):
-        report.write(folder)
+        experiment_report.write(folder)
 
 
 def test_the_report_is_made_from_the_table_alone(tiny, tmp_path):
@@ -113,7 +115,7 @@ def test_what_is_there_is_shown_and_the_rest_is_named(tiny, tmp_path):
     (folder / "runs/modl-bart/apply-images.cfl").unlink()
     (folder / "references/cg-sense.cfl").write_bytes(b"cut off")
     shutil.rmtree(folder / "runs/varnet-bart")
-    text = report.write(folder).read_text()
+    text = experiment_report.write(folder).read_text()
     (line,) = re.findall(r"<li>Left out: (.*?)</li>", text)
     names = ["cg-sense", "modl on bart", "varnet on bart", "varnet on bart, untrained"]
     assert line.startswith(f"images of {', '.join(names)} (")
@@ -137,7 +139,7 @@ def continued(tiny, toolbox, tmp_path_factory):
     record["measurement"]["ending"] += ", continued after 3 updates"
     path.write_text(json.dumps(record))
     results.write(load(folder / "experiment.yaml"), folder, toolbox)
-    report.write(folder)
+    experiment_report.write(folder)
     return folder
 
 

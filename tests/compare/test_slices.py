@@ -9,7 +9,7 @@ from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import Training, VarNetSettings
-from compare import engines
+from compare.engines import base
 from tests.helper import write_slices
 
 from .conftest import TINY, bart_tf
@@ -34,7 +34,7 @@ def datasets(request, toolbox, tmp_path_factory):
 
 
 def test_bart_computes_the_same_wherever_slices_lie(datasets, toolbox, tmp_path):
-    engine = engines.create("bart", "cpu", toolbox, 1)
+    engine = base.create("bart", "cpu", toolbox, 1)
     weights.write(tmp_path / "initial", NETWORK, weights.random(NETWORK, 0))
     training = Training(algorithm="ipalm", epochs=2, batch_size=3)
     written = []

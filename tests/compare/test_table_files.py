@@ -9,8 +9,10 @@ import pytest
 from pyarrow import parquet
 
 from bart_bridge.errors import InputError
-from compare import exports, results, tables
-from compare.table_files import is_not_available, read_csv, write_csv
+from compare.report import exports
+from compare.report.tables import table as tables
+from compare.results import table as results
+from compare.results.table_files import is_not_available, read_csv, write_csv
 
 SAMPLES = Path(__file__).resolve().parents[2] / "reports" / "samples"
 VALUES = [1.5, math.nan, math.inf, -math.inf, None, 1e-300, 1 / 3, *np.random.default_rng(0).normal(size=100)]

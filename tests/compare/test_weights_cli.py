@@ -18,7 +18,7 @@ from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
 from bart_bridge.tools import process
 from compare.cli import main
-from compare.config import load
+from compare.settings.experiment import load
 from tests.helper import relative_difference, slow_but, to_complex
 from tf_models.files import model_files
 from tf_models.networks.modl_original import MoDLOriginal

@@ -1,0 +1,1 @@
+"""What a process used, and how good an image is."""

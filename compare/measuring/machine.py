@@ -1,0 +1,84 @@
+"""What the numbers were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import bart_bridge
+from bart_bridge.errors import ToolError
+from bart_bridge.tools import process
+from bart_bridge.tools.toolbox import Toolbox
+from compare.measuring import nvidia
+
+_PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "scikit-image", "pandas", "nvidia-ml-py")
+
+
+def describe() -> dict[str, Any]:
+    """Describe hardware and system: processor, usable cores, memory, GPUs, operating system and Python."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": gpus(),
+        "gpu_driver": nvidia.Gpus().driver(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def software(toolboxes: Mapping[str, Toolbox]) -> dict[str, Any]:
+    """Describe the software: packages, each engine's BART with its build flags, and the commit of bart-tf."""
+    return {
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "bart": {
+            name: {"path": str(bart.path), "version": bart.version_text, "build": bart.build_flags}
+            for name, bart in toolboxes.items()
+        },
+        "bart_tf": bart_bridge.__version__,
+        "commit": _commit(),
+    }
+
+
+def label(description: dict[str, Any]) -> str:
+    """Return a machine in one line, as it stands in the results."""
+    memory_gib = description["memory_bytes"] / 2**30
+    parts = [description["processor"], f"{description['cores']} cores", f"{memory_gib:.0f} GiB", *description["gpus"]]
+    return ", ".join(parts)
+
+
+def gpus() -> list[str]:
+    """Name the NVIDIA GPUs; empty where there is none or no driver."""
+    return nvidia.Gpus().names()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    """Return the git commit that this code is of, with `-dirty` if it was changed since; `n/a` with the reason else."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return "n/a: not run from a git checkout"
+    try:
+        described = process.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], folder=root, timeout_s=20)
+    except ToolError as error:
+        return f"n/a: {error}"
+    return described.stdout[0] if described.returncode == 0 else f"n/a: git {described.describe()}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

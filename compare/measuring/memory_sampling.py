@@ -1,0 +1,215 @@
+"""Sample the memory of a process and its children while it runs, on the CPU and on NVIDIA GPUs."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from bart_bridge.tools import process
+from compare.measuring import nvidia
+
+# 50 times a second; the processes of the tree are listed anew ten times a second, which costs more.
+INTERVAL_S = 0.02
+_SAMPLES_PER_LISTING = 5
+# How far below the peak a level must be to count as one, and what it must last without moving by a tenth of that: less
+# would take a pause of a process that is busy filling its memory for a level.
+HELD_S = 0.3
+GPU_TOLERANCE_BYTES = 32 * 2**20
+RSS_TOLERANCE = 0.01
+
+NAMES = (
+    "seconds",
+    "rss_bytes",
+    "gpu_bytes",
+    "gpu_device_bytes",
+    "gpu_temperature_c",
+    "gpu_power_w",
+    "gpu_utilisation_percent",
+)
+Curve = dict[str, NDArray[np.float64]]
+_NOT_READ = float("nan")
+
+
+class Sampler:
+    """Sample one process and its children until it ends.
+
+    Attributes:
+        gpu_note: How the GPU memory was read, or why it was not.
+    """
+
+    def __init__(self) -> None:
+        self._gpus = nvidia.Gpus()
+        self.gpu_note = self._gpus.reason or "n/a: NVML reported no memory for the process"
+        self._before_bytes = self._gpus.device_bytes() if self._gpus.handles else 0
+        self._rows: list[tuple[float, ...]] = []
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, pid: int) -> None:
+        """Start to sample a process; the first sample is taken at once."""
+        self._thread = threading.Thread(target=self._sample, args=(pid,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> Curve:
+        """Stop, and return the samples by the names of `NAMES`; NaN where something was not read.
+
+        `rss_bytes` is the resident set of the process or, where it has children, the sum of the proportional set sizes;
+        `gpu_device_bytes` the memory in use on all GPUs above that before the process started.
+        """
+        self._ended.set()
+        if self._thread:
+            self._thread.join()
+        values = np.array(self._rows, np.float64).reshape(-1, len(NAMES))
+        return {name: values[:, column] for column, name in enumerate(NAMES)}
+
+    def _sample(self, pid: int) -> None:
+        start_s = time.perf_counter()
+        try:
+            root = psutil.Process(pid)
+            while True:
+                if len(self._rows) % _SAMPLES_PER_LISTING == 0:
+                    tree = [root, *root.children(recursive=True)]
+                rss_bytes = _resident_bytes(tree)
+                if rss_bytes:
+                    elapsed_s = time.perf_counter() - start_s
+                    self._rows.append((elapsed_s, rss_bytes, *self._gpu({process.pid for process in tree})))
+                if self._ended.wait(INTERVAL_S):
+                    return
+        except psutil.NoSuchProcess:
+            return
+
+    def _gpu(self, pids: set[int]) -> tuple[float, ...]:
+        import pynvml
+
+        nothing = (_NOT_READ,) * 5
+        if not self._gpus.handles:
+            return nothing
+        try:
+            used, on = self._gpus.process_bytes(pids)
+            device_bytes = self._gpus.device_bytes() - self._before_bytes
+        except pynvml.NVMLError as error:
+            self.gpu_note = f"n/a: NVML failed ({error})"
+            return nothing
+        if used is not None:
+            self.gpu_note = "NVML per process and its children, sampled 50 times a second, all GPUs together"
+        if not on:
+            return (_NOT_READ, device_bytes, _NOT_READ, _NOT_READ, _NOT_READ)
+        return (
+            _NOT_READ if used is None else used,
+            device_bytes,
+            max(map(nvidia.temperature_c, on)),
+            sum(map(nvidia.power_w, on)),
+            max(map(nvidia.utilisation_percent, on)),
+        )
+
+
+# A shell that becomes a Python once the command has ended: the kernel keeps the largest of the children waited for, and
+# a shell is smaller than any command, where the launcher is not.
+_REPORT_LARGEST = '"$@" && exec "$0" -I -S -c "import resource as r; print(r.getrusage(r.RUSAGE_CHILDREN).ru_maxrss)"'
+
+
+def high_water_bytes(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> int | None:
+    """Return the largest resident memory of a command that may live for milliseconds, None if it fails.
+
+    It is defined as `Measurement.peak_rss_bytes`: the high-water mark of the command or of a process that it started,
+    or what all of them have with shared pages counted once, whichever is most. The kernel reports the first; the second
+    is sampled a thousand times a second.
+    """
+    together: list[int] = []
+    ended = threading.Event()
+
+    def watch(pid: int) -> None:
+        while not ended.is_set():
+            _, *members = _family(pid)
+            together.append(
+                sum(_read_bytes(member, "smaps_rollup", "Pss") for member in members if _has_execed(member))
+            )
+            time.sleep(0.001)
+
+    try:
+        finished = process.run(
+            ["/bin/sh", "-c", _REPORT_LARGEST, sys.executable, *argv],
+            folder=folder,
+            environment=environment,
+            on_start=lambda pid: threading.Thread(target=watch, args=(pid,), daemon=True).start(),
+        )
+    finally:
+        ended.set()
+    if finished.returncode != 0:
+        return None
+    return max([int(finished.stdout[-1]) * 1024, *together])
+
+
+def _family(pid: int) -> list[int]:
+    """List a process and all that it started; psutil, which asks every process for its parent, takes too long."""
+    children: list[str] = []
+    with suppress(OSError):  # it has ended
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            children += path.read_text().split()
+    return [pid, *(member for child in children for member in _family(int(child)))]
+
+
+def _has_execed(pid: int) -> bool:
+    """Return whether a process has left the memory of the one that forked it; False if it has ended."""
+    try:
+        parent = re.search(r"^PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        parent_command = Path(f"/proc/{parent[1]}/cmdline").read_bytes() if parent else b""
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != parent_command
+    except OSError:
+        return False
+
+
+def _read_bytes(pid: int, file: str, name: str) -> int:
+    """Read an amount of memory from a file of /proc; 0 if the process has ended or is not ours."""
+    try:
+        match = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/{file}").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(match[1]) * 1024 if match else 0
+
+
+def level_before_growth(seconds: NDArray[np.float64], level: NDArray[np.float64], tolerance: float) -> float | None:
+    """Return the highest level that was held before the peak was reached, None if none was.
+
+    An allocator that grows in steps needs more than this and at most the peak: it is a lower bound on the need.
+
+    Args:
+        seconds: Time of each sample, rising.
+        level: Memory at that time, NaN where it was not read.
+        tolerance: How far below the peak a level must be; it is held if it moves by at most a tenth of that in 0.3 s.
+    """
+    read = np.isfinite(level)
+    seconds, level = seconds[read], level[read]
+    if not len(level):
+        return None
+    reached = int(np.argmax(level >= level.max() - tolerance))
+    seconds, level = seconds[:reached], level[:reached]
+    ends = np.searchsorted(seconds, seconds + HELD_S)
+    held = [
+        level[first]
+        for first, end in enumerate(ends)
+        if end < len(level) and np.ptp(level[first : end + 1]) <= tolerance / 10
+    ]
+    return float(max(held)) if held else None
+
+
+def _resident_bytes(tree: list[psutil.Process]) -> int:
+    """Return what the processes have in memory, pages that they share counted once."""
+    if len(tree) == 1:
+        return int(tree[0].memory_info().rss)
+    total = 0
+    for one in tree:
+        try:
+            total += one.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return total

@@ -1,0 +1,145 @@
+"""Measure a child process: wall and CPU seconds, and its memory with the whole curve, on the CPU and on NVIDIA GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bart_bridge.errors import ToolError
+from bart_bridge.tools import process
+from compare.measuring.memory_sampling import INTERVAL_S, Curve, Sampler
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one child process used, its own children included.
+
+    Attributes:
+        elapsed_s: Wall seconds.
+        cpu_s: User and system seconds.
+        peak_rss_bytes: Largest resident memory: that of the largest process, or the largest sampled sum over the
+            processes with shared pages counted once, whichever is more; None if it is less than can be told.
+        gpu_peak_bytes: Largest GPU memory, sampled; None if unknown.
+        gpu_note: Why `gpu_peak_bytes` is None, or how it was measured.
+        ending: How it ended: `exited with code 0`, `was ended by SIGKILL`.
+        baseline_rss_bytes: Resident memory after imports and a first kernel; None if unknown.
+        baseline_note: What the baseline is, or why there is none.
+        allocator_peak_bytes: Peak of the device allocator by its own count; None if unknown.
+        allocator_note: Why not, or whose count it is.
+        curve: All samples, see `compare.measuring.memory_sampling.Sampler.stop`.
+        rss_note: Why `peak_rss_bytes` is None, if that is not for its smallness.
+    """
+
+    elapsed_s: float
+    cpu_s: float
+    peak_rss_bytes: int | None
+    gpu_peak_bytes: int | None
+    gpu_note: str
+    ending: str = ""
+    baseline_rss_bytes: int | None = None
+    baseline_note: str = "n/a: not reported"
+    allocator_peak_bytes: int | None = None
+    allocator_note: str = "n/a: not reported"
+    curve: Curve = field(default_factory=dict, repr=False, compare=False)
+    rss_note: str = ""
+
+    def without_memory(self, reason: str) -> Measurement:
+        """Keep the times alone, where another process did what the memory should tell of."""
+        return Measurement(
+            self.elapsed_s,
+            self.cpu_s,
+            None,
+            None,
+            reason,
+            self.ending,
+            baseline_note=reason,
+            allocator_note=reason,
+            rss_note=reason,
+        )
+
+    def then(self, later: Measurement) -> Measurement:
+        """Combine with a process that ran after this one: times add up, the larger peak counts."""
+        return Measurement(
+            self.elapsed_s + later.elapsed_s,
+            self.cpu_s + later.cpu_s,
+            _larger(self.peak_rss_bytes, later.peak_rss_bytes),
+            _larger(self.gpu_peak_bytes, later.gpu_peak_bytes),
+            later.gpu_note if later.gpu_peak_bytes is not None else self.gpu_note,
+            later.ending,
+            later.baseline_rss_bytes,
+            later.baseline_note,
+            _larger(self.allocator_peak_bytes, later.allocator_peak_bytes),
+            later.allocator_note,
+            _joined(self.curve, later.curve, self.elapsed_s),
+            later.rss_note,
+        )
+
+
+class MeasuredError(ToolError):
+    """A child process that failed, with what it used until then.
+
+    Attributes:
+        measurement: What it used.
+    """
+
+    def __init__(self, error: ToolError, measurement: Measurement) -> None:
+        BaseException.__init__(self, *error.args)
+        self.argv, self.returncode, self.stderr_tail = error.argv, error.returncode, error.stderr_tail
+        self.diverged_at_update = error.diverged_at_update
+        self.measurement = measurement
+
+
+def run(
+    argv: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    on_line: Callable[[str], bool | None] | None = None,
+) -> tuple[process.Finished, Measurement]:
+    """Run a child process to its end and measure it.
+
+    Args:
+        argv: The program and its arguments.
+        folder: Working directory of the child.
+        environment: Variables set on top of this process's.
+        on_line: Called with each line of output as it comes; where it returns True, the child is ended.
+
+    Raises:
+        ToolError: The program cannot be started.
+    """
+    sampler = Sampler()
+    try:
+        finished = process.run(argv, folder=folder, environment=environment, on_line=on_line, on_start=sampler.start)
+    finally:
+        curve = sampler.stop()
+    peak_rss, gpu_peak = max(finished.peak_rss_bytes, _largest(curve, "rss_bytes") or 0), _largest(curve, "gpu_bytes")
+    return finished, Measurement(
+        finished.elapsed_s,
+        finished.cpu_s,
+        peak_rss if peak_rss > finished.least_rss_bytes else None,
+        gpu_peak,
+        sampler.gpu_note,
+        finished.describe(),
+        curve=curve,
+    )
+
+
+def _largest(curve: Curve, name: str) -> int | None:
+    values = curve[name][np.isfinite(curve[name])]
+    return int(values.max()) if len(values) else None
+
+
+def _larger(first: int | None, second: int | None) -> int | None:
+    known = [value for value in (first, second) if value is not None]
+    return max(known) if known else None
+
+
+def _joined(first: Curve, second: Curve, offset_s: float) -> Curve:
+    """Put one curve behind the other, with a gap between them."""
+    if not first or not second:
+        return first or second
+    gap = {name: np.array([np.nan]) for name in first} | {"seconds": np.array([max(0.0, offset_s - INTERVAL_S / 2)])}
+    shifted = second | {"seconds": second["seconds"] + offset_s}
+    return {name: np.concatenate([first[name], gap[name], shifted[name]]) for name in first}

@@ -1,0 +1,58 @@
+"""The parts of the time of a training, from the history that every engine leaves."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEFINITIONS = {
+    "setup": "wall seconds of the processes outside of epochs: start, reading, building, writing",
+    "compilation": "what the first batch of each stage took longer than the median of its others: tracing, planning",
+    "training": "wall seconds of all epochs, all stages, without compilation",
+    "epoch": "wall seconds of the median epoch of the last stage, without compilation",
+}
+
+
+def continued(ending: str) -> str:
+    """Return why a training has no times if it continued after an interruption, empty if it did not.
+
+    Its times are those of several processes, each with a start and a compilation of its own.
+
+    Args:
+        ending: How its measurement ended, see `compare.measuring.monitor.Measurement`.
+    """
+    found = re.search(r"continued after \d+ updates", ending)
+    return f"n/a: {found[0]}" if found else ""
+
+
+def training_seconds(histories: list[dict[str, NDArray[np.float64]]], elapsed_s: float) -> dict[str, float | None]:
+    """Take the time of a training apart.
+
+    Args:
+        histories: `seconds` since the start of the epoch after each batch, `(epoch, batch)`, of each stage.
+        elapsed_s: Wall seconds of the processes.
+
+    Returns:
+        `compilation`: what the first batch of each stage took longer than the median of its others, None where a stage
+        has no others; `training`: all epochs without it; `setup`: everything outside of epochs; `epoch`: the
+        median epoch of the last stage, without the compilation.
+    """
+    compilation: float | None = 0.0
+    for history in histories:
+        durations = np.diff(history["seconds"], prepend=0.0, axis=1)
+        others = durations.ravel()[1:]
+        first = max(0.0, float(durations[0, 0] - np.median(others))) if len(others) else None
+        compilation = None if compilation is None or first is None else compilation + first
+    epochs = [history["seconds"][:, -1].copy() for history in histories]
+    total_s = float(sum(seconds.sum() for seconds in epochs))
+    if compilation is None:
+        return {"setup": elapsed_s - total_s, "compilation": None, "training": total_s, "epoch": None}
+    epochs[-1][0] -= first
+    return {
+        "setup": elapsed_s - total_s,
+        "compilation": compilation,
+        "training": total_s - compilation,
+        "epoch": float(np.median(epochs[-1])),
+    }

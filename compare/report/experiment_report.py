@@ -1,0 +1,188 @@
+"""The report of an experiment: `index.html`, which needs no other file, and the same tables as `tables.md`."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+import bart_bridge
+from bart_bridge.errors import InputError
+from bart_bridge.files.cfl import write_text_atomically
+from compare.measuring import machine
+from compare.report import exports, page, viewer
+from compare.report.figures import contents
+from compare.report.figures import images as figures
+from compare.report.tables import relative
+from compare.report.tables import table as tables
+from compare.results import divergences, gaps
+from compare.results import images as reconstructions
+from compare.results import table as results
+from compare.results.images import Images
+from compare.settings.experiment import Experiment, load_kept
+from compare.trace import chapter
+
+if TYPE_CHECKING:
+    import pandas
+
+_FILES = {
+    "results.csv": "every number of this page, one a line, with its unit and definition",
+    "results.parquet": "the same as Parquet",
+    "history.csv": "the training loss of every batch",
+    "memory.csv": "the samples of every run's memory",
+    "tables.md": "the tables of this page as Markdown",
+    "tables/": "each table as CSV, Markdown and LaTeX",
+    "figures/": "each figure as PNG and PDF",
+    "experiment.yaml": "the whole configuration",
+}
+
+
+def write(folder: Path) -> Path:
+    """Write the report of an experiment from what is in its folder; nothing is run again.
+
+    Args:
+        folder: Of the experiment, with `experiment.yaml` and `results.csv`. The page names what it leaves out because
+            other files are not there: the images, `history.csv`, `memory.csv`, `machine.json`.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: The folder holds no experiment with results.
+    """
+    if not (folder / "experiment.yaml").exists():
+        raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
+    experiment = load_kept(folder / "experiment.yaml")
+    table = results.read_table(folder)
+    images, faults = reconstructions.images_there(experiment, folder)
+    shown, pictures = exports.write(experiment, folder, images)
+    gpu_tables, gpu_figures, findings = _gpu(folder)
+    warnings = _warnings(experiment, folder, table, images, faults)
+    description = _machine(folder)
+    measured_on = "; ".join(dict.fromkeys(str(of) for of in table.machine if of))
+    if description and not measured_on:
+        measured_on = machine.label(description)
+    machines = [description, *description.pop("others", [])] if description else []
+    content = page.Page(
+        title=experiment.name,
+        description=experiment.description,
+        headline=[*relative.headline(table), f"Measured on {measured_on or 'an unknown machine'}."],
+        warnings=warnings + [f"What the GPU did does not add up: {finding}" for finding in findings],
+        tables=[*shown, *gpu_tables],
+        figures=[*(_figure(folder, of) for of in pictures), *gpu_figures],
+        viewer=_viewer(images, table) if len(images) > 1 else None,
+        setup=_setup(experiment, table, machines),
+        files={name: text for name, text in _FILES.items() if name == "tables.md" or (folder / name).exists()},
+        engines=sorted(set(table.engine)),
+    )
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("compare.report"), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    markdown = environment.get_template("tables.md.j2").render(
+        experiment=experiment,
+        machine=measured_on,
+        tables=[*shown, *gpu_tables],
+        warnings=warnings,
+    )
+    write_text_atomically(folder / "tables.md", markdown)
+    write_text_atomically(folder / "index.html", page.render(content, bart_bridge.__version__))
+    return folder / "index.html"
+
+
+def _setup(
+    experiment: Experiment, table: pandas.DataFrame, machines: list[dict[str, Any]]
+) -> dict[str, dict[str, object]]:
+    """List machines, versions and settings."""
+    versions = {*table[["engine", "engine_version"]].itertuples(index=False, name=None)}
+    shown: dict[str, dict[str, object]] = {
+        f"Machine {number}" if len(machines) > 1 else "Machine": {
+            "summary": machine.label(of),
+            "device of the run": experiment.device,
+        }
+        | of
+        for number, of in enumerate(machines, start=1)
+    }
+    shown["Versions"] = {"bart-tf": bart_bridge.__version__, **_joined(versions)}
+    for name, trained in experiment.networks.items():
+        for part, of in (("network", trained.network), ("training", trained.training)):
+            shown[f"{name}, {part}"] = of.model_dump(exclude_none=True)
+    return shown
+
+
+def _joined(versions: set[tuple[str, str]]) -> dict[str, str]:
+    """Return the version of each engine, or all where it has several."""
+    found: dict[str, list[str]] = {}
+    for name, version in sorted(versions):
+        if version:
+            found.setdefault(name, []).append(version)
+    return {name: "; ".join(of) for name, of in found.items()}
+
+
+def _figure(folder: Path, shown: contents.Shown) -> page.Figure:
+    png = (folder / "figures" / f"{shown.slug}.png").read_bytes()
+    return page.Figure(shown.slug, shown.title, shown.caption, png)
+
+
+def _gpu(folder: Path) -> tuple[list[tables.Table], list[page.Figure], list[str]]:
+    """Return tables, figures and what does not add up of the traces, if something was traced."""
+    made = chapter.of_experiment(folder)
+    if made is None:
+        return [], [], []
+    pictures = []
+    for name, figure in made.figures.items():
+        png = io.BytesIO()
+        figure.savefig(png, dpi=130)
+        pictures.append(page.Figure(f"gpu-{name}", f"What the GPU does: {name}", "From `ncu`.", png.getvalue()))
+    return made.tables, pictures, [*map(str, made.findings)]
+
+
+def _viewer(images: Images, table: pandas.DataFrame) -> dict[str, Any]:
+    """Pack some slices of the reference, of what needs no network, and of the trained networks."""
+    chosen = {key: slices for key, slices in images.items() if key[2] in {"", "apply"}}
+    total, *shape = images[reconstructions.REFERENCE].shape
+    numbers = viewer.choose_slices(total, len(chosen), (shape[0], shape[1]))
+    psnr = table[(table.metric == "psnr") & (table.phase == "apply")].astype({"slice": str})
+    values = psnr.set_index(["network", "engine", "slice"]).value.groupby(level=[0, 1, 2]).mean().to_dict()
+    packed = []
+    for (network, engine, _), slices in chosen.items():
+        found = [values.get((network, engine, str(number))) for number in numbers]
+        notes = ["" if value is None else f"PSNR {value:.2f} dB" for value in found]
+        packed.append(viewer.Image(engine, engine, network, abs(slices[numbers]), notes))
+    return viewer.pack(packed[0], packed[1:], numbers, figures.ERROR_GAIN, set(table.engine))
+
+
+def _warnings(
+    experiment: Experiment, folder: Path, table: pandas.DataFrame, images: Images, faults: list[str]
+) -> list[str]:
+    """Say what diverged, what failed, what is not there, and what is not to be compared; a sentence each."""
+    diverged = divergences.find(table, results.read_history(folder))
+    missing = [run for run in gaps.missing(experiment, table) if run not in diverged]
+    left_out = gaps.left_out(experiment, folder, table, images, faults)
+    return [
+        *(f"{run}: {reason}." for run, reason in diverged.items()),
+        *(f"Failed: {failure}." for failure in gaps.failures(table) if "diverged at update" not in failure),
+        *[f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."] * bool(missing),
+        *(f"{line}." for line in gaps.continued(table)),
+        *(f"Left out: {line}." for line in left_out),
+    ]
+
+
+def _machine(folder: Path) -> dict[str, Any]:
+    """Read `machine.json`; empty where it is not there.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    path = folder / "machine.json"
+    if not path.exists():
+        return {}
+    try:
+        description: dict[str, Any] = json.loads(path.read_text())
+        for each in (description, *description.get("others", [])):
+            machine.label(each)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: cannot be read as the description of a machine ({error})") from None
+    return description

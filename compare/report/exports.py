@@ -1,0 +1,133 @@
+"""The files for a paper: tables as CSV, Markdown and LaTeX, figures as PNG and PDF, the results as Parquet."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bart_bridge.files import atomic
+from bart_bridge.files.cfl import write_text_atomically
+from compare.report.figures import contents as all_figures
+from compare.report.tables import contents as all_tables
+from compare.report.tables.table import Table
+from compare.results import table as results
+from compare.results.images import Images
+from compare.results.table_files import is_not_available
+from compare.settings.experiment import Experiment
+
+if TYPE_CHECKING:
+    import pandas
+
+_PNG_DPI = 200
+# The names of what a report wrote into a folder, for the next one.
+LIST = ".bart-tf-files.txt"
+# What LaTeX's fonts do not have.
+_LATEX_WORDS = {"±": r"$\pm$", "°": r"$^\circ$", "−": "$-$"}
+
+
+def write(experiment: Experiment, folder: Path, images: Images) -> tuple[list[Table], list[all_figures.Shown]]:
+    """Write `tables/`, `figures/` and `results.parquet` of an experiment from its results; nothing is run.
+
+    Only `results.csv` is needed: figures of images, losses or memory over time are left out where those are missing.
+
+    Args:
+        experiment: The experiment.
+        folder: Its folder.
+        images: Its images that are there.
+
+    Returns:
+        The tables, and the figures, whose files are `figures/<slug>.png`.
+
+    Raises:
+        InputError: `results.csv` is missing or has other columns.
+    """
+    table = results.read_table(folder)
+    write_parquet(table, folder / "results.parquet")
+    tables = all_tables.of(experiment, table)
+    write_tables(tables, folder / "tables")
+    shown = list(all_figures.of(experiment, table, results.read_history(folder), results.read_memory(folder), images))
+    write_figures(shown, folder / "figures")
+    return tables, shown
+
+
+def write_tables(tables: Iterable[Table], folder: Path) -> None:
+    """Write every table as `<slug>.csv`, `.md` and `.tex`; those of an older report are removed."""
+    tables = list(tables)
+    _remove_older(folder, [f"{table.slug}.{suffix}" for table in tables for suffix in ("csv", "md", "tex")])
+    for table in tables:
+        write_text_atomically(folder / f"{table.slug}.csv", csv(table))
+        write_text_atomically(folder / f"{table.slug}.md", table.markdown())
+        write_text_atomically(folder / f"{table.slug}.tex", latex(table))
+
+
+def csv(table: Table) -> str:
+    """Return a table as CSV; title and definitions stand before it in lines that begin with `#`."""
+    notes = "".join(f"# {line}\n" for line in [table.title, *table.notes])
+    return notes + table.frame.to_csv(index=False)
+
+
+def latex(table: Table) -> str:
+    """Return a table for LaTeX with the package booktabs; the definitions stand below it."""
+    styler = table.frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    text = styler.to_latex(
+        hrules=True,
+        caption=_escaped(table.title),
+        label=f"tab:{table.slug}",
+        position="htbp",
+        position_float="centering",
+        column_format="l" * len(table.columns),
+    )
+    notes = "".join(f"\\par {_escaped(line)}\n" for line in table.notes)
+    text = text.replace(
+        "\\end{table}", f"\\begin{{flushleft}}\\footnotesize\n{notes}\\end{{flushleft}}\n\\end{{table}}"
+    )
+    for character, command in _LATEX_WORDS.items():
+        text = text.replace(character, command)
+    return text
+
+
+def write_figures(shown: Iterable[all_figures.Shown], folder: Path) -> None:
+    """Write every figure as `<slug>.png` and `.pdf`; those of an older report are removed."""
+    shown = list(shown)
+    _remove_older(folder, [f"{of.slug}.{suffix}" for of in shown for suffix in ("png", "pdf")])
+    for of in shown:
+        for suffix in ("png", "pdf"):
+            # No date in the file: the same results give the same bytes.
+            metadata = {"CreationDate": None} if suffix == "pdf" else None
+            of.figure.savefig(folder / f"{of.slug}.{suffix}", dpi=_PNG_DPI, metadata=metadata)
+
+
+def write_parquet(table: pandas.DataFrame, path: Path) -> None:
+    """Write the results table as Parquet; values that are not available are null, others may be NaN or infinite."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    text = {name: str for name in table.columns if name != "value"}
+    columns = pa.Table.from_pandas(table.astype(text), preserve_index=False)
+    # pandas would write null for every NaN.
+    value = pa.array(table.value.to_numpy(), mask=is_not_available(table).to_numpy())
+    buffer = io.BytesIO()
+    parquet.write_table(columns.set_column(table.columns.get_loc("value"), "value", value), buffer)
+    with atomic.new_file(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def _remove_older(folder: Path, names: list[str]) -> None:
+    """Make a folder, and remove the files of an older report, which must not pass for a part of this one.
+
+    Only the files in the list that the older report wrote are removed; `names` becomes the list of this one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / LIST
+    for name in written.read_text().splitlines() if written.exists() else []:
+        (folder / Path(name).name).unlink(missing_ok=True)
+    write_text_atomically(written, "".join(f"{name}\n" for name in names))
+
+
+def _escaped(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "|": r"\textbar{}", "<": r"\textless{}"}
+    special |= {">": r"\textgreater{}"} | {character: f"\\{character}" for character in "&%$#_{}"}
+    return re.sub(r"[\\^~|<>&%$#_{}]", lambda found: special[found[0]], text)

@@ -1,0 +1,171 @@
+"""The page of a report: one HTML file with its tables, figures and images inside, which asks for nothing else."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from compare.report.figures import colours
+from compare.report.tables.table import NOT_FINITE, Table
+from compare.results.table_files import NOT_AVAILABLE
+
+if TYPE_CHECKING:
+    import pandas
+
+_WIDE = 2.0
+# Texts of more characters are broken into lines.
+_LONG = 24
+_SIGNIFICANT = 4
+# A number alone, or one that a unit, a deviation or an interval follows; not a version such as 0.8.00.
+_NUMBER = re.compile(r"([-+−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![\w.])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture of the page.
+
+    Attributes:
+        slug: Name in links and of exported files: lower-case letters, digits and `-`.
+        title: What it shows; also said in place of the picture where that cannot be seen.
+        caption: Explanation below it.
+        png: A PNG file.
+    """
+
+    slug: str
+    title: str
+    caption: str
+    png: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, height = struct.unpack(">II", self.png[16:24])
+        return width, height
+
+    @property
+    def wide(self) -> bool:
+        """Whether it needs the width of the page."""
+        return self.size[0] > _WIDE * self.size[1]
+
+    @property
+    def source(self) -> str:
+        """The picture as an address that contains it."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is on a page.
+
+    Attributes:
+        title: Name of the experiment.
+        description: A sentence on it.
+        headline: What came out, a sentence each.
+        warnings: What is missing or wrong, a sentence each.
+        tables: Shown in this order.
+        figures: Shown in this order.
+        viewer: Images to look at, from `compare.report.viewer.pack`; None for none.
+        setup: Titled lists of names and values (texts, numbers, lists or mappings): machine, versions, settings.
+        files: What the files beside the page contain, by name.
+        engines: Names of the engines, which are marked with their colour in tables.
+    """
+
+    title: str
+    description: str
+    headline: list[str]
+    tables: list[Table]
+    figures: list[Figure]
+    warnings: list[str] = field(default_factory=list)
+    viewer: Mapping[str, Any] | None = None
+    setup: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    engines: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Column:
+    heading: str
+    numeric: bool
+    long: bool
+    published: bool
+    cells: list[str]
+    keys: list[float | None]
+
+
+def render(page: Page, version: str) -> str:
+    """Return the page as HTML.
+
+    Args:
+        page: What is on it.
+        version: Of bart-tf.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("compare.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["setting"] = _setting
+    loader = environment.loader
+    assert loader is not None
+    return environment.get_template("index.html.j2").render(
+        page=page,
+        version=version,
+        tables=[(table, _columns(table.frame)) for table in page.tables],
+        colours=colours.of_engines(page.engines),
+        style=loader.get_source(environment, "page.css")[0],
+        script=loader.get_source(environment, "page.js")[0],
+    )
+
+
+def _columns(frame: pandas.DataFrame) -> list[_Column]:
+    """Turn the columns into text and into numbers to sort by."""
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    columns = []
+    for position, heading in enumerate(frame.columns):
+        text = ", ".join(filter(None, map(str, heading))) if isinstance(heading, tuple) else str(heading)
+        # A unit stays on the line of the word before it.
+        text = text.replace(" / ", "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}")
+        cells = _cells(frame.iloc[:, position])
+        keys = [_key(cell) for cell in cells]
+        known = [cell for cell in cells if cell and not cell.startswith((NOT_AVAILABLE, NOT_FINITE))]
+        numeric = any(cells) and sum(key is not None for key in keys) == len(known)
+        long = not numeric and max(map(len, cells), default=0) > _LONG
+        published = "published" in text.lower()
+        columns.append(_Column(text, numeric, long, published, cells, keys if numeric else [None] * len(keys)))
+    return columns
+
+
+def _cells(values: pandas.Series[Any]) -> list[str]:
+    if values.dtype.kind != "f":
+        return [NOT_AVAILABLE if value is None or value != value else str(value) for value in values.tolist()]
+    largest = values.abs().max()
+    exponent = math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
+    decimals = max(0, _SIGNIFICANT - 1 - exponent)
+    return [NOT_AVAILABLE if value != value else f"{value:.{decimals}f}" for value in values.tolist()]
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_setting, value)) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_setting(of)}" for key, of in value.items()) or "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return NOT_AVAILABLE if value is None else str(value) or "none"
+
+
+def _key(cell: str) -> float | None:
+    found = _NUMBER.match(cell)
+    return float(found[1].replace("−", "-")) if found else None

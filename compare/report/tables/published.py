@@ -1,0 +1,271 @@
+"""The published figures as tables, and how one's own compare with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare.report.tables.relative import engines_of, networks_of
+from compare.report.tables.table import MIB, NOT_FINITE, Table
+from compare.results import gaps, published, statistics
+from compare.results.table_files import NOT_AVAILABLE
+
+if TYPE_CHECKING:
+    import pandas
+
+_TITLES = {"bart": "BART", "tensorflow": "TensorFlow", "train": "training", "infer": "reconstruction"}
+_GPU = "A100"
+_SOURCES = [
+    "Published: not measured here. B22: Blumenthal et al. 2023, doi 10.1002/mrm.29485; T: the thesis, partly from B22.",
+]
+# A ratio or a difference in dB that is nearer to "no difference" than this has no direction.
+_NONE = 0.01
+Spread = tuple[float, float, float]
+
+
+def memory(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
+    """Peaks of one's own runs beside the published ones, each in columns of their own."""
+    import pandas as pd
+
+    table = published.read("memory")
+    rows = []
+    for network in networks_of(results):
+        for engine in engines_of(results):
+            for phase in ("train", "infer"):
+                own = [_peak(results, network, engine, phase, metric) for metric in ("peak_rss", "gpu_peak")]
+                chosen = table[
+                    (table.network == kinds[network]) & (table.engine == _family(engine)) & (table.phase == phase)
+                ].set_index("gpu")
+                theirs = [f"{chosen.main_gb[gpu]} ({chosen.second_gb[gpu]})" for gpu in table.gpu.unique()]
+                rows.append([network, engine, _TITLES[phase], *own, *theirs])
+    columns = ["network", "engine", "phase", "ours: process peak / MiB", "ours: GPU process peak / MiB"]
+    columns += [f"published: {gpu} / GB" for gpu in table.gpu.unique()]
+    caption = [
+        "ours: as in the table of memory; n/a: no GPU memory was read, the reason is in that table.",
+        "published, main (second): GPU memory. The source calls the second figure the peak; for TensorFlow it is below "
+        "the first, so it fits the level before the last growth of the allocator, and for BART the figure with cuDNN.",
+        "Published sizes of networks and images are those of configs/varnet_knee.yaml and configs/modl_brain.yaml.",
+        *_SOURCES,
+    ]
+    return Table(
+        "published-memory", "Memory, ours and published", "\n".join(caption), pd.DataFrame(rows, columns=columns)
+    )
+
+
+def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
+    """Times of one's own runs beside the published ones."""
+    import pandas as pd
+
+    table = published.read("time")
+    rows = []
+    for network in networks_of(results):
+        for engine in engines_of(results):
+            own = [
+                _number(_values(results, network, engine, "train", "elapsed") / 60, "{:.2f}", first=True),
+                _number(_values(results, network, engine, "infer", "inference") * 1e3, "{:.2f}"),
+            ]
+            chosen = table[(table.network == kinds[network]) & (table.engine == _family(engine)) & (table.gpu == _GPU)]
+            theirs = [_number(chosen[chosen.phase == phase].value, "{:g}") for phase in ("train", "infer")]
+            rows.append([network, engine, *own, *theirs])
+    columns = ["network", "engine", "ours: training / min", "ours: slice / ms"]
+    columns += [f"published: training, {_GPU} / min", f"published: inference, {_GPU} / ms"]
+    caption = [
+        "ours: whole training command of the first repeat, mean reconstruction of a slice as in the table of times.",
+        "published: training of BART and inference (mean of 20) from T, Table 3; training of TensorFlow from B22. BART "
+        "and TensorFlow made different numbers of updates there, so their times are not to be divided.",
+        "n/a: not published, or not measured here.",
+        *gaps.continued(results),
+        *_SOURCES,
+    ]
+    return Table("published-time", "Time, ours and published", "\n".join(caption), pd.DataFrame(rows, columns=columns))
+
+
+def quality(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
+    """Quality of trained networks beside the published means, which are recomputed from the published slices."""
+    import pandas as pd
+
+    slices, printed = published.read("quality_per_slice"), published.read("quality")
+    rows = []
+    for (figure, network, data, engine, variant), group in slices.groupby(
+        ["figure", "network", "data", "engine", "variant"], sort=False
+    ):
+        theirs = [_population(group[group.metric == f"{measure}_bart"].value) for measure in ("psnr", "ssim")]
+        match = printed[(printed.figure == figure) & (printed.network == network) & (printed.engine == engine)]
+        forms = {"psnr_db": "{:.2f}", "ssim": "{:.3f}"}
+        as_printed = [form.format(match[name].iloc[0]) if len(match) else NOT_AVAILABLE for name, form in forms.items()]
+        own = [_own_quality(results, kinds, str(network), str(engine), name) for name in ("psnr_bart", "ssim_bart")]
+        count = str(len(group) // 2)
+        name = ", ".join(filter(None, [str(network), str(data), str(variant)]))
+        rows.append([str(figure).replace("_", " "), name, str(engine), count, *theirs, *as_printed, *own])
+    columns = ["figure", "published for", "engine", "slices", "published: PSNR / dB", "published: SSIM / 1"]
+    columns += [
+        "published as printed: PSNR / dB",
+        "published as printed: SSIM / 1",
+        "ours: PSNR / dB",
+        "ours: SSIM / 1",
+    ]
+    caption = [
+        "published: mean ± standard deviation (n in the denominator) of the published slices, made with bart measure.",
+        "published as printed: in figure 4 of B22; n/a: no mean is printed.",
+        "ours: this experiment's trained networks of the kind, by bart measure, on its own data; n/a: none here.",
+        *_SOURCES,
+    ]
+    title = "Image quality, ours and published"
+    return Table("published-quality", title, "\n".join(caption), pd.DataFrame(rows, columns=columns))
+
+
+def agreement(results: pandas.DataFrame, kinds: dict[str, str]) -> Table | None:
+    """Say where this experiment agrees with what was published and where not; None without anything to compare."""
+    import pandas as pd
+
+    rows = []
+    for network, quantity, neutral, own, theirs in _claims(results, kinds):
+        rows.append([network, quantity, _spread(own), _spread(theirs), verdict(own, theirs, neutral)])
+    if not rows:
+        return None
+    columns = ["network", "quantity", "ours: mean (range)", "published: mean (range)", "verdict"]
+    caption = [
+        "ours: ratios with the range over the repeats; differences of PSNR with the 95 % bootstrap interval.",
+        f"published: ratios with the range over the GPUs, {_GPU} for times; differences with the 95 % interval.",
+        "agrees: the ranges overlap. same direction: they do not, but both are above 1 (0 for differences), or both "
+        f"below, by {_NONE} or more. differs: neither.",
+        "Memory is that of the GPU process where it was read, and of the host process above its baseline else; sizes "
+        "of this experiment's networks and images may be far from the published ones. PSNR in dB, ratios in 1.",
+        *_SOURCES,
+    ]
+    title = "Where this experiment agrees with what was published"
+    return Table("agreement", title, "\n".join(caption), pd.DataFrame(rows, columns=columns))
+
+
+def verdict(own: Spread, theirs: Spread, neutral: float) -> str:
+    """Judge two spreads (mean, low, high): `agrees`, `same direction` or `differs`."""
+    if own[1] <= theirs[2] and theirs[1] <= own[2]:
+        return "agrees"
+    ours, published_one = own[0] - neutral, theirs[0] - neutral
+    directed = min(abs(ours), abs(published_one)) >= _NONE
+    return "same direction" if directed and ours * published_one > 0 else "differs"
+
+
+def _claims(results: pandas.DataFrame, kinds: dict[str, str]) -> Iterator[tuple[str, str, float, Spread, Spread]]:
+    """Yield network, quantity, what means no difference, our spread and the published one."""
+    for network in networks_of(results):
+        for engine in engines_of(results):
+            if _family(engine) == "tensorflow" and "bart" in engines_of(results):
+                yield from _memory_claims(results, network, kinds[network], engine)
+                yield from _quality_claims(results, network, kinds[network], engine)
+    by_kind = {kind: [network for network in networks_of(results) if kinds[network] == kind] for kind in kinds.values()}
+    pair = [by_kind.get("modl", []), by_kind.get("varnet", [])]
+    if all(len(names) == 1 for names in pair) and "bart" in engines_of(results):
+        yield from _network_claims(results, pair[0][0], pair[1][0])
+
+
+def _memory_claims(
+    results: pandas.DataFrame, network: str, kind: str, engine: str
+) -> Iterator[tuple[str, str, float, Spread, Spread]]:
+    table = published.read("memory")
+    for phase in ("train", "infer"):
+        chosen = table[(table.network == kind) & (table.phase == phase)]
+        wide = chosen.pivot_table(index="gpu", columns="engine", values="main_gb")
+        ratios = (wide["tensorflow"] / wide["bart"]).to_numpy()
+        theirs = (float(np.exp(np.log(ratios).mean())), float(ratios.min()), float(ratios.max()))
+        for metric, where in (("gpu_peak", "GPU"), ("rss_above_baseline", "host")):
+            own = statistics.ratio(results, network, phase, metric, engine, "bart")
+            if own:
+                quantity = f"peak memory of {_TITLES[phase]}, {engine} / bart (ours: {where})"
+                yield network, quantity, 1.0, (own.mean, own.low, own.high), theirs
+                break
+
+
+def _quality_claims(
+    results: pandas.DataFrame, network: str, kind: str, engine: str
+) -> Iterator[tuple[str, str, float, Spread, Spread]]:
+    slices = published.read("quality_per_slice")
+    figure = slices[slices.figure == {"varnet": "Figure_04a", "modl": "Figure_04b"}[kind]]
+    psnr = figure[figure.metric == "psnr_bart"].pivot_table(index="slice", columns="engine", values="value")
+    theirs = statistics.paired(psnr["tensorflow"].to_numpy(), psnr["bart"].to_numpy())
+    ours = statistics.slices_of(results, network, engine, "psnr_bart")
+    base = statistics.slices_of(results, network, "bart", "psnr_bart")
+    common = ours.index.intersection(base.index)
+    own = statistics.paired(ours[common].to_numpy(), base[common].to_numpy())
+    if np.isfinite(own.low):
+        quantity = f"PSNR / dB by bart measure, {engine} - bart"
+        yield network, quantity, 0.0, (own.mean, own.low, own.high), (theirs.mean, theirs.low, theirs.high)
+
+
+def _network_claims(
+    results: pandas.DataFrame, modl: str, varnet: str
+) -> Iterator[tuple[str, str, float, Spread, Spread]]:
+    table = published.read("time")
+    bart = table[(table.engine == "bart") & (table.gpu == _GPU)].set_index(["network", "phase"]).value
+    for phase, metric, word in (("train", "elapsed", "whole training"), ("infer", "inference", "a slice")):
+        own = _network_ratio(results, phase, metric, modl, varnet)
+        if own:
+            theirs = float(bart["modl", phase] / bart["varnet", phase])
+            yield f"{modl} / {varnet}", f"seconds of {word}, bart", 1.0, own, (theirs, theirs, theirs)
+
+
+def _network_ratio(results: pandas.DataFrame, phase: str, metric: str, first: str, second: str) -> Spread | None:
+    rows = results[(results.engine == "bart") & (results.phase == phase) & (results.metric == metric)]
+    if metric == "elapsed":
+        rows = rows[rows.repeat.astype(str) == "0"]
+    wide = rows.pivot_table(index="repeat", columns="network", values="value", aggfunc="median")
+    if not {first, second} <= set(wide.columns):
+        return None
+    wide = wide[(wide[first] > 0) & (wide[second] > 0)]
+    ratios = (wide[first] / wide[second]).to_numpy()
+    return (float(np.exp(np.log(ratios).mean())), float(ratios.min()), float(ratios.max())) if len(ratios) else None
+
+
+def _family(engine: str) -> str:
+    return "bart" if engine == "bart" or engine.startswith("bart-") else "tensorflow"
+
+
+def _values(results: pandas.DataFrame, network: str, engine: str, phase: str, metric: str) -> pandas.Series[float]:
+    chosen = results[
+        (results.network == network)
+        & (results.engine == engine)
+        & (results.phase == phase)
+        & (results.metric == metric)
+    ]
+    values: pandas.Series[float] = chosen.sort_values("repeat", kind="stable").value.dropna()
+    return values
+
+
+def _peak(results: pandas.DataFrame, network: str, engine: str, phase: str, metric: str) -> str:
+    return _number(_values(results, network, engine, phase, metric) / MIB, "{:.0f}")
+
+
+def _number(values: pandas.Series[float], form: str, first: bool = False) -> str:
+    """Write the mean of some values, or the first of them."""
+    if values.empty:
+        return NOT_AVAILABLE
+    return form.format(values.iloc[0] if first else values.mean())
+
+
+def _own_quality(results: pandas.DataFrame, kinds: dict[str, str], kind: str, engine: str, metric: str) -> str:
+    names = [network for network in networks_of(results) if kinds[network] == kind]
+    engines = [name for name in engines_of(results) if _family(name) == engine]
+    shown = []
+    for network in names:
+        for name in engines:
+            values = statistics.slices_of(results, network, name, metric)
+            if len(values):
+                of = f" ({network}, {name})" if len(names) * len(engines) > 1 else ""
+                shown.append(_population(values) + of)
+    return "; ".join(shown) or NOT_AVAILABLE
+
+
+def _population(values: pandas.Series[float]) -> str:
+    if not np.isfinite(values).all():
+        return NOT_FINITE
+    form = "{:.2f}" if values.mean() > 1 else "{:.4f}"
+    return f"{form.format(values.mean())} ± {form.format(values.std(ddof=0))}"
+
+
+def _spread(spread: Spread) -> str:
+    mean, low, high = spread
+    if low == high:
+        return f"{mean:.3g}"
+    return f"{mean:.3g} ({low:.3g} to {high:.3g})"

@@ -1,0 +1,1 @@
+"""The tidy table of results and queries on it."""

@@ -1,0 +1,51 @@
+"""Which runs of an experiment diverged, and where, as its tables tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compare.results import table as results
+from compare.results.cost_rows import DIVERGED
+from compare.results.table_files import is_not_available
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def in_folder(folder: Path) -> dict[str, str]:
+    """Say of each run that diverged where it did, by its name such as `modl on bart`; from the tables of a folder.
+
+    Raises:
+        InputError: `results.csv` is missing or damaged, or `history.csv` is damaged.
+    """
+    return find(*results.read(folder))
+
+
+def find(table: pandas.DataFrame, history: pandas.DataFrame) -> dict[str, str]:
+    """Do the same from the results table and the losses, which may be empty.
+
+    Trainings end when they diverge, and their rows say so. Those of earlier versions went on: their losses or measures
+    are not finite.
+    """
+    diverged = {}
+    ended = table[table.metric == DIVERGED]
+    for network, engine, repeat, reason in ended[["network", "engine", "repeat", "definition"]].to_numpy():
+        diverged[f"{network} on {engine}" + (f", repeat {repeat}" if repeat else "")] = reason
+    for key, losses in history.groupby(["network", "engine"], sort=False).loss:
+        lost = ~np.isfinite(losses.to_numpy())
+        if lost.any():
+            update = int(lost.argmax())
+            reason = f"diverged at update {update + 1}: the loss is {losses.iloc[update]}"
+            diverged.setdefault(" on ".join(map(str, key)), reason)
+    undefined = table[table.value.isna() & ~is_not_available(table) & (table.network != "")]
+    for network, engine, metric in undefined[["network", "engine", "metric"]].to_numpy():
+        diverged.setdefault(f"{network} on {engine}", f"{metric} is not a number")
+    return diverged
+
+
+def sentence(diverged: dict[str, str]) -> str:
+    """Name the runs that diverged in one line."""
+    return "; ".join(f"{run}: {reason}" for run, reason in diverged.items())

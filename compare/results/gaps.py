@@ -1,0 +1,83 @@
+"""What a report does not have, and why: steps that failed, times that say nothing, files that are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compare.results.images import REFERENCE, Images
+from compare.running.steps import NOT_RUN, references
+from compare.settings.experiment import Experiment
+
+if TYPE_CHECKING:
+    import pandas
+
+_FAILED = ("n/a: the run failed", f"n/a: {NOT_RUN}")
+_CONTINUED = "n/a: continued after"
+
+
+def failures(results: pandas.DataFrame) -> list[str]:
+    """Name each step that failed or was not run, with the reason.
+
+    Args:
+        results: The results table.
+    """
+    chosen = results[results.value.isna() & results.definition.astype(str).str.startswith(_FAILED)]
+    named = chosen.drop_duplicates(["network", "engine", "phase", "repeat"])
+    return [
+        f"{_run(row.network, row.engine, row.repeat)}, {row.phase}: {str(row.definition).removeprefix('n/a: ')}"
+        for row in named.itertuples()
+    ]
+
+
+def missing(experiment: Experiment, results: pandas.DataFrame) -> list[str]:
+    """Name the reconstructions without a network, and the trained networks, of which there is no quality."""
+    measured = results[(results.metric == "psnr") & (results.phase == "apply") & results.value.notna()]
+    known = {*zip(measured.network.astype(str), measured.engine.astype(str), strict=True)}
+    expected = [("", name) for name in references(experiment)]
+    expected += [(network, engine) for network in experiment.networks for engine in experiment.engines]
+    return [_run(*key) for key in expected if key not in known]
+
+
+def continued(results: pandas.DataFrame) -> list[str]:
+    """Name each training that continued after an interruption, whose times are not to be compared."""
+    chosen = results[(results.metric == "elapsed") & results.definition.astype(str).str.startswith(_CONTINUED)]
+    return [
+        f"{_run(row.network, row.engine, row.repeat)}, times of training: {row.definition!s}"
+        for row in chosen.itertuples()
+    ]
+
+
+def left_out(
+    experiment: Experiment, folder: Path, results: pandas.DataFrame, images: Images, faults: list[str]
+) -> list[str]:
+    """Name what a report is made without, because its files are not there, and say which.
+
+    Args:
+        experiment: The experiment.
+        folder: Its folder.
+        results: Its results table.
+        images: The images that are there.
+        faults: Why others are not, see `compare.results.images.images_there`.
+    """
+    lines = []
+    measured = results[(results.metric == "psnr") & results.value.notna()]
+    shown = {*zip(measured.network.astype(str), measured.engine.astype(str), measured.phase.astype(str), strict=True)}
+    absent = sorted(shown - images.keys())
+    if REFERENCE not in images:
+        lines.append(f"all images ({'; '.join(faults)})")
+    elif absent:
+        names = (f"{_run(network, engine)}{', untrained' * (phase == 'initial')}" for network, engine, phase in absent)
+        why = "; ".join(faults) or f"no such files in {folder / 'runs'} or {folder / 'references'}"
+        lines.append(f"images of {', '.join(names)} ({why})")
+    files = {"machine.json": "description of the machine"}
+    if results.metric.eq("loss").any():
+        files["history.csv"] = "training loss"
+    if results.metric.eq("peak_rss").any():
+        files["memory.csv"] = "memory over time"
+    return lines + [f"{what} (no {folder / name})" for name, what in files.items() if not (folder / name).exists()]
+
+
+def _run(network: object, engine: object, repeat: object = 0) -> str:
+    name = f"{network} on {engine}" if network else str(engine)
+    return name if str(repeat) == "0" else f"{name}, repeat {repeat}"

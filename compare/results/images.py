@@ -1,0 +1,92 @@
+"""The images of an experiment: the reference of the test slices, and what was reconstructed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import to_batch_map_yx
+from compare.measuring import quality
+from compare.running.run_files import Run
+from compare.running.steps import references
+from compare.settings.experiment import Experiment
+
+Key = tuple[str, str, str]
+Images = dict[Key, NDArray[np.complex64]]
+REFERENCE: Key = ("", "reference", "")
+
+
+def images_there(experiment: Experiment, folder: Path) -> tuple[Images, list[str]]:
+    """Open the images as `images` does, but for those that are damaged or gone.
+
+    Returns:
+        The images, none without the reference, and why others are not among them.
+    """
+    try:
+        reference = test_references(experiment, folder)
+    except (InputError, OSError) as error:
+        return {}, [str(error)]
+    opened, faults = {REFERENCE: reference}, []
+    for key, path in _image_files(experiment, folder):
+        try:
+            image = read_images(path)
+        except (InputError, OSError) as error:
+            faults.append(str(error))
+            continue
+        if image.shape == reference.shape:
+            opened[key] = image
+        else:
+            faults.append(f"{path}: must have the shape of the reference, {reference.shape}, found {image.shape}")
+    return opened, faults
+
+
+def images(experiment: Experiment, folder: Path) -> Images:
+    """Open the images of the test slices that are there, `(batch, y, x)`, by (network, engine, phase).
+
+    The reference has the key `REFERENCE`.
+    """
+    opened = {REFERENCE: test_references(experiment, folder)}
+    return opened | {key: read_images(path) for key, path in _image_files(experiment, folder) if cfl.exists(path)}
+
+
+def _image_files(experiment: Experiment, folder: Path) -> Iterator[tuple[Key, Path]]:
+    """Yield where the images of each finished step are; what a step left that failed later is none of its images."""
+    for name in references(experiment):
+        if reference_record(folder, name).exists():
+            yield ("", name, "apply"), folder / "references" / name
+    for run in runs(experiment, folder):
+        for phase in ("initial", "apply"):
+            if run.record(phase).exists():
+                yield (run.name, run.engine, phase), run.images(phase)
+
+
+def test_references(experiment: Experiment, folder: Path) -> NDArray[np.complex64]:
+    """Open the reference images of the test slices, `(batch, y, x)`."""
+    dataset = Dataset.open(experiment.dataset.folder or folder / "dataset")
+    return quality.combine_maps(dataset.split("test").arrays()["reference"])
+
+
+def read_images(path: Path) -> NDArray[np.complex64]:
+    """Open images of a BART file as `(batch, y, x)`, those of several maps combined."""
+    return quality.combine_maps(to_batch_map_yx(cfl.read(path)))
+
+
+def runs(experiment: Experiment, folder: Path, repeats: int = 1) -> list[Run]:
+    """List the runs of an experiment, network by network; the first of each, or more of the repeated measurements."""
+    return [
+        Run(folder, name, engine, repeat)
+        for name in experiment.networks
+        for engine in experiment.engines
+        for repeat in range(repeats)
+    ]
+
+
+def reference_record(folder: Path, name: str) -> Path:
+    """Return the record of a reconstruction without a network."""
+    return folder / "references" / f"{name}.json"

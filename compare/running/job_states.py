@@ -1,0 +1,181 @@
+"""What became of the jobs of an experiment, and how to cancel them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bart_bridge.errors import BartTfError, ToolError
+from bart_bridge.tools import process
+from compare.running import runner as experiments
+from compare.running.run_files import failure_record
+from compare.running.runner import Part
+from compare.running.submit import Submitted, part_name, submitted
+from compare.settings.experiment import Experiment
+
+_TAIL_LINES = 5
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a part of an experiment is.
+
+    Attributes:
+        part: Which.
+        state: `done`, `failed`, `stopped`, `not submitted`; while its job is in the queue Slurm's word for it in lower
+            case, such as `pending` or `running`.
+        steps: Steps that are complete.
+        total: Steps that it has.
+        job: Its last job, None if there was none.
+        detail: Why it failed or stopped, last lines of what it wrote; empty otherwise.
+    """
+
+    part: Part
+    state: str
+    steps: int
+    total: int
+    job: Submitted | None
+    detail: list[str]
+
+    @property
+    def name(self) -> str:
+        """Name of the part, as for `bart-tf jobs resume --only`."""
+        return part_name(self.part)
+
+    @property
+    def active(self) -> bool:
+        """Whether its job waits or runs."""
+        return self.state not in {"done", "failed", "stopped", "not submitted"}
+
+
+def states(experiment: Experiment, folder: Path) -> list[State]:
+    """Find out how far each part is.
+
+    Raises:
+        InputError: `jobs.json` is damaged.
+        ToolError: Slurm does not answer.
+    """
+    jobs = submitted(folder)
+    queue = active(jobs)
+    last = {part: job for job in jobs for part in job.parts}
+    return [_state(experiment, folder, part, last.get(part), queue) for part in experiments.parts(experiment)]
+
+
+def active(jobs: list[Submitted]) -> dict[str, str]:
+    """Return what Slurm says of the jobs that wait or run, and `running` for those on this machine, by their ids."""
+    found = {job.job_id: "running" for job in jobs if job.on == "local" and _local_process(job)}
+    wanted = {job.job_id for job in jobs if job.on == "slurm"}
+    if not wanted:
+        return found
+    lines = _slurm("squeue", "--noheader", "--me", "--array", "--format=%i %T")
+    queued = dict(line.split()[:2] for line in lines if len(line.split()) > 1)
+    return found | {job: state.lower() for job, state in queued.items() if job in wanted}
+
+
+def cancel(folder: Path) -> list[Submitted]:
+    """Cancel all jobs that wait or run; a training by Keras leaves a checkpoint.
+
+    Returns:
+        The jobs.
+
+    Raises:
+        ToolError: Slurm does not answer.
+    """
+    jobs = submitted(folder)
+    queue = active(jobs)
+    ended = [job for job in jobs if job.job_id in queue]
+    on_slurm = [job.job_id for job in ended if job.on == "slurm"]
+    if on_slurm:
+        _slurm("scancel", *on_slurm)
+    for job in ended:
+        if job.on == "local" and (found := _local_process(job)):
+            with suppress(psutil.NoSuchProcess):
+                found.send_signal(signal.SIGTERM)
+    return ended
+
+
+def wait(jobs: list[Submitted]) -> None:
+    """Wait until jobs on this machine have ended, and end them if this process is interrupted."""
+    try:
+        found = [process for job in jobs if (process := _local_process(job))]
+        psutil.wait_procs(found)
+    except KeyboardInterrupt:
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
+        psutil.wait_procs(found)
+        raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
+
+
+def _state(experiment: Experiment, folder: Path, part: Part, job: Submitted | None, queue: dict[str, str]) -> State:
+    paths = experiments.part_records(experiment, folder, part)
+    complete = [path.exists() for path in paths]
+    steps, total = sum(complete), len(paths)
+    if job and job.job_id in queue and (job.on == "slurm" or steps < total):
+        return State(part, queue[job.job_id], steps, total, job, [])
+    if steps == total:
+        return State(part, "done", steps, total, job, [])
+    failures = [_failure(path) for path in paths if not path.exists() and failure_record(path).exists()]
+    if failures:
+        return State(part, "failed", steps, total, job, failures)
+    if job is None:
+        return State(part, "not submitted", steps, total, None, [])
+    return _ended(folder, part, job, steps, total)
+
+
+def _failure(record: Path) -> str:
+    try:
+        reason: Any = json.loads(failure_record(record).read_text())["failed"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{failure_record(record)}: cannot be read ({error})"
+    return f"{record.stem}: {reason}"
+
+
+def _ended(folder: Path, part: Part, job: Submitted, steps: int, total: int) -> State:
+    """Describe a part whose job is gone without a record of its end: it was ended, or it broke."""
+    broke = (folder / "jobs" / f"{job.job_id}_0_result.pkl").exists()
+    reason = [_reason(job)] if job.on == "slurm" and not broke else []
+    log = folder / "jobs" / f"{job.job_id}_0_log.err"
+    with suppress(OSError):
+        lines = [line.rstrip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        reason += lines[-_TAIL_LINES:]
+    return State(part, "failed" if broke else "stopped", steps, total, job, [*reason, f"log: {log}"])
+
+
+def _reason(job: Submitted) -> str:
+    """Ask Slurm's accounting, where there is one, how a job ended."""
+    if shutil.which("sacct"):
+        with suppress(ToolError):
+            lines = _slurm(
+                "sacct", "--noheader", "--allocations", "--parsable2", "--format=State", "--jobs", job.job_id
+            )
+            if lines:
+                return f"Slurm: {lines[0].lower()}"
+    return "Slurm does not say how it ended (no accounting)"
+
+
+def _slurm(*argv: str) -> list[str]:
+    lines: list[str] = []  # `Finished` has the last 200 only
+    finished = process.run(argv, folder=Path.cwd(), timeout_s=TIMEOUT_S, on_line=lines.append)
+    if finished.returncode:
+        raise ToolError(f"{argv[0]} {finished.describe()}", argv, finished.returncode, finished.stderr[-3:])
+    return lines
+
+
+def _local_process(job: Submitted) -> psutil.Process | None:
+    """Find the process of a job on this machine; a number may belong to another process by now."""
+    try:
+        found = psutil.Process(int(job.job_id))
+        ours = any("submitit" in word for word in found.cmdline()) and found.uids().real == os.getuid()
+        return found if ours and found.status() != psutil.STATUS_ZOMBIE else None
+    except (psutil.Error, ValueError):
+        return None

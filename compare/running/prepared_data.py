@@ -1,0 +1,170 @@
+"""The settings and the dataset of an experiment, before anything is done with them: accepted, checked, identified."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bart_bridge.data import content, noncartesian
+from bart_bridge.data.dataset import SPLITS, Dataset, Split, check_filters
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.errors import InputError
+from bart_bridge.files import atomic
+from bart_bridge.tools.toolbox import Toolbox
+from compare.console import Reporter
+from compare.running import locks, records
+from compare.settings.experiment import Experiment, load_kept
+
+# What each split holds: the hash of each array by its name.
+Identity = dict[str, dict[str, str]]
+# Settings that no result depends on.
+_WITHOUT_EFFECT = ("slurm", "description")
+# What a report writes beside its tables and figures; see `compare.report.experiment_report` and
+# `compare.results.table`.
+_OF_REPORT = ("index.html", "tables.md", "machine.json", *(f"{name}.csv" for name in ("results", "history", "memory")))
+
+
+def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> tuple[Dataset, Identity]:
+    """Open the dataset as `open_dataset` does and write `experiment.yaml`, one process at a time.
+
+    Raises:
+        InputError: The dataset is not usable, or the folder has other people's files that a report would replace.
+        BusyError: Another process works with other settings or data; nothing was changed.
+    """
+    with locks.held(folder):
+        changed = changed_settings(experiment, folder)
+        if changed is None:
+            refuse_foreign(folder, "experiment.yaml")
+        if changed:
+            with _nobody_at_work(folder, changed):
+                pass
+        atomic.remove_leftovers(folder, folder / "tables", folder / "figures")
+        dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
+        settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+        atomic.write_text(folder / "experiment.yaml", settings)
+        return dataset, identity
+
+
+def refuse_foreign(folder: Path, settings: str) -> None:
+    """Refuse a folder with files that a report would replace, and without the file of settings that our folders have.
+
+    Raises:
+        InputError: It is such a folder.
+    """
+    foreign = [name for name in _OF_REPORT if (folder / name).exists()]
+    if foreign and not (folder / settings).exists():
+        raise InputError(f"{folder}: a report would replace {', '.join(foreign)}, and there is no {settings}")
+
+
+def changed_settings(experiment: Experiment, folder: Path, since: bool = False) -> str | None:
+    """Say in what an experiment differs from `experiment.yaml`; empty if in nothing, None if there is no such file.
+
+    What no result depends on is not looked at: the block `slurm` and the description.
+
+    Args:
+        experiment: The experiment.
+        folder: Of `experiment.yaml`.
+        since: Whether the file is the newer one (default false).
+    """
+    try:
+        before = load_kept(folder / "experiment.yaml")
+    except InputError:
+        return None
+    old, new = (
+        {name: value for name, value in each.model_dump(mode="json").items() if name not in _WITHOUT_EFFECT}
+        for each in (before, experiment)
+    )
+    return records.differences(new, old) if since else records.differences(old, new)
+
+
+def open_dataset(
+    experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter
+) -> tuple[Dataset, Identity]:
+    """Open the dataset of an experiment, simulated first where it is missing, and say what it holds.
+
+    What is computed and remembered of a dataset that cannot be written goes to `data` in the experiment's folder, whose
+    lock must be held.
+
+    Raises:
+        InputError: The dataset is not usable.
+        BusyError: The dataset changed, and another process works with the old one.
+    """
+    choice = experiment.dataset
+    if choice.simulate is not None:
+        _simulate(choice.simulate, folder, toolbox, reporter)
+    dataset = Dataset.open(choice.folder or folder / "dataset")
+    if not all(os.access(dataset.folder / name, os.W_OK) for name in SPLITS):
+        dataset = replace(dataset, cache=folder / "data")
+    identity = {}
+    for name in SPLITS:
+        split = dataset.split(name)
+        content.validate_once(split)
+        for trained in experiment.networks.values():
+            check_filters(trained.network, split)
+        for warning in split.trajectory_warnings():
+            reporter.say(f"warning: {warning}")
+        if "gridding" in experiment.baselines and split.trajectory is None:
+            raise InputError(f"{dataset.folder / name}: the baseline gridding needs a trajectory, there is none")
+        if split.reference is None:
+            raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
+        dataset = replace(dataset, gridded_by=grid(split, toolbox, remove_leftovers=True).gridded_by)
+        identity[name] = content.digests(split)
+    return dataset, identity
+
+
+def grid(split: Split, toolbox: Toolbox, remove_leftovers: bool = False) -> Split:
+    """Compute adjoint and psf of a validated split as `gridding.prepare` does, one process at a time.
+
+    Args:
+        split: The split.
+        toolbox: The BART to use.
+        remove_leftovers: Whether it is that of a dataset, in whose folder nothing else of ours is written (default
+            false). Hashes that are remembered there at this moment are hashed again the next time.
+    """
+    place = split.cache or split.kspace.parent
+    with locks.held(place) if split.trajectory else nullcontext():
+        if remove_leftovers:
+            atomic.remove_leftovers(place)
+        return noncartesian.prepare(split, toolbox)
+
+
+def description(folder: Path) -> dict[str, Any]:
+    """Return what the `dataset.yaml` of a folder says; empty if there is none."""
+    try:
+        return Dataset.open(folder).description
+    except InputError:
+        return {}
+
+
+def _simulate(settings: Simulation, folder: Path, toolbox: Toolbox, reporter: Reporter) -> None:
+    place = folder / "dataset"
+    if place.exists():
+        expected = {"bart": toolbox.version_text, "simulation": settings.model_dump()}
+        there = {name: description(place).get(name) for name in expected}
+        changed = records.differences(there, expected)
+        if not changed:
+            return
+        with _nobody_at_work(folder, changed):
+            older = records.Older(folder).keep([place])
+        reporter.say(f"dataset: simulated anew, {changed}; the old one is in {older}")
+    total = sum(getattr(settings, split) for split in SPLITS)
+    with reporter.step(f"dataset: simulate {total} slices", total) as advance:
+        simulate(place, settings, toolbox, lambda done, _: advance(done))
+
+
+@contextmanager
+def _nobody_at_work(folder: Path, changed: str) -> Iterator[None]:
+    """Hold all locks below a folder, or refuse what changed."""
+    with ExitStack() as stack:
+        for lock in sorted(folder.glob(f"*/**/{locks.NAME}")):
+            try:
+                stack.enter_context(locks.held(lock.parent, wait=False))
+            except locks.BusyError as error:
+                raise locks.BusyError(f"{error}, with other settings ({changed})") from None
+        yield

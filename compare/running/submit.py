@@ -1,0 +1,272 @@
+"""The runs of an experiment as jobs of submitit: on a Slurm cluster, or several at once on this machine.
+
+A job calls `experiment.run` for its parts, so that all that is known about an experiment is in its folder, whoever
+computed it: a job that is started again, by Slurm or a person, goes on with what is missing. `jobs/` in that folder has
+submitit's files and logs, and `jobs.json`, which says what was submitted.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bart_bridge.errors import InputError, ToolError
+from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.tools import process
+from bart_bridge.tools.toolbox import Toolbox
+from compare.console import Reporter
+from compare.measuring import machine
+from compare.running import locks, prepared_data
+from compare.running import runner as experiments
+from compare.running.prepared_data import Identity
+from compare.running.runner import Outcome, Part
+from compare.settings.experiment import Experiment, Slurm
+
+if TYPE_CHECKING:
+    import submitit
+
+Place = Literal["local", "slurm"]
+_YEAR_MIN = 365 * 24 * 60  # submitit wants a limit
+_GRACE_S = 25  # Slurm kills 30 s after SIGTERM, by default
+
+
+@dataclass
+class Work:
+    """What a job does; submitit keeps it in a file and calls it.
+
+    Attributes:
+        experiment: The experiment.
+        folder: Its folder.
+        parts: What of it is done here.
+        bart: BART binary or its folder; default: the one that is found where the job runs.
+        grace_s: Seconds that a training has for its checkpoint when the job's time is over.
+    """
+
+    experiment: Experiment
+    folder: Path
+    parts: list[Part]
+    bart: Path | None = None
+    grace_s: int = _GRACE_S
+
+    def __call__(self) -> Outcome:
+        """Do the parts, or what is missing of them."""
+        signal.signal(signal.SIGTERM, _end)
+        if changed := prepared_data.changed_settings(self.experiment, self.folder, since=True):
+            raise InputError(f"{self.folder}: other settings than when this job was submitted ({changed})")
+        toolbox = Toolbox.find(self.bart)
+        return experiments.run(self.experiment, self.folder, toolbox, Reporter(), chosen=self.parts)
+
+    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
+        """Stop, because the time is over or somebody else gets the node, and say what is to be called later."""
+        import submitit
+
+        process.end_running(self.grace_s)
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def _end(number: int, frame: object) -> None:
+    """End as asked (cancelled, preempted), with a checkpoint of the training that runs."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    process.end_running(_GRACE_S)
+    sys.exit(128 + number)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that was submitted.
+
+    Attributes:
+        on: Where.
+        job_id: As Slurm or submitit names it; on this machine the number of its process.
+        parts: What it does.
+        at: When it was submitted, UTC.
+        bart: The BART that was asked for, if any.
+    """
+
+    on: Place
+    job_id: str
+    parts: list[Part]
+    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    bart: str | None = None
+
+
+def part_name(part: Part) -> str:
+    """Name a part as its folder is named, such as `modl-bart`."""
+    return "-".join(name for name in part if name)
+
+
+def submit(
+    experiment: Experiment,
+    folder: Path,
+    parts: Sequence[Part],
+    on: Place,
+    bart: Path | None = None,
+    at_once: int | None = None,
+) -> list[Submitted]:
+    """Submit jobs for parts of an experiment; on Slurm one array, on this machine processes that share the parts.
+
+    The dataset should be there already (`prepared_data.prepare`): jobs make it if not, while the others wait.
+
+    Args:
+        experiment: The experiment, with what its jobs ask for.
+        folder: Its folder, which all nodes must see at the same path.
+        parts: What is to be done.
+        on: Where.
+        bart: BART binary or its folder.
+        at_once: Jobs at the same time; default all on Slurm, one on this machine.
+
+    Raises:
+        ToolError: Slurm refused the jobs.
+    """
+    import submitit
+
+    place = folder / "jobs"
+    place.mkdir(parents=True, exist_ok=True)
+    if on == "slurm":
+        loads = [Work(experiment, folder, [part], bart, _grace_s(experiment.slurm)) for part in parts]
+    else:
+        # Every process has all parts: locks share them out.
+        loads = [Work(experiment, folder, list(parts), bart) for _ in range(min(at_once or 1, len(parts)))]
+    jobs: list[submitit.Job[Outcome]] = []
+    try:
+        if on == "slurm":
+            cluster = submitit.AutoExecutor(place, "slurm", slurm_max_num_timeout=experiment.slurm.timeouts)
+            cluster.update_parameters(**_parameters(experiment, at_once))
+            with cluster.batch():
+                jobs = [cluster.submit(load) for load in loads]
+        else:
+            for number, load in enumerate(loads):
+                local = submitit.LocalExecutor(place)
+                local.update_parameters(timeout_min=_YEAR_MIN, **_local_gpu(number))
+                jobs.append(local.submit(load))
+    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ToolError(f"Slurm did not take the jobs: {lines[-1] if lines else 'it does not say why'}") from None
+    made = [
+        Submitted(on, job.job_id, load.parts, bart=str(bart) if bart else None)
+        for job, load in zip(jobs, loads, strict=True)
+    ]
+    with locks.held(place):
+        content = [asdict(entry) for entry in [*submitted(folder), *made]]
+        write_text_atomically(place / "jobs.json", json.dumps(content, indent=1) + "\n")
+    return made
+
+
+def submitted(folder: Path) -> list[Submitted]:
+    """List all jobs of a folder, the oldest first.
+
+    Raises:
+        InputError: `jobs.json` is damaged.
+    """
+    path = folder / "jobs" / "jobs.json"
+    if not path.exists():
+        return []
+    try:
+        entries = [Submitted(**entry) for entry in json.loads(path.read_text())]
+        return [replace(entry, parts=[(name, engine) for name, engine in entry.parts]) for entry in entries]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+
+
+def for_place(experiment: Experiment, on: Place) -> Experiment:
+    """Return the experiment as its jobs have it: threads, on which results depend, are the cores that a job asks for.
+
+    Raises:
+        InputError: There is no Slurm.
+    """
+    if on == "slurm" and not shutil.which("sbatch"):
+        raise InputError("--on slurm: there is no Slurm here ('sbatch' is not on PATH)")
+    if on == "local" or experiment.threads or not experiment.slurm.cpus:
+        return experiment
+    return experiment.model_copy(update={"threads": experiment.slurm.cpus})
+
+
+def _grace_s(slurm: Slurm) -> int:
+    return max(1, slurm.warning_s - 10)
+
+
+def _parameters(experiment: Experiment, at_once: int | None) -> dict[str, Any]:
+    slurm = experiment.slurm
+    gpus = slurm.gpus if slurm.gpus is not None else experiment.devices * (experiment.device == "gpu")
+    cpus = slurm.cpus or experiment.threads
+    setup = [*(f"module load {name}" for name in slurm.modules), *slurm.setup]
+    chosen = {
+        "name": experiment.name,
+        "timeout_min": slurm.time_min,
+        "gpus_per_node": gpus or None,
+        "cpus_per_task": cpus,
+        "mem_gb": slurm.memory_gib,
+        "slurm_partition": slurm.partition,
+        "slurm_account": slurm.account,
+        "slurm_qos": slurm.qos,
+        "slurm_constraint": slurm.constraint,
+        "slurm_signal_delay_s": slurm.warning_s,
+        "slurm_setup": setup or None,
+        "slurm_array_parallelism": at_once,
+        # Since Slurm 22.05, srun does not take this from sbatch.
+        "slurm_srun_args": [f"--cpus-per-task={cpus}"] if cpus else None,
+        "slurm_additional_parameters": {"requeue": True, **slurm.options},
+    }
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _local_gpu(number: int) -> dict[str, Any]:
+    """Give each process a GPU of its own, in turn; submitit hides them otherwise."""
+    count = len(machine.gpus())
+    return {"gpus_per_node": 1, "visible_gpus": [number % count]} if count else {}
+
+
+def outdated(experiment: Experiment, folder: Path, changed: str | None, identity: Identity) -> list[Part]:
+    """List the parts that may have something to do: those that are not complete, or all after a change of settings.
+
+    Args:
+        experiment: The experiment.
+        folder: Its folder.
+        changed: What `prepared_data.changed_settings` said before the settings were accepted.
+        identity: What the dataset holds; parts with results of other data are among those listed.
+    """
+    if changed != "":
+        return experiments.parts(experiment)
+    unfinished = missing(experiment, folder)
+    return [
+        part
+        for part in experiments.parts(experiment)
+        if part in unfinished
+        or any(_is_of_other_data(path, identity) for path in experiments.part_records(experiment, folder, part))
+    ]
+
+
+def _is_of_other_data(record: Path, identity: Identity) -> bool:
+    try:
+        data = json.loads(record.read_text())["determinants"]["data"]
+        return any(not digests.items() <= identity[split].items() for split, digests in data.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True
+
+
+def missing(experiment: Experiment, folder: Path) -> list[Part]:
+    """List the parts that are not complete."""
+    return [
+        part
+        for part in experiments.parts(experiment)
+        if not all(path.exists() for path in experiments.part_records(experiment, folder, part))
+    ]
+
+
+def find_part(experiment: Experiment, name: str) -> Part:
+    """Find a part by its name.
+
+    Raises:
+        InputError: There is none.
+    """
+    known = {part_name(part): part for part in experiments.parts(experiment)}
+    if name not in known:
+        raise InputError(f"no run '{name}' (found: {', '.join(known)})")
+    return known[name]

@@ -1,0 +1,1 @@
+"""What an experiment is: the YAML files that users write."""

@@ -1,0 +1,287 @@
+"""The schema of an experiment: one YAML file in `configs/`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from bart_bridge.data.simulation import Simulation
+from bart_bridge.errors import InputError
+from bart_bridge.reconet.network_settings import MemoryPlan, Network, Settings, Training, check_shared
+from compare.settings import without_effect
+
+ENGINES = ("bart", *(f"keras-{on}{plan}" for on in ("tensorflow", "jax", "torch") for plan in ("", "-lean")))
+EngineName = str
+BaselineName = Literal["cg-sense", "gridding", "l1-wavelet", "total-variation"]
+_Settings = TypeVar("_Settings", bound=Settings)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one block, of which YAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key '{key}' stands twice in the block at line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+class DatasetChoice(Settings):
+    """Where the data comes from: exactly one of the two.
+
+    Attributes:
+        simulate: Phantoms to be made in the experiment's folder.
+        folder: A dataset folder that exists; a relative path starts at the folder of the configuration file.
+    """
+
+    simulate: Simulation | None = None
+    folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> DatasetChoice:
+        if (self.simulate is None) == (self.folder is None):
+            raise ValueError("name either 'simulate' or 'folder'")
+        return self
+
+
+class TrainedNetwork(Settings):
+    """A network and how it is trained.
+
+    Attributes:
+        network: Its sizes and options.
+        training: Its training.
+    """
+
+    network: Network
+    training: Training
+
+
+class Slurm(Settings):
+    """What a job on a cluster asks for; a job is a network on an engine, or the references (see `submit`).
+
+    Attributes:
+        partition: Where jobs wait; default that of the cluster.
+        account: Who is charged; default that of the user.
+        qos: Quality of service; default that of the cluster.
+        constraint: Features that a node must have, in Slurm's words.
+        time_min: Minutes that a job may take; one that takes longer goes on in the queue from its checkpoint
+            (default 240).
+        timeouts: How often that may be (default 10).
+        warning_s: Seconds before the end in which a job leaves its checkpoint (default 120).
+        gpus: GPUs of a job; default `devices` of the experiment if its device is `gpu`, else none.
+        cpus: Cores of a job; default `threads` of the experiment, or what the cluster gives.
+        memory_gib: Memory of a job; default that of the cluster.
+        modules: Loaded by `module load`, in this order.
+        setup: Lines of shell that a job begins with, after the modules.
+        options: Any other options of `sbatch` by their long names, such as `{mail-type: END}`.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time_min: int = Field(default=240, ge=1)
+    timeouts: int = Field(default=10, ge=0)
+    warning_s: int = Field(default=120, ge=1)
+    gpus: int | None = Field(default=None, ge=0)
+    cpus: int | None = Field(default=None, ge=1)
+    memory_gib: float | None = Field(default=None, gt=0)
+    modules: list[str] = Field(default=[])
+    setup: list[str] = Field(default=[])
+    options: dict[str, str | int] = Field(default={})
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Slurm:
+        if self.warning_s >= 60 * self.time_min:
+            raise ValueError(f"warning_s must be less than time_min, received {self.warning_s} s, {self.time_min} min")
+        return self
+
+
+class Experiment(Settings):
+    """What is compared.
+
+    Attributes:
+        name: Letters, digits, `-` and `_`; the default output folder is `reports/<name>`.
+        description: A sentence for the report.
+        dataset: The data.
+        networks: Networks by the name they have in the results; there may be none beside baselines.
+        baselines: Reconstructions without a network, see `bart_bridge.baselines`, each with its regularization chosen
+            on the validation slices; default CG-SENSE.
+        engines: Engines to run, `bart`, `keras-` with a backend (`tensorflow`, `jax`, `torch`), the same with `-lean`
+            for the memory plan `lean`, or a name of `bart_binaries`; default `bart` and `keras-tensorflow`.
+        bart_binaries: More BART binaries (or their folders) by the name of their engine, such as `bart-cudnn`; a
+            relative path starts at the folder of the configuration file.
+        device: `cpu` (default) or `gpu`.
+        devices: GPUs, or parts of a CPU, that share every batch of a training (default 1); engines on JAX only.
+        threads: Threads of each engine; default OMP_NUM_THREADS, and without that all cores this process may use.
+        seed: Seed of the initial weights (default 0).
+        validate_epochs: Measure the validation slices after every epoch of training (default false); it costs time.
+        same_initial_weights: All engines start from the same weights (default), or each draws its own.
+        repeats: How often training and reconstruction are measured, the engines taking turns (default 1).
+        repeat_epochs: Epochs of each stage in repeats after the first; default as many as in the first.
+        inference_calls: Timed reconstructions of a slice after the first, over all repeats (default 20).
+        slurm: What jobs ask for, where the experiment runs on a cluster (`bart-tf compare --on slurm`).
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    description: str = ""
+    dataset: DatasetChoice
+    networks: dict[str, TrainedNetwork] = Field(default_factory=dict)
+    baselines: list[BaselineName] = Field(default=["cg-sense"])
+    engines: list[EngineName] = Field(["bart", "keras-tensorflow"], min_length=1)
+    bart_binaries: dict[str, Path] = Field(default={})
+    device: Literal["cpu", "gpu"] = "cpu"
+    devices: int = Field(default=1, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    validate_epochs: bool = False
+    same_initial_weights: bool = True
+    repeats: int = Field(default=1, ge=1)
+    repeat_epochs: int | None = Field(default=None, ge=1)
+    inference_calls: int = Field(default=20, ge=1)
+    slurm: Slurm = Slurm()
+
+    @model_validator(mode="after")
+    def _shared(self) -> Experiment:
+        if self.devices > 1:
+            for engine in self.engines:
+                if not engine.startswith("keras-jax"):
+                    raise ValueError(
+                        f"devices: only keras-jax and keras-jax-lean train on several devices, received {self.devices} "
+                        f"and the engine '{engine}'"
+                    )
+            for trained in self.networks.values():
+                check_shared(trained.training, trained.training.batch_size, self.devices)
+        return self
+
+    @model_validator(mode="after")
+    def _names(self) -> Experiment:
+        for name in [*self.networks, *self.bart_binaries]:
+            if not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"names of networks may have letters, digits, '-' and '_', received '{name}'")
+        if not self.networks and not self.baselines:
+            raise ValueError("name networks, or baselines, or both")
+        for name in self.bart_binaries:
+            if not name.startswith("bart-"):
+                raise ValueError(f"names of bart_binaries must begin with 'bart-', received '{name}'")
+        for name in self.engines:
+            if name not in (*ENGINES, *self.bart_binaries):
+                known = ", ".join([*ENGINES, *self.bart_binaries])
+                raise ValueError(f"engines: no engine '{name}' (found: {known})")
+        if len(set(self.engines)) != len(self.engines):
+            raise ValueError(f"engines must differ, received {', '.join(self.engines)}")
+        for name, trained in self.networks.items():
+            if any(engine.endswith("-lean") for engine in self.engines) and trained.network.cg_derivative == "unrolled":
+                raise ValueError(f"the memory plan lean needs cg_derivative 'implicit', '{name}' has 'unrolled'")
+        return self
+
+
+def load(path: Path) -> Experiment:
+    """Read an experiment that a user wrote.
+
+    Raises:
+        InputError: The file cannot be read, a key is unknown or missing, does nothing or contradicts another (see
+            `compare.settings.without_effect`), or a value has the wrong type or range; the message names the file, the
+            key, the rule and the value.
+    """
+    experiment = load_kept(path)
+    without_effect.refuse(path, without_effect.in_experiment(experiment))
+    return experiment
+
+
+def load_kept(path: Path) -> Experiment:
+    """Read the experiment that a folder keeps; it may be older than the rules of `compare.settings.without_effect`.
+
+    Raises:
+        InputError: The file cannot be read, a key is unknown or missing, or a value has the wrong type or range.
+    """
+    experiment = read(path, Experiment)
+    binaries = {name: _from(path, binary) for name, binary in experiment.bart_binaries.items()}
+    experiment = experiment.model_copy(update={"bart_binaries": binaries})
+    return experiment.model_copy(update={"dataset": dataset_from(path, experiment.dataset)})
+
+
+def read(path: Path, kind: type[_Settings]) -> _Settings:
+    """Read a YAML file of settings, strictly: no unknown key, and no word where there should be a number.
+
+    Raises:
+        InputError: As of `load`.
+    """
+    try:
+        return validated(yaml.load(path.read_text(), _Loader), kind)
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe(error)}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+
+
+def validated(content: Any, kind: type[_Settings]) -> _Settings:
+    """Make settings of what stood in a YAML file.
+
+    Raises:
+        ValidationError: A key is unknown or missing, or a value has the wrong type or range.
+        TypeError: It has types that JSON does not have.
+    """
+    # Through JSON, because its strict mode takes a YAML list for a tuple but not a word for a number.
+    return kind.model_validate_json(json.dumps(content), strict=True)
+
+
+def dataset_from(configuration: Path, choice: DatasetChoice) -> DatasetChoice:
+    """Return a choice whose folder is absolute; a relative one starts at the folder of the configuration file."""
+    if choice.folder is None:
+        return choice
+    return choice.model_copy(update={"folder": _from(configuration, choice.folder)})
+
+
+def _from(configuration: Path, path: Path) -> Path:
+    return (configuration.parent / path.expanduser()).absolute()
+
+
+def describe(error: ValidationError) -> str:
+    """Say in one line what a configuration breaks: key, rule and value of the first fault."""
+    faults: list[dict[str, Any]] = [dict(fault) for fault in error.errors()]
+    first = faults[0]
+    key, rule = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+    if not key and first["type"] != "value_error":
+        key = "the file"
+    message = f"{key}: {rule}" if key else rule
+    if first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
+        message += f" (received {first['input']!r})"
+    return message + (f"; and {len(faults) - 1} more" if len(faults) > 1 else "")
+
+
+def with_memory(experiment: Experiment, network: str, engine: str, memory: MemoryPlan) -> tuple[Experiment, str]:
+    """Return the experiment with one of its Keras engines in a memory plan, and the name of that engine.
+
+    Args:
+        experiment: The experiment.
+        network: The network that is to be trained so; others need not be able to.
+        engine: The engine.
+        memory: The plan.
+
+    Raises:
+        InputError: It is not a Keras engine of the experiment, or the network cannot have the plan.
+    """
+    keras = [name for name in experiment.engines if name.startswith("keras-")]
+    if engine not in keras:
+        raise InputError(f"--memory: engine must be one of Keras (found: {', '.join(keras)}), received '{engine}'")
+    if engine.endswith("-lean") and memory == "plain":
+        raise InputError(f"--memory plain contradicts the engine '{engine}', which has the plan lean in its name")
+    chosen = engine_name(engine, memory)
+    engines = list(dict.fromkeys([*experiment.engines, chosen]))
+    networks = {name: trained for name, trained in experiment.networks.items() if name == network}
+    try:
+        Experiment.model_validate({**dict(experiment), "engines": engines, "networks": networks})
+    except ValidationError as error:
+        raise InputError(f"--memory: {describe(error)}") from None
+    return experiment.model_copy(update={"engines": engines}), chosen
+
+
+def engine_name(engine: str, memory: MemoryPlan) -> EngineName:
+    """Return the name of a Keras engine in a memory plan."""
+    return engine.removesuffix("-lean") + ("-lean" if memory == "lean" else "")

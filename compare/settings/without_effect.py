@@ -1,0 +1,117 @@
+"""Settings of a configuration file that do nothing beside the others, or contradict them.
+
+The files that experiments keep are not looked at: they may be older than a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from bart_bridge.data.simulation import Simulation
+from bart_bridge.data.trajectories import KINDS
+from bart_bridge.errors import InputError
+from bart_bridge.reconet.network_settings import Network, Training
+
+if TYPE_CHECKING:
+    from compare.settings.experiment import Experiment
+    from compare.study.run import Study
+
+Fault = tuple[str, str]  # the key, and what is wrong with it
+_OF_ALGORITHMS = {
+    "adam": ("adam_epsilon", "adam_beta_1", "adam_beta_2", "adam_reset_epochs"),
+    "ipalm": ("ipalm",),
+    "admm": ("admm_rho", "admm_relaxation", "admm_dual_interval", "admm_balancing"),
+}
+
+
+def refuse(path: Path, faults: Iterable[Fault]) -> None:
+    """Refuse the first fault.
+
+    Raises:
+        InputError: There is one; the message has the file, its key and the reason.
+    """
+    for key, reason in faults:
+        raise InputError(f"{path}: {key}: {reason}")
+
+
+def in_experiment(experiment: Experiment) -> Iterator[Fault]:
+    """Yield keys that differ from their default and do nothing, or contradict others."""
+    if experiment.repeats == 1:
+        yield from _vain(experiment, {"repeat_epochs": "there are no further repeats, repeats is 1"})
+    for name in experiment.bart_binaries:
+        if name not in experiment.engines:
+            yield f"bart_binaries.{name}", f"engines does not name it (found: {', '.join(experiment.engines)})"
+    yield from _below("dataset.simulate", _in_simulation(experiment.dataset.simulate))
+    for name, trained in experiment.networks.items():
+        yield from _below(f"networks.{name}.network", _in_network(trained.network))
+        yield from _below(f"networks.{name}.training", _in_training(trained.training, trained.network))
+
+
+def in_study(study: Study) -> Iterator[Fault]:
+    """Yield such keys of an optimizer study; what all optimizers share may be of use to some of them only."""
+    yield from _below("dataset.simulate", _in_simulation(study.dataset.simulate))
+    for name, network in study.networks.items():
+        yield from _below(f"networks.{name}", _in_network(network))
+        for algorithm, candidates in study.optimizers.items():
+            for candidate in candidates:
+                faults = _in_training(study.trained(algorithm, candidate), network)
+                yield from _below(f"optimizers.{algorithm}", (fault for fault in faults if fault[0] in candidate))
+
+
+def _in_simulation(simulation: Simulation | None) -> Iterator[Fault]:
+    if simulation is None:
+        return
+    if simulation.pattern in KINDS:
+        reason = f"pattern '{simulation.pattern}' is not Cartesian, spokes says how much is sampled"
+        names: tuple[str, ...] = ("acceleration", "reference_size")
+    else:
+        reason = f"pattern '{simulation.pattern}' is Cartesian, this is for {', '.join(KINDS)}"
+        names = ("spokes", "density_compensation", "nufft")
+    yield from _vain(simulation, dict.fromkeys(names, reason))
+
+
+def _in_network(network: Network) -> Iterator[Fault]:
+    if network.fixed_lambda is not None:
+        yield from _vain(network, {"initial_lambda": "lambda is not trained, fixed_lambda is its value"})
+    start = network.sense_initialization
+    lambdas = {"fixed_lambda": network.fixed_lambda, "initial_lambda": network.initial_lambda}
+    if start is not None:
+        lambdas |= {f"sense_initialization.{name}": getattr(start, name) for name in ("fixed_lambda", "initial_lambda")}
+    for name, value in lambdas.items():
+        # Numbers below 0 have a meaning of their own to BART, such as -1: train it.
+        if value is not None and value < 0:
+            yield name, f"must not be negative, received {value:g}"
+    if network.data_consistency == "gradient-step":
+        reason = "gradient steps need no conjugate gradients, this is for data_consistency 'proximal-mapping'"
+        yield from _vain(network, {"max_cg_iterations": reason})
+        if start is None:
+            yield from _vain(network, {"cg_derivative": reason})
+
+
+def _in_training(training: Training, network: Network) -> Iterator[Fault]:
+    for algorithm, names in _OF_ALGORITHMS.items():
+        if algorithm != training.algorithm:
+            reason = f"this is for the algorithm {algorithm}, and it is {training.algorithm}"
+            yield from _vain(training, dict.fromkeys(names, reason))
+    if network.kind != "modl" or not network.batch_norm:
+        yield from _vain(training, {"batch_norm_momentum": "this network has no batch norm"})
+    if isinstance(training.loss, dict) and not (training.loss and all(of > 0 for of in training.loss.values())):
+        yield "loss", f"losses need positive weights, received {training.loss}"
+
+
+def _below(key: str, faults: Iterable[Fault]) -> Iterator[Fault]:
+    for name, reason in faults:
+        yield f"{key}.{name}", reason
+
+
+def _vain(settings: BaseModel, reasons: Mapping[str, str]) -> Iterator[Fault]:
+    """Yield those of some keys that differ from their default, with the reason and the value."""
+    fields = type(settings).model_fields
+    for name, reason in reasons.items():
+        value = getattr(settings, name)
+        if value != fields[name].default:
+            yield name, reason if isinstance(value, BaseModel) else f"{reason} (received {value})"

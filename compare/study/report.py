@@ -1,0 +1,271 @@
+"""The page of the optimizer study, made from its results; every sentence of its text is made from the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+
+import bart_bridge
+from bart_bridge.files.cfl import write_text_atomically
+from compare.report.tables.table import Table, of_cells
+from compare.results.table_files import NOT_AVAILABLE
+from compare.study.figures import AXES, convergence, embedded
+from compare.study.rows import KERAS
+from compare.study.run import Study, read
+
+if TYPE_CHECKING:
+    import pandas
+
+_NO_TRIES = "BART does not say how many gradients its iPALM takes"
+_NO_STATE = "BART does not show its optimizer's state"
+
+
+def write(folder: Path) -> Path:
+    """Write `index.html`, `tables.md` and `convergence-<network>.png` of a study that has run; nothing is run again.
+
+    Raises:
+        InputError: The folder holds no finished study.
+    """
+    study, choices, table, curves = read(folder)
+    content = {
+        "study": study,
+        "choices": choices,
+        "tables": [
+            tuning(study, choices),
+            quality(study, choices, table),
+            cost(study, choices, table),
+            speed(study, curves),
+        ],
+        "networks": [
+            {
+                "name": name,
+                "text": findings(name, table, curves),
+                "curves": {label: embedded(convergence(name, curves, [axis])) for axis, label in AXES.items()},
+            }
+            for name in study.networks
+        ],
+        "version": bart_bridge.__version__,
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("compare.report"),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in study.networks:
+        convergence(name, curves, list(AXES)).savefig(folder / f"convergence-{name}.png", dpi=75)
+    for name, template in (("tables.md", "optimizers.md.j2"), ("index.html", "optimizers.html.j2")):
+        write_text_atomically(folder / name, environment.get_template(template).render(content))
+    return folder / "index.html"
+
+
+def tuning(study: Study, choices: dict[str, Any]) -> Table:
+    """What each optimizer could choose from, and what it chose."""
+    rows = []
+    for name, choice in choices["choices"].items():
+        network, optimizer = name.rsplit("-", 1)
+        for candidate, score in zip(choice["candidates"], choice["scores"], strict=True):
+            mark = "chosen" if candidate == choice["chosen"] else ""
+            mark += ", at the edge of the grid" if mark and choice["at_the_edge"] else ""
+            shown = "not finite" if score is None else f"{score:.5f}"
+            settings = ", ".join(f"{key} {value:g}" for key, value in candidate.items())
+            rows.append([network, optimizer, settings, shown, mark])
+    note = (
+        f"Trained by Keras from seed {study.seeds[0]} for all epochs; the choice holds for all seeds and both engines."
+    )
+    return of_cells(
+        "Candidates, and their error on the validation slices",
+        ["network", "optimizer", "settings", "validation NMSE", ""],
+        rows,
+        [note],
+    )
+
+
+def quality(study: Study, choices: dict[str, Any], table: pandas.DataFrame) -> Table:
+    """Quality of the test slices after the last epoch."""
+    formats = {"psnr": "{:.2f}", "ssim": "{:.4f}", "nmse": "{:.5f}"}
+    rows = []
+    for label, part in _cells(study, table):
+        rows.append([*label, *(_spread(part[metric], form) for metric, form in formats.items())])
+    return of_cells(
+        f"Quality of the test slices, mean ± standard deviation over {len(study.seeds)} seeds",
+        ["network", "optimizer", "engine", "PSNR / dB", "SSIM", "NMSE"],
+        rows,
+        [*_reasons(choices), "ADMM's weights are those of its feasible copy z."],
+    )
+
+
+def cost(study: Study, choices: dict[str, Any], table: pandas.DataFrame) -> Table:
+    """What a training costs."""
+    rows = []
+    for label, part in _cells(study, table):
+        rows.append(
+            [
+                *label,
+                _spread(1000 * part.step_s, "{:.1f}"),
+                _spread(part.train_s, "{:.1f}"),
+                _spread(part.peak_rss_bytes / 2**20, "{:.0f}"),
+                _spread(part.gpu_peak_bytes / 2**20, "{:.0f}"),
+                _spread(part.state_bytes, "{:.0f}"),
+            ]
+        )
+    return of_cells(
+        f"Cost of training, mean ± standard deviation over {len(study.seeds)} seeds",
+        [
+            "network",
+            "optimizer",
+            "engine",
+            "step / ms",
+            "whole / s",
+            "peak RSS / MiB",
+            "peak GPU / MiB",
+            "state / byte",
+        ],
+        rows,
+        [
+            *_reasons(choices),
+            f"state: what the optimizer keeps beside the weights, its counters included; {_NO_STATE}.",
+            "step: without the first epoch; whole: the child process with its start and set-up.",
+            "peak GPU is n/a where no NVIDIA GPU was used.",
+            *_continued(table),
+        ],
+    )
+
+
+def speed(study: Study, curves: pandas.DataFrame) -> Table:
+    """Error on the validation slices at the cost that every optimizer of an engine has spent."""
+    rows = []
+    for network in study.networks:
+        for engine in study.engines:
+            part = curves[(curves.network == network) & (curves.engine == engine)]
+            ends = {axis: _common_end(part, axis) for axis in AXES}
+            for optimizer in part.optimizer.unique():
+                own = part[part.optimizer == optimizer]
+                cells = [_spread(_at(own, axis, ends[axis]).reindex(study.seeds), "{:.5f}") for axis in AXES]
+                rows.append([network, optimizer, engine, *cells])
+    return of_cells(
+        "Error of the validation slices at equal cost, mean ± standard deviation over seeds",
+        ["network", "optimizer", "engine", *(f"at equal {label}" for label in AXES.values())],
+        rows,
+        [
+            "The cost is the smallest at which a run ended; n/a if a seed has no epoch below it.",
+            *["n/a in seconds: a seed has no times, see the costs."] * bool(curves.training_s.isna().any()),
+            f"{_NO_TRIES}: n/a.",
+        ],
+    )
+
+
+def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) -> list[str]:
+    """Say which optimizer was fastest, best and cheapest in Keras, where the seeds leave no doubt."""
+    part, own = (rows[(rows.network == network) & (rows.engine == KERAS)] for rows in (curves, table))
+    sentences = []
+    last = part[part.epoch == part.epoch.max()]
+    for name, ends in last.groupby("optimizer", sort=False).error:
+        lost = len(ends) - int(np.isfinite(ends).sum())
+        if lost:
+            sentences.append(f"{lost} of {len(ends)} runs of {name} ended without a finite error: it is not compared.")
+            part, own, last = (rows[rows.optimizer != name] for rows in (part, own, last))
+    if last.empty:
+        return sentences
+    # The worst end of all runs: the error that every one of them reaches.
+    target = float(last.error.max())
+    sentences.append(f"The error that every run reached on the validation slices is {target:.5f}.")
+    for axis, label in AXES.items():
+        reached = {name: _first(rows, axis, target) for name, rows in part.groupby("optimizer", sort=False)}
+        sentences.append(_verdict(f"In {label}, the fastest to reach it", reached, "{:.3g}"))
+    for axis, label in AXES.items():
+        end = _common_end(part, axis)
+        errors = {name: list(_at(rows, axis, end)) for name, rows in part.groupby("optimizer", sort=False)}
+        full = {name: values for name, values in errors.items() if len(values) == part.seed.nunique()}
+        spent = f"{end:.3g}" if np.isfinite(end) else "n/a"
+        sentences.append(_verdict(f"After equal {label} ({spent}), the least error", full, "{:.5f}"))
+    psnr = {name: list(-rows.psnr) for name, rows in own.groupby("optimizer", sort=False)}
+    sentences.append(
+        _verdict("After the last epoch, the best mean PSNR of the test slices", psnr, "{:.2f} dB", sign=-1)
+    )
+    for engine, rows in table[table.network == network].groupby("engine", sort=False):
+        steps = {name: list(1000 * of.step_s) for name, of in rows.groupby("optimizer", sort=False)}
+        sentences.append(_verdict(f"The least time of a step by {engine}", steps, "{:.1f} ms"))
+    return sentences + [f"{line}." for line in _continued(table[table.network == network])]
+
+
+def _cells(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], pandas.DataFrame]]:
+    return [
+        (
+            [network, optimizer, engine],
+            table[(table.network == network) & (table.optimizer == optimizer) & (table.engine == engine)],
+        )
+        for network in study.networks
+        for optimizer in study.optimizers
+        for engine in study.engines
+    ]
+
+
+def _reasons(choices: dict[str, Any]) -> list[str]:
+    lost = choices.get("diverged", {})  # missing in studies of earlier versions
+    return [f"n/a for {name} on bart: {reason}" for name, reason in choices["reasons"].items()] + [
+        f"n/a for {name}: {reason}" for name, reason in lost.items()
+    ]
+
+
+def _continued(table: pandas.DataFrame) -> list[str]:
+    """Name the trainings that have no times, with the reason; results of earlier versions do not say it."""
+    if "times" not in table:
+        return []
+    return [
+        f"{row.network}, {row.optimizer} on {row.engine}, seed {row.seed}, times: {row.times!s}"
+        for row in table[table.times.astype(str).str.startswith(NOT_AVAILABLE)].itertuples()
+    ]
+
+
+def _common_end(part: pandas.DataFrame, axis: str) -> float:
+    """Return the cost at which the run that ends first ends."""
+    return float(part.groupby(["optimizer", "seed"])[axis].max().min())
+
+
+def _at(part: pandas.DataFrame, axis: str, end: float) -> pandas.Series[float]:
+    """Return the last error of each seed at which the cost is not above a limit."""
+    return part[part[axis] <= end].groupby("seed").error.last()
+
+
+def _first(part: pandas.DataFrame, axis: str, target: float) -> list[float]:
+    """Return for each seed the cost at which the error is first at most the target."""
+    return list(part[part.error <= target].groupby("seed")[axis].first())
+
+
+def _verdict(what: str, costs: dict[Any, list[float]], form: str, sign: int = 1) -> str:
+    """Name the least if its range over the seeds lies below all others', and say so if it does not.
+
+    Args:
+        what: Begins the sentence.
+        costs: Values of all seeds by optimizer; less is better.
+        form: Of a value.
+        sign: -1 where the values are shown with the opposite sign.
+    """
+    known = {name: values for name, values in costs.items() if values and all(value == value for value in values)}
+    if not known:
+        return f"{what}: n/a."
+    means = {name: sum(values) / len(values) for name, values in known.items()}
+    best, *others = sorted(means, key=lambda name: means[name])
+    shown = ", ".join(f"{name} {_range(known[name], form, sign)}" for name in (best, *others))
+    rivals = [name for name in others if min(known[name]) <= max(known[best])]
+    if rivals:
+        return f"{what}: the seeds do not tell {best} from {' and '.join(rivals)} ({shown})."
+    return f"{what}: {best} ({shown})."
+
+
+def _range(values: Sequence[float], form: str, sign: int) -> str:
+    low, high = sorted((sign * min(values), sign * max(values)))
+    number, _, unit = form.partition(" ")
+    return f"{number.format(low)} to {number.format(high)} {unit}".strip()
+
+
+def _spread(values: pandas.Series[float], form: str) -> str:
+    if values.empty or values.isna().any():
+        return "n/a"
+    return f"{form.format(values.mean())} ± {form.format(values.std())}"

@@ -1,0 +1,165 @@
+"""The tables of an optimizer study: what each run cost, how well it reconstructs, and where it was after each epoch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.measuring import timing
+from compare.results import images as reconstructions
+from compare.results import table
+from compare.results.cost_rows import DIVERGED
+from compare.running.run_files import Run
+from compare.settings.experiment import EngineName, Experiment
+
+KERAS: EngineName = "keras-tensorflow"
+CHOSEN_BY = "nmse mag"
+# Columns of a history that iPALM and ADMM have; they are missing for the others.
+_OF_SOME = ("loss_evaluations", "primal_residual", "dual_residual")
+_QUALITY = ("psnr", "ssim", "nmse", "psnr_fastmri", "nmse_fastmri", "ssim_fastmri")
+_KEYS = ("network", "optimizer", "engine", "seed")
+RESULT_COLUMNS = (
+    *_KEYS,
+    *_QUALITY,
+    *("step_s", "train_s", "peak_rss_bytes", "gpu_peak_bytes", "state_bytes"),
+    DIVERGED,
+    "times",
+)
+CURVE_COLUMNS = (
+    *_KEYS,
+    *("epoch", "steps", "gradient_evaluations", "training_s", "loss", "error"),
+    *_OF_SOME,
+)
+
+
+def parts_of(name: str) -> tuple[str, str]:
+    """Return network and optimizer from the name of a run or of a candidate."""
+    words = name.split("-")
+    if words[-1].isdigit():
+        words.pop()
+    return "-".join(words[:-1]), words[-1]
+
+
+def read_history(run: Run) -> dict[str, NDArray[np.float64]]:
+    """Read the columns of a training, `(epoch, batch)`, the epochs of its stages one after the other.
+
+    A column `step_s` is added, the mean seconds of a step in the stage.
+    """
+    with np.load(run.folder / "history.npz") as history:
+        stages = [
+            {name.removeprefix(prefix): history[name] for name in history.files if name.startswith(prefix)}
+            for prefix in ("stage1_", "stage2_")
+        ]
+    for stage in stages:
+        if stage:
+            stage["step_s"] = np.full(stage["loss"].shape, _step_s(stage["seconds"]))
+    first, second = stages
+    # Each stage counts anew.
+    for name in second:
+        if name.endswith("_evaluations"):
+            second[name] = first[name][-1, -1] + second[name]
+    return {name: np.concatenate([values, second[name]]) for name, values in first.items()} if second else first
+
+
+def cost_rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
+    """Say what each run cost and how well it reconstructs the test slices."""
+    images = reconstructions.images(experiment, folder)
+    reference = images.pop(reconstructions.REFERENCE)
+    quality: dict[str, dict[str, list[float]]] = {}
+    for row in table.quality_rows(images, reference):
+        quality.setdefault(row["network"], {}).setdefault(row["metric"], []).append(row["value"])
+    for run in reconstructions.runs(experiment, folder):
+        network, algorithm = parts_of(run.name)
+        used = json.loads(run.record("train").read_text())["measurement"]
+        continued = timing.continued(used["ending"])
+        yield {
+            "network": network,
+            "optimizer": algorithm,
+            "engine": run.engine,
+            "seed": experiment.seed,
+            **{metric: float(np.mean(values)) for metric, values in quality[run.name].items()},
+            "step_s": None if continued else _known(read_history(run)["step_s"][-1, -1]),
+            "train_s": None if continued else used["elapsed_s"],
+            "peak_rss_bytes": used["peak_rss_bytes"],
+            "gpu_peak_bytes": used["gpu_peak_bytes"],
+            "state_bytes": _state_bytes(run.folder / "weights.keras") if run.engine == KERAS else None,
+            "times": continued,
+        }
+
+
+def curve_rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
+    """Say where each run is after each epoch."""
+    for run in reconstructions.runs(experiment, folder):
+        network, algorithm = parts_of(run.name)
+        history = read_history(run)
+        epochs, batches = history["loss"].shape
+        steps = batches * np.arange(1, epochs + 1)
+        training_s = np.cumsum(history["step_s"].sum(axis=1))
+        # SGD, Adam and ADMM take one gradient a step; of BART's iPALM nobody knows how many.
+        gradients = history["gradient_evaluations"][:, -1] if "gradient_evaluations" in history else steps
+        known = run.engine == KERAS or algorithm != "ipalm"
+        continued = timing.continued(json.loads(run.record("train").read_text())["measurement"]["ending"])
+        for epoch in range(epochs):
+            yield {
+                "network": network,
+                "optimizer": algorithm,
+                "engine": run.engine,
+                "seed": experiment.seed,
+                "epoch": epoch + 1,
+                "steps": int(steps[epoch]),
+                "gradient_evaluations": float(gradients[epoch]) if known else None,
+                "training_s": None if continued else _known(training_s[epoch]),
+                "loss": float(history["loss"][epoch].mean()),
+                "error": float(history[CHOSEN_BY][epoch, -1]),
+                **{name: float(history[name][epoch, -1]) for name in _OF_SOME if name in history},
+            }
+
+
+def diverged_rows(experiment: Experiment, failures: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Say where trainings diverged, from the records of their failures by name; all else of them is missing."""
+    for name, failure in failures.items():
+        yield _keys(experiment, name) | {DIVERGED: failure[DIVERGED]}
+
+
+def diverged_curves(experiment: Experiment, failures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Say that after the last epoch, which these trainings did not reach, there is no finite error."""
+    for name in failures:
+        training = experiment.networks[name].training
+        epochs = training.pretraining_epochs + training.epochs
+        yield _keys(experiment, name) | {"epoch": epochs, "error": float("nan")}
+
+
+def _keys(experiment: Experiment, name: str) -> dict[str, Any]:
+    network, algorithm = parts_of(name)
+    (engine,) = experiment.engines
+    return {"network": network, "optimizer": algorithm, "engine": engine, "seed": experiment.seed}
+
+
+def _known(seconds: float) -> float | None:
+    """Return seconds, None where they could not be taken."""
+    return None if np.isnan(seconds) else float(seconds)
+
+
+def _step_s(seconds: NDArray[np.float64]) -> float:
+    """Return the mean seconds of a step; NaN with fewer than two epochs or three batches.
+
+    Without the first epoch, in which graphs are made, without first batches, whose start is not recorded, and without
+    last ones, which may have the validation in them.
+    """
+    steps = np.diff(seconds, axis=1)[1:, :-1]
+    return float(steps.mean()) if steps.size else float("nan")
+
+
+def _state_bytes(model: Path) -> int:
+    """Add up what the optimizer keeps, from the saved model."""
+    import h5py
+
+    with zipfile.ZipFile(model) as archive, archive.open("model.weights.h5") as file, h5py.File(file) as stored:
+        variables = stored["optimizer/vars"]
+        return sum(variables[name].nbytes for name in variables)
