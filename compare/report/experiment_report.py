@@ -79,7 +79,10 @@ def write(folder: Path) -> Path:
         engines=sorted(set(table.engine)),
     )
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("compare.report"), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("compare.report"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     markdown = environment.get_template("tables.md.j2").render(
         experiment=experiment,

@@ -19,7 +19,7 @@ from bart_bridge.reconet import commands, weights
 from bart_bridge.tools import process
 from tests.backends.compute import NETWORKS, TRAINING, start_of_admm
 from tests.helper import relative_difference
-from tests.tf_models.test_networks import OPTION_TOLERANCE, TOLERANCE
+from tests.tf_models.networks.test_networks import OPTION_TOLERANCE, TOLERANCE
 
 # Norm of the difference by norm of the change. VarNet is smooth, measured: 1.3e-5. MoDL is not: where the input of a
 # ReLU is 0 up to rounding, backends differ by what a whole pixel contributes; measured: 4e-4, 2e-2 with such a pixel.

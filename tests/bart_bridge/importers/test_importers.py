@@ -1,4 +1,4 @@
-"""What each importer knows of its format, beyond what `tests/tf_models/test_imported_data.py` reconstructs."""
+"""What each importer knows of its format, beyond what `tests/tf_models/training/test_imported_data.py` reconstructs."""
 
 import h5py
 import numpy as np

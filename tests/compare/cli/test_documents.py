@@ -1,0 +1,194 @@
+"""Every command line in README.md, CONTRIBUTING.md and docs is run as it stands, in a folder that has what it names.
+
+What cannot be run in a test is read by the real command-line interface with all its options, see `PARSED`; what belongs
+to other programs is looked at as far as they allow, see `OTHER`.
+"""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import typer.testing
+
+from bart_bridge.files import cfl
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings
+from compare.cli import app
+from tests import foreign
+from tests.compare.cli.command_lines import DOCUMENTS, ROOT, blocks, examples, lines, parse, words
+from tests.compare.conftest import TINY, bart_tf
+
+# Lines that are parsed only, by how they begin, and why.
+PARSED = {
+    "bart-tf compare configs/mine.yaml --on slurm": "tests/compare/running/test_submit.py starts a Slurm if there is one",
+    "bart-tf jobs resume": "nothing failed or stopped that could be resumed",
+    "bart-tf import varnet-mat": "the published data has 20 subjects of 30 slices",
+}
+# Lines that are run smaller than they stand.
+SCALED = {"--x 230 --y 180": "--x 24 --y 20"}
+# Other programs: what is checked of a line.
+OTHER = {
+    "make": "the target and its recipe exist, which may take hours",
+    "KERAS_BACKEND=": "the module exists; it wants a GPU",
+    ".venv/bin/python": "the arguments that are files exist; it installs, or wants a GPU",
+    ".": "sets up the shell",
+}
+# Its lines are BART's and are those of one version, with their outputs beside them.
+OF_BART = "bart-notes.md"
+COMMANDS = [
+    pytest.param(block, id=f"{path.name}:{number}")
+    for path in DOCUMENTS
+    if path.name != OF_BART
+    for number, block in enumerate(blocks(path, "sh"))
+]
+
+
+def is_parsed(line):
+    return any(line.startswith(start) for start in PARSED)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, toolbox):
+    """A working folder with small files of the names that the documents have; returns what fills it."""
+    monkeypatch.chdir(tmp_path)
+
+    def fill(block, tiny):
+        if "configs/mine.yaml" in block:
+            (tmp_path / "configs").mkdir()
+            (tmp_path / "configs" / "mine.yaml").write_text(TINY)
+            shutil.copytree(tiny[0], tmp_path / "reports" / "tiny")
+        if "reports/demo/runs" in block:
+            shutil.copytree(tiny[0] / "runs" / "varnet-bart", tmp_path / "reports/demo/runs/varnet-bart")
+            write_scan(toolbox, 24)
+        if "bart-tf import" in block:
+            truth = foreign.make_truth()
+            one = foreign.Truth(truth.images[:1], truth.coils)
+            (tmp_path / "volumes").mkdir()
+            for number in range(20):
+                foreign.write_fastmri(one, tmp_path / "volumes" / f"file{number:02}.h5")
+            write_scan(toolbox, 64)
+        if "wgh_modl" in block:
+            network = ModlSettings(iterations=5)
+            weights.write("wgh_modl", network, weights.random(network, 0))
+            write_modl_checkpoint(tmp_path / "folder" / "model-50")
+
+    return fill
+
+
+def write_scan(toolbox, size):
+    """Write fully sampled k-space, its coil sensitivities and its image."""
+    image, coils = toolbox.compute("phantom", "-x", size), toolbox.compute("phantom", "-x", size, "-S", 4)
+    coils = toolbox.compute("normalize", 8, coils)
+    arrays = {
+        "kspace": toolbox.compute("fft", "-u", 3, toolbox.compute("fmac", image, coils)),
+        "sens": coils,
+        "ref": image,
+    }
+    for name, array in arrays.items():
+        cfl.write(name, array)
+
+
+def write_modl_checkpoint(prefix):
+    """Write variables of the original MoDL as TensorFlow 1 did."""
+    from tf_models.networks.modl_original import MoDLOriginal
+
+    variables = MoDLOriginal({"iterations": 1, "layers": 3, "filters": 4}).named_variables()
+    arrays = {name: np.asarray(values) for name, values in variables.items()}
+    prefix.parent.mkdir()
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        written = [tf.compat.v1.Variable(values, name=name) for name, values in arrays.items()]
+        session.run(tf.compat.v1.variables_initializer(written))
+        tf.compat.v1.train.Saver(written).save(session, str(prefix))
+
+
+def run(line):
+    """Run a line of bart-tf in this process, which has TensorFlow already; what may start jobs, in one of its own.
+
+    submitit configures logging anew, and absl's handler closes the standard error that pytest put in place then.
+    """
+    for size, smaller in SCALED.items():
+        line = line.replace(size, smaller)
+    arguments = [
+        name for word in words(line)[1:] for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
+    ]
+    if arguments[0] in {"compare", "jobs"}:
+        finished = bart_tf(*arguments)
+        assert finished.returncode == 0, f"{line}: {finished.stderr}"
+        return
+    result = typer.testing.CliRunner().invoke(app, arguments, standalone_mode=False)
+    assert result.exit_code == 0, f"{line}: {result.exception!r}"
+
+
+@pytest.mark.parametrize("block", COMMANDS)
+def test_a_block_of_commands(block, workplace, request):
+    if "configs/mine.yaml" in block or "reports/demo/runs" in block:
+        workplace(block, request.getfixturevalue("tiny"))
+    else:
+        workplace(block, None)
+    for line in lines(block):
+        first = words(line)[0]
+        if first == "bart-tf":
+            parse(words(line)[1:])
+            if not is_parsed(line):
+                run(line)
+        elif first == "make":
+            dry = subprocess.run(
+                ["make", "-n", *words(line)[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert dry.returncode == 0, dry.stderr
+        else:
+            assert any(first.startswith(program) for program in OTHER), f"{line}: neither run nor looked at"
+            for module in re.findall(r"-m (tests\.\S+)", line):
+                assert importlib.util.find_spec(module), line
+            for path in re.findall(r"\S+\.(?:py|txt)\b", line):
+                assert (ROOT / path).exists(), line
+
+
+def test_every_reason_is_needed():
+    every = [
+        line for path in DOCUMENTS if path.name != OF_BART for block in blocks(path, "sh") for line in lines(block)
+    ]
+    assert all(any(line.startswith(start) for line in every) for start in [*PARSED, *OTHER])
+    assert all(any(size in line for line in every) for size in SCALED)
+
+
+def test_the_python_of_the_readme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks(ROOT / "README.md", "python")
+    network = ModlSettings(iterations=10)
+    weights.write("weights_from_bart", network, weights.random(network, 0))
+    exec(compile(code, "README.md", "exec"), {})
+    assert [file.read_bytes() for file in cfl.files("weights_for_bart")] == [
+        file.read_bytes() for file in cfl.files("weights_from_bart")
+    ]
+
+
+@pytest.mark.parametrize("line", sorted(examples()))
+def test_an_example_of_the_help_is_understood(line):
+    assert parse(words(line)[1:]).command_path.startswith("bart-tf ")
+
+
+def test_a_wrong_option_in_a_document_is_noticed():
+    for line in (
+        "bart-tf compare x.yaml --one slurm",
+        "bart-tf weights from-bart --network=unet a b",
+        "bart-tf jobs x",
+    ):
+        with pytest.raises(Exception, match=r"one|unet|x"):
+            parse(words(line)[1:])
+
+
+def test_the_shell_of_the_notes_on_bart():
+    """Syntax only, and every tool that is named is one of BART; the outputs are those of BART 0.8.00."""
+    (path,) = (path for path in DOCUMENTS if path.name == OF_BART)
+    shell = "\n".join(blocks(path, "sh"))
+    assert subprocess.run(["bash", "-n"], input=shell, text=True, check=False).returncode == 0
+    tools = subprocess.run([shutil.which("bart")], capture_output=True, text=True, check=False).stdout.split()
+    named = set(re.findall(r"(?:^|[;|({`]|\bdo|timeout \d+)\s*bart (\w+)", shell, re.MULTILINE))
+    assert len(named) > 10
+    assert named <= set(tools)

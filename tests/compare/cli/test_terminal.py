@@ -1,0 +1,179 @@
+"""What stands on standard error is ours, whatever backend runs, and an error of a backend is told in one line."""
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import sys
+
+import pytest
+import typer
+
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.network_settings import Training, VarNetSettings
+from bart_bridge.tools import process
+from compare import cli
+from tests import foreign
+from tests.compare.conftest import bart_tf
+from tests.helper import slow_but
+from tf_models.programs.worker import TrainJob
+
+NETWORK = VarNetSettings(iterations=1, filters=2, kernel_x=3, kernel_y=3, basis=3)
+OPTIONS = commands.apply_options(NETWORK)[1:]
+OURS = re.compile(
+    r"""(
+        \[\d+/\d+\]\ .*                                   # title of a step
+      | (dataset:\ )?(simulate|import)\ \d+\ slices
+      | [\w-]+:\ reconstruct
+      | \ \ \ \ \d+\ of\ \d+(,\ loss\ [\d.e+-]+)?           # how far it is
+      | \#\d+->\d+/\d+;\ loss:\ [\d.e+-]+;
+      | \d+\ steps\ done,\ .* | nothing\ to\ do:\ .*     # what a command ends with
+      | left\ out:\ .*:\ \d+                            # by an import
+      | error:\ .*
+    )$""",
+    re.VERBOSE,
+)
+DATA = "{tmp}/data/test"
+FILES = f"{DATA}/kspace {DATA}/coils {{tmp}}/weights"
+# Every command, and how it is run here. A copy of a finished experiment is in {tmp}/out, its configuration {config}.
+COMMANDS = {
+    "apply": "{tmp}/out/runs/varnet-keras-tensorflow {tmp}/out/runs/varnet-bart --dataset {tmp}/data -o {tmp}/applied",
+    "compare": "{config} -o {tmp}/out",
+    "diff": "{tmp}/out {tmp}/out",
+    "doctor": "",
+    "import": "fastmri {tmp}/volume.h5 {tmp}/imported --coils ecalib\\ -r\\ 20 --split test=0",
+    "jobs cancel": "{config} -o {tmp}/out",
+    "jobs collect": "{config} -o {tmp}/out",
+    "jobs resume": "{config} -o {tmp}/out --on local",
+    "jobs status": "{config} -o {tmp}/out",
+    "optimizers": None,  # `test_a_whole_study` reads it
+    "parity": "{config}",
+    "profile": "--from {tmp}/missing.sqlite -o {tmp}/profile",
+    "reconet": f"--train -T adam,epochs=1 --pattern={DATA}/pattern {' '.join(OPTIONS)} {FILES} {DATA}/reference",
+    "report": "{tmp}/out",
+    "simulate": "{tmp}/simulated --size 16 --train 2 --validation 1 --test 1",
+    "train": "{config} -o {tmp}/trained --network varnet --engine keras-tensorflow",
+    "weights from-bart": f"{' '.join(OPTIONS)} {{tmp}}/weights {{tmp}}/new.keras",
+    "weights from-tf1": "{tmp}/missing {tmp}/new.keras",
+    "weights info": "{tmp}/out/runs/varnet-keras-tensorflow/weights.keras",
+    "weights to-bart": "{tmp}/out/runs/varnet-keras-tensorflow/weights.keras {tmp}/new",
+    "weights to-savedmodel": "{tmp}/out/runs/varnet-keras-tensorflow/weights.keras {tmp}/saved --x 16 --y 16",
+}
+REFUSED = ("profile", "weights from-tf1")
+# The others differ from one of these in nothing that matters here.
+QUICK = (
+    *("apply", "diff", "doctor", "import", "jobs cancel", "jobs resume", "jobs status", "parity", "profile", "reconet"),
+    *("report", "simulate", "train", "weights info", "weights to-savedmodel"),
+)
+
+
+def require(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+
+
+@pytest.fixture(scope="module")
+def place(tiny, tiny_config, dataset_folder, tmp_path_factory):
+    """A folder with what the commands read."""
+    folder = tmp_path_factory.mktemp("terminal")
+    shutil.copytree(tiny[0], folder / "out")
+    shutil.copytree(dataset_folder, folder / "data")
+    weights.write(folder / "weights", NETWORK, weights.random(NETWORK, 0))
+    foreign.write_fastmri(foreign.make_truth(), folder / "volume.h5")
+    return {"tmp": folder, "config": tiny_config}
+
+
+def leaves(command, name=""):
+    """List the commands of a command line by their whole names."""
+    if not hasattr(command, "commands"):
+        return [name.strip()]
+    return [leaf for part, inner in command.commands.items() for leaf in leaves(inner, f"{name} {part}")]
+
+
+def test_every_command_is_here():
+    assert sorted(COMMANDS) == sorted(leaves(typer.main.get_command(cli.app)))
+
+
+def run(place, name, **environment):
+    """Run a command as on a machine where nobody has set how much TensorFlow says."""
+    variables = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    return bart_tf(*name.split(), *shlex.split(COMMANDS[name].format(**place)), env=variables | environment)
+
+
+def foreign_lines(stderr):
+    return [line for line in stderr.splitlines() if not OURS.match(line)]
+
+
+@pytest.mark.parametrize("name", slow_but([name for name in COMMANDS if COMMANDS[name] is not None], *QUICK))
+def test_every_line_is_ours(place, name):
+    finished = run(place, name)
+    assert finished.returncode == (2 if name in REFUSED else 0), finished.stderr
+    assert foreign_lines(finished.stderr) == []
+    assert ("error: " in finished.stderr) == (name in REFUSED)
+
+
+@pytest.mark.parametrize("name", ["parity", "reconet", "weights from-bart", "weights info"])
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_every_line_is_ours_on_other_backends(place, name, backend):
+    require(backend)
+    finished = run(place, name, KERAS_BACKEND=backend)
+    assert finished.returncode == 0, finished.stderr
+    assert foreign_lines(finished.stderr) == []
+
+
+def test_an_algorithm_that_a_backend_does_not_have_is_refused_in_one_line(place):
+    require("jax")
+    command = shlex.split(COMMANDS["reconet"].replace("-T adam,", "-T ipalm,").format(**place))
+    finished = bart_tf("reconet", *command, env=os.environ | {"KERAS_BACKEND": "jax"})
+    assert finished.returncode == 2
+    assert finished.stderr == "error: IPALM needs the backend tensorflow. Received: backend=jax\n"
+
+
+def test_every_line_of_a_comparison_is_ours(tiny):
+    assert foreign_lines(tiny[1].stderr) == []
+
+
+@pytest.fixture(params=["tensorflow", "jax", "torch"])
+def worker(request, place, tmp_path):
+    """Run a training in a child as a Keras engine does, with some variables of its environment changed."""
+    require(request.param)
+    data = Dataset.open(place["tmp"] / "data")
+    job = TrainJob(
+        network=NETWORK,
+        training=Training(epochs=1, batch_size=2),
+        split=data.split("train"),
+        initial=place["tmp"] / "weights",
+        output=tmp_path / "trained.keras",
+        histories=[tmp_path / "history.npz"],
+    )
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+
+    def train(**environment):
+        argv = [sys.executable, "-m", "tf_models.programs.worker", str(tmp_path / "job.json")]
+        environment = {"KERAS_BACKEND": request.param, **environment}
+        return process.run(["env", "-u", "TF_CPP_MIN_LOG_LEVEL", *argv], folder=tmp_path, environment=environment)
+
+    return train
+
+
+def test_a_child_writes_no_lines_that_are_not_ours(worker):
+    finished = worker(CUDA_VISIBLE_DEVICES="-1")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ()
+
+
+@pytest.mark.parametrize("name", ["parity", "reconet", "weights info"])
+def test_a_backend_that_cannot_be_imported_is_an_error_in_one_line(place, name):
+    finished = run(place, name, KERAS_BACKEND="caffe")
+    assert finished.returncode == 1
+    assert finished.stderr == (
+        "error: Keras with the backend caffe cannot be imported: Unable to import backend : caffe\n"
+    )
+
+
+def test_a_child_tells_what_went_wrong(worker):
+    finished = worker(KERAS_BACKEND="caffe")
+    assert finished.returncode == 1
+    assert finished.stderr == ("Keras with the backend caffe cannot be imported: Unable to import backend : caffe",)

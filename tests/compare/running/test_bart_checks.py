@@ -1,0 +1,102 @@
+"""What BART cannot do is said before any work starts: a tool that it was built without, a path that it cannot take."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bart_bridge.errors import InputError
+from bart_bridge.tools.toolbox import Toolbox
+from compare.running.runner import check_bart
+from compare.settings.experiment import load
+from tests.compare.cli.test_cli import one_line
+from tests.compare.conftest import TINY, bart_tf
+
+STUDY = {
+    "name": "study",
+    "dataset": yaml.safe_load(TINY)["dataset"],
+    "networks": {"varnet": {"kind": "varnet", "iterations": 1, "filters": 2}},
+    "training": {"batch_size": 2, "epochs": 1},
+    "seeds": [0, 1, 2],
+    "optimizers": {"adam": [{"learning_rate": 0.01}]},
+}
+
+
+@pytest.fixture
+def without(tmp_path):
+    """Make a BART that was built without some tools."""
+
+    def make(*tools):
+        path = tmp_path / "bart"
+        refuse = "echo 'Unknown bart command: \"'$1'\".' >&2; exit 255"
+        cases = f"case $1 in {'|'.join(tools)}) {refuse};; esac"
+        path.write_text(f'#!/bin/sh\n{cases}\nexec {shutil.which("bart")} "$@"\n')
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def configs(tmp_path):
+    """The same experiment with a dataset of its own, and with one in a folder whose name has a comma."""
+    content = yaml.safe_load(TINY)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    content |= {"dataset": {"folder": str(tmp_path / "knee, 3T")}, "validate_epochs": True}
+    (tmp_path / "elsewhere.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path
+
+
+COMMANDS = {
+    "compare": ["compare", "tiny.yaml"],
+    "compare on this machine": ["compare", "tiny.yaml", "--on", "local"],
+    "train": ["train", "tiny.yaml", "--network", "modl", "--engine", "bart"],
+    "optimizers": ["optimizers", "study.yaml"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_without_reconet(command, without, configs):
+    finished = bart_tf(*command, "-o", "out", "--bart", without("reconet"), cwd=configs)
+    assert f"at {configs / 'bart'} was built without 'reconet'" in one_line(finished, 1)
+    assert not (configs / "out").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_comma_in_the_path_of_the_results(command, configs):
+    finished = bart_tf(*command, "-o", "a,b", cwd=configs)
+    assert "a,b: reconet takes no comma in the path of its history or of validation slices" in one_line(finished, 2)
+    assert not (configs / "a,b").exists()
+
+
+def test_a_comma_in_the_path_of_validation_slices(configs):
+    finished = bart_tf("compare", "elsewhere.yaml", "-o", "out", cwd=configs)
+    assert "knee, 3T: reconet takes no comma in" in one_line(finished, 2)
+    assert not (configs / "out").exists()
+
+
+def test_keras_needs_neither(without, configs):
+    toolbox = Toolbox.find(without("reconet"))
+    check_bart(load(configs / "tiny.yaml"), Path("a,b"), {"keras-tensorflow": toolbox})
+    with pytest.raises(InputError, match="comma"):
+        check_bart(load(configs / "tiny.yaml"), Path("a,b"), {"bart": Toolbox.find()})
+
+
+def test_parity_without_reconet(without, configs):
+    finished = bart_tf("parity", "tiny.yaml", "--bart", without("reconet"), cwd=configs)
+    assert "was built without 'reconet'" in one_line(finished, 1)
+
+
+def test_without_measure_a_comparison_says_at_its_start_what_will_be_missing(without, configs):
+    finished = bart_tf("compare", "tiny.yaml", "-o", "a,b", "--bart", without("measure"), cwd=configs)
+    assert finished.stderr.startswith(f"warning: {configs / 'bart'} was built without 'measure': ")
+    assert "comma" in one_line(finished, 2)
+
+
+@pytest.mark.parametrize("tool", ["reconet", "measure"])
+def test_doctor_names_what_is_missing(tool, without):
+    finished = bart_tf("doctor", "--bart", without(tool))
+    assert finished.returncode == 1
+    assert f"built without '{tool}'" in finished.stdout

@@ -1,0 +1,131 @@
+"""Reconstructions without a network: against a direct solution, and in an experiment of their own."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from bart_bridge import baselines
+from bart_bridge.data.dataset import Dataset, Split
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import from_batch_coil_yx
+from compare.measuring import quality
+from compare.results import table as results
+from compare.running import steps
+from tests.compare.conftest import bart_tf
+from tests.helper import random_complex, relative_difference
+
+SIZES = {"4n": (12, 8), "4n + 2": (8, 10), "both 4n + 2": (6, 10), "odd": (9, 8), "both odd": (7, 9)}
+FIGURE = """
+name: figure
+dataset:
+  simulate: {size: 24, coil_count: 3, train: 2, validation: 1, test: 2, pattern: radial, spokes: 12, seed: 3}
+baselines: [gridding, cg-sense, l1-wavelet]
+"""
+
+
+def dense_solution(kspace, coils, pattern, weight):
+    """Solve the normal equations of one slice as a matrix, in double precision."""
+    y, x = pattern.shape
+    pixels = np.eye(y * x).reshape(-1, 1, y, x)
+    shifted = np.fft.fft2(np.fft.ifftshift(coils * pixels, axes=(-2, -1)), norm="ortho")
+    columns = (pattern * np.fft.fftshift(shifted, axes=(-2, -1))).reshape(y * x, -1).T
+    matrix = columns.conj().T @ columns + weight * np.eye(y * x)
+    return np.linalg.solve(matrix, columns.conj().T @ (pattern * kspace).ravel()).reshape(y, x)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_cg_sense_solves_its_equation_with_the_right_sign(size, toolbox, tmp_path):
+    generator = np.random.default_rng(0)
+
+    numbers = partial(random_complex, generator)
+    pattern = (generator.uniform(size=(1, 1, *size)) < 0.6).astype(np.complex64)
+    arrays = {"kspace": numbers(1, 3, *size) * pattern, "coils": numbers(1, 3, *size) / 2, "pattern": pattern}
+    for name, array in arrays.items():
+        cfl.write(tmp_path / name, from_batch_coil_yx(array))
+    found = baselines.cg_sense(Split.in_folder(tmp_path), toolbox, 0.5)
+    expected = dense_solution(arrays["kspace"][0], arrays["coils"][0], pattern[0, 0], 0.5)
+    assert relative_difference(found[0, 0], expected) < 1e-4
+
+
+@pytest.mark.parametrize("compensated", [True, False])
+@pytest.mark.parametrize("name", baselines.BASELINES)
+def test_baselines_reconstruct_radial_data(name, compensated, toolbox, tmp_path):
+    """Well sampled data with little noise: every one is near the reference, with its scale and sign."""
+    settings = {"size": 26, "coil_count": 3, "train": 2, "validation": 1, "test": 1, "spokes": 40, "noise": 0.002}
+    simulation = Simulation(pattern="radial", density_compensation=compensated, **settings)
+    simulate(tmp_path / "data", simulation, toolbox)
+    split = Dataset.open(tmp_path / "data").split("test")
+    image = baselines.BASELINES[name].reconstruct(split, toolbox, 1e-3, lambda: None)
+    assert relative_difference(image, split.arrays()["reference"]) < 0.15
+
+
+def test_what_pics_gets_wrong_is_refused(toolbox, tmp_path):
+    for name in ("kspace", "coils"):
+        cfl.write(tmp_path / name, np.ones((9, 8, 1, 2), np.complex64))
+    with pytest.raises(InputError, match="even numbers of pixels only, found 9 x 8"):
+        baselines.l1_wavelet(Split.in_folder(tmp_path), toolbox, 0.1)
+    with pytest.raises(InputError, match="needs a trajectory"):
+        baselines.gridding(Split.in_folder(tmp_path), toolbox, 0.1)
+
+
+@pytest.mark.slow
+def test_an_experiment_without_networks_is_a_figure(tmp_path):
+    (tmp_path / "figure.yaml").write_text(FIGURE)
+    finished = bart_tf("compare", tmp_path / "figure.yaml", "-o", tmp_path / "out")
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "out" / "figures" / "panel.png").stat().st_size > 10_000
+    table, history = results.read(tmp_path / "out")
+    assert history.empty
+    psnr = table[table.metric == "psnr"].groupby("engine").value.mean()
+    assert set(psnr.index) == {"zero-filled", "gridding", "cg-sense", "l1-wavelet"}
+    assert psnr["cg-sense"] > psnr["gridding"] > psnr["zero-filled"]
+    reference = Dataset.open(tmp_path / "out" / "dataset").split("test").arrays()["reference"][:, 0]
+    image = np.array(cfl.read(tmp_path / "out" / "references" / "cg-sense")).squeeze().T
+    measured = quality.measures(image[0], reference[0])["psnr"]
+    shown = table[(table.engine == "cg-sense") & (table.metric == "psnr") & (table["slice"].astype(str) == "0")]
+    assert shown.value.iloc[0] == pytest.approx(measured, rel=1e-6)
+
+
+def test_regularization_is_chosen_on_validation_slices_alone(toolbox, tmp_path):
+    """The test slices are reconstructed once, with that choice, and their reference is not even there."""
+    settings = {"size": 24, "coil_count": 3, "train": 2, "validation": 2, "test": 2, "acceleration": 3, "noise": 0.05}
+    simulate(tmp_path / "data", Simulation(**settings), toolbox)
+    validation, test = (Dataset.open(tmp_path / "data").split(name) for name in ("validation", "test"))
+    for path in cfl.files(test.reference):
+        path.unlink()
+    test = Split.in_folder(test.kspace.parent)
+    used = []
+
+    def reconstruct(split, toolbox, regularization, on_slice):
+        used.append((split.kspace.parent.name, regularization))
+        return baselines.cg_sense(split, toolbox, regularization, on_slice)
+
+    grid = (1e-4, 0.01, 0.1, 1.0)
+    chosen = steps._baseline(
+        baselines.Baseline(reconstruct, grid), validation, test, tmp_path / "images", toolbox, lambda done: None
+    )["regularization"]
+    references = validation.arrays()["reference"][:, 0]
+    psnr = {
+        weight: np.mean(
+            [
+                quality.measures(*pair)["psnr"]
+                for pair in zip(baselines.cg_sense(validation, toolbox, weight)[:, 0], references, strict=True)
+            ]
+        )
+        for weight in grid
+    }
+    assert chosen == max(psnr, key=psnr.get)
+    assert chosen not in (grid[0], grid[-1]), psnr  # noise makes neither end of the grid the best
+    assert used == [*(("validation", weight) for weight in grid), ("test", chosen)]
+
+
+def test_gridding_of_cartesian_data_is_refused_before_any_work(tiny_config, tmp_path):
+    config = tmp_path / "x.yaml"
+    config.write_text(tiny_config.read_text() + "baselines: [gridding, cg-sense]\n")
+    finished = bart_tf("compare", config, "-o", tmp_path / "out")
+    assert finished.returncode == 2
+    assert finished.stderr.endswith("/train: the baseline gridding needs a trajectory, there is none\n")
+    assert not list((tmp_path / "out").glob("*/*.json"))

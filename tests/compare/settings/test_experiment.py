@@ -1,0 +1,189 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bart_bridge.errors import InputError
+from compare.settings.experiment import load, load_kept
+
+IPALM = {"network": {"kind": "varnet"}, "training": {"algorithm": "ipalm"}}
+
+
+def write(tmp_path, **changes):
+    content = {
+        "name": "x",
+        "dataset": {"simulate": {"size": 32}},
+        "networks": {"vn": {"network": {"kind": "varnet"}, "training": {"epochs": 3}}},
+    }
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump({**content, **changes}))
+    return path
+
+
+def network(**options):
+    return {"vn": {"network": {"kind": "varnet", **options}, "training": {"epochs": 3}}}
+
+
+def test_defaults_are_those_of_bart(tmp_path):
+    experiment = load(write(tmp_path))
+    settings = experiment.networks["vn"].network
+    assert (settings.iterations, settings.filters, settings.kernel_x, settings.basis) == (10, 24, 11, 31)
+    assert experiment.engines == ["bart", "keras-tensorflow"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"engine": ["bart"]}, "engine: Extra inputs are not permitted"),
+        ({"networks": network(filter=3)}, r"networks\.vn\.network\.varnet\.filter: Extra inputs"),
+        ({"networks": network(filters="many")}, r"filters: .*valid integer.*received 'many'"),
+        ({"networks": network(filters="3")}, r"filters: .*valid integer.*received '3'"),
+        ({"networks": network(iterations=0)}, r"iterations: .*greater than 0.*received 0"),
+        ({"networks": network(kind="unet")}, r"networks\.vn\.network: .*'unet'"),
+        ({"networks": {}, "baselines": []}, "name networks, or baselines, or both"),
+        ({"baselines": ["grappa"]}, r"baselines\.0: .*'grappa'"),
+        ({"networks": {"a/b": network()["vn"]}}, "letters, digits"),
+        ({"engines": ["bart", "bart"]}, "engines must differ"),
+        (
+            {"engines": ["keras-tensorflow-lean"], "networks": network(cg_derivative="unrolled")},
+            "needs cg_derivative 'implicit', 'vn' has 'unrolled'",
+        ),
+        ({"engines": ["matlab"]}, r"engines: no engine 'matlab' \(found: bart, keras-tensorflow"),
+        ({"bart_binaries": {"new": "/usr/bin/bart"}}, r"bart_binaries must begin with 'bart-', received 'new'"),
+        ({"threads": 0}, "threads: .*received 0"),
+        ({"devices": 2}, "devices: only keras-jax and keras-jax-lean .* received 2 and the engine 'bart'"),
+        (
+            {"devices": 3, "engines": ["keras-jax"]},
+            "devices: a batch of 10 slices cannot be shared evenly by 3 devices",
+        ),
+        (
+            {"devices": 2, "engines": ["keras-jax"], "networks": {"vn": IPALM}},
+            "devices: ipalm trains on one device, received 2",
+        ),
+        ({"dataset": {}}, "name either 'simulate' or 'folder'"),
+        ({"dataset": {"simulate": {}, "folder": "d"}}, "name either 'simulate' or 'folder'"),
+        ({"name": "../x"}, "name: "),
+        ({"networks": network(initial_lambda=float("nan"))}, "initial_lambda: .*finite number .*received nan"),
+        ({"networks": {"vn": {"network": {"kind": "varnet"}, "training": {"learning_rate": float("inf")}}}}, "finite"),
+        (
+            {
+                "networks": {
+                    "vn": {
+                        "network": {"kind": "varnet"},
+                        "training": {"algorithm": "ipalm", "ipalm": {"alpha": 0.5, "beta": 0.1, "step": "nonconvex"}},
+                    }
+                }
+            },
+            "alpha must be below 0.5 for the step 'nonconvex', received 0.5",
+        ),
+        (
+            {
+                "networks": {
+                    "vn": {
+                        "network": {"kind": "varnet"},
+                        "training": {"algorithm": "ipalm", "ipalm": {"smallest": 2.0, "largest": 1.0}},
+                    }
+                }
+            },
+            "smallest must be at most largest, received 2 and 1",
+        ),
+    ],
+)
+def test_every_fault_is_one_line_with_file_and_key(tmp_path, changes, message):
+    path = write(tmp_path, **changes)
+    with pytest.raises(InputError, match=message) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1\n- 2", "", "\x00"])
+def test_what_is_no_experiment_is_refused(tmp_path, content):
+    path = tmp_path / "x.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"x\.yaml"):
+        load(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_dataset_folders_are_relative_to_the_file(tmp_path):
+    experiment = load(write(tmp_path, dataset={"folder": "data"}))
+    assert experiment.dataset.folder == tmp_path / "data"
+
+
+CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs").glob("*.yaml"))
+EXPERIMENTS = [path for path in CONFIGS if not path.name.startswith("optimizers")]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid(path):
+    assert load(path).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"cosine_epochs": 3}, "cosine_epochs needs a final_learning_rate"),
+        ({"warmup_epochs": 4}, "warmup_epochs must be at most the epochs of a stage, 3"),
+        ({"algorithm": "lbfgs"}, r"algorithm: .*'adam', 'sgd', 'ipalm' or 'admm'.*received 'lbfgs'"),
+    ],
+)
+def test_impossible_training(tmp_path, training, message):
+    networks = {"vn": {"network": {"kind": "varnet"}, "training": {"epochs": 3, **training}}}
+    with pytest.raises(InputError, match=message):
+        load(write(tmp_path, networks=networks))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"repeat_epochs": 1}, "repeat_epochs: .*repeats is 1"),
+        ({"bart_binaries": {"bart-new": "/usr/bin/bart"}}, r"bart_binaries\.bart-new: engines does not name it"),
+        ({"dataset": {"simulate": {"pattern": "radial", "acceleration": 3}}}, "acceleration: .*not Cartesian"),
+        ({"dataset": {"simulate": {"spokes": 12}}}, "spokes: .*is Cartesian"),
+        ({"networks": network(fixed_lambda=0.1, initial_lambda=0.3)}, "initial_lambda: lambda is not trained"),
+        ({"networks": network(fixed_lambda=-1)}, "fixed_lambda: must not be negative, received -1"),
+        ({"networks": network(initial_lambda=-1)}, "initial_lambda: must not be negative, received -1"),
+        (
+            {"networks": network(sense_initialization={"fixed_lambda": -1})},
+            r"sense_initialization\.fixed_lambda: must not be negative",
+        ),
+        ({"networks": network(max_cg_iterations=3)}, "max_cg_iterations: gradient steps need no conjugate gradients"),
+        ({"networks": network(cg_derivative="unrolled")}, "cg_derivative: gradient steps need no conjugate gradients"),
+        *(
+            ({"networks": {"vn": network()["vn"] | {"training": training}}}, message)
+            for training, message in (
+                ({"admm_rho": 2}, "admm_rho: this is for the algorithm admm, and it is adam"),
+                ({"algorithm": "sgd", "adam_beta_1": 0.5}, "adam_beta_1: this is for the algorithm adam"),
+                ({"ipalm": {"reduce": 1.5}}, "ipalm: this is for the algorithm ipalm"),
+                ({"batch_norm_momentum": 0.5}, "batch_norm_momentum: this network has no batch norm"),
+                ({"loss": {}}, "loss: losses need positive weights, received"),
+                ({"loss": {"mse": -1, "ssim": 1}}, "loss: losses need positive weights, received"),
+            )
+        ),
+    ],
+)
+def test_what_does_nothing_or_contradicts_is_refused_where_a_user_wrote_it(changes, message, tmp_path):
+    path = write(tmp_path, **changes)
+    with pytest.raises(InputError, match=message):
+        load(path)
+    assert load_kept(path).name == "x"
+
+
+@pytest.mark.parametrize("twice", ["seed: 1\nseed: 2\n", "slurm: {cpus: 1, cpus: 2}\n"])
+def test_a_key_that_stands_twice_is_refused(twice, tmp_path):
+    path = write(tmp_path)
+    path.write_text(path.read_text() + twice)
+    with pytest.raises(InputError, match=r"the key '(seed|cpus)' stands twice in the block at line \d+"):
+        load(path)
+
+
+def test_rules_of_the_whole_file_are_told_in_our_words(tmp_path):
+    path = write(tmp_path, engines=["bart", "bart"])
+    with pytest.raises(InputError) as error:
+        load(path)
+    assert str(error.value) == f"{path}: engines must differ, received bart, bart"

@@ -1,0 +1,291 @@
+"""The optimizer study: what it refuses, what its text may say, and a whole one with the real engines."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from bart_bridge.errors import InputError
+from compare.running.run_files import Run
+from compare.settings import experiment as config
+from compare.study import report
+from compare.study import rows as optimizer_rows
+from compare.study import run as optimizer_study
+from tests.compare.conftest import bart_tf
+
+TINY = """
+name: tiny
+dataset:
+  simulate: {size: 24, coil_count: 2, train: 6, validation: 2, test: 2, noise: 0.02, reference_size: 6, seed: 3}
+networks:
+  varnet: {kind: varnet, iterations: 1, filters: 3, kernel_x: 3, kernel_y: 3, basis: 5}
+training: {batch_size: 2, epochs: 3}
+seeds: [0, 1, 2]
+optimizers:
+  adam: [{learning_rate: 0.01}]
+  ipalm: [{learning_rate: 1.0}]
+  admm: [{learning_rate: 0.1}]
+"""
+
+
+def write(path, **changes):
+    path.write_text(yaml.safe_dump({**yaml.safe_load(TINY), **changes}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [0, 1]}, "seeds: .*at least 3"),
+        ({"seeds": [0, 1, 1]}, "seeds must differ"),
+        ({"optimizers": {"sgd": [{"learning_rate": 1.0}], "adam": []}}, "same number of candidates"),
+        ({"optimizers": {"lbfgs": [{}]}}, "optimizers.lbfgs"),
+        ({"optimizers": {"sgd": [{"learning_rate": -1.0}]}}, "learning_rate"),
+        ({"engines": ["bart"]}, "engines must have keras-tensorflow"),
+        ({"speed": 1}, "speed: Extra inputs"),
+        # As strict as an experiment.
+        ({"seeds": ["0", "1", "2"]}, r"seeds\.0: .*valid integer .*received '0'"),
+        ({"seeds": [0, 1, True]}, r"seeds\.2: .*valid integer .*received True"),
+        ({"seeds": [0, 1, -1]}, "seed: .*greater than or equal to 0 .*received -1"),
+        ({"engines": ["keras-tensorflow", "matlab"]}, "engines: no engine 'matlab'"),
+        ({"engines": ["keras-tensorflow", "keras-tensorflow"]}, "engines must differ"),
+        ({"networks": {"a/b": {"kind": "varnet"}}}, "letters, digits"),
+        ({"networks": {"vn": {"kind": "varnet", "filters": "3"}}}, r"filters: .*valid integer.*received '3'"),
+        ({"training": {"epochs": "3"}}, "optimizers.adam: epochs: .*valid integer.*received '3'"),
+        ({"training": {"speed": 3}}, "optimizers.adam: speed: Extra inputs"),
+        ({"training": {"weight_decay": float("inf")}}, "optimizers.adam: weight_decay: .*finite"),
+        ({"optimizers": {"adam": [{"learning_rate": "0.1"}]}}, "optimizers.adam: learning_rate: .*received '0.1'"),
+        ({"optimizers": {"sgd": [{"algorithm": "adam"}]}}, "algorithm: the name in optimizers says it"),
+        ({"training": {"algorithm": "adam"}}, "algorithm: the name in optimizers says it"),
+        (
+            {"optimizers": {"sgd": [{"admm_rho": 2.0}]}},
+            r"optimizers\.sgd\.admm_rho: this is for the algorithm admm, and it is sgd",
+        ),
+        ({"dataset": {"simulate": {"spokes": 5}}}, r"dataset\.simulate\.spokes: pattern 'random' is Cartesian"),
+    ],
+)
+def test_unfair_studies_are_refused(changes, message, tmp_path):
+    path = write(tmp_path / "study.yaml", **changes)
+    with pytest.raises(InputError, match=message) as error:
+        optimizer_study.load(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_is_read_back_as_it_was_written(tmp_path):
+    study = optimizer_study.load(CONFIGS / "optimizers.yaml")
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+    assert optimizer_study.load(tmp_path / "study.yaml") == study
+
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+
+
+@pytest.mark.parametrize("name", ["optimizers", "optimizers_varnet_knee", "optimizers_modl_brain"])
+def test_the_shipped_studies_are_valid_and_have_all_optimizers(name):
+    study = optimizer_study.load(CONFIGS / f"{name}.yaml")
+    assert set(study.optimizers) == {"sgd", "adam", "ipalm", "admm"}
+    assert len(study.seeds) >= 3
+    assert study.optimizers == optimizer_study.load(CONFIGS / "optimizers.yaml").optimizers
+
+
+@pytest.mark.parametrize("name", ["varnet_knee", "modl_brain"])
+def test_the_studies_at_published_size_are_those_of_the_experiments(name):
+    study, experiment = optimizer_study.load(CONFIGS / f"optimizers_{name}.yaml"), config.load(CONFIGS / f"{name}.yaml")
+    ((network, published),) = experiment.networks.items()
+    assert study.networks == {network: published.network}
+    assert (study.dataset, study.device) == (experiment.dataset, experiment.device)
+    rate = {"learning_rate": published.training.learning_rate}
+    assert study.trained(published.training.algorithm, rate) == published.training
+
+
+def made_up(errors, step_s):
+    """Curves and costs of a study with three epochs, from the errors of each optimizer and seed."""
+    curves, table = [], []
+    for optimizer, seeds in errors.items():
+        for seed, values in enumerate(seeds):
+            common = {"network": "n", "optimizer": optimizer, "engine": "keras-tensorflow", "seed": seed}
+            for epoch, error in enumerate(values, start=1):
+                axes = {"epoch": epoch, "gradient_evaluations": 10.0 * epoch, "training_s": step_s[optimizer] * epoch}
+                curves.append({**common, **axes, "error": error})
+            table.append({**common, "psnr": -10 * values[-1], "step_s": step_s[optimizer]})
+    return pd.DataFrame(table), pd.DataFrame(curves)
+
+
+def test_the_text_names_a_winner_only_if_the_seeds_agree():
+    errors = {"adam": [[5, 3, 2], [5, 3.1, 2.1]], "sgd": [[6, 5, 4], [6, 5, 4.2]], "admm": [[5, 3.05, 2], [6, 4.5, 3]]}
+    table, curves = made_up(errors, {"adam": 0.002, "sgd": 0.001, "admm": 0.004})
+    text = report.findings("n", table, curves)
+    # The worst end is 4.2: Adam is below it after 2 epochs, ADMM after 2 or 3, SGD after 3.
+    assert text[0].endswith("is 4.20000.")
+    assert text[1] == (
+        "In gradient evaluations, the fastest to reach it: the seeds do not tell adam from admm "
+        "(adam 20 to 20, admm 20 to 30, sgd 30 to 30)."
+    )
+    assert text[2] == (
+        "In seconds of training steps, the fastest to reach it: sgd "
+        "(sgd 0.003 to 0.003, adam 0.004 to 0.004, admm 0.008 to 0.012)."
+    )
+    assert text[4] == (
+        "After equal gradient evaluations (30), the least error: the seeds do not tell adam from admm "
+        "(adam 2.00000 to 2.10000, admm 2.00000 to 3.00000, sgd 4.00000 to 4.20000)."
+    )
+    # SGD ends after 0.003 s, where Adam has done one epoch and ADMM none.
+    assert text[5] == (
+        "After equal seconds of training steps (0.003), the least error: sgd "
+        "(sgd 4.00000 to 4.20000, adam 5.00000 to 5.00000)."
+    )
+    assert "do not tell adam from admm" in text[7]
+    costs = "sgd 1.0 to 1.0 ms, adam 2.0 to 2.0 ms, admm 4.0 to 4.0 ms"
+    assert text[8] == f"The least time of a step by keras-tensorflow: sgd ({costs})."
+
+
+@pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+def test_an_optimizer_that_lost_a_run_is_named_and_not_compared(lost):
+    errors = {"adam": [[5, 3, 2], [5, 3, 2]], "sgd": [[1, 1, 1], [1, lost, lost]]}
+    table, curves = made_up(errors, {"adam": 0.002, "sgd": 0.001})
+    text = report.findings("n", table, curves)
+    assert text[0] == "1 of 2 runs of sgd ended without a finite error: it is not compared."
+    assert text[1] == "The error that every run reached on the validation slices is 2.00000."
+    assert text[2].endswith("the fastest to reach it: adam (adam 30 to 30).")
+    nothing_left = report.findings("n", *made_up({"sgd": [[lost] * 3]}, {"sgd": 1.0}))
+    assert nothing_left == ["1 of 1 runs of sgd ended without a finite error: it is not compared."]
+
+
+REASON = "n/a: continued after 7 updates"
+
+
+def test_times_of_a_training_that_continued_are_not_compared():
+    errors = {"adam": [[5, 3, 2], [5, 3, 2]], "sgd": [[6, 5, 4], [6, 5, 4]]}
+    table, curves = made_up(errors, {"adam": 0.002, "sgd": 0.001})
+    late = (table.optimizer == "sgd") & (table.seed == 1)
+    table["times"] = [REASON if one else None for one in late]
+    table.loc[late, "step_s"] = curves.loc[(curves.optimizer == "sgd") & (curves.seed == 1), "training_s"] = np.nan
+    text = report.findings("n", table, curves)
+    assert text[2] == "In seconds of training steps, the fastest to reach it: adam (adam 0.004 to 0.004)."
+    assert text[3].endswith("adam (adam 2 to 2, sgd 3 to 3).")
+    assert text[8].endswith("adam (adam 2.0 to 2.0 ms).")
+    assert text[9] == f"n, sgd on keras-tensorflow, seed 1, times: {REASON}."
+    figure = report.convergence("n", curves, ["training_s"])
+    assert all(np.isfinite(line.get_xdata()).all() for axes in figure.axes for line in axes.lines)
+
+
+def test_a_training_that_continued_has_no_times_in_the_curves(tmp_path):
+    network = {"network": {"kind": "varnet"}, "training": {"algorithm": "sgd", "learning_rate": 1.0}}
+    experiment = config.Experiment(
+        name="n", dataset={"folder": tmp_path}, networks={"v-sgd": network}, engines=["keras-tensorflow"]
+    )
+    run = Run(tmp_path, "v-sgd", "keras-tensorflow")
+    run.folder.mkdir(parents=True)
+    columns = {"loss": np.ones((2, 4)), "seconds": np.arange(1, 5.0)[None].repeat(2, 0), "nmse mag": np.ones((2, 4))}
+    np.savez(run.folder / "history.npz", **{f"stage1_{name}": of for name, of in columns.items()})
+    for ending, seconds in (("", [4.0, 8.0]), (", continued after 3 updates", [None, None])):
+        run.record("train").write_text(json.dumps({"measurement": {"ending": f"exited with code 0{ending}"}}))
+        assert [row["training_s"] for row in optimizer_rows.curve_rows(experiment, tmp_path)] == seconds
+
+
+def test_the_epochs_of_two_stages_follow_each_other(tmp_path):
+    run = Run(tmp_path, "modl-ipalm", "keras-tensorflow")
+    run.folder.mkdir(parents=True)
+    seconds, evaluations = np.arange(1, 5.0)[None].repeat(2, 0), np.array([[2.0, 4, 6, 8], [10, 12, 14, 16]])
+    first = {"loss": np.ones((2, 4)), "seconds": seconds, "gradient_evaluations": evaluations}
+    second = {
+        "loss": np.zeros((2, 4)),
+        "seconds": 3 * seconds,
+        "gradient_evaluations": evaluations,
+        "lambda_0": seconds,
+    }
+    columns = {f"stage{number}_{name}": of[name] for number, of in ((1, first), (2, second)) for name in of}
+    np.savez(run.folder / "history.npz", **columns)
+    history = optimizer_rows.read_history(run)
+    assert set(history) == {*first, "step_s"}
+    np.testing.assert_array_equal(history["loss"][:, 0], [1, 1, 0, 0])
+    np.testing.assert_array_equal(history["gradient_evaluations"][:, -1], [8, 16, 24, 32])
+    np.testing.assert_array_equal(history["step_s"][:, 0], [1, 1, 3, 3])
+
+
+def test_equal_cost_is_what_all_have_spent():
+    errors = {"adam": [[5, 3, 2]], "sgd": [[6, 5, 4]]}
+    _, curves = made_up(errors, {"adam": 2.0, "sgd": 1.0})
+    study = optimizer_study.Study.model_validate({**yaml.safe_load(TINY), "networks": {"n": {"kind": "varnet"}}})
+    study = study.model_copy(update={"engines": ["keras-tensorflow"], "seeds": [0]})
+    rows = {row[1]: row[3:] for row in report.speed(study, curves).rows}
+    # SGD ends at 3 seconds, where Adam has done one epoch.
+    assert [cell.split(" ")[0] for cell in rows["adam"]] == ["2.00000", "5.00000", "2.00000"]
+    assert [cell.split(" ")[0] for cell in rows["sgd"]] == ["4.00000", "4.00000", "4.00000"]
+
+
+SAMPLE = CONFIGS.parent / "reports/samples/optimizers"
+
+
+def test_the_sample_is_remade_from_its_numbers(tmp_path):
+    """Also the text: nothing in it comes from elsewhere."""
+    for name in ("study.yaml", "choices.json", "results.csv", "curves.csv"):
+        shutil.copy(SAMPLE / name, tmp_path)
+    finished = bart_tf("report", tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "tables.md").read_text() == (SAMPLE / "tables.md").read_text()
+    assert {path.name for path in tmp_path.glob("*.png")} == {path.name for path in SAMPLE.glob("*.png")}
+    sample = optimizer_study.load(SAMPLE / "study.yaml")
+    assert sample == optimizer_study.load(CONFIGS / "optimizers.yaml")
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "[]", "{}", ""])
+@pytest.mark.parametrize("damaged", ["choices.json", "results.csv", "curves.csv", "study.yaml"])
+def test_a_damaged_file_of_a_study_is_refused(damaged, content, tmp_path):
+    for name in ("study.yaml", "choices.json", "results.csv", "curves.csv"):
+        shutil.copy(SAMPLE / name, tmp_path)
+    (tmp_path / damaged).write_text(content)
+    with pytest.raises(InputError):
+        optimizer_study.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("modl-adam", ("modl", "adam")), ("modl-2-adam-0", ("modl-2", "adam")), ("a-b-sgd", ("a-b", "sgd"))],
+)
+def test_runs_and_candidates_are_named_after_network_and_optimizer(name, parts):
+    assert optimizer_rows.parts_of(name) == parts
+
+
+@pytest.mark.slow
+def test_a_whole_study(tmp_path):
+    config, out = write(tmp_path / "study.yaml"), tmp_path / "out"
+    finished = bart_tf("optimizers", config, "-o", out)
+    assert finished.returncode == 0, finished.stderr
+    _, choices, table, curves = optimizer_study.read(out)
+    assert choices["reasons"] == {"varnet-admm": "algorithm: reconet has no ADMM for weights"}
+    runs = table.groupby(["optimizer", "engine"]).size().to_dict()
+    assert runs == {
+        (optimizer, engine): 3
+        for optimizer in ("adam", "ipalm", "admm")
+        for engine in ("bart", "keras-tensorflow")
+        if (optimizer, engine) != ("admm", "bart")
+    }
+    # Both engines do the same from the same weights: the error after every epoch.
+    wide = curves.pivot_table(index=["optimizer", "seed", "epoch"], columns="engine", values="error").dropna()
+    assert len(wide) == 2 * 3 * 3
+    assert wide["bart"].to_numpy() == pytest.approx(wide["keras-tensorflow"].to_numpy(), rel=1e-4)
+    keras = curves[curves.engine == "keras-tensorflow"].set_index(["optimizer", "seed", "epoch"])
+    assert keras.gradient_evaluations["adam", 0, 3] == 9
+    assert keras.gradient_evaluations["ipalm", 0, 3] >= 27
+    assert curves[(curves.engine == "bart") & (curves.optimizer == "ipalm")].gradient_evaluations.isna().all()
+    state = table[table.engine == "keras-tensorflow"].groupby("optimizer").state_bytes.first()
+    # lambda, filters and activations in single precision: 1 + 54 + 15; Adam keeps two copies, iPALM one.
+    assert 2 * 70 * 4 < state["adam"] < 2 * 70 * 4 + 100
+    assert 70 * 4 < state["ipalm"] < 70 * 4 + 100
+    page, tables = (out / "index.html").read_text(), (out / "tables.md").read_text()
+    assert "reconet has no ADMM for weights" in page
+    assert "| varnet | admm | bart | n/a |" in tables
+    assert (out / "convergence-varnet.png").stat().st_size > 0
+    # ADMM's residuals are in the curves; Keras trained the first seed only once.
+    assert np.isfinite(keras.loc["admm"][["primal_residual", "dual_residual"]]).all(axis=None)
+    assert not (out / "seed0-keras-tensorflow").exists()
+    again = bart_tf("optimizers", config, "-o", out)
+    assert again.returncode == 0
+    assert "train 3 epochs: done before" in again.stderr
+    assert json.loads((out / "choices.json").read_text()) == choices
