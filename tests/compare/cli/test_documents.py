@@ -25,7 +25,7 @@ from tests.compare.conftest import TINY, bart_tf
 
 # Lines that are parsed only, by how they begin, and why.
 PARSED = {
-    "bart-tf compare configs/mine.yaml --on slurm": "tests/compare/running/test_submit.py starts a Slurm if there is one",
+    "bart-tf compare configs/mine.yaml --on slurm": "needs Slurm, which tests/compare/running/test_submit.py starts",
     "bart-tf jobs resume": "nothing failed or stopped that could be resumed",
     "bart-tf import varnet-mat": "the published data has 20 subjects of 30 slices",
 }
