@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from bart_bridge.data.dataset import Split, check_filters, each_slice
 from bart_bridge.data.simulation import sampling_pattern
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.files import cfl
+from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import from_batch_coil_yx, from_batch_map_yx
 from bart_bridge.importers.pattern_choice import fully_sampled
 from bart_bridge.reconet.network_settings import MemoryPlan, Network
@@ -167,7 +167,7 @@ def _compare(images: reconstructions.Images, reference: NDArray[np.complex64], f
     write_csv(folder / "quality.csv", rows, columns)
     table = pd.DataFrame(rows, columns=columns)
     markdown = tables.quality(table).markdown()
-    cfl.write_text_atomically(folder / "quality.md", markdown)
+    atomic.write_text(folder / "quality.md", markdown)
     shown = {("", "reference", ""): reference, **images}
     figures.image_panel(shown, table, 0).savefig(folder / "images.png", dpi=130)
     return markdown

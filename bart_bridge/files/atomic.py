@@ -11,9 +11,12 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 PREFIX = ".bart-tf-unfinished-"
 # What file systems answer that have no fsync, for example of folders.
@@ -86,6 +89,19 @@ def write_text(path: Path, text: str) -> None:
     """Replace a text file, UTF-8."""
     with new_file(path) as temporary:
         temporary.write_bytes(text.encode())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, ArrayLike], compressed: bool = False) -> None:
+    """Replace an `.npz` file of arrays, none of which needs `pickle`.
+
+    Args:
+        path: The file; its folder must exist.
+        arrays: The arrays by their names in the file.
+        compressed: Whether to compress them (default: no).
+    """
+    save = np.savez_compressed if compressed else np.savez
+    with new_file(path) as temporary, temporary.open("wb") as file:
+        save(file, allow_pickle=False, **arrays)
 
 
 def sync(path: Path) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -107,7 +107,7 @@ def link(path: str | Path, source: str | Path, dims: Sequence[int]) -> None:
     """
     data, header = files(path)
     data.symlink_to(files(source)[0].resolve())
-    write_text_atomically(header, f"# Dimensions\n{_line(dims)}")
+    atomic.write_text(header, f"# Dimensions\n{_line(dims)}")
 
 
 def read_multi(path: str | Path) -> list[NDArray[np.complex64]]:
@@ -156,18 +156,6 @@ def write_multi(path: str | Path, arrays: Sequence[ArrayLike]) -> None:
             _dump(value, file)
 
     _write_pair(path, header, dump)
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file under a temporary name in its folder, then rename it."""
-    atomic.write_text(path, text)
-
-
-def write_arrays_atomically(path: Path, arrays: Mapping[str, Any], compressed: bool = False) -> None:
-    """Write an `.npz` of arrays under a temporary name in its folder, then rename it."""
-    save = np.savez_compressed if compressed else np.savez
-    with atomic.new_file(path) as temporary, temporary.open("wb") as file:
-        save(file, allow_pickle=False, **arrays)
 
 
 def _line(numbers: Iterable[int]) -> str:

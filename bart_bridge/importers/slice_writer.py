@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import Dim
 
 
@@ -54,4 +54,4 @@ class SliceWriter:
         if kind is None and self.items:
             maps, coil, y, x = (1, *self._shape)[-4:]
             dims = [x, y, 1, coil, maps, *(1,) * (Dim.BATCH - Dim.TE), self.items]
-            cfl.write_text_atomically(cfl.files(self.path)[1], f"# Dimensions\n{' '.join(map(str, dims))} \n")
+            atomic.write_text(cfl.files(self.path)[1], f"# Dimensions\n{' '.join(map(str, dims))} \n")

@@ -84,7 +84,7 @@ def _trace(
     quiet: bool,
     verbose: bool,
 ) -> tuple[Path, dict[str, str]]:
-    from bart_bridge.files.cfl import write_text_atomically
+    from bart_bridge.files import atomic
     from bart_bridge.tools.toolbox import Toolbox
     from compare.settings.experiment import load
     from compare.trace import profiler
@@ -107,5 +107,5 @@ def _trace(
         raise BartTfError("interrupted; what was traced is kept, run the same command to continue") from None
     if roofline and not (folder / "profile" / rooflines.CEILINGS).exists():
         content = json.dumps(rooflines.measure_ceilings(), indent=1) + "\n"
-        write_text_atomically(folder / "profile" / rooflines.CEILINGS, content)
+        atomic.write_text(folder / "profile" / rooflines.CEILINGS, content)
     return folder / "profile", failed

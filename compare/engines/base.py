@@ -386,7 +386,7 @@ class KerasEngine:
     def _run(self, job_file: Path, job: TrainJob | ApplyJob, on_progress: OnProgress) -> tuple[Measurement, Any]:
         assert job.report is not None
         job.report.unlink(missing_ok=True)
-        cfl.write_text_atomically(job_file, job.model_dump_json(indent=1))
+        atomic.write_text(job_file, job.model_dump_json(indent=1))
         argv = [sys.executable, "-m", "tf_models.programs.worker", str(job_file)]
         reader = _progress_reader(on_progress)
         finished, measurement = monitor.run(argv, job_file.parent, self._environment, on_line=reader)

@@ -11,7 +11,7 @@ import jinja2
 
 import bart_bridge
 from bart_bridge.errors import InputError
-from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.files import atomic
 from compare.measuring import machine
 from compare.report import exports, page, viewer
 from compare.report.figures import contents
@@ -90,8 +90,8 @@ def write(folder: Path) -> Path:
         tables=[*shown, *gpu_tables],
         warnings=warnings,
     )
-    write_text_atomically(folder / "tables.md", markdown)
-    write_text_atomically(folder / "index.html", page.render(content, bart_bridge.__version__))
+    atomic.write_text(folder / "tables.md", markdown)
+    atomic.write_text(folder / "index.html", page.render(content, bart_bridge.__version__))
     return folder / "index.html"
 
 

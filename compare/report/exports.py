@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bart_bridge.files import atomic
-from bart_bridge.files.cfl import write_text_atomically
 from compare.report.figures import contents as all_figures
 from compare.report.tables import contents as all_tables
 from compare.report.tables.table import Table
@@ -58,9 +57,9 @@ def write_tables(tables: Iterable[Table], folder: Path) -> None:
     tables = list(tables)
     _remove_older(folder, [f"{table.slug}.{suffix}" for table in tables for suffix in ("csv", "md", "tex")])
     for table in tables:
-        write_text_atomically(folder / f"{table.slug}.csv", csv(table))
-        write_text_atomically(folder / f"{table.slug}.md", table.markdown())
-        write_text_atomically(folder / f"{table.slug}.tex", latex(table))
+        atomic.write_text(folder / f"{table.slug}.csv", csv(table))
+        atomic.write_text(folder / f"{table.slug}.md", table.markdown())
+        atomic.write_text(folder / f"{table.slug}.tex", latex(table))
 
 
 def csv(table: Table) -> str:
@@ -124,7 +123,7 @@ def _remove_older(folder: Path, names: list[str]) -> None:
     written = folder / LIST
     for name in written.read_text().splitlines() if written.exists() else []:
         (folder / Path(name).name).unlink(missing_ok=True)
-    write_text_atomically(written, "".join(f"{name}\n" for name in names))
+    atomic.write_text(written, "".join(f"{name}\n" for name in names))
 
 
 def _escaped(text: str) -> str:

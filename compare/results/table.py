@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.files import atomic
 from bart_bridge.tools.toolbox import Toolbox
 from compare.measuring import machine, memory_sampling, quality
 from compare.results import cost_rows
@@ -61,7 +61,7 @@ def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
     one that made most of them, and the others as `others`.
     """
     description = _machines(experiment, folder) or machine.describe() | machine.software({"bart": toolbox})
-    write_text_atomically(folder / "machine.json", json.dumps(description, indent=1) + "\n")
+    atomic.write_text(folder / "machine.json", json.dumps(description, indent=1) + "\n")
     common = {
         "experiment": experiment.name,
         "dataset": _dataset_name(experiment),

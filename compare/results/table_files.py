@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bart_bridge.errors import InputError
-from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.files import atomic
 
 if TYPE_CHECKING:
     import pandas
@@ -31,7 +31,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
     writer.writeheader()
     for row in rows:
         writer.writerow({name: NOT_AVAILABLE if value is None else value for name, value in row.items()})
-    write_text_atomically(path, text.getvalue())
+    atomic.write_text(path, text.getvalue())
 
 
 def read_csv(

@@ -12,7 +12,6 @@ from typing import Any
 
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
-from bart_bridge.files.cfl import write_arrays_atomically, write_text_atomically
 from compare.measuring.monitor import Measurement
 
 OLDER = "older"
@@ -64,12 +63,12 @@ def write(path: Path, determinants: dict[str, Any], measurement: Measurement | N
     path.parent.mkdir(parents=True, exist_ok=True)
     if measurement:
         values = asdict(measurement)
-        write_arrays_atomically(path.with_suffix(".npz"), values.pop("curve"), compressed=True)
+        atomic.write_arrays(path.with_suffix(".npz"), values.pop("curve"), compressed=True)
         record["measurement"] = values
     for file in path.parent.iterdir():
         if file.is_file():
             atomic.sync(file)  # BART does not
-    write_text_atomically(path, json.dumps(record, indent=1) + "\n")
+    atomic.write_text(path, json.dumps(record, indent=1) + "\n")
     return record
 
 

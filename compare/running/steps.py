@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bart_bridge import baselines
 from bart_bridge.data.dataset import Dataset, Split
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import from_batch_map_yx
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.commands import Progress
@@ -171,7 +171,7 @@ def run_steps(
         measurement, histories = engine.train(
             run.folder, network, training, split, start, show, validation, experiment.devices
         )
-        cfl.write_arrays_atomically(run.folder / "history.npz", _joined(histories))
+        atomic.write_arrays(run.folder / "history.npz", _joined(histories))
         updates = sum(history["loss"].size for history in histories)
         seconds = training_seconds(histories, measurement.elapsed_s)
         loss = float(histories[-1]["loss"][-1].mean())
@@ -237,7 +237,7 @@ def _prepare(folder: Path, experiment: Experiment, trained: TrainedNetwork, engi
     content = {"engine": engine.name, "device": experiment.device, **trained.model_dump(mode="json")}
     if engine.name in experiment.bart_binaries:
         content["bart_binary"] = str(experiment.bart_binaries[engine.name])
-    cfl.write_text_atomically(folder / "run.yaml", yaml.safe_dump(content, sort_keys=False))
+    atomic.write_text(folder / "run.yaml", yaml.safe_dump(content, sort_keys=False))
     first_stage = stages(trained.network, trained.training)[0][0]
     first = weights.initial(first_stage, seed)
     weights.write(folder / "initial-weights", first_stage, first)

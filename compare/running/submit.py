@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.files import atomic
 from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
@@ -155,7 +155,7 @@ def submit(
     ]
     with locks.held(place):
         content = [asdict(entry) for entry in [*submitted(folder), *made]]
-        write_text_atomically(place / "jobs.json", json.dumps(content, indent=1) + "\n")
+        atomic.write_text(place / "jobs.json", json.dumps(content, indent=1) + "\n")
     return made
 
 

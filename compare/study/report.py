@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 
 import bart_bridge
-from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.files import atomic
 from compare.report.tables.table import Table, of_cells
 from compare.results.table_files import NOT_AVAILABLE
 from compare.study.figures import AXES, convergence, embedded
@@ -60,7 +60,7 @@ def write(folder: Path) -> Path:
     for name in study.networks:
         convergence(name, curves, list(AXES)).savefig(folder / f"convergence-{name}.png", dpi=75)
     for name, template in (("tables.md", "optimizers.md.j2"), ("index.html", "optimizers.html.j2")):
-        write_text_atomically(folder / name, environment.get_template(template).render(content))
+        atomic.write_text(folder / name, environment.get_template(template).render(content))
     return folder / "index.html"
 
 

@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.files import cfl
+from bart_bridge.files import atomic
 from bart_bridge.reconet import commands
 from bart_bridge.reconet.network_settings import Network, Settings, Training
 from bart_bridge.tools.toolbox import Toolbox
@@ -167,7 +167,7 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     check_bart(tuning, folder, dict.fromkeys(study.engines, toolbox))
     prepare(tuning, folder / "tuning", toolbox, reporter)  # refuses what must not replace the study that is there
     with locks.held(folder):
-        cfl.write_text_atomically(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        atomic.write_text(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
     _train(tuning, folder / "tuning", toolbox, reporter, tuning)
     choices = _choose(study, tuning, folder / "tuning")
     if study.dataset.simulate is not None:
@@ -218,7 +218,7 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
             curves += curve_rows(complete, part)
     description = {"machine": machine.label(machine.describe()), "bart": toolbox.version_text}
     content = {**description, "choices": choices, "reasons": reasons, "chosen_by": CHOSEN_BY, "diverged": lost}
-    cfl.write_text_atomically(folder / "choices.json", json.dumps(content, indent=1) + "\n")
+    atomic.write_text(folder / "choices.json", json.dumps(content, indent=1) + "\n")
     write_csv(folder / "results.csv", rows, RESULT_COLUMNS)
     write_csv(folder / "curves.csv", curves, CURVE_COLUMNS)
 

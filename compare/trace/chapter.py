@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bart_bridge.errors import InputError
-from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.files import atomic
 from compare.report.tables.table import Table, slug_of
 from compare.results import published
 from compare.trace import consistency, roofline, roofline_report, shown, sources, summary, tables
@@ -94,11 +94,11 @@ def write(chapter: Chapter, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number, table in enumerate(chapter.tables):
-        write_text_atomically(folder / f"table-{number:02d}-{table.slug}.csv", table.frame.to_csv(index=False))
+        atomic.write_text(folder / f"table-{number:02d}-{table.slug}.csv", table.frame.to_csv(index=False))
     for name, figure in chapter.figures.items():
         for suffix in ("png", "pdf"):
             figure.savefig(folder / f"{name}.{suffix}", dpi=130)
-    write_text_atomically(folder / "tables.md", chapter.markdown())
+    atomic.write_text(folder / "tables.md", chapter.markdown())
     return folder / "tables.md"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bart_bridge.errors import ToolError
-from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.files import atomic
 from bart_bridge.tools.toolbox import Toolbox
 from tests.benchmarks.measure import (
     NETWORKS,
@@ -73,7 +73,7 @@ def measure(toolbox, out=OUT, kinds=tuple(NETWORKS), series=tuple(SERIES), engin
         others = [old for old in results["rows"] if not row.items() <= old.items()]
         results["rows"] = [*others, row | _one(case, engine, steps, toolbox)]
         print(results["rows"][-1], file=sys.stderr, flush=True)
-        write_text_atomically(out, json.dumps(results | _fits(results["rows"]), indent=1))
+        atomic.write_text(out, json.dumps(results | _fits(results["rows"]), indent=1))
     return results | _fits(results["rows"])
 
 

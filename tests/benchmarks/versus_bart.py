@@ -19,7 +19,7 @@ import json
 import statistics
 from pathlib import Path
 
-from bart_bridge.files.cfl import write_text_atomically
+from bart_bridge.files import atomic
 from bart_bridge.tools.toolbox import Toolbox
 from tests.benchmarks import floors, growth
 from tests.benchmarks.measure import (
@@ -56,7 +56,7 @@ def main():
     results = {"machine": describe_machine(toolbox), "networks": kept}
 
     def store():
-        write_text_atomically(arguments.out, json.dumps(results, indent=1))
+        atomic.write_text(arguments.out, json.dumps(results, indent=1))
 
     results["kernels"] = floors.measure_in_child()
     print(floors.table(results["kernels"]), flush=True)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import BartTfError, DivergedError, ToolError
-from bart_bridge.files import cfl
+from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import from_batch_map_yx
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.commands import Progress
@@ -114,7 +114,7 @@ def train(job: TrainJob) -> dict[str, Any]:
     if data_parallel.process()[0]:
         return {}
     for path, history in zip(job.histories, histories, strict=True):
-        cfl.write_arrays_atomically(path, history)
+        atomic.write_arrays(path, history)
     model_files.save(model, job.output)
     if kept is None or kept.state is None:
         return {}

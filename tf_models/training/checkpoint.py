@@ -28,7 +28,7 @@ import bart_bridge
 from bart_bridge.data.content import digests
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import ToolError
-from bart_bridge.files import cfl
+from bart_bridge.files import atomic, cfl
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.training.data_parallel import process
 from tf_models.training.history import History, Recorder, columns, rows_of
@@ -113,7 +113,7 @@ class Checkpoints:
         # Better now than after hours, when the weights cannot be written either.
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            cfl.write_arrays_atomically(self.path, content)
+            atomic.write_arrays(self.path, content)
         except OSError as error:
             raise ToolError(
                 f"{self.path}: the checkpoint cannot be written ({error.strerror}); the last one is kept"

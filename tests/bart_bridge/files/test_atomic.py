@@ -35,8 +35,8 @@ def order(monkeypatch):
 @pytest.mark.parametrize(
     ("names", "write"),
     [
-        (["a.txt"], lambda path: cfl.write_text_atomically(path / "a.txt", "text")),
-        (["a.npz"], lambda path: cfl.write_arrays_atomically(path / "a.npz", {"a": np.ones(3)})),
+        (["a.txt"], lambda path: atomic.write_text(path / "a.txt", "text")),
+        (["a.npz"], lambda path: atomic.write_arrays(path / "a.npz", {"a": np.ones(3)})),
         (["a.cfl", "a.hdr"], lambda path: cfl.write(path / "a", np.ones(3))),
         (["a.cfl", "a.hdr"], lambda path: cfl.write_multi(path / "a", [np.ones(3)])),
     ],
