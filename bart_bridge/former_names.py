@@ -13,16 +13,16 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 FORMER_NAMES = {
-    "bart_bridge.settings": "bart_bridge.reconet.network_settings",
-    "bart_bridge.simulate": "bart_bridge.data.simulation",
-    "compare.config": "compare.settings.experiment",
-    "compare.jobs": "compare.running.submit",
-    "compare.optimizer_study": "compare.study.run",
+    "bart_bridge.settings": ("bart_bridge.reconet.network_settings", "bart_bridge.reconet.training_settings"),
+    "bart_bridge.simulate": ("bart_bridge.data.simulation",),
+    "compare.config": ("compare.settings.experiment",),
+    "compare.jobs": ("compare.running.submit",),
+    "compare.optimizer_study": ("compare.study.run",),
 }
 
 
 class FormerNames(MetaPathFinder, Loader):
-    """Import the module of today for a name in `FORMER_NAMES`."""
+    """Import the content of today's modules under a name in `FORMER_NAMES`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -31,9 +31,10 @@ class FormerNames(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self) if fullname in FORMER_NAMES else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return a module of the former name with the content of today's."""
+        """Return a module of the former name with the content of today's modules."""
         module = ModuleType(spec.name)
-        module.__dict__.update(vars(importlib.import_module(FORMER_NAMES[spec.name])))
+        for present in FORMER_NAMES[spec.name]:
+            module.__dict__.update(vars(importlib.import_module(present)))
         return module
 
     def exec_module(self, module: ModuleType) -> None:

@@ -17,7 +17,8 @@ from bart_bridge.data.simulation import simulate
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_map_yx
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import Network, Training
+from bart_bridge.reconet.network_settings import Network
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox
 from compare.settings.experiment import Experiment, TrainedNetwork

@@ -10,7 +10,8 @@ import pytest
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.reconet import weights
-from bart_bridge.reconet.network_settings import Training, VarNetSettings
+from bart_bridge.reconet.network_settings import VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from compare.running.submit import Work
 from compare.settings import experiment
 from compare.study import run

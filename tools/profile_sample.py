@@ -36,7 +36,8 @@ from bart_bridge.errors import BartTfError  # noqa: E402
 from bart_bridge.files import atomic, cfl  # noqa: E402
 from bart_bridge.files.dims import from_batch_coil_yx  # noqa: E402
 from bart_bridge.reconet import commands, weights  # noqa: E402
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings  # noqa: E402
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings  # noqa: E402
+from bart_bridge.reconet.training_settings import Training  # noqa: E402
 from bart_bridge.tools import process  # noqa: E402
 from bart_bridge.tools.toolbox import Toolbox  # noqa: E402
 from compare.trace import cupti, roofline  # noqa: E402

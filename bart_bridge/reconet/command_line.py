@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError
 from bart_bridge.reconet import options as reconet_options
-from bart_bridge.reconet.network_settings import MemoryPlan, ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import MemoryPlan, ModlSettings, Network, VarNetSettings
 from bart_bridge.reconet.options import Options, file, integer, sub_options
+from bart_bridge.reconet.training_settings import Training
 
 _OF_THE_NETWORK = {
     *("network", "iterations", "normalize", "rss-norm", "test", "varnet-block", "resnet-block", "data-consistency"),

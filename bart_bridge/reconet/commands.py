@@ -17,7 +17,8 @@ from bart_bridge.errors import DivergedError, InputError
 from bart_bridge.files import cfl
 from bart_bridge.measures import NAMES
 from bart_bridge.reconet import weights
-from bart_bridge.reconet.network_settings import IpalmRules, ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
+from bart_bridge.reconet.training_settings import IpalmRules, Training
 from bart_bridge.tools.process import Finished
 from bart_bridge.tools.toolbox import Toolbox, failure
 

@@ -23,7 +23,8 @@ from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import to_batch_map_yx
 from bart_bridge.reconet import commands
 from bart_bridge.reconet.divergence import DivergenceWatch
-from bart_bridge.reconet.network_settings import MemoryPlan, Network, Training, stages
+from bart_bridge.reconet.network_settings import MemoryPlan, Network
+from bart_bridge.reconet.training_settings import Training, stages
 from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox, failure
 from compare.measuring import monitor

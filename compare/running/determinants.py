@@ -12,7 +12,7 @@ from bart_bridge.baselines import BASELINES
 from bart_bridge.data import content
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
-from bart_bridge.reconet.network_settings import Training
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools.toolbox import Toolbox
 from compare.engines.base import Engine
 from compare.running.prepared_data import Identity

@@ -21,7 +21,7 @@ from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import from_batch_map_yx
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.commands import Progress
-from bart_bridge.reconet.network_settings import Training, stages
+from bart_bridge.reconet.training_settings import Training, stages
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Advance
 from compare.engines.base import Engine, History, usable_threads

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from bart_bridge.data.simulation import Simulation
 from bart_bridge.errors import InputError
-from bart_bridge.reconet.network_settings import MemoryPlan, Network, Settings, Training, check_shared
+from bart_bridge.reconet.network_settings import MemoryPlan, Network, Settings
+from bart_bridge.reconet.training_settings import Training, check_shared
 from compare.settings import without_effect
 
 ENGINES = ("bart", *(f"keras-{on}{plan}" for on in ("tensorflow", "jax", "torch") for plan in ("", "-lean")))

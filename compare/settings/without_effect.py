@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from bart_bridge.data.simulation import Simulation
 from bart_bridge.data.trajectories import KINDS
 from bart_bridge.errors import InputError
-from bart_bridge.reconet.network_settings import Network, Training
+from bart_bridge.reconet.network_settings import Network
+from bart_bridge.reconet.training_settings import Training
 
 if TYPE_CHECKING:
     from compare.settings.experiment import Experiment

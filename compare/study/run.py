@@ -18,7 +18,8 @@ from pydantic import Field, ValidationError, model_validator
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic
 from bart_bridge.reconet import commands
-from bart_bridge.reconet.network_settings import Network, Settings, Training
+from bart_bridge.reconet.network_settings import Network, Settings
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
 from compare.engines import base as engines

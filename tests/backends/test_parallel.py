@@ -12,7 +12,8 @@ import pytest
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.reconet import weights
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings, check_shared
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training, check_shared
 from tf_models.programs.worker import TrainJob
 
 NETWORKS = {
@@ -25,7 +26,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from bart_bridge import weights
-from bart_bridge.reconet.network_settings import stages
+from bart_bridge.reconet.training_settings import stages
 from tf_models import parallel
 from tf_models.training.fit import train_slices
 from tf_models.programs.worker import TrainJob

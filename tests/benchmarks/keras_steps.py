@@ -58,7 +58,7 @@ def network_and_files(job):
 
 def train(job):
     """Return the seconds of each update, as the history has them."""
-    from bart_bridge.reconet.network_settings import Training
+    from bart_bridge.reconet.training_settings import Training
     from tests.benchmarks.measure import ALGORITHMS
     from tf_models.training.fit import train
     from tf_models.training.network_inputs import network_inputs, network_reference

@@ -17,7 +17,8 @@ from bart_bridge.data.dataset import Dataset, Split
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import ToolError
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import ModlSettings, Network, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox, failure
 

@@ -13,7 +13,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from bart_bridge.reconet.network_settings import stages
+from bart_bridge.reconet.training_settings import stages
 from compare.settings.experiment import load
 
 SPLITS = ("train", "validation", "test")

@@ -10,16 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.reconet.commands import Progress, later
-from bart_bridge.reconet.network_settings import (
-    Loss,
-    MemoryPlan,
-    Network,
-    Precision,
-    Training,
-    VarNetSettings,
-    check_shared,
-    stages,
-)
+from bart_bridge.reconet.network_settings import Loss, MemoryPlan, Network, Precision, VarNetSettings
+from bart_bridge.reconet.training_settings import Training, check_shared, stages
 from bart_bridge.reconet.weights import Weights, expand
 from tf_models.backend.ops import runs_on_tensorflow_cpu
 from tf_models.networks.modl import Modl

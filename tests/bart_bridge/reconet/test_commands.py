@@ -16,7 +16,8 @@ from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.commands import Progress, parse_progress
 from bart_bridge.reconet.divergence import DivergenceWatch
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 
 VARNET = VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=5, basis=4)

@@ -7,7 +7,8 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 
 

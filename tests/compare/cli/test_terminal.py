@@ -12,7 +12,8 @@ import typer
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import Training, VarNetSettings
+from bart_bridge.reconet.network_settings import VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 from compare import cli
 from tests import foreign

@@ -15,7 +15,8 @@ from bart_bridge.data.dataset import Dataset, Split
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 from compare.cli import main
 from compare.settings.experiment import load

@@ -4,7 +4,8 @@ import pytest
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import Training, VarNetSettings
+from bart_bridge.reconet.network_settings import VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools.toolbox import Toolbox
 from compare.engines.base import BartEngine
 

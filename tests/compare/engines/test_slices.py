@@ -8,7 +8,8 @@ from bart_bridge.data.dataset import Dataset, along_batch
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
-from bart_bridge.reconet.network_settings import Training, VarNetSettings
+from bart_bridge.reconet.network_settings import VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from compare.engines import base
 from tests.compare.conftest import TINY, bart_tf
 from tests.helper import write_slices

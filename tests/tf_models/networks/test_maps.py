@@ -18,7 +18,8 @@ from bart_bridge.files.dims import (
     to_batch_map_yx,
 )
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from compare.cli import app
 from tests.helper import random_complex, relative_difference, slow_but
 from tests.tf_models.against_bart import FIXED, MODL, VARNET, history_of_bart, images_of_bart

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from bart_bridge.data import noncartesian
 from bart_bridge.reconet import weights
-from bart_bridge.reconet.network_settings import ModlSettings, SenseInitialization, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, SenseInitialization, VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from tests.helper import random_images
 from tf_models.networks import checkpointed
 from tf_models.programs import process_report

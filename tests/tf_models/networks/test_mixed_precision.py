@@ -8,7 +8,8 @@ import tensorflow as tf
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.measures import measures
 from bart_bridge.reconet import weights
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from tests.helper import relative_difference, slow_but, to_complex
 from tf_models.training.fit import build, train
 from tf_models.training.network_inputs import network_inputs, network_reference

@@ -12,7 +12,8 @@ from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import ModlSettings, SenseInitialization, Training, VarNetSettings, stages
+from bart_bridge.reconet.network_settings import ModlSettings, SenseInitialization, VarNetSettings
+from bart_bridge.reconet.training_settings import Training, stages
 from bart_bridge.tools import process
 from tests.helper import random_complex, relative_difference, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, images_of_bart

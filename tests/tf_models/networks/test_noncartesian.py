@@ -11,7 +11,8 @@ from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx, from_batch_positions, to_batch_coil_samples, to_batch_map_yx
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from compare.cli import app
 from tests.helper import assert_self_adjoint, random_images, relative_difference, slow_but, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, history_of_bart, images_of_bart

@@ -6,7 +6,8 @@ import yaml
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import Training, VarNetSettings
+from bart_bridge.reconet.network_settings import VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from tests.compare.conftest import bart_tf
 from tests.helper import random_images, relative_difference
 from tests.tf_models.against_bart import images_of_bart

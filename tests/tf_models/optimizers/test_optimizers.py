@@ -19,7 +19,8 @@ from sklearn.linear_model import Lasso
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 from tests.helper import random_images, relative_difference, slow_but
 from tf_models.optimizers import proximal

@@ -14,7 +14,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.command_line import parse
-from bart_bridge.reconet.network_settings import IpalmRules
+from bart_bridge.reconet.training_settings import IpalmRules
 from compare.cli import app
 from tests.helper import slow_but
 from tf_models.programs import reconet

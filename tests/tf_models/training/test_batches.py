@@ -12,7 +12,8 @@ import pytest
 from bart_bridge.data.dataset import Dataset, Split, write_split
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.reconet import weights
-from bart_bridge.reconet.network_settings import Training, VarNetSettings
+from bart_bridge.reconet.network_settings import VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from tf_models.training import batches as streaming
 from tf_models.training.batches import SliceBatches
 from tf_models.training.fit import train, train_slices
@@ -69,7 +70,8 @@ from pathlib import Path
 import psutil
 from bart_bridge import weights
 from bart_bridge.data.dataset import Split
-from bart_bridge.reconet.network_settings import Training, VarNetSettings
+from bart_bridge.reconet.network_settings import VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from tf_models.training.fit import train_slices
 
 def peak_bytes():

@@ -15,7 +15,8 @@ import pytest
 from bart_bridge.data.dataset import Dataset, Split
 from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings, stages
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training, stages
 from tf_models.programs.worker import TrainJob
 from tf_models.training.checkpoint import fingerprint
 
@@ -34,7 +35,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from bart_bridge import weights
-from bart_bridge.reconet.network_settings import stages
+from bart_bridge.reconet.training_settings import stages
 from tf_models.training.checkpoint import Checkpoints, StoppedError
 from tf_models.training.fit import train_slices
 from tf_models.programs.worker import TrainJob

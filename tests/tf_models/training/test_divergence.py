@@ -12,7 +12,8 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.command_line import parse
-from bart_bridge.reconet.network_settings import ModlSettings, Training, VarNetSettings, stages
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training, stages
 from tf_models.programs import reconet
 from tf_models.programs.worker import TrainJob
 from tf_models.training.fit import train_slices

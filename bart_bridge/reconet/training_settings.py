@@ -1,0 +1,157 @@
+"""How a network is trained: the options of `bart reconet` that both engines understand, with BART's defaults."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from bart_bridge.errors import InputError
+from bart_bridge.reconet.network_settings import Loss, Network, Precision, Settings
+
+
+class IpalmRules(Settings):
+    """The constants of `reconet --iPALM`, with BART's defaults; see `tf_models.optimizers.ipalm_rules.Rules`.
+
+    Attributes:
+        alpha, beta: Inertia of the step and of its gradient; k / (k + 3) by default.
+        increase: Factor of L after a rejected try.
+        reduce: Divisor of L after an accepted one.
+        smallest, largest: Limits of L.
+        reduce_momentum: Halve the inertia after a rejected try.
+        step: `trivial` is 1 / L; `nonconvex` and `convex` depend on alpha and beta.
+    """
+
+    alpha: float | None = Field(default=None, ge=0)
+    beta: float | None = Field(default=None, ge=0)
+    increase: float = Field(default=2.0, gt=1)
+    reduce: float = Field(default=1.2, ge=1)
+    smallest: PositiveFloat = 1e-10
+    largest: PositiveFloat = 1e10
+    reduce_momentum: bool = True
+    step: Literal["trivial", "nonconvex", "convex"] = "trivial"
+
+    @model_validator(mode="after")
+    def _finite_steps(self) -> IpalmRules:
+        if self.smallest > self.largest:
+            raise ValueError(f"smallest must be at most largest, received {self.smallest:g} and {self.largest:g}")
+        limit = {"nonconvex": 0.5, "convex": 1.0}.get(self.step)
+        if limit and self.alpha is not None and self.alpha >= limit:
+            raise ValueError(f"alpha must be below {limit:g} for the step '{self.step}', received {self.alpha:g}")
+        return self
+
+
+class Training(Settings):
+    """How a network is trained, with BART's rules.
+
+    Attributes:
+        algorithm: `adam`, `sgd`, `ipalm` or `admm`, which BART does not have.
+        learning_rate: Step size (default 0.001); the first one for iPALM, which then adapts it (default 1).
+        final_learning_rate: Let the step size fall to this: exponentially over all epochs, or as a cosine.
+        cosine_epochs: Period of the cosine in epochs; needs a final learning rate.
+        warmup_epochs: Epochs in which the step size grows linearly from 0; the other rules start after them.
+        weight_decay: After each update divide weights without a constraint by 1 + learning_rate * weight_decay.
+        clip_norm, clip_value: Clip gradients, array by array, as `reconet` does; see
+            `tf_models.optimizers.bart_modifiers.clip_gradient`.
+        adam_epsilon, adam_beta_1, adam_beta_2: Of Adam (defaults 1e-7, 0.9, 0.999).
+        adam_reset_epochs: Forget the moments every so many epochs.
+        ipalm: Rules of iPALM that differ from BART's.
+        admm_rho: Weight of ADMM's splitting (default 1).
+        admm_relaxation: Over-relaxation of ADMM, from 1 (default) to 1.8.
+        admm_dual_interval: Updates of the weights for each of ADMM's dual variable (default 1).
+        admm_balancing: Adapt ADMM's rho to its residuals (default false).
+        batch_norm_momentum: Weight of the old statistics in an update (default 0.95).
+        batch_size: Slices per update (default 10); a remainder of the slices is left out, as in BART.
+        epochs: Passes over the training slices.
+        pretraining_epochs: Passes with one unrolled iteration before that, from whose weights the network with all of
+            its iterations starts: BART's two stages for MoDL (default 0).
+        loss: What is minimised: a loss, or several with their weights; by default `mse-magnitude` for VarNet and `mse`
+            for MoDL.
+        precision: Of Keras engines, see `tf_models.networks.unrolled.UnrolledNetwork` (default `float32`); BART always
+            computes in single precision.
+    """
+
+    algorithm: Literal["adam", "sgd", "ipalm", "admm"] = "adam"
+    learning_rate: PositiveFloat = 0.001
+    final_learning_rate: PositiveFloat | None = None
+    cosine_epochs: int | None = Field(None, ge=2)
+    warmup_epochs: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: PositiveFloat | None = None
+    clip_value: PositiveFloat | None = None
+    adam_epsilon: PositiveFloat = 1e-7
+    adam_beta_1: float = Field(0.9, ge=0, lt=1)
+    adam_beta_2: float = Field(0.999, ge=0, lt=1)
+    adam_reset_epochs: PositiveInt | None = None
+    ipalm: IpalmRules = IpalmRules()
+    admm_rho: PositiveFloat = 1.0
+    admm_relaxation: float = Field(1.0, ge=1, le=1.8)
+    admm_dual_interval: PositiveInt = 1
+    admm_balancing: bool = False
+    batch_norm_momentum: float = Field(0.95, ge=0, le=1)
+    batch_size: PositiveInt = 10
+    epochs: PositiveInt = 10
+    pretraining_epochs: int = Field(0, ge=0)
+    loss: Loss | dict[Loss, float] | None = None
+    precision: Precision = "float32"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_step_of_ipalm(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("algorithm") == "ipalm":
+            return {"learning_rate": 1.0, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _ipalm_adapts_its_step(self) -> Training:
+        """BART ignores schedules with iPALM, and its weight decay takes tau for the step size there."""
+        scheduled = self.final_learning_rate is not None or self.warmup_epochs
+        modified = self.weight_decay or self.clip_norm is not None or self.clip_value is not None
+        if self.algorithm == "ipalm" and (scheduled or modified):
+            raise ValueError("ipalm has no learning-rate schedule, weight_decay or clipping")
+        if self.algorithm == "ipalm" and self.precision == "mixed_float16":
+            raise ValueError("ipalm compares losses, which mixed_float16 scales; take float32 or mixed_bfloat16")
+        if self.algorithm == "admm" and modified:
+            raise ValueError("admm has no weight_decay or clipping")
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_is_possible(self) -> Training:
+        if self.cosine_epochs and self.final_learning_rate is None:
+            raise ValueError("cosine_epochs needs a final_learning_rate")
+        shortest = min(self.epochs, self.pretraining_epochs or self.epochs)
+        if self.warmup_epochs > shortest:
+            raise ValueError(f"warmup_epochs must be at most the epochs of a stage, {shortest}")
+        return self
+
+    def loss_weights(self, network: Network) -> dict[Loss, float]:
+        """Return the weight of each loss that is minimised for a network."""
+        loss = self.loss or network.default_loss
+        return loss if isinstance(loss, dict) else {loss: 1.0}
+
+
+def check_shared(training: Training, batch_size: int, devices: int) -> None:
+    """Refuse what several devices cannot train together.
+
+    Args:
+        training: The training.
+        batch_size: Slices of a batch.
+        devices: Devices that share every batch.
+
+    Raises:
+        InputError: With the reason.
+    """
+    if devices > 1 and training.algorithm == "ipalm":
+        raise InputError(
+            f"devices: ipalm trains on one device, received {devices}: it goes array by array, and tries each step "
+            "again until the loss of the whole batch is low enough"
+        )
+    if batch_size % devices:
+        raise InputError(f"devices: a batch of {batch_size} slices cannot be shared evenly by {devices} devices")
+
+
+def stages(network: Network, training: Training) -> list[tuple[Network, int]]:
+    """Return the networks that are trained one after the other, each with its number of epochs."""
+    single = network.model_copy(update={"iterations": 1})
+    pretraining = [(single, training.pretraining_epochs)] if training.pretraining_epochs else []
+    return [*pretraining, (network, training.epochs)]
