@@ -25,13 +25,13 @@ ON_ONE_AND_TWO = """
 import sys
 from pathlib import Path
 import numpy as np
-from bart_bridge import weights
+from bart_bridge.reconet import weights
 from bart_bridge.reconet.training_settings import stages
-from tf_models import parallel
+from tf_models.training import data_parallel
 from tf_models.training.fit import train_slices
 from tf_models.programs.worker import TrainJob
 
-parallel.prepare(2, "cpu")
+data_parallel.prepare(2, "cpu")
 for line in sys.stdin:
     job = TrainJob.model_validate_json(line)
     initial = weights.read(job.initial, stages(job.network, job.training)[0][0])

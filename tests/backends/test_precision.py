@@ -39,9 +39,9 @@ FLAG = {
 }
 WAYS = {
     "keras.saving": "import keras, tf_models.training.fit\nmodel = keras.saving.load_model({file!r}, compile=False)",
-    "our own loading": "from tf_models import checkpoints\nmodel = checkpoints.load(pathlib.Path({file!r}))",
+    "our own loading": "from tf_models.files import model_files\nmodel = model_files.load(pathlib.Path({file!r}))",
     "building": (
-        "from bart_bridge import weights\nfrom tests.backends.test_precision import NETWORKS\n"
+        "from bart_bridge.reconet import weights\nfrom tests.backends.test_precision import NETWORKS\n"
         "from tf_models.training.fit import build\n"
         "model = build(NETWORKS[{name!r}], weights.initial(NETWORKS[{name!r}], 0))"
     ),

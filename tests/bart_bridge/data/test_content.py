@@ -21,7 +21,7 @@ def split(dataset_folder, tmp_path):
 
 
 def in_another_process(split):
-    code = "import sys; from pathlib import Path; from bart_bridge import content, dataset; "
+    code = "import sys; from pathlib import Path; from bart_bridge.data import content, dataset; "
     code += "print(content.digests(dataset.Split.in_folder(Path(sys.argv[1])))['kspace'])"
     argv = [sys.executable, "-c", code, str(split.kspace.parent)]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()

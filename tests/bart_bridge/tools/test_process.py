@@ -181,7 +181,7 @@ def test_peak_memory_includes_its_children(run):
 def test_peak_memory_does_not_include_ours():
     code = """if True:
         import resource, pathlib
-        from bart_bridge import process
+        from bart_bridge.tools import process
         ballast = b"x" * (1 << 30)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
         print(process.run(["true"], folder=pathlib.Path("/")).peak_rss_bytes)
@@ -205,7 +205,7 @@ def test_times_are_those_of_the_child(run):
 
 PARENT = """if True:
     import pathlib, signal
-    from bart_bridge import process
+    from bart_bridge.tools import process
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
     folder, announce = pathlib.Path("/"), lambda pid: print(pid, flush=True)
     process.run(["sleep", "100"], folder=folder, on_start=announce, timeout_s=100)

@@ -14,8 +14,8 @@ from compare.running import locks
 HOLD = """
 import sys, time
 from pathlib import Path
-from bart_bridge import process
-from compare import locks
+from bart_bridge.tools import process
+from compare.running import locks
 with locks.held(Path(sys.argv[1])):
     print("held", flush=True)
     if sys.argv[2:]:

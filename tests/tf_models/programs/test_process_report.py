@@ -12,7 +12,7 @@ MIB = 2**20
 STEPS = """
 import keras
 from keras import ops
-from tf_models import observe
+from tf_models.programs import process_report
 
 held = ops.ones((8, 2**20))
 if keras.backend.backend() == "tensorflow":
@@ -20,7 +20,7 @@ if keras.backend.backend() == "tensorflow":
 
     double = tf.function(lambda array: tf.stack([array, array + 1]), jit_compile=True)
     print(double(held).shape)
-print(*observe.allocator_peak_bytes("cpu"), sep=";")
+print(*process_report.allocator_peak_bytes("cpu"), sep=";")
 """
 
 

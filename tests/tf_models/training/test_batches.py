@@ -68,7 +68,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import psutil
-from bart_bridge import weights
+from bart_bridge.reconet import weights
 from bart_bridge.data.dataset import Split
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training

@@ -34,7 +34,7 @@ IN_TURN = """
 import sys
 from pathlib import Path
 import numpy as np
-from bart_bridge import weights
+from bart_bridge.reconet import weights
 from bart_bridge.reconet.training_settings import stages
 from tf_models.training.checkpoint import Checkpoints, StoppedError
 from tf_models.training.fit import train_slices
