@@ -1,8 +1,7 @@
-"""BART's file formats: `.cfl/.hdr` arrays and the multi-array files that hold network weights.
+"""BART's array files `.cfl` and `.hdr`.
 
-A `.hdr` is text (`# Dimensions`, then one line of integers), the `.cfl` beside it the raw values: little-endian
-complex64, first dimension fastest. A multi-cfl has all its arrays one after the other in one `.cfl`, and the sections
-`# SizesDimensions` (the ranks) and `# MultiDimensions` (one line of dimensions per array) in its header.
+The `.hdr` is text: a line `# Dimensions`, then one line of integers. The `.cfl` beside it holds the raw values:
+little-endian complex64, first dimension fastest. `multi_cfl` reads and writes files of several arrays.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
 
 MAX_RANK = 16
-# BART's own headers have hundreds of bytes, with a long history of commands thousands.
+DTYPE = np.dtype("<c8")
+# BART's own headers have hundreds of bytes, or thousands with a long history of commands.
 _MAX_HEADER_BYTES = 1 << 20
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
-_DTYPE = np.dtype("<c8")
 
 
 def stem(path: str | Path) -> Path:
@@ -40,7 +39,7 @@ def files(path: str | Path) -> tuple[Path, Path]:
 
 
 def exists(path: str | Path) -> bool:
-    """Tell whether both files of an array are there."""
+    """Tell whether both files of an array exist."""
     return all(file.is_file() for file in files(path))
 
 
@@ -51,10 +50,7 @@ def read_dims(path: str | Path) -> tuple[int, ...]:
         InputError: The header is missing or malformed, or the rank is above 16.
     """
     header = files(path)[1]
-    dims = _integers(_sections(header), "Dimensions", header)[0]
-    if len(dims) > MAX_RANK:
-        raise InputError(f"{header}: at most {MAX_RANK} dimensions are allowed, found {len(dims)}")
-    return dims
+    return dimensions(header_sections(header), header)
 
 
 def read(path: str | Path) -> NDArray[np.complex64]:
@@ -64,15 +60,16 @@ def read(path: str | Path) -> NDArray[np.complex64]:
         path: Name of the array, with or without `.cfl` or `.hdr`.
 
     Returns:
-        Complex64 array with the dimensions of the header, in Fortran order. Its values are read when they are used.
+        Complex64 array with the dimensions of the header, in Fortran order. Its values are read from the disk when
+        they are used.
 
     Raises:
         InputError: A file is missing, the header is malformed, or the `.cfl` is shorter or longer than it says.
     """
     dims = read_dims(path)
     data = files(path)[0]
-    _check_size(data, prod(dims), dims)
-    return np.memmap(data, dtype=_DTYPE, mode="r", shape=dims, order="F")
+    check_size(data, dims)
+    return np.memmap(data, dtype=DTYPE, mode="r", shape=dims, order="F")
 
 
 def write(path: str | Path, array: ArrayLike, durable: bool = True) -> None:
@@ -81,25 +78,24 @@ def write(path: str | Path, array: ArrayLike, durable: bool = True) -> None:
     Args:
         path: Name of the array, with or without `.cfl` or `.hdr`; its folder must exist.
         array: Any numeric array of rank 1 to 16 without empty dimensions; stored as complex64.
-        durable: Whether it must survive a power failure (default); false saves the time for temporary files.
+        durable: Whether it must survive a power failure (default); false saves time for temporary files.
 
     Raises:
-        InputError: The rank is not in 1..16 or a dimension is 0.
-        OSError: The folder cannot be written or the disk is full.
+        InputError: The rank is not in 1..16, or a dimension is 0.
+        OSError: The folder cannot be written, or the disk is full.
     """
     values = np.asarray(array)
-    if not 1 <= values.ndim <= MAX_RANK or values.size == 0:
+    if not is_writable(values):
         raise InputError(f"{path}: an array of 1 to {MAX_RANK} non-empty dimensions is needed, received {values.shape}")
-    header = f"# Dimensions\n{_line(values.shape)}"
-    _write_pair(path, header, lambda file: _dump(values, file), durable)
+    write_pair(path, header_text(values.shape), lambda file: dump(values, file), durable)
 
 
 def link(path: str | Path, source: str | Path, dims: Sequence[int]) -> None:
-    """Make an array of the values of another one in other dimensions; its `.cfl` is a link, so nothing is copied.
+    """Give the values of an array other dimensions under another name; its `.cfl` is a link, so nothing is copied.
 
     Args:
-        path: Name of the new array, which does not exist yet.
-        source: Name of the array that has the values.
+        path: Name of the new array, which must not exist yet.
+        source: Name of the array that holds the values.
         dims: Dimensions whose product is that of the source.
 
     Raises:
@@ -107,82 +103,28 @@ def link(path: str | Path, source: str | Path, dims: Sequence[int]) -> None:
     """
     data, header = files(path)
     data.symlink_to(files(source)[0].resolve())
-    atomic.write_text(header, f"# Dimensions\n{_line(dims)}")
+    atomic.write_text(header, header_text(dims))
 
 
-def read_multi(path: str | Path) -> list[NDArray[np.complex64]]:
-    """Read all arrays of a multi-cfl into memory, in their order.
-
-    Raises:
-        InputError: A file is missing, the header is malformed or contradicts itself, or the `.cfl` has another length.
-    """
-    data, header = files(path)
-    sections = _sections(header)
-    dims = _integers(sections, "Dimensions", header)[0]
-    if len(dims) > MAX_RANK:
-        raise InputError(f"{header}: at most {MAX_RANK} dimensions are allowed, found {len(dims)}")
-    total = prod(dims)
-    if "SizesDimensions" not in sections:
-        raise InputError(f"{header}: not a file of several arrays (no section 'SizesDimensions')")
-    ranks = _integers(sections, "SizesDimensions", header)[0]
-    all_dims = _integers(sections, "MultiDimensions", header)
-    if tuple(len(dims) for dims in all_dims) != ranks:
-        shown = str(ranks) if len(ranks) <= MAX_RANK else f"of {len(ranks)} arrays"
-        raise InputError(f"{header}: ranks {shown} do not match the {len(all_dims)} lines of dimensions")
-    if max(ranks) > MAX_RANK:
-        raise InputError(f"{header}: at most {MAX_RANK} dimensions are allowed, found {max(ranks)}")
-    if sum(map(prod, all_dims)) != total:
-        raise InputError(f"{header}: the arrays hold {sum(map(prod, all_dims))} values, 'Dimensions' says {total}")
-    _check_size(data, total, (total,))
-    values = np.fromfile(data, dtype=_DTYPE)
-    ends = np.cumsum([prod(dims) for dims in all_dims])
-    return [flat.reshape(dims, order="F") for flat, dims in zip(np.split(values, ends[:-1]), all_dims, strict=True)]
+# What `multi_cfl` shares
 
 
-def write_multi(path: str | Path, arrays: Sequence[ArrayLike]) -> None:
-    """Write several arrays into one multi-cfl, atomically; see `write` for arguments and errors."""
-    values = [np.asarray(array) for array in arrays]
-    if not values or any(not 1 <= value.ndim <= MAX_RANK or value.size == 0 for value in values):
-        shapes = [value.shape for value in values]
-        raise InputError(f"{path}: arrays of 1 to {MAX_RANK} non-empty dimensions are needed, received {shapes}")
-    header = (
-        f"# Dimensions\n{sum(value.size for value in values)} \n"
-        f"# SizesDimensions\n{_line([value.ndim for value in values])}"
-        "# MultiDimensions\n" + "".join(_line(value.shape) for value in values)
-    )
-
-    def dump(file: BinaryIO) -> None:
-        for value in values:
-            _dump(value, file)
-
-    _write_pair(path, header, dump)
+def header_text(dims: Iterable[int]) -> str:
+    """Return a header of one section, `# Dimensions`."""
+    return f"# Dimensions\n{header_line(dims)}"
 
 
-def _line(numbers: Iterable[int]) -> str:
+def header_line(numbers: Iterable[int]) -> str:
+    """Write integers as BART does, with a space after each."""
     return " ".join(str(number) for number in numbers) + " \n"
 
 
-def _dump(values: NDArray[np.generic], file: BinaryIO) -> None:
-    """Write values in Fortran order, one hyperplane of the last dimension at a time to bound the memory."""
-    if values.ndim == 1:
-        file.write(values.astype(_DTYPE).tobytes())
-        return
-    for index in range(values.shape[-1]):
-        file.write(np.asarray(values[..., index], dtype=_DTYPE).tobytes(order="F"))
+def header_sections(header: Path) -> dict[str, list[str]]:
+    """Split a header into its sections, the lines of each by its name; `# Command`, `# Creator`, ... are included.
 
-
-def _write_pair(path: str | Path, header: str, dump: Callable[[BinaryIO], object], durable: bool = True) -> None:
-    data_file, header_file = files(path)
-    # Without its header an array does not exist, so an interrupted overwrite leaves none instead of a mixed one.
-    header_file.unlink(missing_ok=True)
-    with atomic.new_file(data_file, durable) as temporary, temporary.open("wb") as file:
-        dump(file)
-    with atomic.new_file(header_file, durable) as temporary:
-        temporary.write_text(header)
-
-
-def _sections(header: Path) -> dict[str, list[str]]:
-    """Split a header into its sections; unknown ones (`# Command`, `# Creator`, ...) are kept and ignored."""
+    Raises:
+        InputError: The header is missing, unreadable or larger than 1 MiB.
+    """
     try:
         with header.open("rb") as file:
             content = file.read(_MAX_HEADER_BYTES + 1)
@@ -190,10 +132,9 @@ def _sections(header: Path) -> dict[str, list[str]]:
         raise _unreadable(header, error) from None
     if len(content) > _MAX_HEADER_BYTES:
         raise InputError(f"{header}: a header cannot be larger than {_MAX_HEADER_BYTES} bytes")
-    text = content.decode(errors="replace")
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
-    for line in text.splitlines():
+    for line in content.decode(errors="replace").splitlines():
         if line.startswith("#"):
             lines = sections.setdefault(line[1:].strip(), [])
         elif line.strip():
@@ -201,34 +142,87 @@ def _sections(header: Path) -> dict[str, list[str]]:
     return sections
 
 
-def _integers(sections: dict[str, list[str]], section: str, header: Path) -> list[tuple[int, ...]]:
+def header_integers(sections: dict[str, list[str]], section: str, header: Path) -> list[tuple[int, ...]]:
+    """Parse a section of positive integers, one tuple a line.
+
+    Args:
+        sections: From `header_sections`.
+        section: Its name.
+        header: The file, for messages.
+
+    Raises:
+        InputError: The section is missing or empty, or holds anything else.
+    """
     lines = sections.get(section)
     if not lines:
         raise InputError(f"{header}: no section '{section}'")
-    shown = f"found {' '.join(lines)[:80]!r}"
-    words = [line.split() for line in lines]
-    # Python's integers may have underscores, foreign digits and any length; those of a header may not.
-    if not all(_INTEGER.fullmatch(word) and len(word) < 20 for row in words for word in row):
-        raise InputError(f"{header}: section '{section}' must hold integers, {shown}")
-    rows = [tuple(map(int, row)) for row in words]
-    if any(number < 1 for row in rows for number in row):
-        raise InputError(f"{header}: section '{section}' must hold positive integers, {shown}")
-    return rows
+    excerpt = f"found {' '.join(lines)[:80]!r}"
+    rows = [line.split() for line in lines]
+    # Python's `int` also takes underscores, foreign digits and any length; a header may have none of these.
+    if not all(_INTEGER.fullmatch(digits) and len(digits) < 20 for row in rows for digits in row):
+        raise InputError(f"{header}: section '{section}' must hold integers, {excerpt}")
+    integers = [tuple(map(int, row)) for row in rows]
+    if any(number < 1 for row in integers for number in row):
+        raise InputError(f"{header}: section '{section}' must hold positive integers, {excerpt}")
+    return integers
 
 
-def _check_size(data: Path, values: int, dims: tuple[int, ...]) -> None:
-    expected = values * _DTYPE.itemsize
+def dimensions(sections: dict[str, list[str]], header: Path) -> tuple[int, ...]:
+    """Return the dimensions in a header's sections.
+
+    Raises:
+        InputError: There are none or more than 16, or they are not positive integers.
+    """
+    dims = header_integers(sections, "Dimensions", header)[0]
+    check_rank(len(dims), header)
+    return dims
+
+
+def check_rank(rank: int, header: Path) -> None:
+    """Raise an `InputError` for more dimensions than BART has."""
+    if rank > MAX_RANK:
+        raise InputError(f"{header}: at most {MAX_RANK} dimensions are allowed, found {rank}")
+
+
+def check_size(data: Path, dims: tuple[int, ...]) -> None:
+    """Raise an `InputError` if a `.cfl` is missing, or does not hold as many values as its dimensions say."""
+    expected = prod(dims) * DTYPE.itemsize
     try:
         with data.open("rb") as file:
-            found = os.fstat(file.fileno()).st_size
+            size = os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:
         raise _unreadable(data, error) from None
-    if found != expected:
-        raise InputError(f"{data}: dimensions {' '.join(map(str, dims))} need {expected} bytes, the file has {found}")
+    if size != expected:
+        raise InputError(f"{data}: dimensions {' '.join(map(str, dims))} need {expected} bytes, the file has {size}")
+
+
+def is_writable(values: NDArray[np.generic]) -> bool:
+    """Tell whether BART has arrays of this shape."""
+    return 1 <= values.ndim <= MAX_RANK and values.size > 0
+
+
+def dump(values: NDArray[np.generic], file: BinaryIO) -> None:
+    """Write values in Fortran order, one hyperplane of the last dimension at a time to bound the memory."""
+    if values.ndim == 1:
+        file.write(values.astype(DTYPE).tobytes())
+        return
+    for index in range(values.shape[-1]):
+        file.write(np.asarray(values[..., index], dtype=DTYPE).tobytes(order="F"))
+
+
+def write_pair(path: str | Path, header: str, write_data: Callable[[BinaryIO], object], durable: bool = True) -> None:
+    """Write `.cfl` and `.hdr`, see `write`; `write_data` gets the open `.cfl`."""
+    data_file, header_file = files(path)
+    # An array without its header does not exist: an interrupted overwrite leaves none, not a mixture of two.
+    header_file.unlink(missing_ok=True)
+    with atomic.new_file(data_file, durable) as temporary, temporary.open("wb") as file:
+        write_data(file)
+    with atomic.new_file(header_file, durable) as temporary:
+        temporary.write_text(header)
 
 
 def _unreadable(file: Path, error: OSError | ValueError) -> InputError:
-    """Say why a file cannot be opened; a name that no file can have is a ValueError."""
+    """Say why a file cannot be opened; a ValueError means that no file can have this name."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"{file}: no such file")
     return InputError(f"{file}: cannot be read ({error.strerror if isinstance(error, OSError) else error})")

@@ -54,4 +54,4 @@ class SliceWriter:
         if kind is None and self.items:
             maps, coil, y, x = (1, *self._shape)[-4:]
             dims = [x, y, 1, coil, maps, *(1,) * (Dim.BATCH - Dim.TE), self.items]
-            atomic.write_text(cfl.files(self.path)[1], f"# Dimensions\n{' '.join(map(str, dims))} \n")
+            atomic.write_text(cfl.files(self.path)[1], cfl.header_text(dims))

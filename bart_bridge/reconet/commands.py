@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.data.dataset import Split, check_filters
 from bart_bridge.errors import DivergedError, InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import cfl, multi_cfl
 from bart_bridge.measures import NAMES
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
@@ -140,7 +140,7 @@ def check_trained(
         raise failure(argv, finished)
     try:
         complete = bool(np.all(cfl.read(history)[..., 0, 1].real == 1))
-        finite = all(np.isfinite(array).all() for array in cfl.read_multi(weights_path))
+        finite = all(np.isfinite(array).all() for array in multi_cfl.read(weights_path))
         if finite:
             weights.read(weights_path, network)
     except InputError:

@@ -18,7 +18,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import multi_cfl
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 
 Weights = dict[str, NDArray[np.complex64]]
@@ -102,7 +102,7 @@ def read(path: str | Path, network: Network) -> Weights:
         InputError: The file is damaged, does not belong to the network, or has a value that is not finite; the first
             array of that kind is named.
     """
-    stored, expected = cfl.read_multi(path), layout(network)
+    stored, expected = multi_cfl.read(path), layout(network)
     for array, found in zip(expected, stored, strict=False):
         if found.shape != array.bart_dims:
             raise InputError(
@@ -141,7 +141,7 @@ def write(path: str | Path, network: Network, weights: Weights) -> None:
             raise InputError(f"array '{array.name}' must have shape {array.shape}, received {values.shape}")
         ordered = values[:, ::-1] if array.hidden_layers else values
         stored.append(ordered.reshape(array.bart_dims[::-1]).transpose())
-    cfl.write_multi(path, stored)
+    multi_cfl.write(path, stored)
 
 
 def initial(network: Network, seed: int) -> Weights:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import multi_cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 from bart_bridge.reconet.weights import REAL, Weights
@@ -112,7 +112,7 @@ def infer(path: Path) -> Network:
     Raises:
         InputError: The file is damaged or holds no weights of VarNet or MoDL.
     """
-    dims = [values.shape for values in cfl.read_multi(path)]
+    dims = [values.shape for values in multi_cfl.read(path)]
     scalars = [shape[0] for shape in takewhile(lambda shape: len(shape) == 1, dims[:2])]
     blocks, lambdas = dims[len(scalars) :], scalars[-1] if scalars else None
     ranks = tuple(map(len, blocks))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bart_bridge.files import atomic, cfl
+from bart_bridge.files import atomic, cfl, multi_cfl
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def order(monkeypatch):
         (["a.txt"], lambda path: atomic.write_text(path / "a.txt", "text")),
         (["a.npz"], lambda path: atomic.write_arrays(path / "a.npz", {"a": np.ones(3)})),
         (["a.cfl", "a.hdr"], lambda path: cfl.write(path / "a", np.ones(3))),
-        (["a.cfl", "a.hdr"], lambda path: cfl.write_multi(path / "a", [np.ones(3)])),
+        (["a.cfl", "a.hdr"], lambda path: multi_cfl.write(path / "a", [np.ones(3)])),
     ],
 )
 def test_a_file_is_on_the_disk_before_its_name_and_the_name_after_it(order, names, write, tmp_path):

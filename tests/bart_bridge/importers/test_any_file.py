@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import cfl, multi_cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 
@@ -87,7 +87,7 @@ def test_any_file_is_read_as_it_is_or_refused(folder, file):
     if array is not None:
         assert array.tobytes(order="F") == (folder / "a.cfl").read_bytes()
         assert array.shape == cfl.read_dims(path)
-    arrays = read_or_refuse(lambda: cfl.read_multi(path))
+    arrays = read_or_refuse(lambda: multi_cfl.read(path))
     if arrays is not None:
         assert b"".join(part.tobytes(order="F") for part in arrays) == (folder / "a.cfl").read_bytes()
 
@@ -132,23 +132,23 @@ complex_arrays = hnp.arrays(
 def test_any_arrays_come_back_bit_by_bit(folder, arrays):
     cfl.write(folder / "one", arrays[0])
     assert cfl.read(folder / "one").tobytes() == arrays[0].tobytes()
-    cfl.write_multi(folder / "many", arrays)
-    for found, array in zip(cfl.read_multi(folder / "many"), arrays, strict=True):
+    multi_cfl.write(folder / "many", arrays)
+    for found, array in zip(multi_cfl.read(folder / "many"), arrays, strict=True):
         assert found.shape == array.shape
         assert found.tobytes() == array.tobytes()
 
 
-@pytest.mark.parametrize("read", [cfl.read, cfl.read_multi, lambda path: weights.read(path, NETWORKS[0])])
+@pytest.mark.parametrize("read", [cfl.read, multi_cfl.read, lambda path: weights.read(path, NETWORKS[0])])
 @pytest.mark.parametrize("suffix", [".cfl", ".hdr"])
 def test_a_folder_in_place_of_a_file(tmp_path, read, suffix):
-    cfl.write_multi(tmp_path / "a", [np.ones(512)])  # as many bytes as a folder has on many file systems
+    multi_cfl.write(tmp_path / "a", [np.ones(512)])  # as many bytes as a folder has on many file systems
     (tmp_path / f"a{suffix}").unlink()
     (tmp_path / f"a{suffix}").mkdir()
     with pytest.raises(InputError, match=rf"a\{suffix}"):
         read(tmp_path / "a")
 
 
-@pytest.mark.parametrize("read", [cfl.read, cfl.read_multi])
+@pytest.mark.parametrize("read", [cfl.read, multi_cfl.read])
 def test_a_name_that_no_file_can_have(tmp_path, read):
     for name in ("a\x00b", "a" * 5000):
         with pytest.raises(InputError, match="cannot be read"):

@@ -11,7 +11,7 @@ import pytest
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import DivergedError, InputError, ToolError
-from bart_bridge.files import cfl
+from bart_bridge.files import cfl, multi_cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.commands import Progress, parse_progress
@@ -248,9 +248,9 @@ def change_history(run):
 
 
 def change_weights(run):
-    arrays = cfl.read_multi(run.weights)
+    arrays = multi_cfl.read(run.weights)
     arrays[1][0] = np.nan
-    cfl.write_multi(run.weights, arrays)
+    multi_cfl.write(run.weights, arrays)
 
 
 def truncate_weights(run):

@@ -5,7 +5,7 @@ import pytest
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import multi_cfl
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
@@ -119,7 +119,7 @@ def test_layout_of_the_default_modl():
 @every_network
 def test_layout_is_that_of_reconet(train_from_scratch, network):
     _, trained = train_from_scratch(network)
-    assert [array.shape for array in cfl.read_multi(trained)] == [array.bart_dims for array in weights.layout(network)]
+    assert [array.shape for array in multi_cfl.read(trained)] == [array.bart_dims for array in weights.layout(network)]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_round_trip_of_named_arrays(tmp_path, network):
 def test_round_trip_of_the_file(tmp_path, network):
     generator = np.random.default_rng(1)
     dims = [array.bart_dims for array in weights.layout(network)]
-    cfl.write_multi(tmp_path / "a", [generator.normal(size=shape).astype(np.complex64) for shape in dims])
+    multi_cfl.write(tmp_path / "a", [generator.normal(size=shape).astype(np.complex64) for shape in dims])
     weights.write(tmp_path / "b", network, weights.read(tmp_path / "a", network))
     for suffix in (".cfl", ".hdr"):
         assert (tmp_path / f"b{suffix}").read_bytes() == (tmp_path / f"a{suffix}").read_bytes()
@@ -171,7 +171,7 @@ def positions(*dims):
 
 def read_positions(tmp_path, network):
     """Read a file in which every value tells where it stands."""
-    cfl.write_multi(tmp_path / "a", [positions(*array.bart_dims) for array in weights.layout(network)])
+    multi_cfl.write(tmp_path / "a", [positions(*array.bart_dims) for array in weights.layout(network)])
     return weights.read(tmp_path / "a", network)
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import cfl, multi_cfl
 from bart_bridge.reconet import weights, weights_info
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 
@@ -18,7 +18,7 @@ VARNET = VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=2, basis=3
 MODL = ModlSettings(iterations=2, layers=3, filters=2)
 READERS = {
     "read": lambda path: [cfl.read(path)],
-    "read_multi": cfl.read_multi,
+    "read_multi": multi_cfl.read,
     "varnet": lambda path: list(weights.read(path, VARNET).values()),
     "modl": lambda path: list(weights.read(path, MODL).values()),
     "inferred": lambda path: list(weights.read(path, weights_info.infer(path)).values()),

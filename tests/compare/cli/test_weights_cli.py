@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from bart_bridge.data.dataset import Dataset, Split
-from bart_bridge.files import cfl
+from bart_bridge.files import cfl, multi_cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
@@ -179,7 +179,7 @@ def test_keras_reconstructs_with_what_bart_trained(name, demo, dataset_folder, c
     assert relative_difference(found, expected) < 1e-5
     assert command("to-bart", tmp_path / "model.keras", tmp_path / "again")[0] == 0
     # BART's header also says which command wrote it.
-    for ours, barts in zip(cfl.read_multi(tmp_path / "again"), cfl.read_multi(trained), strict=True):
+    for ours, barts in zip(multi_cfl.read(tmp_path / "again"), multi_cfl.read(trained), strict=True):
         assert ours.tobytes() == barts.tobytes()
 
 
@@ -358,7 +358,7 @@ def test_info_of_a_model_is_that_of_its_weights(name, command, tmp_path):
     everything_shared = name in {"varnet, shared", "modl, no batch norm"}
     assert of_file.pop("iterations") == ("not in the file" if everything_shared else "2")
     assert of_model == of_file
-    stored = sum(array.size for array in cfl.read_multi(tmp_path / "bart"))
+    stored = sum(array.size for array in multi_cfl.read(tmp_path / "bart"))
     complex_count, _, real_count = of_file["trained parameters"].split(":")[0].partition(" complex and ")
     statistics = int(of_file["batch norm statistics"].split()[0])
     assert int(complex_count) + int(real_count.split()[0]) + statistics * 2 // 3 == stored
@@ -490,7 +490,7 @@ def test_damaged_models_are_refused(damage, message, model_file, command, tmp_pa
 def test_info_refuses_what_is_no_weights_file(command, tmp_path):
     (tmp_path / "notes.txt").write_text("weights")
     cfl.write(tmp_path / "image", np.ones((4, 4)))
-    cfl.write_multi(tmp_path / "arrays", [np.ones((4, 4)), np.ones(3)])
+    multi_cfl.write(tmp_path / "arrays", [np.ones((4, 4)), np.ones(3)])
     assert "no such file: no absent.hdr, no absent.index" in refused(command("info", tmp_path / "absent"))
     assert "a folder; name BART weights" in refused(command("info", tmp_path))
     assert "neither BART weights, nor a .keras file" in refused(command("info", tmp_path / "notes.txt"))

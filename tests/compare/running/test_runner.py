@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from bart_bridge.files import cfl
+from bart_bridge.files import cfl, multi_cfl
 from compare.results import table as results
 from tests.compare.conftest import TINY, bart_tf
 from tests.helper import relative_difference, to_complex
@@ -149,7 +149,7 @@ def test_repeats_take_turns_with_several_binaries(tmp_path, toolbox):
     assert updates["bart"].tolist() == [6, 4, 4]
     assert set(history.engine) == {"bart", "bart-other"}
     weights = [
-        cfl.read_multi(out / "runs" / f"modl-{engine}" / "initial-weights-all") for engine in ("bart", "bart-other")
+        multi_cfl.read(out / "runs" / f"modl-{engine}" / "initial-weights-all") for engine in ("bart", "bart-other")
     ]
     assert not all(np.array_equal(*pair) for pair in zip(*weights, strict=True))
     ratios = pd.read_csv(out / "tables" / "ratios.csv", comment="#").set_index("quantity")

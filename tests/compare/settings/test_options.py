@@ -10,7 +10,7 @@ import yaml
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import cfl, multi_cfl
 from compare.applying import check_acceleration, undersample
 from compare.cli import app
 from compare.settings.experiment import Experiment, with_memory
@@ -142,8 +142,8 @@ def test_runs_of_one_name_both_appear(tiny, tmp_path):
     runs = [tmp_path / "a" / "runs" / "varnet-bart", tmp_path / "b" / "runs" / "varnet-bart"]
     for run in runs:
         shutil.copytree(source, run)
-    weights = cfl.read_multi(runs[1] / "weights")
-    cfl.write_multi(runs[1] / "weights", [1.5 * array for array in weights])
+    weights = multi_cfl.read(runs[1] / "weights")
+    multi_cfl.write(runs[1] / "weights", [1.5 * array for array in weights])
     out = tmp_path / "out"
     arguments = ["--dataset", tiny[0] / "dataset", "--quiet", "-o", out]
     finished = bart_tf("apply", *runs, *arguments)
