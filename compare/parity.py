@@ -154,7 +154,7 @@ def _adjoint(splits: list[Split], toolbox: Toolbox) -> tuple[float, float]:
 def _image(
     network: Network, values: weights.Weights, splits: list[Split], toolbox: Toolbox, folder: Path
 ) -> tuple[float, float]:
-    from tf_models.training.fit import build
+    from tf_models.networks.build import build
     from tf_models.training.network_inputs import network_inputs, to_maps
 
     weights.write(folder / "weights", network, values)

@@ -19,7 +19,8 @@ from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from tests.helper import to_complex
-from tf_models.training.fit import build, train
+from tf_models.networks.build import build
+from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
 VARNET = {"iterations": 2, "filters": 3, "kernel_x": 5, "kernel_y": 3, "basis": 7}

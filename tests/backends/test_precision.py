@@ -42,7 +42,7 @@ WAYS = {
     "our own loading": "from tf_models.files import model_files\nmodel = model_files.load(pathlib.Path({file!r}))",
     "building": (
         "from bart_bridge.reconet import weights\nfrom tests.backends.test_precision import NETWORKS\n"
-        "from tf_models.training.fit import build\n"
+        "from tf_models.networks.build import build\n"
         "model = build(NETWORKS[{name!r}], weights.initial(NETWORKS[{name!r}], 0))"
     ),
     "the original MoDL": "from tf_models.networks.modl_original import MoDLOriginal\nmodel = MoDLOriginal()",
@@ -59,7 +59,7 @@ def backend(request):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Each network as a `.keras` file, and as BART weights beside it."""
-    from tf_models.training.fit import build
+    from tf_models.networks.build import build
 
     folder = tmp_path_factory.mktemp("precision")
     for name, network in NETWORKS.items():

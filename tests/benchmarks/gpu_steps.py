@@ -64,7 +64,7 @@ def measure(name):
     import numpy as np
 
     from bart_bridge.reconet import weights
-    from tf_models.training.fit import build
+    from tf_models.networks.build import build
 
     kind, plan = name.split("-")
     network, inputs, reference = problem(kind, SIZES[kind])

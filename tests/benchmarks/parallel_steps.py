@@ -66,8 +66,8 @@ def measure(name, devices, cpu):
     import keras
 
     from bart_bridge.reconet import weights
+    from tf_models.networks.build import build
     from tf_models.training import data_parallel
-    from tf_models.training.fit import build
 
     kind, plan = name.split("-")
     network, inputs, reference = problem(kind, (32, 36, 3) if cpu else SIZES[kind])

@@ -54,7 +54,7 @@ def regularizer(kind, differentiate):
 
     from bart_bridge.reconet import weights
     from tests.benchmarks.measure import NETWORKS
-    from tf_models.training.fit import build
+    from tf_models.networks.build import build
 
     network = NETWORKS[kind](iterations=1)
     model = build(network, weights.random(network, 0))

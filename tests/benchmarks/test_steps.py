@@ -33,7 +33,7 @@ def bart_s(work):
 def test_step(benchmark, work, bart_s, phase, plan):
     import keras
 
-    from tf_models.training.fit import build
+    from tf_models.networks.build import build
     from tf_models.training.network_inputs import network_inputs, network_reference
 
     inputs, reference = network_inputs(work.whole), network_reference(work.whole)

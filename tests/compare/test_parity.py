@@ -8,6 +8,7 @@ from bart_bridge.files import cfl
 from compare import parity
 from compare.settings.experiment import load
 from tests.compare.conftest import bart_tf
+from tf_models.networks import build as building
 from tf_models.training import fit
 
 STAGES = ("adjoint", "image after 1", "image after 2", "losses, initial weights")
@@ -40,7 +41,7 @@ def test_every_stage_is_shown_beside_the_difference_of_bart_from_itself(tiny_con
 @pytest.mark.parametrize("network", ["varnet", "modl"])
 @pytest.mark.parametrize("fault", ["one weight", "sign of one weight", "scale of the image"])
 def test_a_wrong_image_makes_it_fail(stage_of, monkeypatch, network, fault):
-    build = fit.build
+    build = building.build
 
     def build_wrongly(settings, values, *arguments, **options):
         # Not the filters of VarNet: under its odd activations, their sign means nothing.
@@ -56,7 +57,7 @@ def test_a_wrong_image_makes_it_fail(stage_of, monkeypatch, network, fault):
             model.predict = lambda *inputs, **kwargs: predict(*inputs, **kwargs) * (1 + FAULT)
         return model
 
-    monkeypatch.setattr(fit, "build", build_wrongly)
+    monkeypatch.setattr(building, "build", build_wrongly)
     assert not stage_of(network, "image after 1").agrees
 
 

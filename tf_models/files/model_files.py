@@ -17,11 +17,11 @@ from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
+from tf_models.networks.build import build
 from tf_models.networks.modl import Modl
 from tf_models.networks.modl_original import MoDLOriginal, ModlOriginalSettings
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.networks.varnet import VarNet
-from tf_models.training.fit import build
 
 Model: TypeAlias = VarNet | Modl | MoDLOriginal
 

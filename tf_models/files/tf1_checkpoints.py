@@ -18,9 +18,9 @@ from bart_bridge.errors import InputError
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.weights import Weights
 from tf_models.files.model_files import first_fault
+from tf_models.networks.build import build
 from tf_models.networks.modl_original import MoDLOriginal, ModlOriginalSettings
 from tf_models.networks.varnet import VarNet
-from tf_models.training.fit import build
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Activation = Literal["tensorflow-icg", "optox"]

@@ -21,10 +21,11 @@ from bart_bridge.reconet.commands import Progress
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.weights import Weights
 from tf_models.backend.ops import sees_gpu
+from tf_models.networks.build import build
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.optimizers.ipalm import COUNTS
 from tf_models.training.batches import Scaled, SliceBatches, Slices, feed
-from tf_models.training.fit import build, train_slices
+from tf_models.training.fit import train_slices
 from tf_models.training.history import History, TrainingDivergedError
 from tf_models.training.network_inputs import to_maps
 

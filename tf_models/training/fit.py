@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.reconet.commands import Progress, later
-from bart_bridge.reconet.network_settings import Loss, MemoryPlan, Network, Precision, VarNetSettings
+from bart_bridge.reconet.network_settings import MemoryPlan, Network
 from bart_bridge.reconet.training_settings import Training, check_shared, stages
 from bart_bridge.reconet.weights import Weights, expand
 from tf_models.backend.ops import runs_on_tensorflow_cpu
+from tf_models.networks.build import build
 from tf_models.networks.modl import Modl
 from tf_models.networks.unrolled import UnrolledNetwork
-from tf_models.networks.varnet import VarNet
 from tf_models.optimizers.adam import Adam
 from tf_models.optimizers.admm import ADMM
 from tf_models.optimizers.bart_modifiers import SGD
@@ -26,24 +26,6 @@ from tf_models.training.batches import SliceBatches, Slices, default_memory_limi
 from tf_models.training.checkpoint import Checkpoints, Keeper, rows
 from tf_models.training.data_parallel import spread_over
 from tf_models.training.history import History, Recorder
-
-
-def build(
-    network: Network,
-    weights: Weights,
-    loss: dict[Loss, float] | None = None,
-    dtype: str = "float32",
-    memory: MemoryPlan = "plain",
-    precision: Precision = "float32",
-) -> UnrolledNetwork:
-    """Make the Keras model of a network, with the given weights; `float64` computes in double precision."""
-    model: UnrolledNetwork
-    if isinstance(network, VarNetSettings):
-        model = VarNet(network, loss, memory=memory, precision=precision, dtype=dtype)
-    else:
-        model = Modl(network, loss, memory=memory, precision=precision, dtype=dtype)
-    model.set_named_weights(weights)
-    return model
 
 
 def train(

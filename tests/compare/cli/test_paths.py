@@ -100,7 +100,7 @@ def test_an_experiment_is_run_and_looked_at(place):
 def test_a_run_of_keras_is_applied(place):
     """Keras is a child process in the output folder."""
     from tf_models.files import model_files
-    from tf_models.training.fit import build
+    from tf_models.networks.build import build
 
     network = ModlSettings(iterations=1, layers=3, filters=2)
     Path("runs/modl-keras-tensorflow").mkdir(parents=True)

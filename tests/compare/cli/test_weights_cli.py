@@ -22,8 +22,9 @@ from compare.cli import main
 from compare.settings.experiment import load
 from tests.helper import relative_difference, slow_but, to_complex
 from tf_models.files import model_files
+from tf_models.networks.build import build
 from tf_models.networks.modl_original import MoDLOriginal
-from tf_models.training.fit import build, train
+from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
 ROOT = Path(__file__).resolve().parents[3]

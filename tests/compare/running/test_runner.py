@@ -204,7 +204,7 @@ def test_weights_trained_in_keras_reconstruct_alike_in_bart(tiny, tiny_config, t
     from bart_bridge.data.dataset import Dataset
     from bart_bridge.reconet import commands, weights
     from compare.settings.experiment import load
-    from tf_models.training.fit import build
+    from tf_models.networks.build import build
     from tf_models.training.network_inputs import network_inputs
 
     settings = load(tiny_config).networks[network].network

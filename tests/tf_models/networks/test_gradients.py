@@ -7,9 +7,9 @@ import tensorflow as tf
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from tests.helper import random_images, slow_but
+from tf_models.networks.build import build
 from tf_models.networks.losses import LOSSES
 from tf_models.operators.sense import SenseNormal, solve_regularized
-from tf_models.training.fit import build
 
 STEP = 1e-6
 # Conjugate gradients that have converged: only then is the implicit derivative that of the steps taken.

@@ -23,7 +23,8 @@ from bart_bridge.reconet.training_settings import Training
 from compare.cli import app
 from tests.helper import random_complex, relative_difference, slow_but
 from tests.tf_models.against_bart import FIXED, MODL, VARNET, history_of_bart, images_of_bart
-from tf_models.training.fit import build, train_slices
+from tf_models.networks.build import build
+from tf_models.training.fit import train_slices
 from tf_models.training.network_inputs import network_inputs, to_maps
 
 SIZE = (14, 12)

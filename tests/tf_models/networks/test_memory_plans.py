@@ -11,8 +11,9 @@ from bart_bridge.reconet.network_settings import ModlSettings, SenseInitializati
 from bart_bridge.reconet.training_settings import Training
 from tests.helper import random_images
 from tf_models.networks import checkpointed
+from tf_models.networks.build import build
 from tf_models.programs import process_report
-from tf_models.training.fit import build, train
+from tf_models.training.fit import train
 
 VARNET = {"iterations": 3, "filters": 3, "kernel_x": 4, "kernel_y": 3, "basis": 7}
 MODL = {"iterations": 3, "layers": 4, "filters": 3}

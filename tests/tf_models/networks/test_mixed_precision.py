@@ -11,7 +11,8 @@ from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from tests.helper import relative_difference, slow_but, to_complex
-from tf_models.training.fit import build, train
+from tf_models.networks.build import build
+from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
 NETWORKS = {

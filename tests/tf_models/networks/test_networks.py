@@ -17,7 +17,8 @@ from bart_bridge.reconet.training_settings import Training, stages
 from bart_bridge.tools import process
 from tests.helper import random_complex, relative_difference, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, images_of_bart
-from tf_models.training.fit import build, train
+from tf_models.networks.build import build
+from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference, to_maps
 
 NETWORKS = {

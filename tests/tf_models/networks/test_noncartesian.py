@@ -16,8 +16,9 @@ from bart_bridge.reconet.training_settings import Training
 from compare.cli import app
 from tests.helper import assert_self_adjoint, random_images, relative_difference, slow_but, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, history_of_bart, images_of_bart
+from tf_models.networks.build import build
 from tf_models.operators.sense import SenseNormal
-from tf_models.training.fit import build, train
+from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference, to_maps
 
 SIZES = [(8, 8), (8, 12), (9, 12), (10, 7), (7, 5)]

@@ -14,7 +14,7 @@ from tests.tf_models.against_bart import images_of_bart
 from tests.tf_models.networks.test_networks import TOLERANCE
 from tf_models.files import savedmodel
 from tf_models.kernels import field_of_experts
-from tf_models.training.fit import build
+from tf_models.networks.build import build
 from tf_models.training.network_inputs import network_inputs, to_maps
 
 # The images of `dataset_folder` have 24 x 24 pixels.

@@ -23,6 +23,7 @@ from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 from tests.helper import random_images, relative_difference, slow_but
+from tf_models.networks.build import build
 from tf_models.optimizers import proximal
 from tf_models.optimizers.adam import Adam
 from tf_models.optimizers.admm import ADMM, Residuals, evaluated_at_z
@@ -30,7 +31,7 @@ from tf_models.optimizers.bart_modifiers import SGD
 from tf_models.optimizers.ipalm import IPALM
 from tf_models.optimizers.ipalm_rules import PRESETS
 from tf_models.optimizers.schedules import BartSchedule
-from tf_models.training.fit import build, train
+from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
 PENALTY = 0.1
