@@ -27,7 +27,10 @@ def build(
         memory: Memory plan, see `UnrolledNetwork`. Defaults to `plain`.
         precision: Precision of features, see `UnrolledNetwork`. Defaults to `float32`.
     """
-    model_class = VarNet if isinstance(network, VarNetSettings) else Modl
-    model: UnrolledNetwork = model_class(network, loss, memory=memory, precision=precision, dtype=dtype)
+    model: UnrolledNetwork
+    if isinstance(network, VarNetSettings):
+        model = VarNet(network, loss, memory=memory, precision=precision, dtype=dtype)
+    else:
+        model = Modl(network, loss, memory=memory, precision=precision, dtype=dtype)
     model.set_named_weights(weights)
     return model

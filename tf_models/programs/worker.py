@@ -144,8 +144,8 @@ def _checkpoints(job: TrainJob) -> Checkpoints:
 def apply(job: ApplyJob) -> dict[str, Any]:
     """Run a reconstruction job and return the times of calls, see `tf_models.programs.process_report.time_calls`."""
     from tf_models.files import model_files
+    from tf_models.networks.build import build
     from tf_models.programs import process_report
-    from tf_models.training import fit as training
     from tf_models.training import network_inputs
     from tf_models.training.batches import SliceBatches, feed
 
@@ -153,7 +153,7 @@ def apply(job: ApplyJob) -> dict[str, Any]:
         model = model_files.load(job.weights)
         model.memory = job.memory
     else:
-        model = training.build(job.network, weights.read(job.weights, job.network), memory=job.memory)
+        model = build(job.network, weights.read(job.weights, job.network), memory=job.memory)
     # Each slice is needed once.
     batches = SliceBatches(replace(job.split, reference=None), job.batch_size, memory_limit_bytes=0)
     images = model.predict(feed(batches), verbose=0)
