@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class BartTfError(Exception):
@@ -62,3 +66,19 @@ class DivergedError(ToolError):
         super().__init__(f"diverged at update {update}: {reason}")
         self.diverged_at_update = update
         self.reason = reason
+
+
+def first_fault(error: ValidationError) -> str:
+    """Describe the first rule that settings break, in one line: the key, the rule and the value.
+
+    The number of further faults follows if there are any.
+    """
+    faults = error.errors()
+    first = faults[0]
+    key, rule = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+    if not key and first["type"] != "value_error":
+        key = "the file"
+    message = f"{key}: {rule}" if key else rule
+    if first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
+        message += f" (received {first['input']!r})"
+    return message + (f"; and {len(faults) - 1} more" if len(faults) > 1 else "")

@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bart_bridge.data.dataset import Split, check_filters, each_slice
 from bart_bridge.data.simulation import sampling_pattern
-from bart_bridge.errors import InputError, ToolError
-from bart_bridge.files import atomic, cfl
+from bart_bridge.errors import InputError, ToolError, first_fault
+from bart_bridge.files import atomic, cfl, yaml_files
 from bart_bridge.files.dims import from_batch_coil_yx, from_batch_map_yx
 from bart_bridge.importers.pattern_choice import fully_sampled
 from bart_bridge.reconet.network_settings import MemoryPlan, Network
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
-from compare.engines import base
-from compare.engines.base import Engine
+from compare.engines.base import Device, Engine
+from compare.engines.create import create
 from compare.measuring import quality
 from compare.report.figures import images as figures
 from compare.report.tables import table as tables
@@ -32,7 +31,7 @@ from compare.results.table_files import write_csv
 from compare.running import locks
 from compare.running.prepared_data import grid
 from compare.running.run_files import failure_record
-from compare.settings.experiment import ENGINES, describe, engine_name
+from compare.settings.engine_names import ENGINES, KerasEngineName, is_bart
 
 # Width of the fully sampled centre relative to the image, about that of the published patterns.
 _CENTRE = 0.1
@@ -175,7 +174,7 @@ def _compare(images: reconstructions.Images, reference: NDArray[np.complex64], f
 
 def _appliers(runs: list[Path], toolbox: Toolbox, memory: MemoryPlan | None) -> list[_Applier]:
     settings = [_settings(run) for run in runs]
-    if memory and not any(engine.startswith("keras-") for engine, *_ in settings):
+    if memory and not any(KerasEngineName.parse(engine) for engine, *_ in settings):
         raise InputError("--memory: Keras has memory plans, and no run is one of Keras")
     labels = _labels(runs)
     names = [label.removesuffix(f"-{engine}") for label, (engine, *_) in zip(labels, settings, strict=True)]
@@ -183,8 +182,9 @@ def _appliers(runs: list[Path], toolbox: Toolbox, memory: MemoryPlan | None) -> 
         names = labels  # a copy of a run may be named as its network
     appliers = []
     for run, label, name, (trained_on, device, network, binary) in zip(runs, labels, names, settings, strict=True):
-        applied_by = engine_name(trained_on, memory) if memory and trained_on.startswith("keras-") else trained_on
-        engine = base.create(applied_by, device, Toolbox.find(binary) if binary else toolbox)
+        keras = KerasEngineName.parse(trained_on)
+        applied_by = str(replace(keras, memory_plan=memory)) if memory and keras else trained_on
+        engine = create(applied_by, device, Toolbox.find(binary) if binary else toolbox)
         appliers.append(_Applier(label, name, trained_on, engine, network, run))
     return appliers
 
@@ -205,15 +205,18 @@ def _labels(runs: list[Path]) -> list[str]:
 def _settings(run: Path) -> tuple[Any, Any, Network, Any]:
     """Read engine, device, network and, where it is not the one in use, BART binary of a run."""
     try:
-        content = yaml.safe_load((run / "run.yaml").read_text())
+        content = yaml_files.read(run / "run.yaml")
+    except InputError as error:
+        raise InputError(f"{run}: not the folder of a trained run ({error})") from None
+    try:
         network: Network = TypeAdapter(Network).validate_python(content["network"])
         engine, device, binary = content["engine"], content["device"], content.get("bart_binary")
-        if engine not in ENGINES and not str(engine).startswith("bart-"):
+        if engine not in ENGINES and not is_bart(str(engine)):
             raise InputError(f"{run / 'run.yaml'}: engine must be {', '.join(ENGINES)} or bart-..., found '{engine}'")
-        if device not in get_args(base.Device):
+        if device not in get_args(Device):
             raise InputError(f"{run / 'run.yaml'}: device must be cpu or gpu, found '{device}'")
         return engine, device, network, binary
     except ValidationError as error:
-        raise InputError(f"{run / 'run.yaml'}: {describe(error)}") from None
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{run / 'run.yaml'}: {first_fault(error)}") from None
+    except (KeyError, TypeError) as error:
         raise InputError(f"{run}: not the folder of a trained run ({' '.join(str(error).split())})") from None

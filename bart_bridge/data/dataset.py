@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.data.trajectory_units import check_reach
 from bart_bridge.errors import InputError
-from bart_bridge.files import atomic, cfl
+from bart_bridge.files import atomic, cfl, yaml_files
 from bart_bridge.files.dims import (
     Dim,
     describe,
@@ -218,10 +218,9 @@ class Dataset:
         """
         file = folder / "dataset.yaml"
         try:
-            description = yaml.safe_load(file.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{folder}: not a dataset folder, dataset.yaml cannot be read ({reason})") from None
+            description = yaml_files.read(file)
+        except InputError as error:
+            raise InputError(f"{folder}: not a dataset folder ({error})") from None
         if not isinstance(description, dict):
             raise InputError(f"{file}: must be a mapping, found {type(description).__name__}")
         return cls(folder, description)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from bart_bridge.data.dataset import Split
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, first_fault
 from bart_bridge.reconet import options as reconet_options
 from bart_bridge.reconet.network_settings import MemoryPlan, ModlSettings, Network, VarNetSettings
 from bart_bridge.reconet.options import Options, file, integer, sub_options
@@ -87,7 +87,7 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
         network = _network(options)
         training, extra = _training(options, modes[0], network)
     except ValidationError as error:
-        raise _impossible(error) from None
+        raise InputError(f"reconet: {first_fault(error)}") from None
     if modes[0] != "train" and "valid-data" in options:
         raise InputError(f"reconet: --valid-data belongs to --train, received --{modes[0]}")
     kspace, coils, weights, last = (Path(file).absolute() for file in files)
@@ -125,15 +125,7 @@ def parse_network(arguments: Sequence[str]) -> tuple[Network, list[str]]:
     try:
         return _network(options), files
     except ValidationError as error:
-        raise _impossible(error) from None
-
-
-def _impossible(error: ValidationError) -> InputError:
-    """Tell the first value that no network or training has."""
-    fault = error.errors()[0]
-    name = ".".join(str(word) for word in fault["loc"])
-    received = "" if isinstance(fault["input"], dict) else f", received {fault['input']}"
-    return InputError(f"reconet: {name}{': ' if name else ''}{fault['msg']}{received}")
+        raise InputError(f"reconet: {first_fault(error)}") from None
 
 
 def _network(options: Options) -> Network:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, first_fault
 from bart_bridge.files import multi_cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
@@ -142,8 +142,7 @@ def infer(path: Path) -> Network:
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, fault['loc'])) or 'network'}: {fault['msg']}") from None
+        raise InputError(f"{path}: {first_fault(error)}") from None
 
 
 def _yes(value: bool) -> str:

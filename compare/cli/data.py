@@ -54,9 +54,8 @@ def simulate(
     from bart_bridge.data.simulation import Simulation
     from bart_bridge.data.simulation import simulate as make
     from bart_bridge.data.trajectories import KINDS
-    from bart_bridge.errors import InputError
+    from bart_bridge.errors import InputError, first_fault
     from bart_bridge.tools.toolbox import Toolbox
-    from compare.settings.experiment import describe
 
     if pattern in KINDS:
         reason = f"pattern '{pattern}' is not Cartesian, --spokes says how much is sampled"
@@ -83,7 +82,7 @@ def simulate(
             }
         )
     except ValidationError as error:
-        raise InputError(describe(error)) from None
+        raise InputError(first_fault(error)) from None
     reporter = options.reporter(quiet, verbose)
     toolbox = Toolbox.find(bart)
     reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)

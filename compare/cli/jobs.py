@@ -125,7 +125,7 @@ def start(
 ) -> None:
     """Submit what is neither complete nor in the queue; on this machine wait for it and collect, on Slurm return."""
     from bart_bridge.tools.toolbox import Toolbox
-    from compare.engines.base import toolbox_of
+    from compare.engines.create import toolbox_of
     from compare.running import job_states, prepared_data
     from compare.running import submit as jobs
     from compare.running.runner import check_bart, parts

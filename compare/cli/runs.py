@@ -41,6 +41,7 @@ def train(
     from bart_bridge.tools.toolbox import Toolbox
     from compare.running.run_files import Run
     from compare.running.runner import run
+    from compare.settings.engine_names import KerasEngineName
     from compare.settings.experiment import load, with_memory
 
     settings = experiment = load(config)
@@ -51,7 +52,7 @@ def train(
             raise InputError(f"{config}: no {kind} '{name}' (found: {', '.join(known)})")
     folder = options.output_folder(output, experiment.name)
     reporter = options.reporter(quiet, verbose)
-    if not engine.startswith("keras-"):
+    if KerasEngineName.parse(engine) is None:
         options.refuse(context, f"engine '{engine}' leaves no checkpoint and always begins again", "resume")
     toolbox, only = Toolbox.find(bart), (network, engine)
     try:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from bart_bridge.errors import InputError
+from bart_bridge.files import yaml_files
 from compare.report.tables.relative import p_value
 from compare.report.tables.table import Table
 from compare.results import gaps, statistics
@@ -42,10 +42,7 @@ def read_settings(folder: Path) -> dict[str, str]:
         InputError: `experiment.yaml` is missing or cannot be read.
     """
     path = folder / "experiment.yaml"
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    content = yaml_files.read(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: must have the settings of an experiment")
     return dict(_flat({key: value for key, value in content.items() if key not in _WITHOUT_INFLUENCE}))

@@ -24,6 +24,7 @@ from compare.results.table_files import NOT_AVAILABLE, read_csv, write_csv
 from compare.running import records
 from compare.running.run_files import Run, failure_record
 from compare.running.steps import PHASES, ZERO_FILLED, references
+from compare.settings.engine_names import KerasEngineName
 from compare.settings.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -234,9 +235,12 @@ def _value(metric: str, value: float | None, unit: str, definition: str, slice_n
 def _engine_columns(experiment: Experiment, name: str) -> Row:
     if name == ZERO_FILLED or name in experiment.baselines:
         return {"engine": name}
-    keras = name.startswith("keras-")
-    plan = "lean" if name.endswith("-lean") else "plain"
-    return {"engine": name, "backend": name.split("-")[1] if keras else "", "memory_plan": plan if keras else ""}
+    keras = KerasEngineName.parse(name)
+    return {
+        "engine": name,
+        "backend": keras.backend if keras else "",
+        "memory_plan": keras.memory_plan if keras else "",
+    }
 
 
 def _tool(baseline: str) -> str:

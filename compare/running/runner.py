@@ -17,14 +17,15 @@ from bart_bridge.files import atomic
 from bart_bridge.reconet import commands
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
-from compare.engines import base
+from compare.engines.create import create, toolbox_of, usable_threads
 from compare.measuring import machine
 from compare.measuring.monitor import MeasuredError
 from compare.results.cost_rows import DIVERGED
 from compare.running import locks, prepared_data, records
 from compare.running.run_files import Run, failure_record
 from compare.running.steps import NOT_RUN, PHASES, Step, reference_steps, references, run_steps
-from compare.settings.experiment import EngineName, Experiment
+from compare.settings.engine_names import EngineName, is_bart
+from compare.settings.experiment import Experiment
 
 # A part of an experiment that one process does: a network on an engine, with all its repeats, so that these say how
 # the times of one machine spread; or all reconstructions without a network.
@@ -82,12 +83,12 @@ def run(
     """
     wanted = [only] if only else parts(experiment) if chosen is None else chosen
     toolboxes = {
-        name: base.toolbox_of(name, experiment.bart_binaries, toolbox)
+        name: toolbox_of(name, experiment.bart_binaries, toolbox)
         for name in experiment.engines
         if any(name == engine for _, engine in wanted)
     }
     check_bart(experiment, folder, toolboxes)
-    available = [base.create(name, experiment.device, of, experiment.threads) for name, of in toolboxes.items()]
+    available = [create(name, experiment.device, of, experiment.threads) for name, of in toolboxes.items()]
     settings = settings or experiment
     dataset, identity = prepared_data.prepare(settings, folder, toolbox, reporter)
     steps = []
@@ -115,7 +116,7 @@ def run(
     def made_on() -> dict[str, Any]:
         own = {name: of for name, of in toolboxes.items() if name in experiment.bart_binaries}
         software = machine.software({"bart": toolbox} | own)
-        return machine.describe() | software | {"threads": experiment.threads or base.usable_threads()}
+        return machine.describe() | software | {"threads": experiment.threads or usable_threads()}
 
     def check() -> None:
         if changed := prepared_data.changed_settings(settings, folder, since=True):
@@ -134,7 +135,7 @@ def check_bart(experiment: Experiment, folder: Path, toolboxes: Mapping[EngineNa
         InputError: `reconet` cannot take the path of the folder, or of validation slices if these are measured.
     """
     for name, toolbox in toolboxes.items():
-        if not name.startswith("keras-"):
+        if is_bart(name):
             toolbox.require("reconet")
             commands.check_path(folder)
             if experiment.validate_epochs:

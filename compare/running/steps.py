@@ -24,7 +24,8 @@ from bart_bridge.reconet.commands import Progress
 from bart_bridge.reconet.training_settings import Training, stages
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Advance
-from compare.engines.base import Engine, History, usable_threads
+from compare.engines.base import Engine, History, TrainingTask
+from compare.engines.create import usable_threads
 from compare.measuring import quality
 from compare.measuring.timing import training_seconds
 from compare.running import determinants
@@ -165,12 +166,16 @@ def run_steps(
         _prepare(run.folder, experiment, trained, engine, seed)
         if not resume:
             shutil.rmtree(run.folder / "checkpoint", ignore_errors=True)
-        start = run.folder / "initial-weights"
-        show = _training_progress(advance)
-        split = dataset.split("train")
-        measurement, histories = engine.train(
-            run.folder, network, training, split, start, show, validation, experiment.devices
+        task = TrainingTask(
+            run.folder,
+            network,
+            training,
+            split=dataset.split("train"),
+            initial=run.folder / "initial-weights",
+            validation=validation,
+            devices=experiment.devices,
         )
+        measurement, histories = engine.train(task, _training_progress(advance))
         atomic.write_arrays(run.folder / "history.npz", _joined(histories))
         updates = sum(history["loss"].size for history in histories)
         seconds = training_seconds(histories, measurement.elapsed_s)

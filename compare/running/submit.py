@@ -27,7 +27,8 @@ from compare.running import locks, prepared_data
 from compare.running import runner as experiments
 from compare.running.prepared_data import Identity
 from compare.running.runner import Outcome, Part
-from compare.settings.experiment import Experiment, Slurm
+from compare.settings.experiment import Experiment
+from compare.settings.slurm import Slurm
 
 if TYPE_CHECKING:
     import submitit

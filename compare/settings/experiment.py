@@ -1,35 +1,22 @@
-"""The schema of an experiment: one YAML file in `configs/`."""
+"""The settings of an experiment: one YAML file in `configs/`."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from bart_bridge.data.simulation import Simulation
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, first_fault
 from bart_bridge.reconet.network_settings import MemoryPlan, Network, Settings
 from bart_bridge.reconet.training_settings import Training, check_shared
-from compare.settings import without_effect
+from compare.settings import strict, without_effect
+from compare.settings.engine_names import ENGINES, EngineName, KerasEngineName, is_bart_binary
+from compare.settings.slurm import Slurm
 
-ENGINES = ("bart", *(f"keras-{on}{plan}" for on in ("tensorflow", "jax", "torch") for plan in ("", "-lean")))
-EngineName = str
 BaselineName = Literal["cg-sense", "gridding", "l1-wavelet", "total-variation"]
-_Settings = TypeVar("_Settings", bound=Settings)
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one block, of which YAML would take the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key '{key}' stands twice in the block at line {node.start_mark.line + 1}")
-        return super().construct_mapping(node, deep)
 
 
 class DatasetChoice(Settings):
@@ -60,47 +47,6 @@ class TrainedNetwork(Settings):
 
     network: Network
     training: Training
-
-
-class Slurm(Settings):
-    """What a job on a cluster asks for; a job is a network on an engine, or the references (see `submit`).
-
-    Attributes:
-        partition: Where jobs wait; default that of the cluster.
-        account: Who is charged; default that of the user.
-        qos: Quality of service; default that of the cluster.
-        constraint: Features that a node must have, in Slurm's words.
-        time_min: Minutes that a job may take; one that takes longer goes on in the queue from its checkpoint
-            (default 240).
-        timeouts: How often that may be (default 10).
-        warning_s: Seconds before the end in which a job leaves its checkpoint (default 120).
-        gpus: GPUs of a job; default `devices` of the experiment if its device is `gpu`, else none.
-        cpus: Cores of a job; default `threads` of the experiment, or what the cluster gives.
-        memory_gib: Memory of a job; default that of the cluster.
-        modules: Loaded by `module load`, in this order.
-        setup: Lines of shell that a job begins with, after the modules.
-        options: Any other options of `sbatch` by their long names, such as `{mail-type: END}`.
-    """
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    time_min: int = Field(default=240, ge=1)
-    timeouts: int = Field(default=10, ge=0)
-    warning_s: int = Field(default=120, ge=1)
-    gpus: int | None = Field(default=None, ge=0)
-    cpus: int | None = Field(default=None, ge=1)
-    memory_gib: float | None = Field(default=None, gt=0)
-    modules: list[str] = Field(default=[])
-    setup: list[str] = Field(default=[])
-    options: dict[str, str | int] = Field(default={})
-
-    @model_validator(mode="after")
-    def _in_time(self) -> Slurm:
-        if self.warning_s >= 60 * self.time_min:
-            raise ValueError(f"warning_s must be less than time_min, received {self.warning_s} s, {self.time_min} min")
-        return self
 
 
 class Experiment(Settings):
@@ -151,7 +97,8 @@ class Experiment(Settings):
     def _shared(self) -> Experiment:
         if self.devices > 1:
             for engine in self.engines:
-                if not engine.startswith("keras-jax"):
+                keras = KerasEngineName.parse(engine)
+                if keras is None or keras.backend != "jax":
                     raise ValueError(
                         f"devices: only keras-jax and keras-jax-lean train on several devices, received {self.devices} "
                         f"and the engine '{engine}'"
@@ -168,7 +115,7 @@ class Experiment(Settings):
         if not self.networks and not self.baselines:
             raise ValueError("name networks, or baselines, or both")
         for name in self.bart_binaries:
-            if not name.startswith("bart-"):
+            if not is_bart_binary(name):
                 raise ValueError(f"names of bart_binaries must begin with 'bart-', received '{name}'")
         for name in self.engines:
             if name not in (*ENGINES, *self.bart_binaries):
@@ -176,8 +123,9 @@ class Experiment(Settings):
                 raise ValueError(f"engines: no engine '{name}' (found: {known})")
         if len(set(self.engines)) != len(self.engines):
             raise ValueError(f"engines must differ, received {', '.join(self.engines)}")
+        plans = {keras.memory_plan for keras in map(KerasEngineName.parse, self.engines) if keras}
         for name, trained in self.networks.items():
-            if any(engine.endswith("-lean") for engine in self.engines) and trained.network.cg_derivative == "unrolled":
+            if "lean" in plans and trained.network.cg_derivative == "unrolled":
                 raise ValueError(f"the memory plan lean needs cg_derivative 'implicit', '{name}' has 'unrolled'")
         return self
 
@@ -201,35 +149,10 @@ def load_kept(path: Path) -> Experiment:
     Raises:
         InputError: The file cannot be read, a key is unknown or missing, or a value has the wrong type or range.
     """
-    experiment = read(path, Experiment)
+    experiment = strict.read(path, Experiment)
     binaries = {name: _from(path, binary) for name, binary in experiment.bart_binaries.items()}
     experiment = experiment.model_copy(update={"bart_binaries": binaries})
     return experiment.model_copy(update={"dataset": dataset_from(path, experiment.dataset)})
-
-
-def read(path: Path, kind: type[_Settings]) -> _Settings:
-    """Read a YAML file of settings, strictly: no unknown key, and no word where there should be a number.
-
-    Raises:
-        InputError: As of `load`.
-    """
-    try:
-        return validated(yaml.load(path.read_text(), _Loader), kind)
-    except ValidationError as error:
-        raise InputError(f"{path}: {describe(error)}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-
-
-def validated(content: Any, kind: type[_Settings]) -> _Settings:
-    """Make settings of what stood in a YAML file.
-
-    Raises:
-        ValidationError: A key is unknown or missing, or a value has the wrong type or range.
-        TypeError: It has types that JSON does not have.
-    """
-    # Through JSON, because its strict mode takes a YAML list for a tuple but not a word for a number.
-    return kind.model_validate_json(json.dumps(content), strict=True)
 
 
 def dataset_from(configuration: Path, choice: DatasetChoice) -> DatasetChoice:
@@ -241,19 +164,6 @@ def dataset_from(configuration: Path, choice: DatasetChoice) -> DatasetChoice:
 
 def _from(configuration: Path, path: Path) -> Path:
     return (configuration.parent / path.expanduser()).absolute()
-
-
-def describe(error: ValidationError) -> str:
-    """Say in one line what a configuration breaks: key, rule and value of the first fault."""
-    faults: list[dict[str, Any]] = [dict(fault) for fault in error.errors()]
-    first = faults[0]
-    key, rule = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
-    if not key and first["type"] != "value_error":
-        key = "the file"
-    message = f"{key}: {rule}" if key else rule
-    if first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
-        message += f" (received {first['input']!r})"
-    return message + (f"; and {len(faults) - 1} more" if len(faults) > 1 else "")
 
 
 def with_memory(experiment: Experiment, network: str, engine: str, memory: MemoryPlan) -> tuple[Experiment, str]:
@@ -268,21 +178,17 @@ def with_memory(experiment: Experiment, network: str, engine: str, memory: Memor
     Raises:
         InputError: It is not a Keras engine of the experiment, or the network cannot have the plan.
     """
-    keras = [name for name in experiment.engines if name.startswith("keras-")]
-    if engine not in keras:
-        raise InputError(f"--memory: engine must be one of Keras (found: {', '.join(keras)}), received '{engine}'")
-    if engine.endswith("-lean") and memory == "plain":
+    keras = KerasEngineName.parse(engine)
+    if keras is None or engine not in experiment.engines:
+        available = ", ".join(name for name in experiment.engines if KerasEngineName.parse(name))
+        raise InputError(f"--memory: engine must be one of Keras (found: {available}), received '{engine}'")
+    if keras.memory_plan == "lean" and memory == "plain":
         raise InputError(f"--memory plain contradicts the engine '{engine}', which has the plan lean in its name")
-    chosen = engine_name(engine, memory)
-    engines = list(dict.fromkeys([*experiment.engines, chosen]))
-    networks = {name: trained for name, trained in experiment.networks.items() if name == network}
+    name = str(replace(keras, memory_plan=memory))
+    engines = list(dict.fromkeys([*experiment.engines, name]))
+    networks = {network: experiment.networks[network]} if network in experiment.networks else {}
     try:
         Experiment.model_validate({**dict(experiment), "engines": engines, "networks": networks})
     except ValidationError as error:
-        raise InputError(f"--memory: {describe(error)}") from None
-    return experiment.model_copy(update={"engines": engines}), chosen
-
-
-def engine_name(engine: str, memory: MemoryPlan) -> EngineName:
-    """Return the name of a Keras engine in a memory plan."""
-    return engine.removesuffix("-lean") + ("-lean" if memory == "lean" else "")
+        raise InputError(f"--memory: {first_fault(error)}") from None
+    return experiment.model_copy(update={"engines": engines}), name

@@ -16,9 +16,10 @@ from compare.results import images as reconstructions
 from compare.results import table
 from compare.results.cost_rows import DIVERGED
 from compare.running.run_files import Run
-from compare.settings.experiment import EngineName, Experiment
+from compare.settings.engine_names import EngineName, KerasEngineName
+from compare.settings.experiment import Experiment
 
-KERAS: EngineName = "keras-tensorflow"
+KERAS: EngineName = str(KerasEngineName("tensorflow"))
 CHOSEN_BY = "nmse mag"
 # Columns of a history that iPALM and ADMM have; they are missing for the others.
 _OF_SOME = ("loss_evaluations", "primal_residual", "dual_residual")

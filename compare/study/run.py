@@ -15,14 +15,14 @@ import numpy as np
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.errors import InputError, ToolError, first_fault
 from bart_bridge.files import atomic
 from bart_bridge.reconet import commands
 from bart_bridge.reconet.network_settings import Network, Settings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
-from compare.engines import base as engines
+from compare.engines.create import create
 from compare.measuring import machine
 from compare.results import images
 from compare.results.cost_rows import DIVERGED
@@ -32,19 +32,9 @@ from compare.running.prepared_data import prepare, refuse_foreign
 from compare.running.run_files import Run
 from compare.running.runner import Outcome, check_bart
 from compare.running.runner import run as run_experiment
-from compare.settings import without_effect
-from compare.settings.experiment import (
-    DatasetChoice,
-    EngineName,
-    Experiment,
-    TrainedNetwork,
-    dataset_from,
-    describe,
-    validated,
-)
-from compare.settings.experiment import (
-    read as read_settings,
-)
+from compare.settings import strict, without_effect
+from compare.settings.engine_names import EngineName
+from compare.settings.experiment import DatasetChoice, Experiment, TrainedNetwork, dataset_from
 from compare.study.rows import (
     CHOSEN_BY,
     CURVE_COLUMNS,
@@ -118,7 +108,7 @@ class Study(Settings):
         """
         if "algorithm" in {*self.training, *candidate}:
             raise ValueError("algorithm: the name in optimizers says it, leave it out")
-        return validated({**self.training, "algorithm": algorithm, **candidate}, Training)
+        return strict.validated({**self.training, "algorithm": algorithm, **candidate}, Training)
 
 
 @contextmanager
@@ -127,7 +117,7 @@ def _in_one_line(where: str = "") -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise ValueError(where + describe(error)) from None
+        raise ValueError(where + first_fault(error)) from None
 
 
 def load(path: Path) -> Study:
@@ -148,7 +138,7 @@ def load_kept(path: Path) -> Study:
     Raises:
         InputError: The file cannot be read or breaks a rule, which the message names.
     """
-    study = read_settings(path, Study)
+    study = strict.read(path, Study)
     return study.model_copy(update={"dataset": dataset_from(path, study.dataset)})
 
 
@@ -163,7 +153,7 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     """
     refuse_foreign(folder, STUDY)
     for name in study.engines:
-        engines.create(name, study.device, toolbox)
+        create(name, study.device, toolbox)
     tuning = _experiment(study, study.seeds[0], [KERAS], _candidates(study))
     check_bart(tuning, folder, dict.fromkeys(study.engines, toolbox))
     prepare(tuning, folder / "tuning", toolbox, reporter)  # refuses what must not replace the study that is there

@@ -14,13 +14,14 @@ from bart_bridge.files import atomic
 from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
-from compare.engines import base
+from compare.engines.create import create, toolbox_of
 from compare.measuring import machine
 from compare.running import locks, records
 from compare.running.prepared_data import open_dataset
 from compare.running.runner import check_bart
 from compare.running.steps import Step, run_steps
-from compare.settings.experiment import EngineName, Experiment
+from compare.settings.engine_names import EngineName
+from compare.settings.experiment import Experiment
 from compare.trace import cupti, nsys, roofline, summary
 from compare.trace.activity import Activity
 from compare.trace.gpu_state import GpuState
@@ -108,9 +109,9 @@ def profile(
     """
     if experiment.device != "gpu":
         raise InputError(f"device: profile traces the GPU and needs 'gpu', received '{experiment.device}'")
-    toolboxes = {name: base.toolbox_of(name, experiment.bart_binaries, toolbox) for name in engine_names}
+    toolboxes = {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in engine_names}
     check_bart(experiment, folder, toolboxes)
-    available = [base.create(name, experiment.device, bart, experiment.threads) for name, bart in toolboxes.items()]
+    available = [create(name, experiment.device, bart, experiment.threads) for name, bart in toolboxes.items()]
     with locks.held(folder):
         dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
     root = folder / "profile"

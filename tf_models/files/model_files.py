@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 from pydantic import BaseModel, ValidationError
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, first_fault
 from bart_bridge.files import atomic
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
@@ -114,12 +114,6 @@ def _check(path: Path) -> None:
         _SETTINGS[kind].model_validate(settings)
     except ValidationError as error:
         raise InputError(f"{path}: {kind}: {first_fault(error)}") from None
-
-
-def first_fault(error: ValidationError) -> str:
-    """Say which of our settings breaks which rule."""
-    fault = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc'])) or 'network'}: {fault['msg']}"
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

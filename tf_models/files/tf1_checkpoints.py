@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, first_fault
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.weights import Weights
-from tf_models.files.model_files import first_fault
 from tf_models.networks.build import build
 from tf_models.networks.modl_original import MoDLOriginal, ModlOriginalSettings
 from tf_models.networks.varnet import VarNet

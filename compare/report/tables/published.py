@@ -11,6 +11,7 @@ from compare.report.tables.relative import engines_of, networks_of
 from compare.report.tables.table import MIB, NOT_FINITE, Table
 from compare.results import gaps, published, statistics
 from compare.results.table_files import NOT_AVAILABLE
+from compare.settings.engine_names import is_bart
 
 if TYPE_CHECKING:
     import pandas
@@ -219,7 +220,7 @@ def _network_ratio(results: pandas.DataFrame, phase: str, metric: str, first: st
 
 
 def _family(engine: str) -> str:
-    return "bart" if engine == "bart" or engine.startswith("bart-") else "tensorflow"
+    return "bart" if is_bart(engine) else "tensorflow"
 
 
 def _values(results: pandas.DataFrame, network: str, engine: str, phase: str, metric: str) -> pandas.Series[float]:

@@ -160,15 +160,15 @@ def test_dataset_without_splits(tmp_path):
 
 @pytest.mark.parametrize("folder", ["missing", "."])
 def test_missing_description(tmp_path, folder):
-    with pytest.raises(InputError, match=r"not a dataset folder, dataset\.yaml cannot be read \(.*No such file"):
+    with pytest.raises(InputError, match=r"not a dataset folder \(.*dataset\.yaml: cannot be read \(.*No such file"):
         Dataset.open(tmp_path / folder)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"name: [1, 2", "not a dataset folder, dataset.yaml cannot be read"),
-        (b"\xff\xfe\xfa", "not a dataset folder, dataset.yaml cannot be read"),
+        (b"name: [1, 2", r"not a dataset folder \(.*dataset.yaml: cannot be read"),
+        (b"\xff\xfe\xfa", r"not a dataset folder \(.*dataset.yaml: cannot be read"),
         (b"- train\n", "must be a mapping, found list"),
         (b"", "must be a mapping, found NoneType"),
     ],

@@ -7,7 +7,8 @@ from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools.toolbox import Toolbox
-from compare.engines.base import BartEngine
+from compare.engines.bart import BartEngine
+from compare.engines.base import TrainingTask
 
 MIB = 2**20
 NETWORK = VarNetSettings(iterations=1, filters=2, kernel_x=3, kernel_y=3, basis=3)
@@ -71,7 +72,8 @@ def test_a_training_that_aborts_after_everything_is_written_has_succeeded(behind
     data = Dataset.open(dataset_folder)
     engine = BartEngine(behind[0], "cpu", 1)
     training = Training(algorithm="adam", epochs=1, batch_size=2)
-    used, histories = engine.train(tmp_path, NETWORK, training, data.split("train"), initial, lambda progress: None)
+    task = TrainingTask(tmp_path, NETWORK, training, data.split("train"), initial)
+    used, histories = engine.train(task, lambda progress: None)
     assert histories[0]["loss"].shape == (1, 2)
     assert commands.read_history(tmp_path / "history-stage1", NETWORK)["loss"].shape == (1, 2)
     assert used.ending in {"exited with code 0", "was ended by SIGABRT", "exited with code 134 (SIGABRT)"}

@@ -10,7 +10,8 @@ from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
-from compare.engines import base
+from compare.engines.base import TrainingTask
+from compare.engines.create import create
 from tests.compare.conftest import TINY, bart_tf
 from tests.helper import write_slices
 
@@ -34,17 +35,16 @@ def datasets(request, toolbox, tmp_path_factory):
 
 
 def test_bart_computes_the_same_wherever_slices_lie(datasets, toolbox, tmp_path):
-    engine = base.create("bart", "cpu", toolbox, 1)
+    engine = create("bart", "cpu", toolbox, 1)
     weights.write(tmp_path / "initial", NETWORK, weights.random(NETWORK, 0))
     training = Training(algorithm="ipalm", epochs=2, batch_size=3)
     written = []
     for name, dataset in datasets.items():
         folder = tmp_path / name
         folder.mkdir()
-        splits = [dataset.split(split) for split in ("train", "validation")]
-        _, (history,) = engine.train(
-            folder, NETWORK, training, splits[0], tmp_path / "initial", lambda progress: None, splits[1]
-        )
+        train, validation = (dataset.split(split) for split in ("train", "validation"))
+        task = TrainingTask(folder, NETWORK, training, train, tmp_path / "initial", validation)
+        _, (history,) = engine.train(task, lambda progress: None)
         engine.apply(folder, NETWORK, dataset.split("test"), folder / "weights", folder / "images")
         values = [column for column_name, column in history.items() if column_name != "seconds"]
         written.append([*values, *weights.read(folder / "weights", NETWORK).values(), cfl.read(folder / "images")])

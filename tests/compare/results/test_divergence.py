@@ -176,9 +176,9 @@ def test_apply_refuses_it_too(partly, toolbox, tmp_path):
     assert not cfl.exists(tmp_path / "out/good-bart")
 
 
-def test_keras_is_judged_alike(partly, tmp_path):
+def test_keras_is_judged_alike(partly, toolbox, tmp_path):
     from bart_bridge.data.dataset import Dataset
-    from compare.engines.base import KerasEngine
+    from compare.engines.create import create
     from compare.measuring.monitor import MeasuredError
 
     network = config.load(partly[0] / "experiment.yaml").networks["good"].network
@@ -187,7 +187,7 @@ def test_keras_is_judged_alike(partly, tmp_path):
     weights.write(tmp_path / "w", network, {name: np.full_like(array, 1e38) for name, array in values.items()})
     test = Dataset.open(partly[0] / "dataset").split("test")
     with pytest.raises(MeasuredError, match="the reconstruction of slice 0 has values that are not finite") as raised:
-        KerasEngine("keras-tensorflow", "cpu", 1).apply(tmp_path, network, test, tmp_path / "w", tmp_path / "out")
+        create("keras-tensorflow", "cpu", toolbox, 1).apply(tmp_path, network, test, tmp_path / "w", tmp_path / "out")
     assert raised.value.measurement.elapsed_s > 0
 
 

@@ -1,0 +1,33 @@
+"""The one way in which YAML files are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bart_bridge.errors import InputError
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one block, of which YAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key '{key}' stands twice in the block at line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        InputError: The file cannot be read, is not YAML, or has a key twice in one block.
+    """
+    try:
+        return yaml.load(path.read_text(), _Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None

@@ -1,0 +1,45 @@
+"""Engines by their names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from bart_bridge.tools.toolbox import Toolbox
+from compare.engines.bart import BartEngine
+from compare.engines.base import Device, Engine
+from compare.engines.keras import KerasEngine
+from compare.settings.engine_names import EngineName, KerasEngineName
+
+
+def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None = None) -> Engine:
+    """Make an engine by its name.
+
+    Args:
+        name: `keras-tensorflow`, `bart`, or `bart-` and anything for another binary.
+        device: Where it computes.
+        bart: The binary that a BART engine runs.
+        threads: Threads that it uses; default as many as `usable_threads`.
+
+    Raises:
+        InputError: The engine cannot use the device.
+    """
+    count = threads or usable_threads()
+    keras = KerasEngineName.parse(name)
+    return KerasEngine(keras, device, count) if keras else BartEngine(bart, device, count, name)
+
+
+def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) -> Toolbox:
+    """Find the BART of an engine: one of `binaries`, or the one in use.
+
+    Raises:
+        ToolError: The binary is missing or does not work.
+    """
+    return Toolbox.find(binaries[name]) if name in binaries else bart
+
+
+def usable_threads() -> int:
+    """Return OMP_NUM_THREADS if it is a number, else the number of cores that this process may use."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))

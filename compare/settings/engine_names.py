@@ -1,0 +1,50 @@
+"""Names of engines, and what they say: `bart`, `bart-cudnn`, `keras-jax`, `keras-jax-lean`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bart_bridge.reconet.network_settings import MemoryPlan
+
+# As configuration files, records and results have it.
+EngineName = str
+BART: EngineName = "bart"
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+@dataclass(frozen=True)
+class KerasEngineName:
+    """The two choices in the name of a Keras engine; `str` returns the name.
+
+    Attributes:
+        backend: What computes: `tensorflow`, `jax` or `torch`.
+        memory_plan: How a training spends memory (default `plain`).
+    """
+
+    backend: str
+    memory_plan: MemoryPlan = "plain"
+
+    @classmethod
+    def parse(cls, name: EngineName) -> KerasEngineName | None:
+        """Read the name of an engine; None if it is not one of Keras."""
+        framework, _, backend = name.partition("-")
+        if framework != "keras":
+            return None
+        return cls(backend.removesuffix("-lean"), "lean" if backend.endswith("-lean") else "plain")
+
+    def __str__(self) -> str:
+        """Return the name."""
+        return f"keras-{self.backend}{'-lean' if self.memory_plan == 'lean' else ''}"
+
+
+def is_bart(name: EngineName) -> bool:
+    """Return whether an engine is a BART binary: `bart`, or `bart-` and anything."""
+    return name == BART or is_bart_binary(name)
+
+
+def is_bart_binary(name: EngineName) -> bool:
+    """Return whether a name is one that `bart_binaries` of an experiment may define: `bart-` and anything."""
+    return name.startswith(f"{BART}-")
+
+
+ENGINES = (BART, *(str(KerasEngineName(backend, plan)) for backend in BACKENDS for plan in ("plain", "lean")))
