@@ -1,7 +1,7 @@
-"""Every command line in README.md, CONTRIBUTING.md and docs is run as it stands, in a folder that has what it names.
+"""Every command line in README.md, CONTRIBUTING.md and docs runs as it stands, in a folder with the files it names.
 
-What cannot be run in a test is read by the real command-line interface with all its options, see `PARSED`; what belongs
-to other programs is looked at as far as they allow, see `OTHER`.
+The command-line interface parses lines that cannot run in a test, with all their options, see `PARSED`. Lines of other
+programs are checked as far as possible, see `OTHER`. Python examples run, and links must lead somewhere.
 """
 
 import importlib.util
@@ -23,28 +23,36 @@ from tests import foreign
 from tests.compare.cli.command_lines import DOCUMENTS, ROOT, blocks, examples, lines, parse, words
 from tests.compare.conftest import TINY, bart_tf
 
-# Lines that are parsed only, by how they begin, and why.
+# Lines that are only parsed: how they begin, and why.
 PARSED = {
+    "bart-tf compare configs/table1.yaml": "needs a GPU",
+    "bart-tf parity configs/mine.yaml": "tests/compare/cli/test_terminal.py runs it",
     "bart-tf compare configs/mine.yaml --on slurm": "needs Slurm, which tests/compare/running/test_submit.py starts",
     "bart-tf jobs resume": "nothing failed or stopped that could be resumed",
     "bart-tf import varnet-mat": "the published data has 20 subjects of 30 slices",
 }
-# Lines that are run smaller than they stand.
+# Sizes that a test replaces by smaller ones.
 SCALED = {"--x 230 --y 180": "--x 24 --y 20"}
-# Other programs: what is checked of a line.
+# Lines of other programs: how they begin, and what is checked.
 OTHER = {
-    "make": "the target and its recipe exist, which may take hours",
-    "KERAS_BACKEND=": "the module exists; it wants a GPU",
-    ".venv/bin/python": "the arguments that are files exist; it installs, or wants a GPU",
+    "make": "the target and its recipe exist; it may take hours",
+    "KERAS_BACKEND=": "the module exists; it needs a GPU",
+    ".venv/bin/python": "the arguments that are files exist; it installs packages, or needs a GPU",
     ".": "sets up the shell",
 }
-# Its lines are BART's and are those of one version, with their outputs beside them.
+# Its lines call BART of one version, with the output beside them.
 OF_BART = "bart-notes.md"
 COMMANDS = [
     pytest.param(block, id=f"{path.name}:{number}")
     for path in DOCUMENTS
     if path.name != OF_BART
     for number, block in enumerate(blocks(path, "sh"))
+]
+PYTHON = [
+    pytest.param(code, id=f"{path.name}:{number}")
+    for path in DOCUMENTS
+    if path.name != OF_BART
+    for number, code in enumerate(blocks(path, "python"))
 ]
 
 
@@ -54,7 +62,7 @@ def is_parsed(line):
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch, toolbox):
-    """A working folder with small files of the names that the documents have; returns what fills it."""
+    """Enter an empty folder, and return a function that fills it with small files of the names in a block."""
     monkeypatch.chdir(tmp_path)
 
     def fill(block, tiny):
@@ -62,6 +70,9 @@ def workplace(tmp_path, monkeypatch, toolbox):
             (tmp_path / "configs").mkdir()
             (tmp_path / "configs" / "mine.yaml").write_text(TINY)
             shutil.copytree(tiny[0], tmp_path / "reports" / "tiny")
+        if "reports/before" in block:
+            shutil.copytree(tiny[0], tmp_path / "reports" / "before")
+            shutil.copytree(tiny[0], tmp_path / "reports" / "after")
         if "reports/demo/runs" in block:
             shutil.copytree(tiny[0] / "runs" / "varnet-bart", tmp_path / "reports/demo/runs/varnet-bart")
             write_scan(toolbox, 24)
@@ -76,6 +87,7 @@ def workplace(tmp_path, monkeypatch, toolbox):
             network = ModlSettings(iterations=5)
             weights.write("wgh_modl", network, weights.random(network, 0))
             write_modl_checkpoint(tmp_path / "folder" / "model-50")
+            write_scan(toolbox, 24)
 
     return fill
 
@@ -107,9 +119,10 @@ def write_modl_checkpoint(prefix):
 
 
 def run(line):
-    """Run a line of bart-tf in this process, which has TensorFlow already; what may start jobs, in one of its own.
+    """Run a line of bart-tf in this process, which has TensorFlow already.
 
-    submitit configures logging anew, and absl's handler closes the standard error that pytest put in place then.
+    Lines that may start jobs get a process of their own: submitit configures logging, and absl's handler then closes
+    pytest's standard error.
     """
     for size, smaller in SCALED.items():
         line = line.replace(size, smaller)
@@ -126,7 +139,7 @@ def run(line):
 
 @pytest.mark.parametrize("block", COMMANDS)
 def test_a_block_of_commands(block, workplace, request):
-    if "configs/mine.yaml" in block or "reports/demo/runs" in block:
+    if any(name in block for name in ("configs/mine.yaml", "reports/demo/runs", "reports/before")):
         workplace(block, request.getfixturevalue("tiny"))
     else:
         workplace(block, None)
@@ -157,15 +170,32 @@ def test_every_reason_is_needed():
     assert all(any(size in line for line in every) for size in SCALED)
 
 
-def test_the_python_of_the_readme(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", PYTHON)
+def test_a_python_example(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks(ROOT / "README.md", "python")
     network = ModlSettings(iterations=10)
     weights.write("weights_from_bart", network, weights.random(network, 0))
-    exec(compile(code, "README.md", "exec"), {})
-    assert [file.read_bytes() for file in cfl.files("weights_for_bart")] == [
-        file.read_bytes() for file in cfl.files("weights_from_bart")
-    ]
+    exec(compile(code, "example", "exec"), {})
+    if "weights_for_bart" in code:
+        assert [file.read_bytes() for file in cfl.files("weights_for_bart")] == [
+            file.read_bytes() for file in cfl.files("weights_from_bart")
+        ]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if "://" not in target:
+            name, _, heading = target.partition("#")
+            linked = (path.parent / name) if name else path
+            assert linked.exists(), target
+            assert not heading or heading in headings(linked), target
+
+
+def headings(path):
+    """Return the anchors that GitHub gives the headings of a Markdown file."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("line", sorted(examples()))
