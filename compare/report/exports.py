@@ -97,6 +97,8 @@ def write_figures(shown: Iterable[all_figures.Shown], folder: Path) -> None:
             # No date in the file: the same results give the same bytes.
             metadata = {"CreationDate": None} if suffix == "pdf" else None
             of.figure.savefig(folder / f"{of.slug}.{suffix}", dpi=_PNG_DPI, metadata=metadata)
+            # The layout of the first file serves both: it takes half of the time.
+            of.figure.set_layout_engine("none")
 
 
 def write_parquet(table: pandas.DataFrame, path: Path) -> None:
