@@ -182,7 +182,7 @@ def _slices(split: Split) -> Iterator[tuple[NDArray[np.complex64], NDArray[np.co
         array = arrays.get(name)
         return None if array is None else array[item if len(array) > 1 else 0]
 
-    for item in range(split.items):
+    for item in range(split.slice_count):
         pattern, positions = optional("pattern", item), optional("trajectory", item)
         yield arrays["kspace"][item], arrays["coils"][item], None if pattern is None else pattern[0], positions
 

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.data import noncartesian
-from bart_bridge.data.dataset import Dataset, Split, along_batch, check_filters, rewritten
+from bart_bridge.data.dataset import Dataset, Split
 from bart_bridge.data.simulation import simulate
+from bart_bridge.data.slices import along_batch, rewritten
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_map_yx
 from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
@@ -104,12 +106,12 @@ def perturb(split: Split, folder: Path, group_size: int, seed: int) -> Split:
         seed: Of the random directions.
     """
     generator = np.random.default_rng(seed)
-    complete = split.items - split.items % group_size
-    order = np.arange(split.items)
+    complete = split.slice_count - split.slice_count % group_size
+    order = np.arange(split.slice_count)
     order[:complete] = order[:complete].reshape(-1, group_size)[:, ::-1].ravel()
 
     def change(name: str, array: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        changed = array[order] if len(array) == split.items else np.array(array)
+        changed = array[order] if len(array) == split.slice_count else np.array(array)
         if name == "kspace":
             # A complex number is two neighbouring floats in memory.
             parts = np.ascontiguousarray(changed).view(np.float32)
@@ -121,7 +123,7 @@ def perturb(split: Split, folder: Path, group_size: int, seed: int) -> Split:
 
 
 def _perturbed(split: Split, folder: Path, group_size: int) -> list[Split]:
-    size = min(group_size, split.items)
+    size = min(group_size, split.slice_count)
     return [perturb(split, folder / f"perturbed-{seed}", size, seed) for seed in range(_PERTURBED_RUNS)]
 
 

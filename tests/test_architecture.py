@@ -38,7 +38,6 @@ NEVER = {("tf_models.operators", "tf_models.optimizers"), ("tf_models.networks",
 # To be mended: nothing may be added.
 WRONG_WAY = {
     ("bart_bridge.data", "bart_bridge.importers"): "the centred FFT is at an importer's",
-    ("bart_bridge.data", "bart_bridge.reconet"): "strict models are with the network's settings",
     ("compare.report", "compare.trace"): "the report has a chapter of the trace",
     ("compare.results", "compare.report"): "differences are tables",
     ("compare.running", "compare.results"): "the runner writes rows",
@@ -60,7 +59,6 @@ MANY_PARAMETERS = {
 }
 # To be mended: nothing may be added.
 LONG_MODULES = [
-    "bart_bridge.data.dataset",
     "bart_bridge.reconet.commands",
     "bart_bridge.reconet.network_settings",
     "tf_models.networks.layers",

@@ -2,28 +2,27 @@
 
     FOLDER/dataset.yaml
     FOLDER/train/kspace.cfl     [x, y, 1, coil, ..., batch]        sampled k-space, centred unitary FFT
-    FOLDER/train/coils.cfl      [x, y, 1, coil, maps, ..., batch]  coil sensitivities, of one map or more (soft SENSE)
+    FOLDER/train/coils.cfl      [x, y, 1, coil, maps, ..., batch]  coil sensitivities, one map or more (soft SENSE)
     FOLDER/train/pattern.cfl    [x, y, 1, 1, ..., batch or 1]      sampling pattern; optional
-    FOLDER/train/reference.cfl  [x, y, 1, 1, maps, ..., batch]     fully sampled image of each map; optional, needed for
-                                                                   training
+    FOLDER/train/reference.cfl  [x, y, 1, 1, maps, ..., batch]     fully sampled image of each map; needed for training,
+                                                                   otherwise optional
 
-or, of non-Cartesian data (radial, spiral),
+Non-Cartesian data (radial, spiral) have the same coils and reference, and
 
     FOLDER/train/trajectory.cfl [3, samples, spokes, 1, ..., batch or 1]  kx, ky, kz = 0; unit 1 / field of view
     FOLDER/train/kspace.cfl     [1, samples, spokes, coil, ..., batch]    sampled k-space
     FOLDER/train/pattern.cfl    [1, samples, spokes, 1, ..., batch or 1]  weights of samples; optional
 
-with coils and reference as above. K-space is multiplied with its pattern already, as reconet wants it. And the same for
-`validation` and `test`. Each file has its `.hdr` beside it. `nufft: finufft` in `dataset.yaml` has finufft compute
-adjoint and psf from the trajectory in place of BART, see `gridding`.
+`FOLDER/validation` and `FOLDER/test` hold the same files. Each `.cfl` has its `.hdr` beside it. K-space is already
+multiplied with its pattern, as reconet wants it. BART computes adjoint and psf from a trajectory, unless `dataset.yaml`
+says `nufft: finufft`; see `noncartesian`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,21 +32,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.data.trajectory_units import check_reach
 from bart_bridge.errors import InputError
-from bart_bridge.files import atomic, cfl, yaml_files
-from bart_bridge.files.dims import (
-    Dim,
-    describe,
-    from_batch_coil_samples,
-    from_batch_coil_yx,
-    from_batch_map_coil_yx,
-    from_batch_map_yx,
-    from_batch_positions,
-    to_batch_coil_samples,
-    to_batch_coil_yx,
-    to_batch_map_coil_yx,
-    to_batch_map_yx,
-)
-from bart_bridge.reconet.network_settings import Network
+from bart_bridge.files import atomic, cfl, dims, yaml_files
 
 SPLITS = ("train", "validation", "test")
 Nufft = Literal["bart", "finufft"]
@@ -57,19 +42,20 @@ View = Callable[[NDArray[np.complex64]], NDArray[np.complex64]]
 
 @dataclass(frozen=True)
 class Split:
-    """The files that describe a number of slices of one size; every array is memory-mapped.
+    """The files of slices that have one size; every array is memory-mapped.
 
     Attributes:
         kspace: Path of the k-space, `(batch, coil, y, x)` for networks.
         coils: Path of the coil sensitivities, `(batch, map, coil, y, x)`.
-        pattern: Path of the sampling pattern, `(batch or 1, 1, y, x)`; without it, sampled is where k-space is not 0.
+        pattern: Path of the sampling pattern, `(batch or 1, 1, y, x)`. Without one, every position where k-space is not
+            0 counts as sampled.
         reference: Path of the reference images, `(batch, map, y, x)`, if there are any.
-        trajectory: Path of the trajectory `(batch or 1, 3, spokes, samples)` of non-Cartesian data; k-space and pattern
-            have `(..., spokes, samples)` in place of `(..., y, x)` then.
-        cache: Folder for what is remembered of the files (see `content`) and computed from a trajectory (see
-            `gridding`), that of the k-space by default.
-        nufft: What computes it, `bart` (default) or `finufft`, which is right for odd numbers of pixels, too.
-        gridded_by: Program and version that computed it, as `gridding.prepare` says it; without it, whichever did.
+        trajectory: Path of the trajectory `(batch or 1, 3, spokes, samples)` of non-Cartesian data, whose k-space and
+            pattern end in `(..., spokes, samples)` instead of `(..., y, x)`.
+        cache: Folder for the hashes of the files (see `content`) and for what is computed from a trajectory (see
+            `noncartesian`); by default the folder of the k-space.
+        nufft: Which program computes that, `bart` (default) or `finufft`, which is also right for odd sizes.
+        gridded_by: Program and version that computed it, as `noncartesian.prepare` names them; any by default.
     """
 
     kspace: Path
@@ -83,19 +69,21 @@ class Split:
 
     @classmethod
     def in_folder(cls, folder: Path) -> Split:
-        """Name the files of a split by the layout of the dataset folder."""
-        # One file of the two is enough: reading the other one then says that it is missing.
-        found = {
-            name for name in ("pattern", "reference", "trajectory") if any(map(Path.exists, cfl.files(folder / name)))
-        }
-        optional: dict[str, Any] = {name: folder / name for name in found}
-        return cls(folder / "kspace", folder / "coils", **optional)
+        """Find the files of a split in its folder of a dataset."""
+
+        def optional(name: str) -> Path | None:
+            # One of the two files is enough: whoever reads the array hears which one is missing.
+            return folder / name if any(map(Path.exists, cfl.files(folder / name))) else None
+
+        return cls(
+            folder / "kspace", folder / "coils", optional("pattern"), optional("reference"), optional("trajectory")
+        )
 
     @property
-    def items(self) -> int:
+    def slice_count(self) -> int:
         """Number of slices."""
         name = "coils" if self.trajectory else "kspace"
-        return len(_open(getattr(self, name), self._views(name)[0]))
+        return len(_open(self.paths()[name], self._views(name)[0]))
 
     def paths(self) -> dict[str, Path]:
         """Return the path of every array of this split by its name."""
@@ -103,21 +91,25 @@ class Split:
         return {name: path for name in arrays if (path := getattr(self, name)) is not None}
 
     def arrays(self) -> dict[str, NDArray[np.complex64]]:
-        """Open every file of this split with the shape that `Split` says."""
+        """Open every array of this split, with the shapes in the list of attributes above."""
         return {name: _open(path, self._views(name)[0]) for name, path in self.paths().items()}
 
+    def to_bart(self, name: str, array: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        """Turn an array of the shape that `arrays` gives it into a BART array of 16 dimensions."""
+        return self._views(name)[1](array)
+
     def validate(self) -> None:
-        """Check what every engine relies on.
+        """Check what every engine relies on: the form of the files, and a signal in every slice.
 
         Raises:
-            InputError: As for `validate_form`, or a slice is one of `without_signal`.
+            InputError: As for `validate_form`, or `without_signal` finds a slice.
         """
         self.validate_form()
         for _, fault in self.without_signal():
             raise InputError(fault)
 
     def validate_form(self) -> None:
-        """Check what BART checks or should: files, dimensions, numbers.
+        """Check files, dimensions and values, as BART does or should.
 
         Raises:
             InputError: A file is missing or damaged, dimensions do not match, a value is NaN or infinite, or the unit
@@ -138,18 +130,18 @@ class Split:
                 # A reference has as many maps as the coils.
                 other = self.coils if name == "reference" and arrays[name].shape[1] != maps else self.kspace
                 raise InputError(
-                    f"{path}: dimensions ({describe(cfl.read_dims(path))}) do not match those of "
-                    f"{other} ({describe(cfl.read_dims(other))})"
+                    f"{path}: dimensions ({dims.describe(cfl.read_dims(path))}) do not match those of "
+                    f"{other} ({dims.describe(cfl.read_dims(other))})"
                 )
-            for number, item in enumerate(arrays[name]):
-                if not np.isfinite(item).all():
+            for number, values in enumerate(arrays[name]):
+                if not np.isfinite(values).all():
                     raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {number}")
         self.trajectory_warnings()
 
     def without_signal(self) -> Iterator[tuple[int, str]]:
-        """Yield number and fault of slices that hold nothing to reconstruct, or nothing to compare with.
+        """Yield number and fault of each slice without a signal to reconstruct or an image to compare with.
 
-        BART computes with such slices, but a network that normalizes divides by 0 then.
+        BART computes with such slices, but a network that normalizes its input divides by 0.
         """
         arrays = self.arrays()
         for number, (kspace, coils, pattern) in enumerate(each_slice(arrays)):
@@ -170,10 +162,10 @@ class Split:
                 yield number, f"{self.reference}: a reference must show something, slice {number} {constant}"
 
     def trajectory_warnings(self) -> list[str]:
-        """Return what is to be doubted about the unit of the trajectory, see `trajectory_units`; empty without one.
+        """Return doubts about the unit of the trajectory, see `trajectory_units`; an empty list without a trajectory.
 
         Raises:
-            InputError: It cannot be 1 / field of view, or a file is missing or damaged.
+            InputError: The unit cannot be 1 / field of view, or a file is missing or damaged.
         """
         if self.trajectory is None:
             return []
@@ -181,16 +173,16 @@ class Split:
         return check_reach(self.trajectory, arrays["trajectory"], arrays["coils"].shape[-2:])
 
     def _views(self, name: str) -> tuple[View, View]:
-        """Return what views a BART array with the shape that `Split` says, and the way back."""
+        """Return the function that turns a BART array into an array for networks, and its inverse."""
         if name == "coils":
-            return to_batch_map_coil_yx, from_batch_map_coil_yx
+            return dims.to_batch_map_coil_yx, dims.from_batch_map_coil_yx
         if name == "reference":
-            return to_batch_map_yx, from_batch_map_yx
+            return dims.to_batch_map_yx, dims.from_batch_map_yx
         if name == "trajectory":
-            return to_batch_coil_samples, from_batch_positions
+            return dims.to_batch_coil_samples, dims.from_batch_positions
         if self.trajectory:
-            return to_batch_coil_samples, from_batch_coil_samples
-        return to_batch_coil_yx, from_batch_coil_yx
+            return dims.to_batch_coil_samples, dims.from_batch_coil_samples
+        return dims.to_batch_coil_yx, dims.from_batch_coil_yx
 
 
 @dataclass(frozen=True)
@@ -198,10 +190,11 @@ class Dataset:
     """A dataset folder.
 
     Attributes:
-        folder: Where it is.
-        description: What `dataset.yaml` says.
-        cache: Where each split has a folder as its `cache`, for a dataset that cannot be written.
-        gridded_by: As of `Split`.
+        folder: Its path.
+        description: The content of `dataset.yaml`.
+        cache: Folder of the caches of all splits, for a dataset that cannot be written; by default each split has its
+            own, see `Split`.
+        gridded_by: As in `Split`.
     """
 
     folder: Path
@@ -211,7 +204,7 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: Path) -> Dataset:
-        """Open a dataset folder; its splits are validated by whoever uses them.
+        """Open a dataset folder, without a look at its splits; see `Split.validate`.
 
         Raises:
             InputError: The folder or its `dataset.yaml` is missing or unreadable.
@@ -232,8 +225,8 @@ class Dataset:
             InputError: The dataset has no such split, or its `nufft` is neither `bart` nor `finufft`.
         """
         if not (self.folder / name).is_dir():
-            found = ", ".join(split for split in SPLITS if (self.folder / split).is_dir()) or "none"
-            raise InputError(f"{self.folder}: no split '{name}' (found: {found})")
+            splits = ", ".join(split for split in SPLITS if (self.folder / split).is_dir()) or "none"
+            raise InputError(f"{self.folder}: no split '{name}' (found: {splits})")
         nufft = self.description.get("nufft", "bart")
         if nufft not in NUFFTS:
             raise InputError(f"{self.folder / 'dataset.yaml'}: nufft must be bart or finufft, received '{nufft}'")
@@ -249,91 +242,24 @@ def _open(path: Path, view: View) -> NDArray[np.complex64]:
         raise InputError(f"{path}: {error}") from None
 
 
-def check_filters(network: Network, split: Split) -> None:
-    """Refuse images that are too small for the filters of a network; see `check_image_size`."""
-    x, y = cfl.read_dims(split.coils)[:2]
-    check_image_size(network, y, x, str(split.coils))
+def each_slice(
+    arrays: Mapping[str, NDArray[np.complex64]],
+) -> Iterator[tuple[NDArray[np.complex64], NDArray[np.complex64], NDArray[np.complex64]]]:
+    """Yield k-space `(coil, y, x)`, coils `(map, coil, y, x)` and pattern `(y, x)` of each slice of `Split.arrays`.
 
-
-def check_image_size(network: Network, y: int, x: int, name: str) -> None:
-    """Refuse images that VarNet cannot mirror as far as its filters reach beyond the edge.
-
-    `reconet` reads outside of its memory then: two runs give two images.
-
-    Args:
-        network: The network; MoDL continues images with zeros and takes any.
-        y, x: Pixels of the images.
-        name: What the images are, for the message.
-
-    Raises:
-        InputError: A filter has more than one pixel more than the images.
+    Without a pattern, a position counts as sampled where any coil has a signal, as BART estimates it.
     """
-    if network.kind == "varnet" and (y < network.kernel_y - 1 or x < network.kernel_x - 1):
-        raise InputError(
-            f"{name}: filters of {network.kernel_x} x {network.kernel_y} pixels need images of at least "
-            f"{network.kernel_x - 1} x {network.kernel_y - 1}, found {x} x {y}"
-        )
-
-
-def rewritten(
-    split: Split, folder: Path, change: Callable[[str, NDArray[np.complex64]], NDArray[np.complex64]]
-) -> Split:
-    """Write `change(name, array)` for every array of a split into a folder, as a split of its own.
-
-    Args:
-        split: The slices.
-        folder: Where the files go; made if it is missing.
-        change: Gets `kspace`, `coils`, ... and the array with the shape that `Split` says.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths: dict[str, Any] = {}
-    for name, array in split.arrays().items():
-        paths[name] = folder / name
-        cfl.write(paths[name], split._views(name)[1](np.ascontiguousarray(change(name, array))))
-    return replace(split, **paths)
-
-
-def first_slice(split: Split, folder: Path) -> Split:
-    """Write the first slice of a split into a folder, as a split of its own."""
-    return rewritten(split, folder, lambda name, array: array[:1])
-
-
-def along_batch(split: Split, folder: Path) -> Split:
-    """Return a split with the same slices, all along dimension 15, without a copy of their values.
-
-    To `reconet`, slices along dimension 13 belong together: they share the scale of `--normalize` and the psf of a
-    trajectory. Here, every slice stands for itself.
-
-    Args:
-        split: The slices.
-        folder: Where headers, and links to the values, go if slices lie along other dimensions; made if needed.
-    """
-    paths: dict[str, Any] = {}
-    for name, path in split.paths().items():
-        dims = cfl.read_dims(path)
-        if prod(dims[Dim.SLICE : Dim.BATCH]) != 1:
-            folder.mkdir(exist_ok=True)
-            paths[name] = folder / name
-            cfl.link(paths[name], path, (*dims[: Dim.SLICE], 1, 1, prod(dims[Dim.SLICE :])))
-    return replace(split, **paths)
-
-
-def each_slice(arrays: dict[str, NDArray[np.complex64]]) -> Iterator[tuple[NDArray[np.complex64], ...]]:
-    """Yield k-space, coils `(map, coil, y, x)` and pattern of each slice of `Split.arrays`.
-
-    Without a pattern, sampled is where any coil has a signal, as BART estimates it.
-    """
-    for item, (kspace, coils) in enumerate(zip(arrays["kspace"], arrays["coils"], strict=True)):
-        if "pattern" in arrays:
-            patterns = arrays["pattern"]
-            pattern = patterns[item if len(patterns) > 1 else 0, 0]
-        else:
+    patterns = arrays.get("pattern")
+    for number, (kspace, coils) in enumerate(zip(arrays["kspace"], arrays["coils"], strict=True)):
+        if patterns is None:
             pattern = np.any(kspace != 0, axis=0).astype(np.complex64)
+        else:
+            pattern = patterns[number if len(patterns) > 1 else 0, 0]
         yield kspace, coils, pattern
 
 
 def write_split(folder: Path, arrays: dict[str, NDArray[np.complex64]]) -> None:
-    """Write the arrays of a split, BART arrays named `kspace`, `coils`, `pattern`, `reference`, into a new folder."""
+    """Write BART arrays named `kspace`, `coils`, `pattern`, ... into a new folder, as a split."""
     folder.mkdir(parents=True)
     for name, array in arrays.items():
         cfl.write(folder / name, array)
@@ -341,10 +267,14 @@ def write_split(folder: Path, arrays: dict[str, NDArray[np.complex64]]) -> None:
 
 @contextmanager
 def new_folder(folder: Path, description: dict[str, Any]) -> Iterator[Path]:
-    """Make a dataset folder that appears only when it is complete.
+    """Make a dataset folder, which appears only when it is complete.
+
+    Args:
+        folder: The new folder; its parents are made if they are missing.
+        description: The content of `dataset.yaml`.
 
     Yields:
-        A temporary folder beside it, to be filled with splits.
+        A temporary folder beside it, in which the `with` block writes the splits.
 
     Raises:
         InputError: The folder exists and is not empty.

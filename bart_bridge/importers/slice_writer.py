@@ -25,7 +25,7 @@ class SliceWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.items = 0
+        self.slice_count = 0
         self._shape: tuple[int, ...] = ()
         self._file = cfl.files(path)[0].open("wb")
 
@@ -36,13 +36,13 @@ class SliceWriter:
             InputError: Its shape differs from that of the first slice.
             OSError: The disk is full.
         """
-        if self.items == 0:
+        if self.slice_count == 0:
             self._shape = values.shape
         elif values.shape != self._shape:
             raise InputError(f"{self.path}: slices must have one shape, found {values.shape} after {self._shape}")
         # The bytes of C order here are those of BART's Fortran order with the axes reversed.
         self._file.write(np.ascontiguousarray(values, dtype="<c8").data)
-        self.items += 1
+        self.slice_count += 1
 
     def __enter__(self) -> SliceWriter:
         return self
@@ -51,7 +51,7 @@ class SliceWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if kind is None and self.items:
+        if kind is None and self.slice_count:
             maps, coil, y, x = (1, *self._shape)[-4:]
-            dims = [x, y, 1, coil, maps, *(1,) * (Dim.BATCH - Dim.TE), self.items]
+            dims = [x, y, 1, coil, maps, *(1,) * (Dim.BATCH - Dim.TE), self.slice_count]
             atomic.write_text(cfl.files(self.path)[1], cfl.header_text(dims))

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.data.dataset import Split, check_filters
+from bart_bridge.data.dataset import Split
 from bart_bridge.errors import DivergedError, InputError
 from bart_bridge.files import cfl, multi_cfl
 from bart_bridge.measures import NAMES
 from bart_bridge.reconet import weights
+from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 from bart_bridge.reconet.training_settings import IpalmRules, Training
 from bart_bridge.tools.process import Finished
@@ -81,15 +82,15 @@ def train_argv(
     """
     if split.reference is None:
         raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
-    if split.items < 2:
-        raise InputError(f"{split.kspace}: reconet trains on two slices or more, found {split.items}")
+    if split.slice_count < 2:
+        raise InputError(f"{split.kspace}: reconet trains on two slices or more, found {split.slice_count}")
     if network.cg_derivative != "implicit":
         raise InputError(f"cg_derivative: reconet differentiates implicitly, received '{network.cg_derivative}'")
     check_algorithm(toolbox, network, training)
     check_filters(network, split)
     for path in (history, *(_files(validation).values() if validation else ())):
         check_path(path)
-    batch_size = min(training.batch_size, split.items)
+    batch_size = min(training.batch_size, split.slice_count)
     options = [
         *_network_options(network),
         *_device(gpu),

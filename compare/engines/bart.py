@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bart_bridge.data.dataset import Split, along_batch, first_slice
+from bart_bridge.data.dataset import Split
+from bart_bridge.data.slices import along_batch, first_slice
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic, cfl
 from bart_bridge.reconet import commands
@@ -82,8 +83,8 @@ class BartEngine:
     def _train_stage(self, task: TrainingTask, stage: _Stage, on_progress: OnProgress) -> Measurement:
         for path in (stage.weights, stage.history):
             remove_array(path)
-        batch_size = min(task.training.batch_size, task.split.items)
-        updates = stage.epochs * (task.split.items // batch_size)
+        batch_size = min(task.training.batch_size, task.split.slice_count)
+        updates = stage.epochs * (task.split.slice_count // batch_size)
         watch = DivergenceWatch(on_progress, updates, stage.earlier_updates)
         files: dict[str, Any] = {"initial": stage.initial, "history": stage.history}
         with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}along-batch-", dir=task.folder) as name:
@@ -122,12 +123,12 @@ class BartEngine:
             one, output = first_slice(split, Path(name)), Path(name) / "images"
             total = first = self.apply(folder, network, one, weights, output)
             wall_s, cpu_s = [], []
-            for _ in range(calls if split.items > 1 else 0):
+            for _ in range(calls if split.slice_count > 1 else 0):
                 single = self.apply(folder, network, one, weights, output)
                 whole = self.apply(folder, network, split, weights, output)
                 total = total.then(single).then(whole)
-                wall_s.append((whole.elapsed_s - single.elapsed_s) / (split.items - 1))
-                cpu_s.append((whole.cpu_s - single.cpu_s) / (split.items - 1))
+                wall_s.append((whole.elapsed_s - single.elapsed_s) / (split.slice_count - 1))
+                cpu_s.append((whole.cpu_s - single.cpu_s) / (split.slice_count - 1))
         definition = "difference of a command for all test slices and one for a slice, by the number of further slices"
         if not wall_s:
             definition = "n/a: a difference needs two test slices or more"

@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 
 from bart_bridge.data import content, noncartesian
-from bart_bridge.data.dataset import SPLITS, Dataset, Split, check_filters
+from bart_bridge.data.dataset import SPLITS, Dataset, Split
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
+from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
 from compare.running import locks, records

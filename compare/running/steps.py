@@ -108,7 +108,7 @@ def reference_steps(
             partial(determinants.of_zero_filled, dataset, identity),
             "",
             threads,
-            test.items,
+            test.slice_count,
             lambda advance: _zero_filled(test, folder / ZERO_FILLED),
             leaves=(folder / ZERO_FILLED,),
         )
@@ -121,7 +121,7 @@ def reference_steps(
 
         title = f"{name}: choose its regularization on validation slices and reconstruct"
         depends = partial(determinants.of_baseline, name, identity, toolbox)
-        total = len(baseline.grid) * validation.items + test.items
+        total = len(baseline.grid) * validation.slice_count + test.slice_count
         version = f"bart {'nufft' if name == 'gridding' else 'pics'} {toolbox.version_text}"
         record, leaves = folder / f"{name}.json", (folder / name,)
         steps.append(Step(title, record, (f"{name}.*",), depends, version, threads, total, work, leaves=leaves))

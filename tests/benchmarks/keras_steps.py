@@ -64,7 +64,7 @@ def train(job):
     from tf_models.training.network_inputs import network_inputs, network_reference
 
     network, split, initial = network_and_files(job)
-    training = Training(algorithm=ALGORITHMS[job["kind"]], batch_size=split.items, epochs=job["steps"] + 1)
+    training = Training(algorithm=ALGORITHMS[job["kind"]], batch_size=split.slice_count, epochs=job["steps"] + 1)
     reference = network_reference(split)
     _, histories = train(network, training, network_inputs(split), reference, initial, memory=job["memory"])
     return histories[0]["seconds"].ravel().tolist()
@@ -82,7 +82,7 @@ def infer(job):
     seconds = []
     for _ in range(job["steps"] + 1):
         start_s = time.perf_counter()
-        model.predict(inputs, batch_size=split.items, verbose=0)
+        model.predict(inputs, batch_size=split.slice_count, verbose=0)
         seconds.append(time.perf_counter() - start_s)
     return seconds
 

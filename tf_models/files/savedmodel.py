@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from bart_bridge.data.dataset import check_image_size
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic
+from bart_bridge.reconet.image_size import check_image_size
 from bart_bridge.tools import process
 from tf_models.files.model_files import Model
 from tf_models.networks.unrolled import UnrolledNetwork

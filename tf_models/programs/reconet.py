@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.data.dataset import Split, check_filters
+from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import Dim
@@ -18,6 +18,7 @@ from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.command_line import ReconetCommand
 from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.weights import Weights
 from tf_models.backend.ops import sees_gpu

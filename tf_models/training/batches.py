@@ -32,9 +32,9 @@ class Scaled:
     divisors: NDArray[np.float32]
 
     @property
-    def items(self) -> int:
+    def slice_count(self) -> int:
         """Number of slices."""
-        return self.split.items
+        return self.split.slice_count
 
 
 Slices: TypeAlias = Split | Scaled | tuple[Inputs, NDArray[np.float32]]
@@ -64,8 +64,8 @@ class SliceBatches(keras.utils.PyDataset):
     ) -> None:
         super().__init__()
         self.slices = slices
-        self.items = len(slices[1]) if isinstance(slices, tuple) else slices.items
-        self.batch_size = min(batch_size, self.items)
+        self.slice_count = len(slices[1]) if isinstance(slices, tuple) else slices.slice_count
+        self.batch_size = min(batch_size, self.slice_count)
         self.remainder = remainder
         self.memory_limit_bytes = default_memory_limit_bytes() if memory_limit_bytes is None else memory_limit_bytes
         self.kept_bytes = 0
@@ -73,7 +73,7 @@ class SliceBatches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return -(-self.items // self.batch_size) if self.remainder else self.items // self.batch_size
+        return -(-self.slice_count // self.batch_size) if self.remainder else self.slice_count // self.batch_size
 
     def __getitem__(self, index: int) -> Batch:
         """Return a batch."""

@@ -48,7 +48,7 @@ def remove(file):
 def test_simulated_splits_are_valid(dataset_folder, name, items):
     split = Dataset.open(dataset_folder).split(name)
     split.validate()
-    assert split.items == items
+    assert split.slice_count == items
     shapes = {name: array.shape for name, array in split.arrays().items()}
     wide, narrow = (items, 3, 24, 24), (items, 1, 24, 24)
     coils = (wide[0], 1, *wide[1:])

@@ -42,7 +42,7 @@ def test_a_volume_becomes_a_dataset(volume, tmp_path):
     }
     for name, count in (("train", 2), ("test", 1)):
         dataset.split(name).validate()
-        assert dataset.split(name).items == count
+        assert dataset.split(name).slice_count == count
     lines = dataset.split("test").arrays()["pattern"][0, 0, :, 0].real
     from_centre = np.arange(foreign.Y) - foreign.Y // 2
     np.testing.assert_array_equal(lines, (from_centre % 3 == 0) | ((from_centre >= -3) & (from_centre < 3)))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import yaml
 
-from bart_bridge.data.dataset import Dataset, along_batch
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.data.slices import along_batch
 from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import VarNetSettings

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 from bart_bridge import baselines
-from bart_bridge.data.dataset import Dataset, first_slice
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.data.slices import first_slice
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.reconet import commands, weights
