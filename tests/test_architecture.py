@@ -46,7 +46,6 @@ WRONG_WAY = {
     ("tf_models.kernels", "tf_models.operators"): "maps are split and joined in `sense`",
     ("tf_models.kernels", "tf_models.training"): "the number of devices is in `data_parallel`",
     ("tf_models.networks", "tf_models.training"): "the number of devices is in `data_parallel`",
-    ("tf_models.networks", "tf_models.optimizers"): "projections and one optimizer",
 }
 HEAVY = "tensorflow keras jax torch pandas pyarrow scipy matplotlib skimage sklearn PIL ismrmrd finufft submitit"
 # Runs as a script on import, in a process of its own.

@@ -14,11 +14,11 @@ from keras import ops
 
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 from tf_models.backend.ops import Tensor, narrow, value_of, widen
+from tf_models.backend.projections import project_zero_mean_unit_sphere
 from tf_models.kernels.field_of_experts import field_of_experts
 from tf_models.kernels.normalization import batch_statistics, normalize
 from tf_models.kernels.same_conv import same_conv
 from tf_models.operators.sense import SenseNormal, complex_multiply, each_map, of_all_maps, solve_regularized
-from tf_models.optimizers.proximal import project_zero_mean_unit_sphere
 from tf_models.training.data_parallel import count
 
 

@@ -13,10 +13,10 @@ from bart_bridge.reconet.network_settings import Loss, MemoryPlan, Network, Prec
 from bart_bridge.reconet.weights import Weights, layout
 from tf_models.backend.ops import Tensor, use_full_precision
 from tf_models.networks.checkpointed import unroll
+from tf_models.networks.closure_training import ClosureTrainingMixin
 from tf_models.networks.layers import DataConsistency
 from tf_models.networks.losses import LOSSES
 from tf_models.operators.sense import SenseNormal, each_map, solve_regularized
-from tf_models.optimizers.closure_training import ClosureTrainingMixin
 from tf_models.training.data_parallel import count, mean, shared
 
 Inputs = dict[str, Tensor]

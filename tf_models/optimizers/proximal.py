@@ -1,8 +1,7 @@
-"""Proximal maps and projections of weights: for constraints, iPALM and ADMM alike.
+"""Proximal maps of weights, which iPALM and ADMM share.
 
-The proximal map of a function f with step t takes v to argmin_x |x - v|^2 / 2 + t f(x); a projection is that of the
-indicator of a set, for which the step does not matter. Filters are `(iteration, y, x, in, out, 2)`, real and imaginary
-part along the last axis; sums over a filter are over y, x and both parts, means over y and x alone.
+The proximal map of a function f with step t takes v to argmin_x |x - v|^2 / 2 + t f(x). The proximal map of the
+indicator of a set is the projection onto it, whatever the step; see `tf_models.backend.projections`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,13 @@ from typing import Any
 from keras import ops
 
 from tf_models.backend.ops import Tensor
+from tf_models.backend.projections import (
+    project_box,
+    project_non_negative,
+    project_unit_ball,
+    project_zero_mean_unit_ball,
+    project_zero_mean_unit_sphere,
+)
 from tf_models.optimizers import check_number
 
 ProximalMap = Callable[[Tensor, Tensor], Tensor]
@@ -28,45 +34,6 @@ def prox_l1(values: Tensor, step: Tensor, weight: float = 1.0) -> Tensor:
 def prox_squared_l2(values: Tensor, step: Tensor, weight: float = 1.0) -> Tensor:
     """Return argmin_x |x - v|^2 / 2 + step * weight / 2 * |x|^2."""
     return values / (1 + step * weight)
-
-
-def project_box(values: Tensor, lower: float, upper: float) -> Tensor:
-    """Return argmin_x |x - v|^2 over lower <= x_i <= upper."""
-    return ops.clip(values, lower, upper)
-
-
-def project_non_negative(values: Tensor) -> Tensor:
-    """Return argmin_x |x - v|^2 over x_i >= 0."""
-    return ops.maximum(values, 0)
-
-
-def project_unit_ball(values: Tensor) -> Tensor:
-    """Return argmin_x |x - v|^2 over |x| <= 1, the l2 norm of the whole array."""
-    return values / ops.maximum(ops.sqrt(ops.sum(values * values)), 1)
-
-
-def project_zero_mean_unit_sphere(filters: Tensor) -> Tensor:
-    """Return argmin_x |x - v|^2 over mean(x) = 0, |x| = 1 for each filter, as BART does.
-
-    The complex mean over the pixels is taken away, then the filter is divided by its norm. A filter that is constant
-    has no nearest point: it becomes 0.
-    """
-    centred, norm = _centred(filters)
-    return centred / ops.where(norm > 0, norm, 1)
-
-
-def project_zero_mean_unit_ball(filters: Tensor) -> Tensor:
-    """Return argmin_x |x - v|^2 over mean(x) = 0, |x| <= 1 for each filter, as the original VarNet code does.
-
-    Hammernik et al. (2018), doi 10.1002/mrm.26977. A filter that is constant becomes 0.
-    """
-    centred, norm = _centred(filters)
-    return centred / ops.maximum(norm, 1)
-
-
-def _centred(filters: Tensor) -> tuple[Tensor, Tensor]:
-    centred = filters - ops.mean(filters, axis=(1, 2), keepdims=True)
-    return centred, ops.sqrt(ops.sum(centred * centred, axis=(1, 2, 5), keepdims=True))
 
 
 def _check_penalty(name: str, weight: float = 1.0) -> None:

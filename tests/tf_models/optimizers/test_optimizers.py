@@ -23,6 +23,7 @@ from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 from tests.helper import random_images, relative_difference, slow_but
+from tf_models.backend import projections
 from tf_models.networks.build import build
 from tf_models.optimizers import proximal
 from tf_models.optimizers.adam import Adam
@@ -448,7 +449,7 @@ def test_what_bart_cannot_train_is_refused_with_the_reason(dataset_folder, toolb
 
 def test_filters_of_the_original_varnet_stay_in_the_ball(batch):
     model = network("varnet", IPALM(preset="vn", proximal={"conv": ["zero_mean_unit_ball"]}))
-    model.regularizer.conv.assign(0.5 * proximal.project_zero_mean_unit_sphere(model.regularizer.conv.value))
+    model.regularizer.conv.assign(0.5 * projections.project_zero_mean_unit_sphere(model.regularizer.conv.value))
     fit(model, batch, 2)
     norms = np.sum(ops.convert_to_numpy(model.regularizer.conv) ** 2, axis=(1, 2, 5))
     assert norms.max() < 0.9, "the sphere would have made them 1"
@@ -716,7 +717,7 @@ def test_projections_are_the_nearest_points(name, size):
 
 def test_constant_filters_become_zero():
     constant = np.ones((1, 3, 3, 1, 1, 2))
-    for project in (proximal.project_zero_mean_unit_sphere, proximal.project_zero_mean_unit_ball):
+    for project in (projections.project_zero_mean_unit_sphere, projections.project_zero_mean_unit_ball):
         np.testing.assert_array_equal(ops.convert_to_numpy(project(constant)), 0)
 
 

@@ -1,0 +1,68 @@
+"""`model.fit` with an optimizer that evaluates the loss itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import keras
+from keras import ops
+
+from tf_models.backend.ops import Tensor
+
+
+@runtime_checkable
+class ClosureOptimizer(Protocol):
+    """An optimizer that evaluates the loss as often as it needs, such as `tf_models.optimizers.ipalm.IPALM`."""
+
+    def step(
+        self,
+        closure: Callable[[], Tensor],
+        variables: Sequence[keras.Variable],
+        state: Sequence[keras.Variable] = (),
+        jit_compile: bool = False,
+    ) -> Tensor:
+        """Update the variables once and return the loss after it; `closure` changes `state`, once an update."""
+
+    def counts(self) -> Mapping[str, Tensor]:
+        """Return how much work the updates took so far, by the names in the logs of `fit`."""
+
+
+class ClosureTrainingMixin:
+    """Let `model.fit` train with a `ClosureOptimizer`; other optimizers train as they do without this mix-in.
+
+    Name it before `keras.Model` in the list of base classes. With a `ClosureOptimizer`, the loss of a batch in the logs
+    is the one after the update, and the logs have the optimizer's counts.
+    """
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Make the training function; XLA compiles the loss alone where a `ClosureOptimizer` loops around it."""
+        if not isinstance(self.optimizer, ClosureOptimizer):  # type: ignore[attr-defined]
+            return super().make_train_function(force)  # type: ignore[misc]
+        jit_compile = self.jit_compile  # type: ignore[has-type]
+        self.jit_compile = False
+        try:
+            return super().make_train_function(force)  # type: ignore[misc]
+        finally:
+            self.jit_compile = jit_compile
+
+    def train_step(self, *arguments: Any) -> Any:
+        """Update the weights with one batch."""
+        if not isinstance(self.optimizer, ClosureOptimizer):  # type: ignore[attr-defined]
+            return super().train_step(*arguments)  # type: ignore[misc]
+        return self._closure_step(arguments[0])
+
+    def _closure_step(self: Any, data: Any) -> dict[str, Tensor]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+
+        def closure() -> Tensor:
+            image = self(x, training=True)
+            return self.compute_loss(x=x, y=y, y_pred=image, sample_weight=sample_weight, training=True)
+
+        loss = self.optimizer.step(
+            closure, self.trainable_variables, self.non_trainable_variables, jit_compile=self.jit_compile
+        )
+        batch_size = ops.shape(keras.tree.flatten(x)[0])[0]
+        self._loss_tracker.update_state(loss, sample_weight=batch_size)
+        image = None if self._compile_metrics is None else self(x, training=False)
+        return {**self.compute_metrics(x, y, image, sample_weight=sample_weight), **self.optimizer.counts()}
