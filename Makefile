@@ -1,12 +1,12 @@
-# The tasks of this project; `make` alone lists them.
+# The tasks of this project. `make` without a target lists them.
 
-# The Python that .venv is made with, for example `make setup PYTHON=python3.12`. Empty: the newest of 3.11 to 3.13.
+# The Python of .venv, for example `make setup PYTHON=python3.12`. Default: the newest of 3.11 to 3.13.
 PYTHON ?=
 
 # Options of `make bench-vs-bart`.
 BENCH ?=
 
-# Two workers or more, each with its own fixtures: much of a test is a child process that starts.
+# Several workers, each with its own fixtures: much of a test's time is the start of child processes.
 PYTEST = .venv/bin/python -m pytest --numprocesses=auto --durations=25
 COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
@@ -17,35 +17,35 @@ COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
 
-setup: ## set up what is missing: .venv, BART
+setup: ## create .venv, and install BART if there is none
 	@PYTHON='$(PYTHON)' tools/setup
 
-browser: ## set up what is missing, and a browser for the tests of the report's page
+browser: ## setup, and a browser for the tests of the report's page
 	@PYTHON='$(PYTHON)' BROWSER=chromium tools/setup
 
-slurm: ## set up what is missing, and Slurm for the tests of jobs on a cluster
+slurm: ## setup, and Slurm for the tests of jobs on a cluster
 	@PYTHON='$(PYTHON)' SLURM=slurm-wlm tools/setup
 
-demo: setup ## run the comparison of configs/demo.yaml; it ends with where the report is
+demo: setup ## run a small comparison (configs/demo.yaml) and print where the report is
 	.venv/bin/bart-tf compare configs/demo.yaml
 
-test: setup ## run the tests but the slow ones
+test: setup ## run all tests except the slow ones
 	$(PYTEST) -m "not slow"
 
 test-all: setup ## run all tests, with coverage
 	$(PYTEST) $(COVERAGE) -m "slow or not slow"
 
-test-backends: setup ## the networks on JAX, and on PyTorch where it is installed
+test-backends: setup ## test the networks on JAX, and on PyTorch if it is installed
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-jax.txt
 	.venv/bin/python -m pytest tests/backends
 
-bench: setup ## benchmarks; fails where a ratio to BART fell by more than a quarter
+bench: setup ## run benchmarks; fail if a ratio to BART fell by more than a quarter
 	mkdir -p reports/benchmarks
 	rm -f reports/benchmarks/latest.json
 	.venv/bin/python -m pytest tests/benchmarks --benchmark-only --benchmark-json=reports/benchmarks/latest.json
 	.venv/bin/python -m tests.benchmarks.regression reports/benchmarks/baseline.json reports/benchmarks/latest.json
 
-bench-vs-bart: setup ## BART and Keras in turn: the table of times, memory and ratios; BENCH=--quick leaves growth out
+bench-vs-bart: setup ## compare time and memory of BART and Keras; BENCH=--quick omits growth
 	.venv/bin/python -m tests.benchmarks.versus_bart $(BENCH)
 
 lint: setup ## check style, format and types
@@ -53,6 +53,6 @@ lint: setup ## check style, format and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-clean: ## remove .venv and what the tools left; reports stay
+clean: ## remove .venv and what the tools left; keep the reports
 	rm -rf .venv build *.egg-info .coverage .coverage.* .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

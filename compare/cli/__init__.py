@@ -1,4 +1,4 @@
-"""The command `bart-tf`. Commands import what they need when they run, so that `--help` answers at once."""
+"""The command `bart-tf`. Each command imports its dependencies when it runs, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -25,27 +25,25 @@ from compare.cli import (
 
 app = typer.Typer(
     name="bart-tf",
-    help="Train and apply VarNet and MoDL with BART and with Keras on the same data, and compare them.",
+    help="Train and apply VarNet and MoDL with BART and with Keras on the same data, and compare the results.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (
-    *(doctor, data, imports, runs, experiments, jobs, difference, optimizers, parity, profile, reconet),
-    weights,
-):
-    module.register(app)
+GROUPS = (doctor, data, imports, runs, experiments, jobs, difference, optimizers, parity, profile, reconet, weights)
+for group in GROUPS:
+    group.register(app)
 
 
 def main() -> None:
-    """Run the command line; errors are one line each, exit code 1 for failures and 2 for wrong input."""
+    """Run the command line. An error is one line; the exit code is 1 for a failure and 2 for wrong input."""
     try:
         sys.exit(app(_arguments(sys.argv[1:]), standalone_mode=False) or 0)
     except typer.TyperException as error:
         message = error.format_message()
-        if not message:  # the help was wanted, and is printed
+        if not message:  # a command without arguments has printed its help
             sys.exit(error.exit_code)
         _fail(message, error.exit_code)
     except BartTfError as error:
@@ -56,16 +54,16 @@ def main() -> None:
 
 
 def _arguments(argv: list[str]) -> list[str]:
-    """Return arguments with the home folder for `~`, also where the shell leaves it alone, as in `--output=~/folder`.
+    """Replace `~` by the home folder, also where the shell does not, as in `--output=~/folder`.
 
     Raises:
-        InputError: One is empty, which as a path would be the working folder.
+        InputError: An argument is empty. As a path, it would mean the working folder.
     """
     expanded = []
     for argument in argv:
         name, equals, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
         if not value and name in ("", "--output"):
-            raise InputError("an argument is empty; a variable of the shell may not be set")
+            raise InputError("an argument is empty; perhaps a shell variable is not set")
         expanded.append(name + equals + (str(Path(value).expanduser()) if value.startswith("~/") else value))
     return expanded
 

@@ -1,4 +1,4 @@
-"""`bart-tf simulate`: datasets."""
+"""`bart-tf simulate`: datasets of phantoms."""
 
 from __future__ import annotations
 
@@ -17,35 +17,33 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="Dataset folder to make; must not exist or be empty.")],
-    size: Annotated[int, typer.Option(help="Pixels along x and y.")] = 48,
-    coil_count: Annotated[int, typer.Option(help="Receive coils.")] = 4,
-    train: Annotated[int, typer.Option(help="Slices for training.")] = 24,
-    validation: Annotated[int, typer.Option(help="Slices for choosing parameters.")] = 4,
-    test: Annotated[int, typer.Option(help="Slices for measuring quality.")] = 8,
-    noise: Annotated[float, typer.Option(help="Noise in k-space, relative to the maximum of the image.")] = 0.01,
+    folder: Annotated[Path, typer.Argument(help="Dataset folder to create. It must not exist, or must be empty.")],
+    size: Annotated[int, typer.Option(help="Number of pixels along x and along y.")] = 48,
+    coil_count: Annotated[int, typer.Option(help="Number of receive coils.")] = 4,
+    train: Annotated[int, typer.Option(help="Number of slices for training.")] = 24,
+    validation: Annotated[int, typer.Option(help="Number of slices for choosing parameters.")] = 4,
+    test: Annotated[int, typer.Option(help="Number of slices for measuring quality.")] = 8,
+    noise: Annotated[float, typer.Option(help="Noise in k-space, relative to the image's maximum.")] = 0.01,
     pattern: Annotated[
         str,
         typer.Option(
-            help="'random' (variable density) or 'regular' (every n-th line); "
-            "'radial', 'golden-angle' or 'spiral', which are not Cartesian."
+            help="Cartesian: 'random' (variable density) or 'regular' (every n-th line). "
+            "Non-Cartesian: 'radial', 'golden-angle' or 'spiral'."
         ),
     ] = "random",
-    acceleration: Annotated[float, typer.Option(help="Undersampling factor.")] = 4.0,
-    reference_size: Annotated[int, typer.Option(help="Width of the fully sampled centre.")] = 8,
-    spokes: Annotated[int, typer.Option(help="Spokes, or arms of a spiral.")] = 44,
-    density_compensation: Annotated[
-        bool, typer.Option(help="Weigh samples of spokes and arms by their density.")
-    ] = True,
+    acceleration: Annotated[float, typer.Option(help="Cartesian: undersampling factor.")] = 4.0,
+    reference_size: Annotated[int, typer.Option(help="Cartesian: width of the fully sampled centre.")] = 8,
+    spokes: Annotated[int, typer.Option(help="Non-Cartesian: number of spokes or spiral arms.")] = 44,
+    density_compensation: Annotated[bool, typer.Option(help="Non-Cartesian: weight samples by their density.")] = True,
     nufft: Annotated[
-        str, typer.Option(help="What samples along a trajectory: 'bart', or 'finufft', which takes odd sizes.")
+        str, typer.Option(help="Non-Cartesian: NUFFT library, 'bart' or, for odd sizes, 'finufft'.")
     ] = "bart",
-    seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Make a dataset of phantoms with BART: k-space, coil sensitivities, sampling patterns and references.
+    """Simulate a dataset of phantoms with BART: k-space, coil sensitivities, sampling patterns and references.
 
     Example: [bold]bart-tf simulate data/phantoms --size 64 --acceleration 6[/bold]
     """
@@ -55,13 +53,12 @@ def simulate(
     from bart_bridge.data.simulation import simulate as make
     from bart_bridge.data.trajectories import KINDS
     from bart_bridge.errors import InputError, first_fault
-    from bart_bridge.tools.toolbox import Toolbox
 
     if pattern in KINDS:
-        reason = f"pattern '{pattern}' is not Cartesian, --spokes says how much is sampled"
+        reason = f"pattern '{pattern}' is not Cartesian, use --spokes to set how much is sampled"
         options.refuse(context, reason, "acceleration", "reference_size")
     else:
-        reason = f"pattern '{pattern}' is Cartesian, this is for {', '.join(KINDS)}"
+        reason = f"pattern '{pattern}' is Cartesian, this needs one of {', '.join(KINDS)}"
         options.refuse(context, reason, "spokes", "density_compensation", "nufft")
     try:
         settings = Simulation.model_validate(
@@ -84,8 +81,7 @@ def simulate(
     except ValidationError as error:
         raise InputError(first_fault(error)) from None
     reporter = options.reporter(quiet, verbose)
-    toolbox = Toolbox.find(bart)
-    reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)
+    toolbox = options.find_bart(bart, reporter)
     options.end_on_sigterm()
     total = train + validation + test
     with reporter.step(f"simulate {total} slices", total) as advance:

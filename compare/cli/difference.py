@@ -16,10 +16,12 @@ def register(app: typer.Typer) -> None:
 
 
 def difference(
-    a: Annotated[Path, typer.Argument(help="Folder of an experiment, such as reports/demo.")],
-    b: Annotated[Path, typer.Argument(help="Folder of the other one.")],
+    a: Annotated[Path, typer.Argument(help="Folder of the first experiment, such as reports/demo.")],
+    b: Annotated[Path, typer.Argument(help="Folder of the second experiment.")],
 ) -> None:
-    """Compare the results of two experiments, of other versions or machines, and name what changed beyond noise.
+    """Compare the results of two experiments, for example of two versions or machines, and show what changed.
+
+    It lists the settings, versions and machines that differ, and the measurements that changed beyond noise.
 
     Example: [bold]bart-tf diff reports/demo reports/demo-other-machine[/bold]
     """
@@ -27,14 +29,14 @@ def difference(
     from compare.results.difference import changes, read_settings, settings
 
     first, second = table.read_table(a.absolute()), table.read_table(b.absolute())
-    asked = read_settings(a.absolute()), read_settings(b.absolute())
+    configured = read_settings(a.absolute()), read_settings(b.absolute())
     compared = changes(first, second)
     typer.echo(f"A: {a}\nB: {b}\n")
-    typer.echo(settings(first, second, asked).markdown())
+    typer.echo(settings(first, second, configured).markdown())
     typer.echo(compared.markdown())
     for verdict, meaning in (("changed", "beyond noise"), ("changed?", "but the noise is unknown")):
-        found = compared.frame[compared.frame.verdict == verdict]
-        names = [f"{row[0] or 'no network'} on {row[1]}: {row[3]}, times {row[6]}" for row in found.to_numpy()]
+        rows = compared.frame[compared.frame.verdict == verdict].to_numpy()
+        names = [f"{row[0] or 'no network'} on {row[1]}: {row[3]}, times {row[6]}" for row in rows]
         typer.echo(f"changed {meaning}: {'; '.join(names) or 'nothing'}")
     diverged: dict[str, str] = {}
     for name, folder in (("A", a), ("B", b)):

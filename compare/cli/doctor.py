@@ -1,4 +1,4 @@
-"""`bart-tf doctor`: what is there, and what is missing."""
+"""`bart-tf doctor`: which software and hardware is found, and what is missing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(bart: options.Bart = None) -> None:
-    """Say which BART, packages and devices are used, and what is missing.
+    """Show which BART, packages and GPUs are found, and what is missing.
 
     Example: [bold]bart-tf doctor[/bold]
 
-    Exit code 1 if something that the comparison needs is missing.
+    The exit code is 1 if something is missing that a comparison needs.
     """
     from rich.console import Console
     from rich.table import Table
@@ -47,9 +47,11 @@ def doctor(bart: options.Bart = None) -> None:
         complete = False
         table.add_row("BART", f"[red]missing[/red]: {error}")
     for package in _PACKAGES:
-        found = _version(package)
-        complete = complete and (found is not None or package in _OPTIONAL)
-        table.add_row(package, found or ("not installed (optional)" if package in _OPTIONAL else "[red]missing[/red]"))
+        version = _version(package)
+        complete = complete and (version is not None or package in _OPTIONAL)
+        table.add_row(
+            package, version or ("not installed (optional)" if package in _OPTIONAL else "[red]missing[/red]")
+        )
     table.add_row("Python", description["python"])
     table.add_row("system", description["system"])
     table.add_row("machine", machine.label(description))
@@ -60,9 +62,9 @@ def doctor(bart: options.Bart = None) -> None:
 
 
 def _version(package: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib import metadata
 
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None

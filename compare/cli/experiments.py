@@ -30,14 +30,13 @@ def compare(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train and apply every network on every engine, measure, and write the report.
+    """Train and apply every network on every engine, measure each run, and write the report.
 
-    What is complete is not run again: an interrupted comparison continues where it was. With --on slurm, the runs are
-    put into the queue of a cluster and the command returns; 'bart-tf jobs' does the rest.
+    Completed steps are not repeated, so an interrupted comparison continues where it stopped. With --on slurm, the
+    command submits the runs to a cluster and returns. Use 'bart-tf jobs' from then on.
 
     Example: [bold]bart-tf compare configs/demo.yaml[/bold]
     """
-    from bart_bridge.tools.toolbox import Toolbox
     from compare.report import experiment_report as reports
     from compare.results import divergences, table
     from compare.running import locks
@@ -45,12 +44,11 @@ def compare(
     from compare.settings.experiment import load
 
     if jobs and not on:
-        raise InputError("--jobs: say where with --on local or --on slurm")
+        raise InputError("--jobs needs --on local or --on slurm")
     experiment = load(config)
     folder = options.output_folder(output, experiment.name)
     reporter = options.reporter(quiet, verbose)
-    toolbox = Toolbox.find(bart)
-    reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)
+    toolbox = options.find_bart(bart, reporter)
     if toolbox.warning:
         reporter.say(f"warning: {toolbox.warning}")
     if toolbox.missing("measure"):
@@ -58,13 +56,11 @@ def compare(
     if on:
         submission.start(experiment, folder, on, jobs, bart, reporter)
         return
-    try:
+    with options.resumable():
         outcome = run(experiment, folder, toolbox, reporter)
         with locks.held(folder):
             table.write(experiment, folder, toolbox)
             page = reports.write(folder)
-    except KeyboardInterrupt:
-        raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
     reporter.say(_summary(outcome))
     typer.echo(f"report: {page}")
     if outcome.failed:
@@ -78,9 +74,9 @@ def compare(
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of an experiment or optimizer study, such as reports/demo.")],
 ) -> None:
-    """Write tables and page of an experiment or optimizer study again from its results; nothing is run.
+    """Write the report of an experiment or optimizer study again from its results, without running anything.
 
-    The exit code is 1 if a run diverged; the report says which, and shows the others.
+    The exit code is 1 if a run diverged. The report names this run and shows the others.
 
     Example: [bold]bart-tf report reports/demo[/bold]
     """
@@ -103,7 +99,7 @@ def report(
 
 def _summary(outcome: Outcome) -> str:
     if not (outcome.computed or outcome.failed or outcome.not_run):
-        return f"nothing to do: all {len(outcome.reused)} steps were done before, the report was made anew"
+        return f"nothing to do: all {len(outcome.reused)} steps were done before, the report was written again"
     not_run = f", {len(outcome.not_run)} not run" if outcome.not_run else ""
     counts = f"{len(outcome.computed)} steps done, {len(outcome.reused)} done before, {len(outcome.failed)} failed"
     return counts + not_run

@@ -1,4 +1,4 @@
-"""`bart-tf jobs`: what `bart-tf compare --on` submitted."""
+"""`bart-tf jobs`: the jobs that `bart-tf compare --on` submitted."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ if TYPE_CHECKING:
     from compare.running.job_states import State
     from compare.settings.experiment import Experiment
 
-Target = Annotated[Path, typer.Argument(help="Experiment, a YAML file, or its folder, such as reports/demo.")]
+Target = Annotated[Path, typer.Argument(help="Experiment: its YAML file, or its folder, such as reports/demo.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    jobs = typer.Typer(no_args_is_help=True, help="Watch, cancel, resume and collect what 'compare --on' submitted.")
+    jobs = typer.Typer(
+        no_args_is_help=True, help="Watch, cancel, resume and collect the jobs that 'compare --on' submitted."
+    )
     for command in (status, cancel, resume, collect):
         jobs.command()(command)
     app.add_typer(jobs, name="jobs")
 
 
 def status(target: Target, output: options.Output = None) -> None:
-    """Say how far each run is, and of those that failed or stopped the last lines they wrote.
+    """Show the progress of each run, and the last lines of those that failed or stopped.
 
     Example: [bold]bart-tf jobs status configs/demo.yaml[/bold]
     """
@@ -39,7 +41,7 @@ def status(target: Target, output: options.Output = None) -> None:
 
 
 def cancel(target: Target, output: options.Output = None) -> None:
-    """Cancel the jobs that wait or run; what is finished stays, and trainings by Keras leave a checkpoint.
+    """Cancel all waiting and running jobs. Finished results stay, and Keras trainings leave a checkpoint.
 
     Example: [bold]bart-tf jobs cancel configs/demo.yaml[/bold]
     """
@@ -53,14 +55,14 @@ def cancel(target: Target, output: options.Output = None) -> None:
 def resume(
     target: Target,
     output: options.Output = None,
-    only: Annotated[list[str] | None, typer.Option(help="Name of a run, as 'status' shows it; default all.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Name of a run, as 'status' shows it. Default: all.")] = None,
     on: options.On = None,
     jobs: options.Jobs = None,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Submit again what failed, stopped or was never submitted; it goes on from its last checkpoint.
+    """Submit all runs that failed, stopped or were never submitted. They continue from their last checkpoint.
 
     Example: [bold]bart-tf jobs resume configs/demo.yaml --only modl-bart[/bold]
     """
@@ -69,17 +71,15 @@ def resume(
     experiment, folder = _open(target, output)
     earlier = submitted(folder)
     if not on and not earlier:
-        raise InputError(f"{folder}: nothing was submitted yet; say where with --on")
+        raise InputError(f"{folder}: nothing was submitted yet; --on local or --on slurm is needed")
     last = earlier[-1] if earlier else None
-    chosen = [find_part(experiment, name) for name in dict.fromkeys(only)] if only else None
+    parts = [find_part(experiment, name) for name in dict.fromkeys(only)] if only else None
     bart = bart or (Path(last.bart) if last and last.bart else None)
-    start(
-        experiment, folder, on or (last.on if last else "local"), jobs, bart, options.reporter(quiet, verbose), chosen
-    )
+    start(experiment, folder, on or (last.on if last else "local"), jobs, bart, options.reporter(quiet, verbose), parts)
 
 
 def collect(target: Target, output: options.Output = None, bart: options.Bart = None) -> None:
-    """Merge the records of all machines into the table and the report, and name what is missing of them.
+    """Collect the records of all machines into the table and the report, and list the runs that are missing.
 
     Example: [bold]bart-tf jobs collect configs/demo.yaml[/bold]
     """
@@ -104,14 +104,14 @@ def _open(target: Path, output: Path | None) -> tuple[Experiment, Path]:
 
 
 def _check_settings(experiment: Experiment, folder: Path) -> None:
-    """Refuse to tell of results of other settings as if they were those of this experiment."""
+    """Reject a folder whose results belong to other settings than the experiment's."""
     from compare.running.prepared_data import changed_settings
 
     # On Slurm, the cores that a job asks for are the threads, see `compare.running.submit.for_place`.
     on_slurm = experiment.model_copy(update={"threads": experiment.threads or experiment.slurm.cpus})
     changed = changed_settings(experiment, folder)
     if changed and changed_settings(on_slurm, folder):
-        raise InputError(f"{folder}: what was run there had other settings ({changed}); name the folder to look at it")
+        raise InputError(f"{folder}: its results have other settings ({changed}); pass the folder itself to see them")
 
 
 def start(
@@ -121,9 +121,12 @@ def start(
     at_once: int | None,
     bart: Path | None,
     reporter: Reporter,
-    chosen: list[tuple[str, str]] | None = None,
+    only: list[tuple[str, str]] | None = None,
 ) -> None:
-    """Submit what is neither complete nor in the queue; on this machine wait for it and collect, on Slurm return."""
+    """Submit the runs that are neither complete nor in the queue.
+
+    On this machine, wait for them and collect the results. On Slurm, return.
+    """
     from bart_bridge.tools.toolbox import Toolbox
     from compare.engines.create import toolbox_of
     from compare.running import job_states, prepared_data
@@ -132,35 +135,35 @@ def start(
 
     experiment = jobs.for_place(experiment, on)
     toolbox = Toolbox.find(bart)
-    needed = {engine for _, engine in (parts(experiment) if chosen is None else chosen)}
+    needed = {engine for _, engine in (parts(experiment) if only is None else only)}
     names = [name for name in experiment.engines if name in needed]
     check_bart(experiment, folder, {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in names})
     changed = prepared_data.changed_settings(experiment, folder)
     _, identity = prepared_data.prepare(experiment, folder, toolbox, reporter)
     waiting = [state for state in job_states.states(experiment, folder) if state.active]
-    wanted = [
+    pending = [
         part
-        for part in (jobs.outdated(experiment, folder, changed, identity) if chosen is None else chosen)
+        for part in (jobs.outdated(experiment, folder, changed, identity) if only is None else only)
         if part not in {state.part for state in waiting}
     ]
     for state in waiting:
         reporter.say(f"{state.name}: {state.state} as job {state.job.job_id if state.job else ''}, not submitted again")
-    if not wanted:
+    if not pending:
         typer.echo("nothing to submit; see 'bart-tf jobs status' and 'bart-tf jobs collect'")
         return
-    # Whoever resumes the jobs may do so from another folder.
+    # The jobs may be resumed from another folder.
     bart = bart and bart.expanduser().absolute()
-    made = jobs.submit(experiment, folder, wanted, on, bart, at_once)
-    typer.echo(f"submitted: {len(wanted)} runs as {', '.join(job.job_id for job in made)}")
+    submitted = jobs.submit(experiment, folder, pending, on, bart, at_once)
+    typer.echo(f"submitted: {len(pending)} runs as {', '.join(job.job_id for job in submitted)}")
     typer.echo(f"next: bart-tf jobs status {folder}; when all is done: bart-tf jobs collect {folder}")
     if on == "local":
-        job_states.wait(made)
+        job_states.wait(submitted)
         show(job_states.states(experiment, folder))
         gather(experiment, folder, bart)
 
 
 def show(states: list[State]) -> None:
-    """Print a line for each run, and what is known of those that failed or stopped."""
+    """Print a line for each run, and details of those that failed or stopped."""
     width = max(len(state.name) for state in states)
     for state in states:
         job = f"  job {state.job.job_id} on {state.job.on}" if state.job else ""
@@ -170,10 +173,10 @@ def show(states: list[State]) -> None:
 
 
 def gather(experiment: Experiment, folder: Path, bart: Path | None) -> None:
-    """Write table and report from all records.
+    """Write the table and the report from all records.
 
     Raises:
-        BartTfError: Something is missing of them.
+        BartTfError: A run is not complete.
     """
     from bart_bridge.tools.toolbox import Toolbox
     from compare.report import experiment_report as reports

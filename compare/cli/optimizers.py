@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def optimizers(
-    config: Annotated[Path, typer.Argument(help="Study, a YAML file such as configs/optimizers.yaml.")],
+    config: Annotated[Path, typer.Argument(help="Optimizer study: a YAML file such as configs/optimizers.yaml.")],
     output: options.Output = None,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
@@ -25,7 +25,7 @@ def optimizers(
 ) -> None:
     """Tune several optimizers with the same budget, train with each from several initial weights, and compare them.
 
-    What is complete is not run again: an interrupted study continues where it was.
+    Completed trainings are not repeated, so an interrupted study continues where it stopped.
 
     Example: [bold]bart-tf optimizers configs/optimizers.yaml[/bold]
     """
@@ -36,12 +36,10 @@ def optimizers(
 
     study = run.load(config)
     folder = options.output_folder(output, study.name)
-    try:
+    with options.resumable():
         run.run(study, folder, Toolbox.find(bart), options.reporter(quiet, verbose))
         with locks.held(folder):
             page = report.write(folder)
-    except KeyboardInterrupt:
-        raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
     typer.echo(f"report: {page}")
     if diverged := run.diverged(folder):
         raise BartTfError(divergences.sentence(diverged))

@@ -1,42 +1,89 @@
-"""Options that several commands have."""
+"""Options and checks that several commands share."""
 
 from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import BartTfError, InputError
 
 if TYPE_CHECKING:
+    from bart_bridge.tools.toolbox import Toolbox
     from compare.console import Reporter
 
 Bart = Annotated[
     Path | None,
-    typer.Option(help="BART binary or its folder; default: BART_TOOLBOX_PATH, TOOLBOX_PATH, then PATH."),
+    typer.Option(help="BART binary, or its folder. Default: BART_TOOLBOX_PATH, TOOLBOX_PATH, then PATH."),
 ]
-Config = Annotated[Path, typer.Argument(help="Experiment, a YAML file such as configs/demo.yaml.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder; default reports/<name of experiment>.")]
+Config = Annotated[Path, typer.Argument(help="Experiment: a YAML file such as configs/demo.yaml.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Output folder. Default: reports/<name of the experiment>.")
+]
 Memory = Annotated[
-    Literal["plain", "lean"] | None, typer.Option(help="Memory plan of Keras; default: that of the engine or run.")
+    Literal["plain", "lean"] | None,
+    typer.Option(help="Memory plan of Keras. Default: the plan of the engine, or of the trained run."),
 ]
 Place = Literal["local", "slurm"]
 On = Annotated[
-    Place | None, typer.Option(help="Submit the runs as jobs: to Slurm, or to processes of this machine ('local').")
+    Place | None,
+    typer.Option(help="Submit the runs as jobs, to 'slurm' or to processes on this machine ('local')."),
 ]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Jobs at once; default 1 on this machine, all on Slurm.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and results only.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Number of jobs at once. Default: 1 on this machine, all on Slurm.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors and results.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show details, such as which BART is used.")]
+
+# For a command with the options of `bart reconet`, which BART's syntax needs a parser of its own for. Typer leaves
+# everything to that parser, even -h, because -Texport-history=x contains one.
+BART_SYNTAX: dict[str, bool | list[str]] = {
+    "ignore_unknown_options": True,
+    "allow_extra_args": True,
+    "help_option_names": [],
+}
+
+
+def show_help(context: typer.Context) -> bool:
+    """Print the help of a command with `BART_SYNTAX` if the user asks for it; return whether that is so."""
+    asked = bool({"-h", "--help"} & set(context.args))
+    if asked:
+        typer.echo(context.get_help())
+    return asked
+
+
+def find_bart(bart: Path | None, reporter: Reporter) -> Toolbox:
+    """Return the BART to use, and tell which one it is if the user wants details."""
+    from bart_bridge.tools.toolbox import Toolbox
+
+    toolbox = Toolbox.find(bart)
+    reporter.say(f"using BART {toolbox.version_text} at {toolbox.path} (from {toolbox.source})", level=1)
+    return toolbox
+
+
+@contextmanager
+def resumable(finished: str = "finished") -> Iterator[None]:
+    """Turn Ctrl-C into an error that tells how to continue.
+
+    Raises:
+        BartTfError: The user pressed Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise BartTfError(f"interrupted; what was {finished} is kept, run the same command to continue") from None
 
 
 def reporter(quiet: bool, verbose: bool) -> Reporter:
-    """Make what tells a person how a command goes.
+    """Return the reporter that shows messages and progress of a command.
 
     Raises:
-        InputError: Both are asked for.
+        InputError: `quiet` and `verbose` contradict each other.
     """
     from compare.console import Reporter
 
@@ -46,42 +93,42 @@ def reporter(quiet: bool, verbose: bool) -> Reporter:
 
 
 def output_folder(output: Path | None, name: str) -> Path:
-    """Return the folder of an experiment.
+    """Return the absolute path of an experiment's folder, by default `reports/<name>`.
 
     Raises:
-        InputError: A file is in its place.
+        InputError: The path, or one above it, is a file.
     """
     return writable_folder(output or Path("reports") / name)
 
 
 def writable_folder(folder: Path) -> Path:
-    """Return the absolute path of a folder for results, which need not exist.
+    """Return the absolute path of a folder for results. The folder need not exist.
 
     Raises:
-        InputError: A file is in its place, or in that of a folder above it.
+        InputError: The path, or one above it, is a file.
     """
     absolute = folder.absolute()
-    there = next(path for path in (absolute, *absolute.parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"--output must be a folder, {there} is a file")
+    existing = next(path for path in (absolute, *absolute.parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"--output must be a folder, {existing} is a file")
     return absolute
 
 
 def end_on_sigterm() -> None:
-    """Let SIGTERM end this command as Ctrl-C does, so that it leaves nothing half done."""
+    """Make SIGTERM end this command like Ctrl-C does, so that it leaves nothing half done."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def refuse(context: typer.Context, reason: str, *names: str) -> None:
-    """Refuse options that do nothing beside the others of a command line.
+    """Reject options that have no effect beside the others on the command line.
 
     Args:
-        context: That of the command.
-        reason: Why they do nothing.
-        names: Parameters of the command, each with an option of the same name.
+        context: Context of the command.
+        reason: Why the options have no effect.
+        names: Parameters of the command. Each belongs to the option of the same name.
 
     Raises:
-        InputError: Some of them were typed, even if with their default; the message names them.
+        InputError: The user typed some of these options, even with their default value. The message names them.
     """
     typed = []
     for name in names:

@@ -1,4 +1,4 @@
-"""`bart-tf parity`: whether both engines compute the same."""
+"""`bart-tf parity`: how far Keras is from BART."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def register(app: typer.Typer) -> None:
 
 
 def parity(config: options.Config, bart: options.Bart = None) -> None:
-    """Run both engines on the same weights and data and show how far they differ, stage by stage.
+    """Run both engines on the same weights and data, and show how far they differ at each stage.
 
     Example: [bold]bart-tf parity configs/demo.yaml[/bold]
 
     BART runs three times: on the data of the experiment, and on two copies that differ in the last bit. Keras may be
-    three times as far from BART as BART is from itself. Exit code 1 if a stage differs by more.
+    three times as far from BART as BART is from itself. If a stage differs by more, the exit code is 1.
     """
     from rich.console import Console
     from rich.live import Live
@@ -45,6 +45,6 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
             difference = f"[{colour}]{stage.difference:.1e}[/{colour}]"
             table.add_row(stage.network, stage.name, difference, f"{stage.bart_difference:.1e}", f"{stage.allowed:.1e}")
     if not console.is_terminal:
-        console.line()  # which rich leaves out there
+        console.line()  # rich omits the last line end there
     if not agreed:
         raise typer.Exit(1)

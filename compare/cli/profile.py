@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from bart_bridge.errors import BartTfError, InputError
 from compare.cli import options
+
+if TYPE_CHECKING:
+    from compare.console import Reporter
+    from compare.settings.engine_names import EngineName
+    from compare.settings.experiment import Experiment
+
+Tracer = Literal["nsys", "cupti", "auto"]
 
 
 def register(app: typer.Typer) -> None:
@@ -19,34 +27,43 @@ def register(app: typer.Typer) -> None:
 
 def profile(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Argument(help="Experiment, a YAML file; its device must be 'gpu'.")] = None,
-    engine: Annotated[list[str] | None, typer.Option(help="Engine to trace; default all of the experiment.")] = None,
+    config: Annotated[Path | None, typer.Argument(help="Experiment: a YAML file whose device is 'gpu'.")] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Engine to trace. Default: all engines of the experiment.")
+    ] = None,
     tracer: Annotated[
-        Literal["nsys", "cupti", "auto"],
-        typer.Option(help="Nsight Systems, our own library against CUPTI, or whichever works here."),
+        Tracer,
+        typer.Option(help="Nsight Systems, our own CUPTI library, or the one that works here."),
     ] = "auto",
-    repeats: Annotated[int, typer.Option(min=1, help="Traced runs of each training; 2 or more show the spread.")] = 1,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Number of traced runs of each training; 2 or more show the spread.")
+    ] = 1,
     roofline: Annotated[
-        bool, typer.Option("--roofline", help="Count operations and bytes of kernels too, with ncu in one more run.")
+        bool, typer.Option("--roofline", help="Count operations and bytes of kernels, with ncu in an additional run.")
     ] = False,
     saved: Annotated[
         list[Path] | None,
-        typer.Option("--from", help="Trace nothing: a summary, an export of Nsight Systems, or a folder of traces."),
+        typer.Option(
+            "--from", help="Trace nothing, but read a summary, an export of Nsight Systems, or a folder of traces."
+        ),
     ] = None,
     output: options.Output = None,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Trace the CUDA activity of trainings and make tables of it: memory operations, functions, kernels.
+    """Trace the CUDA activity of trainings, and make tables of memory operations, functions and kernels.
 
-    Runs apart from bart-tf compare: a traced run is slower, and nothing of it is measured as time or memory.
+    Tracing slows a run down. So the traced runs are separate from those of 'bart-tf compare', and their time and memory
+    do not count as measurements.
 
     Example: [bold]bart-tf profile configs/varnet_knee.yaml --engine bart[/bold]
     """
+    from compare.settings.experiment import load
     from compare.trace import chapter
 
     reporter = options.reporter(quiet, verbose)
+    failed: dict[str, str] = {}
     if saved:
         if config is not None or engine:
             raise InputError("--from makes tables of what is saved: name no experiment and no --engine with it")
@@ -54,11 +71,17 @@ def profile(
         options.refuse(context, reason, "tracer", "repeats", "roofline", "bart")
         folder = options.output_folder(output, "profile")
         sources = [path.absolute() for path in saved]
-        failed: dict[str, str] = {}
     else:
         if config is None:
             raise InputError("name an experiment to trace, or --from with a saved trace")
-        folder, failed = _trace(config, engine, tracer, repeats, roofline, output, bart, quiet, verbose)
+        experiment = load(config)
+        for name in engine or []:
+            if name not in experiment.engines:
+                raise InputError(f"{config}: no engine '{name}' (found: {', '.join(experiment.engines)})")
+        results = options.output_folder(output, experiment.name)
+        names = [name for name in experiment.engines if not engine or name in engine]
+        failed = _trace(experiment, results, _Tracing(names, tracer, repeats, roofline), bart, reporter)
+        folder = results / "profile"
         if failed and not any(folder.glob("*/summary.parquet")):
             raise BartTfError(f"no training could be traced: {'; '.join(failed.values())}")
         sources = [folder]
@@ -73,39 +96,34 @@ def profile(
         raise BartTfError(f"{len(failed)} traces failed: {', '.join(failed)}")
 
 
+@dataclass(frozen=True)
+class _Tracing:
+    """Engines to trace, with which tracer, how often, and whether `ncu` counts operations for a roofline."""
+
+    engines: list[EngineName]
+    tracer: Tracer
+    repeats: int
+    roofline: bool
+
+
 def _trace(
-    config: Path,
-    engine: list[str] | None,
-    tracer: Literal["nsys", "cupti", "auto"],
-    repeats: int,
-    roofline: bool,
-    output: Path | None,
-    bart: Path | None,
-    quiet: bool,
-    verbose: bool,
-) -> tuple[Path, dict[str, str]]:
+    experiment: Experiment, folder: Path, tracing: _Tracing, bart: Path | None, reporter: Reporter
+) -> dict[str, str]:
+    """Trace the trainings of an experiment; return for each one that failed the reason."""
     from bart_bridge.files import atomic
     from bart_bridge.tools.toolbox import Toolbox
-    from compare.settings.experiment import load
-    from compare.trace import profiler
-    from compare.trace import roofline as rooflines
+    from compare.trace import profiler, roofline
 
-    experiment = load(config)
-    for name in engine or []:
-        if name not in experiment.engines:
-            raise InputError(f"{config}: no engine '{name}' (found: {', '.join(experiment.engines)})")
-    reporter = options.reporter(quiet, verbose)
-    chosen = profiler.choose(tracer)
-    reporter.say(f"tracer: {chosen.name}" + (f" ({chosen.note})" if chosen.note else ""))
-    if roofline and (reason := rooflines.unusable()):
+    tracer = profiler.choose(tracing.tracer)
+    reporter.say(f"tracer: {tracer.name}" + (f" ({tracer.note})" if tracer.note else ""))
+    if tracing.roofline and (reason := roofline.unusable()):
         raise BartTfError(f"--roofline: {reason}")
-    folder = options.output_folder(output, experiment.name)
-    names: list[str] = [name for name in experiment.engines if not engine or name in engine]
-    try:
-        failed = profiler.profile(experiment, folder, Toolbox.find(bart), reporter, chosen, names, repeats, roofline)
-    except KeyboardInterrupt:
-        raise BartTfError("interrupted; what was traced is kept, run the same command to continue") from None
-    if roofline and not (folder / "profile" / rooflines.CEILINGS).exists():
-        content = json.dumps(rooflines.measure_ceilings(), indent=1) + "\n"
-        atomic.write_text(folder / "profile" / rooflines.CEILINGS, content)
-    return folder / "profile", failed
+    with options.resumable("traced"):
+        failed = profiler.profile(
+            *(experiment, folder, Toolbox.find(bart), reporter, tracer, tracing.engines, tracing.repeats),
+            tracing.roofline,
+        )
+    ceilings = folder / "profile" / roofline.CEILINGS
+    if tracing.roofline and not ceilings.exists():
+        atomic.write_text(ceilings, json.dumps(roofline.measure_ceilings(), indent=1) + "\n")
+    return failed

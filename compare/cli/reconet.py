@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
 
+from compare.cli import options
 from tf_models.backend.quiet import import_backend
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    # Options are BART's own and are read by their own parser.
-    # None of ours may be among them, not even -h: -Texport-history=x has one.
-    settings: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-    app.command(context_settings=settings)(reconet)
+    app.command(context_settings=options.BART_SYNTAX)(reconet)
 
 
 def reconet(context: typer.Context) -> None:
-    """Train, apply or evaluate a network with Keras, with the command line and the files of bart reconet.
+    """Train, apply or evaluate a network with Keras, using the options and files of bart reconet.
 
-    Takes --train, --apply or --eval, --network, -I, -b, --normalize, --rss-norm, --pattern, --trajectory, --load,
-    --varnet-block, --resnet-block, --data-consistency, --initial-reco, --(no-)shared-weights, --(no-)shared-lambda,
-    --train-loss, --train-algo (-T), --adam, --iPALM, --valid-data and --lowmem as BART does, and refuses other options
-    by name.
+    These options work as in BART: --train, --apply, --eval, --network, -I, -b, --normalize, --rss-norm, --pattern,
+    --trajectory, --load, --varnet-block, --resnet-block, --data-consistency, --initial-reco, --(no-)shared-weights,
+    --(no-)shared-lambda, --train-loss, --train-algo (-T), --adam, --iPALM, --valid-data and --lowmem. Other options are
+    rejected with an error that names them.
 
     Example: [bold]bart-tf reconet --apply --network modl --normalize kspace coils weights output[/bold]
     """
@@ -33,8 +29,7 @@ def reconet(context: typer.Context) -> None:
     from bart_bridge.reconet.command_line import parse
     from bart_bridge.reconet.commands import Progress
 
-    if {"-h", "--help"} & set(context.args):
-        typer.echo(context.get_help())
+    if options.show_help(context):
         return
     command = parse(context.args)
     import_backend()

@@ -21,20 +21,22 @@ def train(
     context: typer.Context,
     config: options.Config,
     network: Annotated[str, typer.Option(help="Name of a network in the experiment.")],
-    engine: Annotated[str, typer.Option(help="'bart', 'keras-tensorflow' or 'keras-tensorflow-lean'.")],
+    engine: Annotated[
+        str, typer.Option(help="Name of an engine in the experiment, such as 'bart' or 'keras-tensorflow'.")
+    ],
     memory: options.Memory = None,
     output: options.Output = None,
     resume: Annotated[
         bool,
-        typer.Option(help="Continue from the checkpoint of a Keras training that was interrupted, or begin again."),
+        typer.Option(help="Continue an interrupted Keras training from its checkpoint, or start again."),
     ] = True,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train one network of an experiment on one engine; a later comparison uses the result.
+    """Train one network of an experiment on one engine. A later 'bart-tf compare' uses the result.
 
-    Keras leaves a checkpoint after each epoch and, on SIGTERM, after the running batch. BART leaves none.
+    Keras writes a checkpoint after each epoch and, on SIGTERM, after the current batch. BART writes none.
 
     Example: [bold]bart-tf train configs/demo.yaml --network modl --engine keras-tensorflow[/bold]
     """
@@ -53,12 +55,10 @@ def train(
     folder = options.output_folder(output, experiment.name)
     reporter = options.reporter(quiet, verbose)
     if KerasEngineName.parse(engine) is None:
-        options.refuse(context, f"engine '{engine}' leaves no checkpoint and always begins again", "resume")
+        options.refuse(context, f"engine '{engine}' writes no checkpoint and always starts again", "resume")
     toolbox, only = Toolbox.find(bart), (network, engine)
-    try:
+    with options.resumable():
         outcome = run(experiment, folder, toolbox, reporter, only=only, settings=settings, resume=resume)
-    except KeyboardInterrupt:
-        raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
     if outcome.failed:
         raise BartTfError("the training failed")
     typer.echo(f"run: {Run(folder, network, engine).folder}")
@@ -67,27 +67,29 @@ def train(
 def apply(
     context: typer.Context,
     run: Annotated[list[Path], typer.Argument(help="Folders of trained runs, such as reports/demo/runs/modl-bart.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for images and tables.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output folder for images and tables.")],
     dataset: Annotated[Path | None, typer.Option(help="Dataset folder.")] = None,
     split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
-    kspace: Annotated[Path | None, typer.Option(help="k-space, a BART file; instead of a dataset.")] = None,
-    coils: Annotated[Path | None, typer.Option(help="Coil sensitivities, a BART file.")] = None,
-    pattern: Annotated[Path | None, typer.Option(help="Sampling pattern, a BART file.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="Fully sampled images, a BART file.")] = None,
-    trajectory: Annotated[Path | None, typer.Option(help="Trajectory of non-Cartesian k-space, a BART file.")] = None,
+    kspace: Annotated[Path | None, typer.Option(help="k-space, a BART array. Use it instead of --dataset.")] = None,
+    coils: Annotated[Path | None, typer.Option(help="Coil sensitivities, a BART array.")] = None,
+    pattern: Annotated[Path | None, typer.Option(help="Sampling pattern, a BART array.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Fully sampled images, a BART array.")] = None,
+    trajectory: Annotated[Path | None, typer.Option(help="Trajectory of non-Cartesian k-space, a BART array.")] = None,
     nufft: Annotated[
         str,
-        typer.Option(help="What grids along it: 'bart', or 'finufft', which takes odd sizes. A dataset says its own."),
+        typer.Option(
+            help="NUFFT library for --trajectory: 'bart' or, for odd sizes, 'finufft'. A dataset sets its own."
+        ),
     ] = "bart",
     acceleration: Annotated[
-        float | None, typer.Option(help="Undersample fully sampled k-space at random by this factor.")
+        float | None, typer.Option(help="Randomly undersample fully sampled k-space by this factor.")
     ] = None,
     memory: options.Memory = None,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Reconstruct data with trained runs of any engine and compare with a reference where there is one.
+    """Reconstruct data with trained runs of any engine, and compare the images with a reference if there is one.
 
     Example: [bold]bart-tf apply reports/demo/runs/* --kspace kspace --coils sens --reference ref
     --acceleration 4 -o reports/brain[/bold]
@@ -101,16 +103,16 @@ def apply(
     from compare.applying import apply_runs
 
     if dataset is not None:
-        files = ("kspace", "coils", "pattern", "reference", "trajectory", "nufft")
-        options.refuse(context, "--dataset has its own; name either --dataset, or --kspace and --coils", *files)
+        names = ("kspace", "coils", "pattern", "reference", "trajectory", "nufft")
+        options.refuse(context, "--dataset brings its own; name either --dataset, or --kspace and --coils", *names)
     elif kspace is None or coils is None:
         raise InputError("name either --dataset, or --kspace and --coils")
     else:
-        options.refuse(context, "only a dataset has splits, name it by --dataset", "split")
+        options.refuse(context, "only a dataset has splits; name it with --dataset", "split")
     if nufft not in NUFFTS:
         raise InputError(f"--nufft must be bart or finufft, received '{nufft}'")
     if trajectory is None and dataset is None:
-        options.refuse(context, "this grids along a --trajectory, and there is none", "nufft")
+        options.refuse(context, "this needs --trajectory", "nufft")
     if pattern and acceleration is not None:
         raise InputError("name either --pattern or --acceleration")
     reporter = options.reporter(quiet, verbose)
@@ -118,9 +120,9 @@ def apply(
     if dataset is not None:
         slices = Dataset.open(dataset.absolute()).split(split)
     else:
-        # BART takes no names that end with .cfl or .hdr, which a shell completes.
-        given = (kspace, coils, pattern, reference, trajectory)
-        paths = [stem(path).absolute() if path else None for path in given]
+        # A shell completes .cfl or .hdr, which BART does not accept.
+        files = (kspace, coils, pattern, reference, trajectory)
+        paths = [stem(path).absolute() if path else None for path in files]
         slices = replace(Split(*paths), nufft=nufft)  # type: ignore[arg-type]
     slices.validate()
     if dataset is None:
@@ -128,7 +130,7 @@ def apply(
         check_axes(str(slices.coils), {"x": x, "y": y, "coil": coil})
     for warning in slices.trajectory_warnings():
         reporter.say(f"warning: {warning}")
-    # A run is called what its folder is called; `..` is no name.
+    # A run has the name of its folder, and `..` is no name.
     runs = [path.resolve() if ".." in path.parts else path.absolute() for path in run]
     table, failed = apply_runs(runs, slices, target, Toolbox.find(bart), reporter, memory, acceleration)
     if table:

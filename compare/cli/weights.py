@@ -1,9 +1,9 @@
-"""`bart-tf weights`: trained networks to and from other programs."""
+"""`bart-tf weights`: weights from and to BART, TensorFlow 1 and SavedModels."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,22 +14,20 @@ from tf_models.backend.quiet import import_backend
 if TYPE_CHECKING:
     from bart_bridge.reconet.weights_info import WeightsInfo
 
-Source = Annotated[Path, typer.Argument(help="Keras model, a .keras file.")]
-Target = Annotated[Path, typer.Argument(help="Keras model to write, a .keras file.")]
+Source = Annotated[Path, typer.Argument(help="Keras model: a .keras file.")]
+Target = Annotated[Path, typer.Argument(help="Keras model to write: a .keras file.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
-        help="Take weights to and from BART, TensorFlow 1 checkpoints and SavedModels.\n\n"
+        help="Convert weights from and to BART, TensorFlow 1 checkpoints and SavedModels.\n\n"
         "Example: [bold]bart-tf weights info wgh_modl[/bold]",
         no_args_is_help=True,
     )
     group.command()(info)
     group.command("to-bart")(to_bart)
-    # Options are BART's own and are read by their own parser.
-    settings: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-    group.command("from-bart", context_settings=settings)(from_bart)
+    group.command("from-bart", context_settings=options.BART_SYNTAX)(from_bart)
     group.command("from-tf1")(from_tf1)
     group.command("to-savedmodel")(to_savedmodel)
     app.add_typer(group, name="weights")
@@ -38,7 +36,7 @@ def register(app: typer.Typer) -> None:
 def info(
     weights: Annotated[Path, typer.Argument(help="BART weights, a .keras file, or the prefix of a TF 1 checkpoint.")],
 ) -> None:
-    """Say what a weights file of any kind holds: network, sizes, iterations, number of parameters, lambda.
+    """Show what a weights file contains: network, sizes, iterations, number of parameters, lambda.
 
     Example: [bold]bart-tf weights info wgh_modl[/bold]
     """
@@ -47,9 +45,9 @@ def info(
 
 
 def to_bart(
-    model: Source, weights: Annotated[Path, typer.Argument(help="BART weights to write, a .cfl and a .hdr.")]
+    model: Source, weights: Annotated[Path, typer.Argument(help="BART weights to write: a .cfl and a .hdr file.")]
 ) -> None:
-    """Write the weights of a Keras model for bart reconet, and show the options to use them with.
+    """Write the weights of a Keras model for bart reconet, and show the options that fit them.
 
     Example: [bold]bart-tf weights to-bart reports/demo/runs/modl-keras-tensorflow/weights.keras wgh_modl[/bold]
     """
@@ -67,17 +65,17 @@ def to_bart(
 
 
 def from_bart(context: typer.Context) -> None:
-    """Make a Keras model of BART weights. The network is told with the options of bart reconet, then come two files.
+    """Make a Keras model of BART weights. Describe the network with the options of bart reconet, then name two files.
 
-    Takes --network, -I, --normalize, --rss-norm, --varnet-block, --resnet-block, --data-consistency, --initial-reco,
-    --(no-)shared-weights and --(no-)shared-lambda: those that the weights are applied with.
+    These options describe a network: --network, -I, --normalize, --rss-norm, --varnet-block, --resnet-block,
+    --data-consistency, --initial-reco, --(no-)shared-weights and --(no-)shared-lambda. Use those that you would pass to
+    bart reconet --apply.
 
     Example: [bold]bart-tf weights from-bart --network=modl -I5 --normalize wgh_modl modl.keras[/bold]
     """
     from bart_bridge.reconet.command_line import parse_network
 
-    if {"-h", "--help"} & set(context.args):
-        typer.echo(context.get_help())
+    if options.show_help(context):
         return
     network, files = parse_network(context.args)
     if len(files) != 2:
@@ -95,18 +93,21 @@ def from_tf1(
     checkpoint: Annotated[Path, typer.Argument(help="Prefix of the checkpoint, such as folder/model-50.")],
     model: Target,
     iterations: Annotated[
-        int | None, typer.Option("--iterations", "-I", help="MoDL: unrolled iterations, which it does not store.")
+        int | None,
+        typer.Option(
+            "--iterations", "-I", help="MoDL: number of unrolled iterations, which the checkpoint does not store."
+        ),
     ] = None,
     gradient: Annotated[
-        str, typer.Option(help="MoDL: derivative in training, 'implicit', 'unrolled' or 'modl_legacy'.")
+        str, typer.Option(help="MoDL: derivative in training: 'implicit', 'unrolled' or 'modl_legacy'.")
     ] = "implicit",
     activation: Annotated[
-        str | None, typer.Option(help="VarNet: the activation it was trained with, 'tensorflow-icg' or 'optox'.")
+        str | None, typer.Option(help="VarNet: activation in training: 'tensorflow-icg' or 'optox'.")
     ] = None,
 ) -> None:
     """Make a Keras model of a TensorFlow 1 checkpoint of the original MoDL or VarNet.
 
-    VarNet's activations become s times those of the checkpoint: s = 1 for 'tensorflow-icg', s = 0.4 for 'optox'.
+    VarNet's activations are scaled by s: s = 1 for 'tensorflow-icg', s = 0.4 for 'optox'.
 
     Example: [bold]bart-tf weights from-tf1 04Jun_0356pm_5L_10K_50E_AG/model-50 modl.keras -I 10[/bold]
     """
@@ -115,32 +116,32 @@ def from_tf1(
 
     arrays = tf1_checkpoints.read(checkpoint)
     if tf1_checkpoints.is_varnet(arrays):
-        options.refuse(context, "the checkpoint is that of a VarNet, this is for MoDL", "iterations", "gradient")
+        options.refuse(context, "the checkpoint is a VarNet's, this is for MoDL", "iterations", "gradient")
         if activation not in tf1_checkpoints.ACTIVATION_SCALE:
             known = ", ".join(tf1_checkpoints.ACTIVATION_SCALE)
             raise InputError(f"--activation: VarNet needs one of {known}, received {activation or 'none'}")
-        made: model_files.Model = tf1_checkpoints.varnet(checkpoint, arrays, activation)
+        network: model_files.Model = tf1_checkpoints.varnet(checkpoint, arrays, activation)
     else:
-        options.refuse(context, "the checkpoint is that of a MoDL, this is for VarNet", "activation")
+        options.refuse(context, "the checkpoint is a MoDL's, this is for VarNet", "activation")
         if iterations is None:
-            raise InputError("--iterations: MoDL needs it, a checkpoint does not store it")
-        made = tf1_checkpoints.modl(checkpoint, arrays, iterations=iterations, gradient=gradient)
-    model_files.save(made, model)
+            raise InputError("--iterations: MoDL needs it, because a checkpoint does not store it")
+        network = tf1_checkpoints.modl(checkpoint, arrays, iterations=iterations, gradient=gradient)
+    model_files.save(network, model)
     typer.echo(f"model: {model}")
 
 
 def to_savedmodel(
     model: Source,
-    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
-    x: Annotated[int, typer.Option(min=1, help="Pixels along x of the images.")],
-    y: Annotated[int, typer.Option(min=1, help="Pixels along y of the images.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
+    x: Annotated[int, typer.Option(min=1, help="Number of pixels along x.")],
+    y: Annotated[int, typer.Option(min=1, help="Number of pixels along y.")],
 ) -> None:
-    """Write a Keras model as a TensorFlow SavedModel with the signature 'reconstruct', and reload it as a check.
+    """Write a Keras model as a TensorFlow SavedModel with the signature 'reconstruct', and reload it to check it.
 
     Example: [bold]bart-tf weights to-savedmodel modl.keras modl_savedmodel --x 230 --y 180[/bold]
 
-    Its inputs are adjoint, coils and psf (see tf_models/training/network_inputs.py), its output is image, for any
-    number of slices and coils.
+    Inputs are adjoint, coils and psf (see tf_models/training/network_inputs.py), and the output is image. The number of
+    slices and coils is free.
     """
     import_backend()
     from tf_models.files import model_files, savedmodel

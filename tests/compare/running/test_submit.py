@@ -36,7 +36,7 @@ def test_without_slurm_it_says_so(tmp_path, toolbox):
     assert "not submitted" in status.stdout
     resumed = bart_tf("jobs", "resume", config, "-o", tmp_path / "out")
     assert resumed.returncode == 2
-    assert "nothing was submitted yet; say where with --on" in resumed.stderr
+    assert "nothing was submitted yet; --on local or --on slurm is needed" in resumed.stderr
 
 
 def test_the_block_of_slurm_is_checked(tmp_path):
@@ -46,7 +46,7 @@ def test_the_block_of_slurm_is_checked(tmp_path):
     assert finished.returncode == 2
     assert "warning_s must be less than time_min" in finished.stderr
     finished = bart_tf("compare", config, "--jobs", 2)
-    assert "--jobs: say where" in finished.stderr
+    assert "--jobs needs --on" in finished.stderr
 
 
 def test_results_of_other_settings_are_not_told_as_those_of_this_experiment(tiny, tmp_path):
