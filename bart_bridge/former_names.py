@@ -17,7 +17,7 @@ FORMER_NAMES = {
     "bart_bridge.simulate": ("bart_bridge.data.simulation",),
     "compare.config": ("compare.settings.experiment",),
     "compare.jobs": ("compare.running.submit",),
-    "compare.optimizer_study": ("compare.study.run",),
+    "compare.optimizer_study": ("compare.study.settings",),
 }
 
 

@@ -40,8 +40,6 @@ WRONG_WAY = {
     ("bart_bridge.data", "bart_bridge.importers"): "the centred FFT is at an importer's",
     ("compare.report", "compare.trace"): "the report has a chapter of the trace",
     ("compare.results", "compare.report"): "differences are tables",
-    ("compare.running", "compare.results"): "the runner writes rows",
-    ("compare.settings", "compare.study"): "a check for settings without effect knows the study's",
     ("tf_models.files", "tf_models.training"): "`build` is in `fit`",
     ("tf_models.kernels", "tf_models.operators"): "maps are split and joined in `sense`",
     ("tf_models.kernels", "tf_models.training"): "the number of devices is in `data_parallel`",
@@ -61,8 +59,6 @@ LONG_MODULES = [
     "bart_bridge.reconet.commands",
     "bart_bridge.reconet.network_settings",
     "tf_models.networks.layers",
-    "compare.engines.base",
-    "compare.study.run",
 ]
 LONG_FUNCTIONS = [
     "bart_bridge.importers.convert.convert",
@@ -70,9 +66,6 @@ LONG_FUNCTIONS = [
     "tf_models.networks.checkpointed.unroll",
     "tf_models.optimizers.ipalm.IPALM._update_block",
     "tf_models.training.fit.train_slices",
-    "compare.running.runner.run",
-    "compare.running.steps.run_steps",
-    "compare.study.run.run",
 ]
 WIDE_FUNCTIONS = [
     "bart_bridge.importers.convert.convert",
@@ -86,12 +79,6 @@ WIDE_FUNCTIONS = [
     "tf_models.training.history.Recorder.__init__",
     "compare.applying.apply_runs",
     "compare.cli.profile._trace",
-    "compare.engines.base.Engine.train",
-    "compare.engines.base.BartEngine.train",
-    "compare.engines.base.KerasEngine.train",
-    "compare.running.determinants.of_run",
-    "compare.running.runner.run",
-    "compare.running.steps.run_steps",
     "compare.trace.consistency.figure",
     "compare.trace.profiler.profile",
 ]

@@ -14,7 +14,8 @@ from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from compare.running.submit import Work
 from compare.settings import experiment
-from compare.study import run
+from compare.study import rows
+from compare.study import settings as study_settings
 from tests.compare.conftest import bart_tf
 from tests.helper import relative_difference
 from tf_models.files import model_files
@@ -44,7 +45,7 @@ def test_a_report_is_made_of_an_experiment(tmp_path):
 
 
 def test_a_study_is_read():
-    study, choices, table, curves = run.read(DATA / "study")
+    study, choices, table, curves = rows.read(DATA / "study")
     assert study.optimizers["adam"] == [{"learning_rate": 0.01}, {"learning_rate": 0.001}]
     assert choices["choices"]["varnet-adam"]["chosen"] in study.optimizers["adam"]
     assert set(table.optimizer) == set(curves.optimizer) == {"sgd", "adam"}
@@ -52,7 +53,7 @@ def test_a_study_is_read():
 
 def test_a_pickled_study_and_a_pickled_job_are_those_of_their_files():
     study = pickle.loads((DATA / "study.pickle").read_bytes())
-    assert study == run.load_kept(DATA / "study" / "study.yaml")
+    assert study == study_settings.load_kept(DATA / "study" / "study.yaml")
     job = pickle.loads((DATA / "job.pickle").read_bytes())
     assert type(job) is Work
     assert job.experiment == experiment.load_kept(DATA / "experiment" / "experiment.yaml")

@@ -12,7 +12,7 @@ from compare.cli import jobs as submission
 from compare.cli import options
 
 if TYPE_CHECKING:
-    from compare.running.runner import Outcome
+    from compare.running.worker import Outcome
 
 
 def register(app: typer.Typer) -> None:
@@ -84,16 +84,17 @@ def report(
     from compare.results import divergences
     from compare.running import locks
     from compare.study import report as optimizer_report
-    from compare.study import run as optimizer_study
+    from compare.study import rows as study_rows
+    from compare.study.settings import STUDY
 
     folder = folder.absolute()
-    is_study = (folder / optimizer_study.STUDY).is_file()
+    is_study = (folder / STUDY).is_file()
     if not is_study and not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
     with locks.held(folder):
         page = (optimizer_report if is_study else reports).write(folder)
     typer.echo(f"report: {page}")
-    if diverged := (optimizer_study.diverged(folder) if is_study else divergences.in_folder(folder)):
+    if diverged := (study_rows.diverged(folder) if is_study else divergences.in_folder(folder)):
         raise BartTfError(divergences.sentence(diverged))
 
 

@@ -139,11 +139,11 @@ def start(
     names = [name for name in experiment.engines if name in needed]
     check_bart(experiment, folder, {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in names})
     changed = prepared_data.changed_settings(experiment, folder)
-    _, identity = prepared_data.prepare(experiment, folder, toolbox, reporter)
+    data = prepared_data.prepare(experiment, folder, toolbox, reporter)
     waiting = [state for state in job_states.states(experiment, folder) if state.active]
     pending = [
         part
-        for part in (jobs.outdated(experiment, folder, changed, identity) if only is None else only)
+        for part in (jobs.outdated(experiment, folder, changed, data.identity) if only is None else only)
         if part not in {state.part for state in waiting}
     ]
     for state in waiting:

@@ -32,14 +32,14 @@ def optimizers(
     from bart_bridge.tools.toolbox import Toolbox
     from compare.results import divergences
     from compare.running import locks
-    from compare.study import report, run
+    from compare.study import report, rows, run, settings
 
-    study = run.load(config)
+    study = settings.load(config)
     folder = options.output_folder(output, study.name)
     with options.resumable():
         run.run(study, folder, Toolbox.find(bart), options.reporter(quiet, verbose))
         with locks.held(folder):
             page = report.write(folder)
     typer.echo(f"report: {page}")
-    if diverged := run.diverged(folder):
+    if diverged := rows.diverged(folder):
         raise BartTfError(divergences.sentence(diverged))

@@ -42,7 +42,7 @@ def train(
     """
     from bart_bridge.tools.toolbox import Toolbox
     from compare.running.run_files import Run
-    from compare.running.runner import run
+    from compare.running.runner import Selection, run
     from compare.settings.engine_names import KerasEngineName
     from compare.settings.experiment import load, with_memory
 
@@ -56,9 +56,10 @@ def train(
     reporter = options.reporter(quiet, verbose)
     if KerasEngineName.parse(engine) is None:
         options.refuse(context, f"engine '{engine}' writes no checkpoint and always starts again", "resume")
-    toolbox, only = Toolbox.find(bart), (network, engine)
+    toolbox = Toolbox.find(bart)
+    selection = Selection(parts=[(network, engine)], phases=["train"], repeats=False, resume=resume)
     with options.resumable():
-        outcome = run(experiment, folder, toolbox, reporter, only=only, settings=settings, resume=resume)
+        outcome = run(experiment, folder, toolbox, reporter, selection, settings)
     if outcome.failed:
         raise BartTfError("the training failed")
     typer.echo(f"run: {Run(folder, network, engine).folder}")

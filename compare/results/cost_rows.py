@@ -12,12 +12,11 @@ import numpy as np
 from compare.measuring import timing
 from compare.measuring.memory_sampling import GPU_TOLERANCE_BYTES, RSS_TOLERANCE, Curve, level_before_growth
 from compare.running import records
+from compare.running.records import DIVERGED
 from compare.running.run_files import Run
 from compare.running.steps import NOT_RUN
 
 Value = tuple[str, float | None, str, str]
-# Metric of the update at which a training diverged.
-DIVERGED = "diverged_at_update"
 _LEVEL = "highest level held for 0.3 s before the peak, a lower bound on the need"
 _STATE = {"temperature": ("gpu_temperature_c", "C"), "power": ("gpu_power_w", "W")}
 _TIMED = {"train": tuple(timing.DEFINITIONS), "infer": ("inference_first", "inference", "inference_cpu")}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compare.results import table as results
-from compare.results.cost_rows import DIVERGED
 from compare.results.table_files import is_not_available
+from compare.running.records import DIVERGED
 
 if TYPE_CHECKING:
     import pandas

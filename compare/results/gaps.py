@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compare.results.images import REFERENCE, Images
-from compare.running.steps import NOT_RUN, references
+from compare.running.run_files import BASELINES_FOLDER
+from compare.running.steps import NOT_RUN, baseline_names
 from compare.settings.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def missing(experiment: Experiment, results: pandas.DataFrame) -> list[str]:
     """Name the reconstructions without a network, and the trained networks, of which there is no quality."""
     measured = results[(results.metric == "psnr") & (results.phase == "apply") & results.value.notna()]
     known = {*zip(measured.network.astype(str), measured.engine.astype(str), strict=True)}
-    expected = [("", name) for name in references(experiment)]
+    expected = [("", name) for name in baseline_names(experiment)]
     expected += [(network, engine) for network in experiment.networks for engine in experiment.engines]
     return [_run(*key) for key in expected if key not in known]
 
@@ -68,7 +69,7 @@ def left_out(
         lines.append(f"all images ({'; '.join(faults)})")
     elif absent:
         names = (f"{_run(network, engine)}{', untrained' * (phase == 'initial')}" for network, engine, phase in absent)
-        why = "; ".join(faults) or f"no such files in {folder / 'runs'} or {folder / 'references'}"
+        why = "; ".join(faults) or f"no such files in {folder / 'runs'} or {folder / BASELINES_FOLDER}"
         lines.append(f"images of {', '.join(names)} ({why})")
     files = {"machine.json": "description of the machine"}
     if results.metric.eq("loss").any():

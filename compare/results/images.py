@@ -13,8 +13,8 @@ from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_map_yx
 from compare.measuring import quality
-from compare.running.run_files import Run
-from compare.running.steps import references
+from compare.running.run_files import BASELINES_FOLDER, Run
+from compare.running.steps import baseline_names
 from compare.settings.experiment import Experiment
 
 Key = tuple[str, str, str]
@@ -57,9 +57,9 @@ def images(experiment: Experiment, folder: Path) -> Images:
 
 def _image_files(experiment: Experiment, folder: Path) -> Iterator[tuple[Key, Path]]:
     """Yield where the images of each finished step are; what a step left that failed later is none of its images."""
-    for name in references(experiment):
+    for name in baseline_names(experiment):
         if reference_record(folder, name).exists():
-            yield ("", name, "apply"), folder / "references" / name
+            yield ("", name, "apply"), folder / BASELINES_FOLDER / name
     for run in runs(experiment, folder):
         for phase in ("initial", "apply"):
             if run.record(phase).exists():
@@ -89,4 +89,4 @@ def runs(experiment: Experiment, folder: Path, repeats: int = 1) -> list[Run]:
 
 def reference_record(folder: Path, name: str) -> Path:
     """Return the record of a reconstruction without a network."""
-    return folder / "references" / f"{name}.json"
+    return folder / BASELINES_FOLDER / f"{name}.json"

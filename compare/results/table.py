@@ -23,7 +23,7 @@ from compare.results.images import REFERENCE, Images, images, reference_record, 
 from compare.results.table_files import NOT_AVAILABLE, read_csv, write_csv
 from compare.running import records
 from compare.running.run_files import Run, failure_record
-from compare.running.steps import PHASES, ZERO_FILLED, references
+from compare.running.steps import PHASES, ZERO_FILLED, baseline_names
 from compare.settings.engine_names import KerasEngineName
 from compare.settings.experiment import Experiment
 
@@ -188,7 +188,7 @@ def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Ro
 
 def _failed_images(experiment: Experiment, folder: Path) -> Iterator[Row]:
     """Say of each reconstruction that failed why it has no quality."""
-    places = [("", name, "apply", reference_record(folder, name)) for name in references(experiment)]
+    places = [("", name, "apply", reference_record(folder, name)) for name in baseline_names(experiment)]
     for run in runs(experiment, folder):
         places += [(run.name, run.engine, phase, run.record(phase)) for phase in ("initial", "apply")]
     for network, engine, phase, path in places:
@@ -209,7 +209,7 @@ def _origin(path: Path) -> Row:
 
 def _machines(experiment: Experiment, folder: Path) -> Row:
     """Return the machine of most records, with the others if there are several; empty if none is known."""
-    paths = [reference_record(folder, name) for name in references(experiment)]
+    paths = [reference_record(folder, name) for name in baseline_names(experiment)]
     paths += [run.record(phase) for run in runs(experiment, folder, experiment.repeats) for phase in PHASES]
     made_on = [record["machine"] for path in paths if "machine" in (record := _record(path))]
     different = sorted((of for n, of in enumerate(made_on) if of not in made_on[:n]), key=made_on.count, reverse=True)

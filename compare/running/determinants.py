@@ -10,75 +10,54 @@ from typing import Any
 import bart_bridge
 from bart_bridge.baselines import BASELINES
 from bart_bridge.data import content
-from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
-from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools.toolbox import Toolbox
-from compare.engines.base import Engine
-from compare.running.prepared_data import Identity
-from compare.settings.experiment import Experiment, TrainedNetwork
+from compare.running.prepared_data import Identity, PreparedData
+from compare.running.run_inputs import RunInputs
 
 Determinants = dict[str, Any]
 
 
-def of_zero_filled(dataset: Dataset, identity: Identity) -> Determinants:
+def of_zero_filled(data: PreparedData) -> Determinants:
     """Return the determinants of the zero-filled images."""
-    return _common(_tested(identity)) | {"gridded_by": dataset.gridded_by}
+    return _common(_tested(data.identity)) | {"gridded_by": data.dataset.gridded_by}
 
 
-def of_baseline(name: str, identity: Identity, toolbox: Toolbox) -> Determinants:
+def of_baseline(name: str, data: PreparedData, toolbox: Toolbox) -> Determinants:
     """Return the determinants of a baseline, whose regularization is chosen on the validation slices."""
-    data = _tested(identity) | {"validation": identity["validation"]}
-    return _common(data) | {"baseline": name, "grid": BASELINES[name].grid, "bart": toolbox.version_text}
+    slices = _tested(data.identity) | {"validation": data.identity["validation"]}
+    return _common(slices) | {"baseline": name, "grid": BASELINES[name].grid, "bart": toolbox.version_text}
 
 
-def of_run(
-    experiment: Experiment,
-    trained: TrainedNetwork,
-    training: Training,
-    engine: Engine,
-    dataset: Dataset,
-    identity: Identity,
-    seed: int,
-    weights: Path,
-) -> dict[str, Callable[[], Determinants]]:
+def of_run(inputs: RunInputs) -> dict[str, Callable[[], Determinants]]:
     """Return the determinants of each phase of a run, to be asked for when its turn comes.
 
     The number of threads is one of them only where the experiment says it: by default it depends on where a process
     runs, and what it changes, rounding and time, is not worth a training again.
-
-    Args:
-        experiment: The experiment.
-        trained: The network and its training.
-        training: The training of this run: in a repeat it may be shorter.
-        engine: What computes.
-        dataset: The data.
-        identity: What it holds.
-        seed: Of the initial weights.
-        weights: File of the trained weights, on which `apply` and `infer` depend.
     """
-    common = {
+    experiment, trained, engine, identity = inputs.experiment, inputs.trained, inputs.engine, inputs.data.identity
+    common: Determinants = {
         "network": trained.network.model_dump(),
-        "seed": seed,
+        "seed": inputs.seed,
         "device": experiment.device,
         "engine": {"name": engine.name, "version": engine.version, "memory_plan": engine.memory_plan},
     }
     if experiment.threads:
         common["threads"] = experiment.threads
     if engine.backend:  # BART grids by itself
-        common["gridded_by"] = dataset.gridded_by
+        common["gridded_by"] = inputs.data.dataset.gridded_by
     trained_on = ("train", "validation") if experiment.validate_epochs else ("train",)
     train = _common({name: identity[name] for name in trained_on}) | common
-    train |= {"training": training.model_dump(), "devices": experiment.devices}
+    train |= {"training": inputs.training.model_dump(), "devices": experiment.devices}
     # Pretraining draws weights of one iteration, which are repeated for all.
-    initial = _common(_tested(identity)) | common | {"pretraining": training.pretraining_epochs > 0}
+    initial = _common(_tested(identity)) | common | {"pretraining": inputs.training.pretraining_epochs > 0}
     applied = _common(_tested(identity)) | common | {"training": trained.training.model_dump()}
-    timed = applied | {"calls": -(-experiment.inference_calls // experiment.repeats)}
+    timed = applied | {"calls": inputs.timed_calls}
     return {
         "initial": lambda: initial,
         "train": lambda: train,
-        "apply": partial(_with_weights, applied, weights),
-        "infer": partial(_with_weights, timed, weights),
+        "apply": partial(_with_weights, applied, inputs.weights),
+        "infer": partial(_with_weights, timed, inputs.weights),
     }
 
 

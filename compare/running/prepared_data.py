@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,20 @@ _WITHOUT_EFFECT = ("slurm", "description")
 _OF_REPORT = ("index.html", "tables.md", "machine.json", *(f"{name}.csv" for name in ("results", "history", "memory")))
 
 
-def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> tuple[Dataset, Identity]:
+@dataclass(frozen=True)
+class PreparedData:
+    """The dataset of an experiment, validated and gridded.
+
+    Attributes:
+        dataset: The dataset.
+        identity: The hash of each of its arrays, by split and name.
+    """
+
+    dataset: Dataset
+    identity: Identity
+
+
+def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> PreparedData:
     """Open the dataset as `open_dataset` does and write `experiment.yaml`, one process at a time.
 
     Raises:
@@ -46,10 +59,10 @@ def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Re
             with _nobody_at_work(folder, changed):
                 pass
         atomic.remove_leftovers(folder, folder / "tables", folder / "figures")
-        dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
+        data = open_dataset(experiment, folder, toolbox, reporter)
         settings = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
         atomic.write_text(folder / "experiment.yaml", settings)
-        return dataset, identity
+        return data
 
 
 def refuse_foreign(folder: Path, settings: str) -> None:
@@ -84,9 +97,7 @@ def changed_settings(experiment: Experiment, folder: Path, since: bool = False) 
     return records.differences(new, old) if since else records.differences(old, new)
 
 
-def open_dataset(
-    experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter
-) -> tuple[Dataset, Identity]:
+def open_dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> PreparedData:
     """Open the dataset of an experiment, simulated first where it is missing, and say what it holds.
 
     What is computed and remembered of a dataset that cannot be written goes to `data` in the experiment's folder, whose
@@ -116,7 +127,7 @@ def open_dataset(
             raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
         dataset = replace(dataset, gridded_by=grid(split, toolbox, remove_leftovers=True).gridded_by)
         identity[name] = content.digests(split)
-    return dataset, identity
+    return PreparedData(dataset, identity)
 
 
 def grid(split: Split, toolbox: Toolbox, remove_leftovers: bool = False) -> Split:

@@ -15,6 +15,8 @@ from bart_bridge.files import atomic
 from compare.measuring.monitor import Measurement
 
 OLDER = "older"
+# The key, in the record of a failed training, of the update at which it diverged.
+DIVERGED = "diverged_at_update"
 Record = dict[str, Any]
 _SHOWN = 3
 

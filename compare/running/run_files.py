@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# Of the reconstructions without a network, in the folder of an experiment.
+BASELINES_FOLDER = "references"
+
 
 class Run:
     """The files of one network on one engine.

@@ -26,7 +26,8 @@ from compare.measuring import machine
 from compare.running import locks, prepared_data
 from compare.running import runner as experiments
 from compare.running.prepared_data import Identity
-from compare.running.runner import Outcome, Part
+from compare.running.runner import Part, Selection
+from compare.running.worker import Outcome
 from compare.settings.experiment import Experiment
 from compare.settings.slurm import Slurm
 
@@ -62,7 +63,7 @@ class Work:
         if changed := prepared_data.changed_settings(self.experiment, self.folder, since=True):
             raise InputError(f"{self.folder}: other settings than when this job was submitted ({changed})")
         toolbox = Toolbox.find(self.bart)
-        return experiments.run(self.experiment, self.folder, toolbox, Reporter(), chosen=self.parts)
+        return experiments.run(self.experiment, self.folder, toolbox, Reporter(), Selection(parts=self.parts))
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """Stop, because the time is over or somebody else gets the node, and say what is to be called later."""

@@ -19,7 +19,6 @@ from bart_bridge.reconet.training_settings import Training
 
 if TYPE_CHECKING:
     from compare.settings.experiment import Experiment
-    from compare.study.run import Study
 
 Fault = tuple[str, str]  # the key, and what is wrong with it
 _OF_ALGORITHMS = {
@@ -46,24 +45,14 @@ def in_experiment(experiment: Experiment) -> Iterator[Fault]:
     for name in experiment.bart_binaries:
         if name not in experiment.engines:
             yield f"bart_binaries.{name}", f"engines does not name it (found: {', '.join(experiment.engines)})"
-    yield from _below("dataset.simulate", _in_simulation(experiment.dataset.simulate))
+    yield from below("dataset.simulate", in_simulation(experiment.dataset.simulate))
     for name, trained in experiment.networks.items():
-        yield from _below(f"networks.{name}.network", _in_network(trained.network))
-        yield from _below(f"networks.{name}.training", _in_training(trained.training, trained.network))
+        yield from below(f"networks.{name}.network", in_network(trained.network))
+        yield from below(f"networks.{name}.training", in_training(trained.training, trained.network))
 
 
-def in_study(study: Study) -> Iterator[Fault]:
-    """Yield such keys of an optimizer study; what all optimizers share may be of use to some of them only."""
-    yield from _below("dataset.simulate", _in_simulation(study.dataset.simulate))
-    for name, network in study.networks.items():
-        yield from _below(f"networks.{name}", _in_network(network))
-        for algorithm, candidates in study.optimizers.items():
-            for candidate in candidates:
-                faults = _in_training(study.trained(algorithm, candidate), network)
-                yield from _below(f"optimizers.{algorithm}", (fault for fault in faults if fault[0] in candidate))
-
-
-def _in_simulation(simulation: Simulation | None) -> Iterator[Fault]:
+def in_simulation(simulation: Simulation | None) -> Iterator[Fault]:
+    """Yield settings that do not belong to the sampling pattern."""
     if simulation is None:
         return
     if simulation.pattern in KINDS:
@@ -75,7 +64,8 @@ def _in_simulation(simulation: Simulation | None) -> Iterator[Fault]:
     yield from _vain(simulation, dict.fromkeys(names, reason))
 
 
-def _in_network(network: Network) -> Iterator[Fault]:
+def in_network(network: Network) -> Iterator[Fault]:
+    """Yield settings that do not belong to the network's data consistency, and negative regularizations."""
     if network.fixed_lambda is not None:
         yield from _vain(network, {"initial_lambda": "lambda is not trained, fixed_lambda is its value"})
     start = network.sense_initialization
@@ -93,7 +83,8 @@ def _in_network(network: Network) -> Iterator[Fault]:
             yield from _vain(network, {"cg_derivative": reason})
 
 
-def _in_training(training: Training, network: Network) -> Iterator[Fault]:
+def in_training(training: Training, network: Network) -> Iterator[Fault]:
+    """Yield settings of other algorithms and of layers that the network does not have, and a loss without weight."""
     for algorithm, names in _OF_ALGORITHMS.items():
         if algorithm != training.algorithm:
             reason = f"this is for the algorithm {algorithm}, and it is {training.algorithm}"
@@ -104,7 +95,8 @@ def _in_training(training: Training, network: Network) -> Iterator[Fault]:
         yield "loss", f"losses need positive weights, received {training.loss}"
 
 
-def _below(key: str, faults: Iterable[Fault]) -> Iterator[Fault]:
+def below(key: str, faults: Iterable[Fault]) -> Iterator[Fault]:
+    """Yield faults with a key in front of theirs."""
     for name, reason in faults:
         yield f"{key}.{name}", reason
 

@@ -14,8 +14,8 @@ from bart_bridge.files import atomic
 from compare.report.tables.table import Table, of_cells
 from compare.results.table_files import NOT_AVAILABLE
 from compare.study.figures import AXES, convergence, embedded
-from compare.study.rows import KERAS
-from compare.study.run import Study, read
+from compare.study.rows import read
+from compare.study.settings import KERAS, Study
 
 if TYPE_CHECKING:
     import pandas

@@ -6,20 +6,24 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bart_bridge.errors import InputError
 from compare.measuring import timing
 from compare.results import images as reconstructions
-from compare.results import table
-from compare.results.cost_rows import DIVERGED
+from compare.results import table as results
+from compare.results.table_files import read_csv
+from compare.running.records import DIVERGED
 from compare.running.run_files import Run
-from compare.settings.engine_names import EngineName, KerasEngineName
 from compare.settings.experiment import Experiment
+from compare.study.settings import KERAS, STUDY, Study, load_kept
 
-KERAS: EngineName = str(KerasEngineName("tensorflow"))
+if TYPE_CHECKING:
+    import pandas
+
 CHOSEN_BY = "nmse mag"
 # Columns of a history that iPALM and ADMM have; they are missing for the others.
 _OF_SOME = ("loss_evaluations", "primal_residual", "dual_residual")
@@ -37,6 +41,33 @@ CURVE_COLUMNS = (
     *("epoch", "steps", "gradient_evaluations", "training_s", "loss", "error"),
     *_OF_SOME,
 )
+
+
+def read(folder: Path) -> tuple[Study, dict[str, Any], pandas.DataFrame, pandas.DataFrame]:
+    """Read a study, its choices, results and curves.
+
+    Raises:
+        InputError: The folder holds no finished study.
+    """
+    try:
+        table = read_csv(folder / "results.csv", RESULT_COLUMNS[4:-1], ["seed"], RESULT_COLUMNS[:-2])
+        curves = read_csv(folder / "curves.csv", CURVE_COLUMNS[5:], ["seed", "epoch"], CURVE_COLUMNS[:10])
+        choices = json.loads((folder / "choices.json").read_text())
+        if not isinstance(choices, dict) or "choices" not in choices:
+            raise ValueError("choices.json: no choices")
+        return load_kept(folder / STUDY), choices, table, curves
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: not the folder of a finished study ({' '.join(str(error).split())})") from None
+
+
+def diverged(folder: Path) -> dict[str, str]:
+    """Say why runs of a study have no result, by their names; empty for studies of earlier versions.
+
+    Raises:
+        InputError: The folder holds no finished study.
+    """
+    lost: dict[str, str] = read(folder)[1].get("diverged", {})
+    return lost
 
 
 def parts_of(name: str) -> tuple[str, str]:
@@ -73,7 +104,7 @@ def cost_rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
     images = reconstructions.images(experiment, folder)
     reference = images.pop(reconstructions.REFERENCE)
     quality: dict[str, dict[str, list[float]]] = {}
-    for row in table.quality_rows(images, reference):
+    for row in results.quality_rows(images, reference):
         quality.setdefault(row["network"], {}).setdefault(row["metric"], []).append(row["value"])
     for run in reconstructions.runs(experiment, folder):
         network, algorithm = parts_of(run.name)

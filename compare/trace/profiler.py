@@ -18,8 +18,10 @@ from compare.engines.create import create, toolbox_of
 from compare.measuring import machine
 from compare.running import locks, records
 from compare.running.prepared_data import open_dataset
+from compare.running.run_inputs import RunInputs
+from compare.running.run_steps import run_steps
 from compare.running.runner import check_bart
-from compare.running.steps import Step, run_steps
+from compare.running.steps import Step
 from compare.settings.engine_names import EngineName
 from compare.settings.experiment import Experiment
 from compare.trace import cupti, nsys, roofline, summary
@@ -113,7 +115,7 @@ def profile(
     check_bart(experiment, folder, toolboxes)
     available = [create(name, experiment.device, bart, experiment.threads) for name, bart in toolboxes.items()]
     with locks.held(folder):
-        dataset, identity = open_dataset(experiment, folder, toolbox, reporter)
+        data = open_dataset(experiment, folder, toolbox, reporter)
     root = folder / "profile"
     common = {"machine": machine.label(machine.describe()), "tracer_note": tracer.note}
     failed: dict[str, str] = {}
@@ -121,7 +123,7 @@ def profile(
         for network, trained in experiment.networks.items():
             for repeat in range(repeats):
                 place = root / f"{network}-{engine.name}-{tracer.name}-{repeat}"
-                step = run_steps(place, experiment, network, trained, engine, dataset, identity)["train"]
+                step = run_steps(RunInputs(place, experiment, network, engine, data))["train"]
                 facts = common | {
                     "network": network,
                     "network_kind": trained.network.kind,

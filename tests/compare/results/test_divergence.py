@@ -13,10 +13,12 @@ from bart_bridge.reconet import weights
 from compare.results import divergences
 from compare.results import table as results
 from compare.results.table_files import write_csv
-from compare.running.steps import Run
+from compare.running.run_files import Run
 from compare.settings import experiment as config
 from compare.study import report
+from compare.study import rows as study_rows
 from compare.study import run as optimizer_study
+from compare.study import settings as study_settings
 from compare.study.rows import CURVE_COLUMNS, RESULT_COLUMNS, diverged_curves, diverged_rows
 from tests.compare.conftest import bart_tf
 
@@ -209,11 +211,11 @@ optimizers:
 @pytest.fixture
 def study(tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY)
-    return optimizer_study.load(tmp_path / "study.yaml")
+    return study_settings.load(tmp_path / "study.yaml")
 
 
 def test_a_candidate_that_diverged_is_not_chosen(study, tmp_path):
-    tuning = optimizer_study._experiment(study, 0, ["keras-tensorflow"], optimizer_study._candidates(study))
+    tuning = study_settings.experiment(study, 0, ["keras-tensorflow"], study_settings.candidates(study))
     for name, error in {"adam-0": 0.3, "adam-1": None, "sgd-0": None, "sgd-1": None}.items():
         run = Run(tmp_path / "tuning", f"varnet-{name}", "keras-tensorflow")
         run.folder.mkdir(parents=True)
@@ -234,8 +236,8 @@ def test_the_report_of_a_study_names_what_diverged_and_shows_the_others(study, t
         common = {"network": "varnet", "engine": "keras-tensorflow", "seed": seed}
         for optimizer in ("adam", "sgd"):
             name = f"varnet-{optimizer}"
-            trained = {name: optimizer_study._candidates(study)[f"{name}-0"]}
-            experiment = optimizer_study._experiment(study, seed, ["keras-tensorflow"], trained)
+            trained = {name: study_settings.candidates(study)[f"{name}-0"]}
+            experiment = study_settings.experiment(study, seed, ["keras-tensorflow"], trained)
             if (optimizer, seed) == ("sgd", 1):
                 failure = {name: {"diverged_at_update": 4, "failed": "diverged at update 4: the loss is nan"}}
                 rows += diverged_rows(experiment, failure)
@@ -261,7 +263,7 @@ def test_the_report_of_a_study_names_what_diverged_and_shows_the_others(study, t
     assert "1 of 3 runs of sgd ended without a finite error: it is not compared." in text
     assert "| varnet | sgd | keras-tensorflow | n/a | n/a | n/a |" in text
     assert "| varnet | adam | keras-tensorflow | 2.00 ± 1.00 |" in text
-    _, _, table, read_curves = optimizer_study.read(tmp_path)
+    _, _, table, read_curves = study_rows.read(tmp_path)
     assert table.diverged_at_update.dropna().tolist() == [4.0]
     assert read_curves.error.isna().sum() == 1
     assert report.findings("varnet", table, read_curves)[0].startswith("1 of 3 runs of sgd")
@@ -294,5 +296,5 @@ exec {toolbox.path} "$@"
     text = (tmp_path / "out/tables.md").read_text()
     assert "| varnet | sgd | learning_rate 1e+20 | not finite |" in text
     assert "| varnet | sgd | bart | n/a | n/a | n/a |" in text
-    table = optimizer_study.read(tmp_path / "out")[2]
+    table = study_rows.read(tmp_path / "out")[2]
     assert np.isfinite(table[table.engine == "keras-tensorflow"].psnr).tolist() == [True] * 3

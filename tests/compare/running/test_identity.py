@@ -25,6 +25,7 @@ from compare.running import locks, prepared_data, submit
 from compare.running import runner as experiments
 from compare.settings.experiment import Experiment, load
 from compare.study import run as optimizer_study
+from compare.study import settings as study_settings
 from tests.compare.conftest import bart_tf
 
 TRAINING = {"learning_rate": 0.01, "batch_size": 2, "epochs": 1}
@@ -296,8 +297,8 @@ def test_a_process_stops_when_another_gave_the_folder_other_settings(place):
 
 def test_parts_with_results_of_other_data_are_submitted_again(place):
     def outdated():
-        _, identity = prepared_data.prepare(place.experiment(), place.folder, place.toolbox, Listening())
-        return submit.outdated(place.experiment(), place.folder, "", identity)
+        data = prepared_data.prepare(place.experiment(), place.folder, place.toolbox, Listening())
+        return submit.outdated(place.experiment(), place.folder, "", data.identity)
 
     assert outdated() == []
     change(place.data / "validation" / "reference")
@@ -349,9 +350,9 @@ def test_a_checkpoint_is_removed_by_who_holds_the_run(place):
     checkpoint = place.folder / "runs/varnet-bart/checkpoint"
     checkpoint.mkdir()
     waiting = Listening()
-    settings = {"only": ("varnet", "bart"), "resume": False}
-    arguments = (place.experiment(), place.folder, place.toolbox, waiting)
-    thread = threading.Thread(target=experiments.run, args=arguments, kwargs=settings)
+    selection = experiments.Selection([("varnet", "bart")], ["train"], repeats=False, resume=False)
+    arguments = (place.experiment(), place.folder, place.toolbox, waiting, selection)
+    thread = threading.Thread(target=experiments.run, args=arguments)
     with locks.held(place.folder / "runs/varnet-bart"):
         thread.start()
         while not any("another process works on this run" in line for line in waiting.lines):
@@ -374,11 +375,11 @@ def test_a_study_that_is_refused_stays_as_it_is(tmp_path, dataset_folder, toolbo
     }
     (tmp_path / "index.html").write_text("of another project")
     with pytest.raises(InputError, match=r"a report would replace index.html, and there is no study.yaml"):
-        optimizer_study.run(optimizer_study.Study.model_validate(content), tmp_path, toolbox, Listening())
+        optimizer_study.run(study_settings.Study.model_validate(content), tmp_path, toolbox, Listening())
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     (tmp_path / "study.yaml").write_text("the one that is there")
     for changes in ({"dataset": {"folder": "/nowhere"}}, {"device": "gpu"}):
-        study = optimizer_study.Study.model_validate({**content, **changes})
+        study = study_settings.Study.model_validate({**content, **changes})
         with pytest.raises(InputError):
             optimizer_study.run(study, tmp_path, toolbox, Listening())
         assert (tmp_path / "study.yaml").read_text() == "the one that is there"

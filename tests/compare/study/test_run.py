@@ -14,7 +14,7 @@ from compare.running.run_files import Run
 from compare.settings import experiment as config
 from compare.study import report
 from compare.study import rows as optimizer_rows
-from compare.study import run as optimizer_study
+from compare.study import settings as study_settings
 from tests.compare.conftest import bart_tf
 
 TINY = """
@@ -71,15 +71,15 @@ def write(path, **changes):
 def test_unfair_studies_are_refused(changes, message, tmp_path):
     path = write(tmp_path / "study.yaml", **changes)
     with pytest.raises(InputError, match=message) as error:
-        optimizer_study.load(path)
+        study_settings.load(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
 
 
 def test_a_study_is_read_back_as_it_was_written(tmp_path):
-    study = optimizer_study.load(CONFIGS / "optimizers.yaml")
+    study = study_settings.load(CONFIGS / "optimizers.yaml")
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-    assert optimizer_study.load(tmp_path / "study.yaml") == study
+    assert study_settings.load(tmp_path / "study.yaml") == study
 
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -87,15 +87,15 @@ CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 @pytest.mark.parametrize("name", ["optimizers", "optimizers_varnet_knee", "optimizers_modl_brain"])
 def test_the_shipped_studies_are_valid_and_have_all_optimizers(name):
-    study = optimizer_study.load(CONFIGS / f"{name}.yaml")
+    study = study_settings.load(CONFIGS / f"{name}.yaml")
     assert set(study.optimizers) == {"sgd", "adam", "ipalm", "admm"}
     assert len(study.seeds) >= 3
-    assert study.optimizers == optimizer_study.load(CONFIGS / "optimizers.yaml").optimizers
+    assert study.optimizers == study_settings.load(CONFIGS / "optimizers.yaml").optimizers
 
 
 @pytest.mark.parametrize("name", ["varnet_knee", "modl_brain"])
 def test_the_studies_at_published_size_are_those_of_the_experiments(name):
-    study, experiment = optimizer_study.load(CONFIGS / f"optimizers_{name}.yaml"), config.load(CONFIGS / f"{name}.yaml")
+    study, experiment = study_settings.load(CONFIGS / f"optimizers_{name}.yaml"), config.load(CONFIGS / f"{name}.yaml")
     ((network, published),) = experiment.networks.items()
     assert study.networks == {network: published.network}
     assert (study.dataset, study.device) == (experiment.dataset, experiment.device)
@@ -211,7 +211,7 @@ def test_the_epochs_of_two_stages_follow_each_other(tmp_path):
 def test_equal_cost_is_what_all_have_spent():
     errors = {"adam": [[5, 3, 2]], "sgd": [[6, 5, 4]]}
     _, curves = made_up(errors, {"adam": 2.0, "sgd": 1.0})
-    study = optimizer_study.Study.model_validate({**yaml.safe_load(TINY), "networks": {"n": {"kind": "varnet"}}})
+    study = study_settings.Study.model_validate({**yaml.safe_load(TINY), "networks": {"n": {"kind": "varnet"}}})
     study = study.model_copy(update={"engines": ["keras-tensorflow"], "seeds": [0]})
     rows = {row[1]: row[3:] for row in report.speed(study, curves).rows}
     # SGD ends at 3 seconds, where Adam has done one epoch.
@@ -230,8 +230,8 @@ def test_the_sample_is_remade_from_its_numbers(tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert (tmp_path / "tables.md").read_text() == (SAMPLE / "tables.md").read_text()
     assert {path.name for path in tmp_path.glob("*.png")} == {path.name for path in SAMPLE.glob("*.png")}
-    sample = optimizer_study.load(SAMPLE / "study.yaml")
-    assert sample == optimizer_study.load(CONFIGS / "optimizers.yaml")
+    sample = study_settings.load(SAMPLE / "study.yaml")
+    assert sample == study_settings.load(CONFIGS / "optimizers.yaml")
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "[]", "{}", ""])
@@ -241,7 +241,7 @@ def test_a_damaged_file_of_a_study_is_refused(damaged, content, tmp_path):
         shutil.copy(SAMPLE / name, tmp_path)
     (tmp_path / damaged).write_text(content)
     with pytest.raises(InputError):
-        optimizer_study.read(tmp_path)
+        optimizer_rows.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_whole_study(tmp_path):
     config, out = write(tmp_path / "study.yaml"), tmp_path / "out"
     finished = bart_tf("optimizers", config, "-o", out)
     assert finished.returncode == 0, finished.stderr
-    _, choices, table, curves = optimizer_study.read(out)
+    _, choices, table, curves = optimizer_rows.read(out)
     assert choices["reasons"] == {"varnet-admm": "algorithm: reconet has no ADMM for weights"}
     runs = table.groupby(["optimizer", "engine"]).size().to_dict()
     assert runs == {

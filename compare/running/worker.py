@@ -1,0 +1,140 @@
+"""Do steps, one after the other, beside other processes that do the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bart_bridge.errors import BartTfError, ToolError
+from bart_bridge.files import atomic
+from compare.console import Reporter
+from compare.measuring.monitor import MeasuredError
+from compare.running import locks, records
+from compare.running.determinants import Determinants
+from compare.running.records import DIVERGED
+from compare.running.run_files import failure_record
+from compare.running.steps import NOT_RUN, Step
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How running an experiment went.
+
+    Attributes:
+        computed: Titles of the steps that were run.
+        reused: Titles of the steps that were complete before.
+        failed: What went wrong, by title.
+        not_run: Titles of the steps that would have used the output of a step that failed.
+    """
+
+    computed: list[str]
+    reused: list[str]
+    failed: dict[str, str]
+    not_run: list[str] = field(default_factory=list)
+
+
+class Worker:
+    """Does the steps of an experiment, one after the other.
+
+    Args:
+        folder: Of the experiment.
+        reporter: Tells a person what happens.
+        made_on: Describes the machine and its software.
+        check: Raises where another process changed what the steps depend on.
+    """
+
+    def __init__(
+        self, folder: Path, reporter: Reporter, made_on: Callable[[], dict[str, Any]], check: Callable[[], None]
+    ) -> None:
+        self._folder, self._reporter, self._made_on, self._check = folder, reporter, made_on, check
+        self._outcome = Outcome([], [], {})
+        self._older = records.Older(folder)
+
+    def work(self, steps: list[Step]) -> Outcome:
+        """Do the steps; those of runs that another process works on come last, and wait for it."""
+        busy: set[Path] = set()
+        later: list[tuple[str, Path, Step]] = []
+        for number, step in enumerate(steps, start=1):
+            title, place = f"[{number}/{len(steps)}] {step.title}", self._locked_folder(step)
+            if place in busy:
+                later.append((title, place, step))
+            elif self._is_done(step, title):
+                continue
+            else:
+                try:
+                    with locks.held(place, wait=False):
+                        self._check()
+                        self._do(step, title)
+                except locks.BusyError:
+                    self._reporter.say(f"{title}: another process works on this run, it is looked at again at the end")
+                    busy.add(place)
+                    later.append((title, place, step))
+        for title, place, step in later:
+            with locks.held(place):
+                self._check()
+                self._do(step, title)
+        return self._outcome
+
+    def _locked_folder(self, step: Step) -> Path:
+        """Return the folder with the lock of a step: that of the run, which its repeats share."""
+        top, name, *_ = step.record.relative_to(self._folder).parts
+        return self._folder / top / name if top == "runs" else self._folder / top
+
+    def _is_done(self, step: Step, title: str) -> bool:
+        record = records.read(step.record, step.determinants())
+        if record is None or step.damage():
+            return False
+        threads = record.get("machine", {}).get("threads", step.threads)
+        note = "" if threads == step.threads else f", with {threads} threads (now it would be {step.threads})"
+        self._reporter.say(f"{title}: done before{note}")
+        self._outcome.reused.append(step.title)
+        return True
+
+    def _do(self, step: Step, title: str) -> None:
+        """Do a step unless that was done meanwhile; the lock must be held."""
+        if self._is_done(step, title):
+            return
+        determinants = step.determinants()
+        self._make_room(step, title, determinants)
+        origin: records.Record = {"engine_version": step.version, "machine": self._made_on()}
+        # A record of other settings must not describe the files that this step is about to replace.
+        for path in (step.record, failure_record(step.record)):
+            path.unlink(missing_ok=True)
+            path.with_suffix(".npz").unlink(missing_ok=True)
+        if step.after and records.read(step.after.record, step.after.determinants()) is None:
+            reason = f"{NOT_RUN}: it needs what '{step.after.title}' leaves, which is not there"
+            self._reporter.say(f"{title}: {reason}", level=-1)
+            self._outcome.not_run.append(step.title)
+            records.write(failure_record(step.record), determinants, **origin, failed=reason)
+            return
+        try:
+            with self._reporter.step(title, step.total) as advance:
+                details = step.work(advance)
+        except (BartTfError, OSError) as error:
+            reason = _reason(error)
+            self._reporter.say(f"{title}: FAILED: {reason}", level=-1)
+            self._outcome.failed[step.title] = reason
+            measurement = error.measurement if isinstance(error, MeasuredError) else None
+            update = error.diverged_at_update if isinstance(error, ToolError) else None
+            details = {} if update is None else {DIVERGED: update}
+            records.write(failure_record(step.record), determinants, measurement, **origin, failed=reason, **details)
+            return
+        records.write(step.record, determinants, **details, **origin)
+        self._outcome.computed.append(step.title)
+
+    def _make_room(self, step: Step, title: str, determinants: Determinants) -> None:
+        """Move the results that a step is about to replace, and remove what an interrupted one left."""
+        place = step.record.parent
+        atomic.remove_leftovers(place)
+        if step.record.exists():
+            changed = records.changes(step.record, determinants) or step.damage()
+            kept = self._older.keep({path for pattern in step.files for path in place.glob(pattern)})
+            self._reporter.say(f"{title}: done again, {changed}; the old results are in {kept}")
+
+
+def _reason(error: BartTfError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -1,0 +1,144 @@
+"""The settings of an optimizer study: one YAML file in `configs/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from bart_bridge.errors import first_fault
+from bart_bridge.reconet.network_settings import Network, Settings
+from bart_bridge.reconet.training_settings import Training
+from compare.settings import strict, without_effect
+from compare.settings.engine_names import EngineName, KerasEngineName
+from compare.settings.experiment import DatasetChoice, Experiment, TrainedNetwork, dataset_from
+
+KERAS: EngineName = str(KerasEngineName("tensorflow"))
+Algorithm = Literal["sgd", "adam", "ipalm", "admm"]
+STUDY = "study.yaml"
+
+
+class Study(Settings):
+    """What a study compares.
+
+    Attributes:
+        name: As of an experiment.
+        description: A sentence for the report.
+        dataset: The data.
+        networks: Networks by the name they have in the results.
+        training: What all optimizers share: batch size, epochs, loss.
+        seeds: Seeds of the initial weights, at least three.
+        optimizers: Candidates of each optimizer, the settings of `Training` in which they differ; as many for each.
+        engines: Engines to run; Keras, which has all optimizers, among them.
+        device: `cpu` or `gpu`.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    description: str = ""
+    dataset: DatasetChoice
+    networks: dict[str, Network] = Field(min_length=1)
+    training: dict[str, Any]
+    seeds: list[int] = Field(min_length=3)
+    optimizers: dict[Algorithm, list[dict[str, Any]]] = Field(min_length=1)
+    engines: list[EngineName] = Field(default=["bart", "keras-tensorflow"])
+    device: Literal["cpu", "gpu"] = "cpu"
+
+    @model_validator(mode="after")
+    def _fair(self) -> Study:
+        counts = {name: len(grid) for name, grid in self.optimizers.items()}
+        if len(set(counts.values())) != 1 or 0 in counts.values():
+            raise ValueError(f"every optimizer needs the same number of candidates, received {counts}")
+        if KERAS not in self.engines:
+            raise ValueError(f"engines must have {KERAS}, which has all optimizers")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ, received {self.seeds}")
+        for name, grid in self.optimizers.items():
+            for candidate in grid:
+                with _in_one_line(f"optimizers.{name}: "):
+                    self.trained(name, candidate)
+        # What an experiment refuses, such as an engine that does not exist, is refused here.
+        for seed in self.seeds:
+            with _in_one_line():
+                experiment(self, seed, self.engines, candidates(self))
+        return self
+
+    def trained(self, algorithm: str, candidate: dict[str, Any]) -> Training:
+        """Return the training of a candidate.
+
+        Raises:
+            ValueError: It names an algorithm itself.
+            ValidationError: A key is unknown, or a value has the wrong type or range.
+        """
+        if "algorithm" in {*self.training, *candidate}:
+            raise ValueError("algorithm: the name in optimizers says it, leave it out")
+        return strict.validated({**self.training, "algorithm": algorithm, **candidate}, Training)
+
+
+@contextmanager
+def _in_one_line(where: str = "") -> Iterator[None]:
+    """Put a fault of settings that are made of others into the words of the study."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ValueError(where + first_fault(error)) from None
+
+
+def load(path: Path) -> Study:
+    """Read a study that a user wrote.
+
+    Raises:
+        InputError: The file cannot be read or breaks a rule, which the message names (see
+            `compare.settings.without_effect`).
+    """
+    study = load_kept(path)
+    without_effect.refuse(path, _without_effect(study))
+    return study
+
+
+def load_kept(path: Path) -> Study:
+    """Read the study that a folder keeps, as `compare.settings.experiment.load_kept` does.
+
+    Raises:
+        InputError: The file cannot be read or breaks a rule, which the message names.
+    """
+    study = strict.read(path, Study)
+    return study.model_copy(update={"dataset": dataset_from(path, study.dataset)})
+
+
+def candidates(study: Study) -> dict[str, TrainedNetwork]:
+    """Name all that is trained to choose the settings of each optimizer, `<network>-<optimizer>-<number>`."""
+    return {
+        f"{network}-{algorithm}-{number}": TrainedNetwork(network=of, training=study.trained(algorithm, candidate))
+        for network, of in study.networks.items()
+        for algorithm, grid in study.optimizers.items()
+        for number, candidate in enumerate(grid)
+    }
+
+
+def experiment(study: Study, seed: int, engines: list[EngineName], networks: dict[str, TrainedNetwork]) -> Experiment:
+    """Return the part of a study that trains some networks from one seed."""
+    return Experiment(
+        name=study.name,
+        dataset=study.dataset,
+        networks=networks,
+        engines=engines,
+        device=study.device,
+        seed=seed,
+        validate_epochs=True,
+    )
+
+
+def _without_effect(study: Study) -> Iterator[without_effect.Fault]:
+    """Yield such keys of an optimizer study; what all optimizers share may be of use to some of them only."""
+    yield from without_effect.below("dataset.simulate", without_effect.in_simulation(study.dataset.simulate))
+    for name, network in study.networks.items():
+        yield from without_effect.below(f"networks.{name}", without_effect.in_network(network))
+        for algorithm, grid in study.optimizers.items():
+            for candidate in grid:
+                faults = without_effect.in_training(study.trained(algorithm, candidate), network)
+                yield from without_effect.below(
+                    f"optimizers.{algorithm}", (fault for fault in faults if fault[0] in candidate)
+                )
