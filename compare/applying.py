@@ -27,7 +27,7 @@ from compare.measuring import quality
 from compare.report.figures import images as figures
 from compare.report.tables import table as tables
 from compare.results import images as reconstructions
-from compare.results import table as results
+from compare.results.rows import quality_rows
 from compare.results.table_files import write_csv
 from compare.running import locks
 from compare.running.prepared_data import grid
@@ -162,7 +162,7 @@ def _check_weights(run: Path, weights: Path) -> None:
 def _compare(images: reconstructions.Images, reference: NDArray[np.complex64], folder: Path) -> str:
     import pandas as pd
 
-    rows = list(results.quality_rows(images, reference))
+    rows = list(quality_rows(images, reference))
     columns = ["engine", "network", "phase", "slice", "metric", "value", "unit", "definition"]
     write_csv(folder / "quality.csv", rows, columns)
     table = pd.DataFrame(rows, columns=columns)

@@ -39,7 +39,6 @@ NEVER = {("tf_models.operators", "tf_models.optimizers"), ("tf_models.networks",
 WRONG_WAY = {
     ("bart_bridge.data", "bart_bridge.importers"): "the centred FFT is at an importer's",
     ("compare.report", "compare.trace"): "the report has a chapter of the trace",
-    ("compare.results", "compare.report"): "differences are tables",
     ("tf_models.files", "tf_models.training"): "`build` is in `fit`",
     ("tf_models.kernels", "tf_models.operators"): "maps are split and joined in `sense`",
     ("tf_models.kernels", "tf_models.training"): "the number of devices is in `data_parallel`",

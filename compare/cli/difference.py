@@ -25,10 +25,11 @@ def difference(
 
     Example: [bold]bart-tf diff reports/demo reports/demo-other-machine[/bold]
     """
-    from compare.results import divergences, table
-    from compare.results.difference import changes, read_settings, settings
+    from compare.report.tables.difference import changes, read_settings, settings
+    from compare.results import divergences
+    from compare.results.table import read_results
 
-    first, second = table.read_table(a.absolute()), table.read_table(b.absolute())
+    first, second = read_results(a.absolute()), read_results(b.absolute())
     configured = read_settings(a.absolute()), read_settings(b.absolute())
     compared = changes(first, second)
     typer.echo(f"A: {a}\nB: {b}\n")

@@ -20,8 +20,8 @@ from compare.report.tables import relative
 from compare.report.tables import table as tables
 from compare.results import divergences, gaps
 from compare.results import images as reconstructions
-from compare.results import table as results
 from compare.results.images import Images
+from compare.results.table import read_history, read_results, select
 from compare.settings.experiment import Experiment, load_kept
 from compare.trace import chapter
 
@@ -56,8 +56,8 @@ def write(folder: Path) -> Path:
     if not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
     experiment = load_kept(folder / "experiment.yaml")
-    table = results.read_table(folder)
-    images, faults = reconstructions.images_there(experiment, folder)
+    table = read_results(folder)
+    images, faults = reconstructions.open_readable_images(experiment, folder)
     shown, pictures = exports.write(experiment, folder, images)
     gpu_tables, gpu_figures, findings = _gpu(folder)
     warnings = _warnings(experiment, folder, table, images, faults)
@@ -147,7 +147,7 @@ def _viewer(images: Images, table: pandas.DataFrame) -> dict[str, Any]:
     chosen = {key: slices for key, slices in images.items() if key[2] in {"", "apply"}}
     total, *shape = images[reconstructions.REFERENCE].shape
     numbers = viewer.choose_slices(total, len(chosen), (shape[0], shape[1]))
-    psnr = table[(table.metric == "psnr") & (table.phase == "apply")].astype({"slice": str})
+    psnr = select(table, metric="psnr", phase="apply").astype({"slice": str})
     values = psnr.set_index(["network", "engine", "slice"]).value.groupby(level=[0, 1, 2]).mean().to_dict()
     packed = []
     for (network, engine, _), slices in chosen.items():
@@ -161,7 +161,7 @@ def _warnings(
     experiment: Experiment, folder: Path, table: pandas.DataFrame, images: Images, faults: list[str]
 ) -> list[str]:
     """Say what diverged, what failed, what is not there, and what is not to be compared; a sentence each."""
-    diverged = divergences.find(table, results.read_history(folder))
+    diverged = divergences.find(table, read_history(folder))
     missing = [run for run in gaps.missing(experiment, table) if run not in diverged]
     left_out = gaps.left_out(experiment, folder, table, images, faults)
     return [

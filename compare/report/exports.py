@@ -12,8 +12,8 @@ from bart_bridge.files import atomic
 from compare.report.figures import contents as all_figures
 from compare.report.tables import contents as all_tables
 from compare.report.tables.table import Table
-from compare.results import table as results
 from compare.results.images import Images
+from compare.results.table import read_history, read_memory, read_results
 from compare.results.table_files import is_not_available
 from compare.settings.experiment import Experiment
 
@@ -43,11 +43,11 @@ def write(experiment: Experiment, folder: Path, images: Images) -> tuple[list[Ta
     Raises:
         InputError: `results.csv` is missing or has other columns.
     """
-    table = results.read_table(folder)
+    table = read_results(folder)
     write_parquet(table, folder / "results.parquet")
     tables = all_tables.of(experiment, table)
     write_tables(tables, folder / "tables")
-    shown = list(all_figures.of(experiment, table, results.read_history(folder), results.read_memory(folder), images))
+    shown = list(all_figures.of(experiment, table, read_history(folder), read_memory(folder), images))
     write_figures(shown, folder / "figures")
     return tables, shown
 

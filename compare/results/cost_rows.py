@@ -23,7 +23,7 @@ _TIMED = {"train": tuple(timing.DEFINITIONS), "infer": ("inference_first", "infe
 _STATE["utilisation"] = ("gpu_utilisation_percent", "%")
 
 
-def of_phase(run: Run, phase: str) -> Iterator[Value]:
+def costs_of_phase(run: Run, phase: str) -> Iterator[Value]:
     """Yield metric, value, unit and definition (or why there is no value) of a phase that ended, well or not.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare.results import table as results
+from compare.results.table import read_history, read_results, select
 from compare.results.table_files import is_not_available
 from compare.running.records import DIVERGED
 
@@ -21,7 +21,7 @@ def in_folder(folder: Path) -> dict[str, str]:
     Raises:
         InputError: `results.csv` is missing or damaged, or `history.csv` is damaged.
     """
-    return find(*results.read(folder))
+    return find(read_results(folder), read_history(folder))
 
 
 def find(table: pandas.DataFrame, history: pandas.DataFrame) -> dict[str, str]:
@@ -31,7 +31,7 @@ def find(table: pandas.DataFrame, history: pandas.DataFrame) -> dict[str, str]:
     are not finite.
     """
     diverged = {}
-    ended = table[table.metric == DIVERGED]
+    ended = select(table, metric=DIVERGED)
     for network, engine, repeat, reason in ended[["network", "engine", "repeat", "definition"]].to_numpy():
         diverged[f"{network} on {engine}" + (f", repeat {repeat}" if repeat else "")] = reason
     for key, losses in history.groupby(["network", "engine"], sort=False).loss:

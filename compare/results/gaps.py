@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compare.results.images import REFERENCE, Images
+from compare.results.table import select
 from compare.running.run_files import BASELINES_FOLDER
 from compare.running.steps import NOT_RUN, baseline_names
 from compare.settings.experiment import Experiment
@@ -23,29 +24,30 @@ def failures(results: pandas.DataFrame) -> list[str]:
     Args:
         results: The results table.
     """
-    chosen = results[results.value.isna() & results.definition.astype(str).str.startswith(_FAILED)]
-    named = chosen.drop_duplicates(["network", "engine", "phase", "repeat"])
+    failed = results[results.value.isna() & results.definition.str.startswith(_FAILED)]
+    steps = failed.drop_duplicates(["network", "engine", "phase", "repeat"])
     return [
         f"{_run(row.network, row.engine, row.repeat)}, {row.phase}: {str(row.definition).removeprefix('n/a: ')}"
-        for row in named.itertuples()
+        for row in steps.itertuples()
     ]
 
 
 def missing(experiment: Experiment, results: pandas.DataFrame) -> list[str]:
     """Name the reconstructions without a network, and the trained networks, of which there is no quality."""
-    measured = results[(results.metric == "psnr") & (results.phase == "apply") & results.value.notna()]
-    known = {*zip(measured.network.astype(str), measured.engine.astype(str), strict=True)}
+    measured = select(results, metric="psnr", phase="apply", measured=True)
+    present = {*zip(measured.network, measured.engine, strict=True)}
     expected = [("", name) for name in baseline_names(experiment)]
     expected += [(network, engine) for network in experiment.networks for engine in experiment.engines]
-    return [_run(*key) for key in expected if key not in known]
+    return [_run(*key) for key in expected if key not in present]
 
 
 def continued(results: pandas.DataFrame) -> list[str]:
     """Name each training that continued after an interruption, whose times are not to be compared."""
-    chosen = results[(results.metric == "elapsed") & results.definition.astype(str).str.startswith(_CONTINUED)]
+    elapsed = select(results, metric="elapsed")
+    trainings = elapsed[elapsed.definition.str.startswith(_CONTINUED)]
     return [
         f"{_run(row.network, row.engine, row.repeat)}, times of training: {row.definition!s}"
-        for row in chosen.itertuples()
+        for row in trainings.itertuples()
     ]
 
 
@@ -59,12 +61,11 @@ def left_out(
         folder: Its folder.
         results: Its results table.
         images: The images that are there.
-        faults: Why others are not, see `compare.results.images.images_there`.
+        faults: Why others are not, see `compare.results.images.open_readable_images`.
     """
     lines = []
-    measured = results[(results.metric == "psnr") & results.value.notna()]
-    shown = {*zip(measured.network.astype(str), measured.engine.astype(str), measured.phase.astype(str), strict=True)}
-    absent = sorted(shown - images.keys())
+    measured = select(results, metric="psnr", measured=True)
+    absent = sorted({*zip(measured.network, measured.engine, measured.phase, strict=True)} - images.keys())
     if REFERENCE not in images:
         lines.append(f"all images ({'; '.join(faults)})")
     elif absent:

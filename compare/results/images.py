@@ -22,8 +22,8 @@ Images = dict[Key, NDArray[np.complex64]]
 REFERENCE: Key = ("", "reference", "")
 
 
-def images_there(experiment: Experiment, folder: Path) -> tuple[Images, list[str]]:
-    """Open the images as `images` does, but for those that are damaged or gone.
+def open_readable_images(experiment: Experiment, folder: Path) -> tuple[Images, list[str]]:
+    """Open the images as `open_images` does, but leave out those that are damaged or gone.
 
     Returns:
         The images, none without the reference, and why others are not among them.
@@ -46,7 +46,7 @@ def images_there(experiment: Experiment, folder: Path) -> tuple[Images, list[str
     return opened, faults
 
 
-def images(experiment: Experiment, folder: Path) -> Images:
+def open_images(experiment: Experiment, folder: Path) -> Images:
     """Open the images of the test slices that are there, `(batch, y, x)`, by (network, engine, phase).
 
     The reference has the key `REFERENCE`.
@@ -58,7 +58,7 @@ def images(experiment: Experiment, folder: Path) -> Images:
 def _image_files(experiment: Experiment, folder: Path) -> Iterator[tuple[Key, Path]]:
     """Yield where the images of each finished step are; what a step left that failed later is none of its images."""
     for name in baseline_names(experiment):
-        if reference_record(folder, name).exists():
+        if baseline_record(folder, name).exists():
             yield ("", name, "apply"), folder / BASELINES_FOLDER / name
     for run in runs(experiment, folder):
         for phase in ("initial", "apply"):
@@ -87,6 +87,6 @@ def runs(experiment: Experiment, folder: Path, repeats: int = 1) -> list[Run]:
     ]
 
 
-def reference_record(folder: Path, name: str) -> Path:
-    """Return the record of a reconstruction without a network."""
+def baseline_record(folder: Path, name: str) -> Path:
+    """Return the path of the record of a reconstruction without a network."""
     return folder / BASELINES_FOLDER / f"{name}.json"

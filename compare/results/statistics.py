@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.results.table import select
+
 if TYPE_CHECKING:
     import pandas
 
@@ -95,8 +97,8 @@ def ratio(results: pandas.DataFrame, network: str, phase: str, metric: str, engi
 
     Of several values in a repeat, which are calls, the median counts.
     """
-    chosen = results[(results.network == network) & (results.phase == phase) & (results.metric == metric)]
-    wide = chosen.pivot_table(index="repeat", columns="engine", values="value", aggfunc="median")
+    costs = select(results, network=network, phase=phase, metric=metric)
+    wide = costs.pivot_table(index="repeat", columns="engine", values="value", aggfunc="median")
     if not {engine, base} <= set(wide.columns):
         return None
     # A difference of commands can be below the noise: such a repeat has no ratio.
@@ -109,14 +111,9 @@ def ratio(results: pandas.DataFrame, network: str, phase: str, metric: str, engi
 
 def slices_of(results: pandas.DataFrame, network: str, engine: str, metric: str) -> pandas.Series[float]:
     """Return a measure of every test slice of a trained network or of a reference, by slice."""
-    chosen = results[
-        (results.network == network)
-        & (results.engine == engine)
-        & (results.phase == "apply")
-        & (results.metric == metric)
-        & (results["slice"].astype(str) != "")
-    ]
-    values: pandas.Series[float] = chosen.set_index(chosen["slice"].astype(str)).value
+    rows = select(results, network=network, engine=engine, phase="apply", metric=metric)
+    numbers = rows["slice"].astype(str)
+    values: pandas.Series[float] = rows.set_index(numbers).value[(numbers != "").to_numpy()]
     return values
 
 

@@ -1,30 +1,23 @@
-"""The one tidy table of an experiment, made from its records and images.
+"""The tables of an experiment: `results.csv`, on which everything that is shown is a query, and those beside it.
 
-Everything that is shown is a query on `results.csv`; the loss curves, which have an epoch, are in `history.csv`.
+`history.csv` has the losses, which have an epoch, and `memory.csv` the samples of memory over time.
 """
 
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
 from bart_bridge.tools.toolbox import Toolbox
-from compare.measuring import machine, memory_sampling, quality
-from compare.results import cost_rows
-from compare.results.images import REFERENCE, Images, images, reference_record, runs
-from compare.results.table_files import NOT_AVAILABLE, read_csv, write_csv
-from compare.running import records
-from compare.running.run_files import Run, failure_record
-from compare.running.steps import PHASES, ZERO_FILLED, baseline_names
-from compare.settings.engine_names import KerasEngineName
+from compare.measuring import machine, memory_sampling
+from compare.results import rows
+from compare.results.table_files import read_csv, write_csv
 from compare.settings.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -52,7 +45,6 @@ COLUMNS = (
 )
 HISTORY_COLUMNS = ("network", "engine", "stage", "epoch", "batch", "seconds", "loss")
 MEMORY_COLUMNS = ("network", "engine", "repeat", "phase", *memory_sampling.NAMES)
-Row = dict[str, Any]
 
 
 def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
@@ -61,29 +53,14 @@ def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
     Machine and software are those of the records, which may have been made on several machines. `machine.json` has the
     one that made most of them, and the others as `others`.
     """
-    description = _machines(experiment, folder) or machine.describe() | machine.software({"bart": toolbox})
+    description = rows.machines(experiment, folder) or machine.describe() | machine.software({"bart": toolbox})
     atomic.write_text(folder / "machine.json", json.dumps(description, indent=1) + "\n")
-    common = {
-        "experiment": experiment.name,
-        "dataset": _dataset_name(experiment),
-        "device": experiment.device,
-        "repeat": 0,
-    }
-    write_csv(folder / "results.csv", (common | row for row in _rows(experiment, folder, toolbox)), COLUMNS)
-    write_csv(folder / "history.csv", _history_rows(experiment, folder), HISTORY_COLUMNS)
-    write_csv(folder / "memory.csv", _memory_rows(experiment, folder), MEMORY_COLUMNS)
+    write_csv(folder / "results.csv", rows.result_rows(experiment, folder, toolbox), COLUMNS)
+    write_csv(folder / "history.csv", rows.history_rows(experiment, folder), HISTORY_COLUMNS)
+    write_csv(folder / "memory.csv", rows.memory_rows(experiment, folder), MEMORY_COLUMNS)
 
 
-def read(folder: Path) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """Read `results.csv` and `history.csv`, see `read_table` and `read_history`.
-
-    Raises:
-        InputError: `results.csv` is missing or has other columns, or `history.csv` is damaged.
-    """
-    return read_table(folder), read_history(folder)
-
-
-def read_table(folder: Path) -> pandas.DataFrame:
+def read_results(folder: Path) -> pandas.DataFrame:
     """Read `results.csv`; `value` is a float, NaN where it is not available (see `is_not_available`), `repeat` an int.
 
     Raises:
@@ -124,176 +101,20 @@ def read_memory(folder: Path) -> pandas.DataFrame:
     return read_csv(path, memory_sampling.NAMES, ["repeat"], (*MEMORY_COLUMNS[:4], "seconds", "rss_bytes", "gpu_bytes"))
 
 
-def quality_rows(images: Images, reference: NDArray[np.complex64], toolbox: Toolbox | None = None) -> Iterator[Row]:
-    """Measure every reconstruction against the reference `(batch, y, x)`, by `bart measure` too if there is a BART."""
-    for (network, engine, phase), reconstruction in images.items():
-        columns = {"network": network, "engine": engine, "phase": phase}
-        for number, pair in enumerate(zip(reconstruction, reference, strict=True)):
-            for metric, value in quality.measures(*pair).items():
-                yield columns | _value(metric, value, quality.UNITS[metric], quality.DEFINITIONS[metric], number)
-        volume, ssim = quality.of_volume(reconstruction, reference)
-        for metric, value in volume.items():
-            yield columns | _quality_value(metric, value, quality.FASTMRI_DEFINITIONS)
-        for number, value in enumerate(ssim):
-            yield columns | _quality_value("ssim_fastmri", value, quality.FASTMRI_DEFINITIONS, number)
-        if toolbox is None:
-            continue
-        yield from (columns | row for row in _rows_by_bart(reconstruction, reference, toolbox))
-        for number, pair in enumerate(zip(reconstruction, reference, strict=True)):
-            for metric, value in quality.recomputed(*pair).items():
-                yield columns | _quality_value(metric, value, quality.RECOMPUTED_DEFINITIONS, number)
+def select(
+    table: pandas.DataFrame, *, measured: bool = False, **values: str | int | Collection[str]
+) -> pandas.DataFrame:
+    """Return the rows of a table that have given values in some columns.
 
-
-def _rows_by_bart(
-    reconstruction: NDArray[np.complex64], reference: NDArray[np.complex64], toolbox: Toolbox
-) -> Iterator[Row]:
-    try:
-        measured = quality.measured_by_bart(reconstruction, reference, toolbox)
-    except ToolError as error:
-        # Without the command line, whose temporary files have other names each time.
-        said = f", {error.stderr_tail[-1]}" if error.stderr_tail else ""
-        reason = f"n/a: bart measure failed, exit code {error.returncode}{said}"
-        yield from (_quality_value(metric, None, {metric: reason}) for metric in quality.BART_DEFINITIONS)
-        return
-    for metric, values in measured.items():
-        for number, value in enumerate(values):
-            yield _quality_value(metric, value, quality.BART_DEFINITIONS, number)
-
-
-def _quality_value(metric: str, value: float | None, definitions: dict[str, str], number: int | str = "") -> Row:
-    return _value(metric, value, quality.UNITS[metric.split("_")[0]], definitions[metric], number)
-
-
-def _rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Row]:
-    all_images = images(experiment, folder)
-    reference = all_images.pop(REFERENCE)
-    for row in quality_rows(all_images, reference, toolbox):
-        name, engine = row["network"], row["engine"]
-        path = Run(folder, name, engine).record(row["phase"]) if name else reference_record(folder, engine)
-        yield _engine_columns(experiment, engine) | _origin(path) | _network_columns(experiment, name) | row
-    yield from _failed_images(experiment, folder)
-    for run in runs(experiment, folder, experiment.repeats):
-        for phase in PHASES:
-            columns = {"phase": phase, "repeat": run.repeat} | _origin(run.record(phase))
-            columns |= _engine_columns(experiment, run.engine) | _network_columns(experiment, run.name)
-            yield from (columns | _value(*value) for value in cost_rows.of_phase(run, phase))
-    for name in experiment.baselines:
-        chosen = reference_record(folder, name)
-        if chosen.exists():
-            value = records.load(chosen, "regularization")["regularization"]
-            definition = f"weight of the regularization of {_tool(name)}, best mean PSNR on the validation slices"
-            columns = _engine_columns(experiment, name) | _origin(chosen) | {"phase": "train"}
-            yield columns | _value("regularization", value, "1", definition)
-
-
-def _failed_images(experiment: Experiment, folder: Path) -> Iterator[Row]:
-    """Say of each reconstruction that failed why it has no quality."""
-    places = [("", name, "apply", reference_record(folder, name)) for name in baseline_names(experiment)]
-    for run in runs(experiment, folder):
-        places += [(run.name, run.engine, phase, run.record(phase)) for phase in ("initial", "apply")]
-    for network, engine, phase, path in places:
-        failure = {} if path.exists() else _record(failure_record(path))
-        if failure:
-            columns = _engine_columns(experiment, engine) | _origin(path) | _network_columns(experiment, network)
-            reason = cost_rows.why_missing(failure)
-            yield columns | {"phase": phase} | _value("psnr", None, quality.UNITS["psnr"], reason)
-
-
-def _origin(path: Path) -> Row:
-    """Return machine and version of the program from a record, or from that of the failure in its place."""
-    record = _record(path) or _record(failure_record(path))
-    if "machine" not in record:
-        return {"machine": f"{NOT_AVAILABLE}: not in the record"} if record else {}
-    return {"machine": machine.label(record["machine"]), "engine_version": record["engine_version"]}
-
-
-def _machines(experiment: Experiment, folder: Path) -> Row:
-    """Return the machine of most records, with the others if there are several; empty if none is known."""
-    paths = [reference_record(folder, name) for name in baseline_names(experiment)]
-    paths += [run.record(phase) for run in runs(experiment, folder, experiment.repeats) for phase in PHASES]
-    made_on = [record["machine"] for path in paths if "machine" in (record := _record(path))]
-    different = sorted((of for n, of in enumerate(made_on) if of not in made_on[:n]), key=made_on.count, reverse=True)
-    if len(different) < 2:
-        return different[0] if different else {}
-    return different[0] | {"others": different[1:]}
-
-
-def _record(path: Path) -> Row:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _value(metric: str, value: float | None, unit: str, definition: str, slice_number: int | str = "") -> Row:
-    if value is None and not definition.startswith(NOT_AVAILABLE):
-        definition = f"{NOT_AVAILABLE}: {definition}"
-    return {"metric": metric, "value": value, "unit": unit, "definition": definition, "slice": slice_number}
-
-
-def _engine_columns(experiment: Experiment, name: str) -> Row:
-    if name == ZERO_FILLED or name in experiment.baselines:
-        return {"engine": name}
-    keras = KerasEngineName.parse(name)
-    return {
-        "engine": name,
-        "backend": keras.backend if keras else "",
-        "memory_plan": keras.memory_plan if keras else "",
-    }
-
-
-def _tool(baseline: str) -> str:
-    return "bart nufft" if baseline == "gridding" else "bart pics"
-
-
-def _network_columns(experiment: Experiment, name: str) -> Row:
-    if not name:
-        return {}
-    optimizer = experiment.networks[name].training.algorithm
-    return {"network": name, "optimizer": optimizer, "seed": experiment.seed}
-
-
-def _memory_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
-    for run in runs(experiment, folder, experiment.repeats):
-        for phase in PHASES:
-            curve = cost_rows.curve(run.record(phase)) if run.record(phase).exists() else {}
-            for values in zip(*(curve[name] for name in memory_sampling.NAMES), strict=True) if curve else ():
-                columns = {"network": run.name, "engine": run.engine, "repeat": run.repeat, "phase": phase}
-                read = zip(memory_sampling.NAMES, values, strict=True)
-                yield columns | {name: f"{value:.10g}" for name, value in read if value == value}
-
-
-def _history_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
-    for run in runs(experiment, folder):
-        if not run.record("train").exists():
-            continue
-        with _opened(run.folder / "history.npz") as history:
-            first = 0
-            for stage in (1, 2):
-                if f"stage{stage}_loss" not in history:
-                    break
-                losses, seconds = history[f"stage{stage}_loss"], history[f"stage{stage}_seconds"]
-                for epoch, batch in np.ndindex(losses.shape):
-                    yield {
-                        "network": run.name,
-                        "engine": run.engine,
-                        "stage": stage,
-                        "epoch": first + epoch + 1,
-                        "batch": batch + 1,
-                        "seconds": seconds[epoch, batch],
-                        "loss": losses[epoch, batch],
-                    }
-                first += len(losses)
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return np.load(path)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({error}); bart-tf compare trains again") from None
-
-
-def _dataset_name(experiment: Experiment) -> str:
-    folder = experiment.dataset.folder
-    return folder.name if folder else "simulated phantoms"
+    Args:
+        table: The results, or any other table with such columns.
+        measured: Leave out rows without a value, be it not available or NaN.
+        values: By column, for example `network="modl", metric=("psnr", "ssim")`: the value that a row must have, or
+            several of which it must have one. The number of a slice is compared as text, as files have it.
+    """
+    chosen = table.value.notna().to_numpy() if measured else np.full(len(table), True)
+    for name, value in values.items():
+        column = table[name].astype(str) if name == "slice" else table[name]
+        accepted = [value] if isinstance(value, str | int) else list(value)
+        chosen = chosen & column.isin(accepted).to_numpy()
+    return table[chosen]

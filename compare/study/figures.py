@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from compare.report.figures import colours
+from compare.results.table import select
 
 if TYPE_CHECKING:
     import pandas
@@ -25,7 +26,7 @@ def convergence(network: str, curves: pandas.DataFrame, costs: Sequence[str]) ->
     figure = MatplotlibFigure(figsize=(5 * len(costs), 4), layout="constrained")
     plots = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     for axes, axis in zip(plots, costs, strict=True):
-        for (optimizer, engine), part in curves[curves.network == network].groupby(["optimizer", "engine"], sort=False):
+        for (optimizer, engine), part in select(curves, network=network).groupby(["optimizer", "engine"], sort=False):
             by_epoch = part[part[axis].notna()].groupby("epoch")
             along, error = by_epoch[axis].mean(), by_epoch.error
             if along.empty:

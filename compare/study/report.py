@@ -12,6 +12,7 @@ import numpy as np
 import bart_bridge
 from bart_bridge.files import atomic
 from compare.report.tables.table import Table, of_cells
+from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
 from compare.study.figures import AXES, convergence, embedded
 from compare.study.rows import read
@@ -142,10 +143,10 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
     rows = []
     for network in study.networks:
         for engine in study.engines:
-            part = curves[(curves.network == network) & (curves.engine == engine)]
+            part = select(curves, network=network, engine=engine)
             ends = {axis: _common_end(part, axis) for axis in AXES}
             for optimizer in part.optimizer.unique():
-                own = part[part.optimizer == optimizer]
+                own = select(part, optimizer=optimizer)
                 cells = [_spread(_at(own, axis, ends[axis]).reindex(study.seeds), "{:.5f}") for axis in AXES]
                 rows.append([network, optimizer, engine, *cells])
     return of_cells(
@@ -162,7 +163,7 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
 
 def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) -> list[str]:
     """Say which optimizer was fastest, best and cheapest in Keras, where the seeds leave no doubt."""
-    part, own = (rows[(rows.network == network) & (rows.engine == KERAS)] for rows in (curves, table))
+    part, own = (select(rows, network=network, engine=KERAS) for rows in (curves, table))
     sentences = []
     last = part[part.epoch == part.epoch.max()]
     for name, ends in last.groupby("optimizer", sort=False).error:
@@ -188,17 +189,17 @@ def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) ->
     sentences.append(
         _verdict("After the last epoch, the best mean PSNR of the test slices", psnr, "{:.2f} dB", sign=-1)
     )
-    for engine, rows in table[table.network == network].groupby("engine", sort=False):
+    for engine, rows in select(table, network=network).groupby("engine", sort=False):
         steps = {name: list(1000 * of.step_s) for name, of in rows.groupby("optimizer", sort=False)}
         sentences.append(_verdict(f"The least time of a step by {engine}", steps, "{:.1f} ms"))
-    return sentences + [f"{line}." for line in _continued(table[table.network == network])]
+    return sentences + [f"{line}." for line in _continued(select(table, network=network))]
 
 
 def _cells(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], pandas.DataFrame]]:
     return [
         (
             [network, optimizer, engine],
-            table[(table.network == network) & (table.optimizer == optimizer) & (table.engine == engine)],
+            select(table, network=network, optimizer=optimizer, engine=engine),
         )
         for network in study.networks
         for optimizer in study.optimizers

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 from compare.measuring import timing
 from compare.results import images as reconstructions
-from compare.results import table as results
+from compare.results.rows import quality_rows
 from compare.results.table_files import read_csv
 from compare.running.records import DIVERGED
 from compare.running.run_files import Run
@@ -101,10 +101,10 @@ def read_history(run: Run) -> dict[str, NDArray[np.float64]]:
 
 def cost_rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
     """Say what each run cost and how well it reconstructs the test slices."""
-    images = reconstructions.images(experiment, folder)
+    images = reconstructions.open_images(experiment, folder)
     reference = images.pop(reconstructions.REFERENCE)
     quality: dict[str, dict[str, list[float]]] = {}
-    for row in results.quality_rows(images, reference):
+    for row in quality_rows(images, reference):
         quality.setdefault(row["network"], {}).setdefault(row["metric"], []).append(row["value"])
     for run in reconstructions.runs(experiment, folder):
         network, algorithm = parts_of(run.name)

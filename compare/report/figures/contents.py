@@ -11,6 +11,7 @@ from compare.report.figures import images as figures
 from compare.report.tables.relative import engines_of, networks_of
 from compare.results import gaps, statistics
 from compare.results.images import Images
+from compare.results.table import select
 from compare.settings.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def of(
         yield from _bland_altman(results, name)
         for phase, word in (("train", "training"), ("infer", "reconstruction")):
             caption = f"Memory during {word}, first repeat, sampled 50 times a second; the axes differ."
-            if phase == "train" and gaps.continued(results[results.network == name]):
+            if phase == "train" and gaps.continued(select(results, network=name)):
                 caption += " Of a training that continued after an interruption, the last process is shown."
             figure = curves.memory_curves(memory, name, phase, styles)
             yield from _shown(name, f"memory-{phase}", f"memory during {word}", caption, figure)

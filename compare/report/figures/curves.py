@@ -9,6 +9,7 @@ import numpy as np
 from compare.report.figures.images import _figure
 from compare.report.tables.relative import engines_of
 from compare.results import statistics
+from compare.results.table import select
 
 if TYPE_CHECKING:
     import pandas
@@ -72,14 +73,14 @@ def bland_altman(results: pandas.DataFrame, network: str, engine: str, base: str
 
 def memory_curves(memory: pandas.DataFrame, network: str, phase: str, styles: dict[str, Style]) -> Figure | None:
     """Draw the memory of the first repeat over time, on the GPU where it was read, a panel for each engine."""
-    chosen = memory[(memory.network == network) & (memory.phase == phase) & (memory.repeat.astype(str) == "0")]
+    chosen = select(memory, network=network, phase=phase, repeat=0)
     if chosen.empty:
         return None
     column = "gpu_bytes" if chosen.gpu_bytes.notna().any() else "rss_bytes"
     engines = list(chosen.engine.unique())
     figure = _figure(3.6 * len(engines), 2.8)
     for axes, engine in zip(figure.subplots(1, len(engines), squeeze=False)[0], engines, strict=True):
-        part = chosen[chosen.engine == engine]
+        part = select(chosen, engine=engine)
         axes.plot(part.seconds, part[column] / 2**20, color=styles[str(engine)].colour)
         axes.set_title(str(engine), fontsize=9)
         axes.set_xlabel("time / s")
@@ -94,12 +95,12 @@ def seconds_by_repeat(results: pandas.DataFrame, styles: dict[str, Style]) -> Fi
 
     None where nothing was timed.
     """
-    if results[results.metric.isin(["epoch", "inference"])].value.isna().all():
+    if select(results, metric=("epoch", "inference"), measured=True).empty:
         return None
     figure = _figure(7.5, 3.2)
     panels = (("train", "epoch", "epoch / s"), ("infer", "inference", "slice / s"))
     for axes, (phase, metric, heading) in zip(figure.subplots(1, 2), panels, strict=True):
-        chosen = results[(results.phase == phase) & (results.metric == metric) & results.value.notna()]
+        chosen = select(results, phase=phase, metric=metric, measured=True)
         if chosen.empty:  # such as the epochs of a training that has no second one
             axes.text(0.5, 0.5, f"n/a: no {metric} was timed", ha="center", fontsize=9)
             axes.set_axis_off()
@@ -107,7 +108,7 @@ def seconds_by_repeat(results: pandas.DataFrame, styles: dict[str, Style]) -> Fi
         networks = list(chosen.network.unique())
         engines = engines_of(results)
         for number, engine in enumerate(engines):
-            part = chosen[chosen.engine == engine]
+            part = select(chosen, engine=engine)
             offset = (number - (len(engines) - 1) / 2) * 0.25
             positions = np.array([networks.index(network) + offset for network in part.network])
             style = styles[engine]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.results.table import select
+
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
@@ -54,12 +56,12 @@ def numbered_panel(images: Images, results: pandas.DataFrame, slice_number: int)
     figure = _figure(2.6 * len(shown), 3.4)
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
     peak = float(np.abs(images["", "reference", ""][slice_number]).max())
-    measured = results[results["slice"].astype(str) == str(slice_number)]
+    measured = select(results, slice=str(slice_number))
     for panel, (key, slices) in zip(axes, shown.items(), strict=True):
         _show(panel, np.abs(slices[slice_number]), peak)
         network, engine, phase = key
         panel.set_title(" ".join(filter(None, [network, engine])))
-        rows = measured[(measured.network == network) & (measured.engine == engine) & (measured.phase == phase)]
+        rows = select(measured, network=network, engine=engine, phase=phase)
         value = rows.set_index("metric").value
         if not rows.empty:
             numbers = f"PSNR {value['psnr']:.1f} dB\nSSIM {value['ssim']:.3f}, NMSE {value['nmse']:.4f}"
@@ -71,7 +73,7 @@ def loss_curves(history: pandas.DataFrame, network: str, styles: dict[str, Style
     """Draw the mean training loss of every epoch, one line for each engine."""
     figure = _figure(6.0, 3.2)
     axes = figure.subplots()
-    for engine, part in history[history.network == network].groupby("engine", sort=False):
+    for engine, part in select(history, network=network).groupby("engine", sort=False):
         mean = part.groupby(["stage", "epoch"]).loss.mean()
         style = styles[str(engine)]
         for stage in mean.index.unique("stage"):
@@ -96,8 +98,7 @@ def loss_curves(history: pandas.DataFrame, network: str, styles: dict[str, Style
 
 def psnr_by_slice(results: pandas.DataFrame, network: str, styles: dict[str, Style]) -> Figure | None:
     """Draw the PSNR of every test slice, one mark for each reconstruction; None where there is none."""
-    chosen = (results.metric == "psnr") & (results.phase == "apply") & results.network.isin(["", network])
-    psnr = results[chosen & results.value.notna()]
+    psnr = select(results, metric="psnr", phase="apply", network=["", network], measured=True)
     if psnr.empty:
         return None
     figure = _figure(6.0, 3.2)
@@ -128,11 +129,5 @@ def _show(axes: Axes, image: NDArray[np.floating], peak: float) -> None:
 def _title(key: tuple[str, str, str], results: pandas.DataFrame, slice_number: int) -> str:
     network, engine, phase = key
     name = "\n".join(filter(None, [network, engine + (", untrained" if phase == "initial" else "")]))
-    rows = results[
-        (results.network == network)
-        & (results.engine == engine)
-        & (results.phase == phase)
-        & (results.metric == "psnr")
-        & (results["slice"].astype(str) == str(slice_number))
-    ]
+    rows = select(results, network=network, engine=engine, phase=phase, metric="psnr", slice=str(slice_number))
     return name if rows.empty else f"{name}\n{rows.value.iloc[0]:.1f} dB"

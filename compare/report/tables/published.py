@@ -10,6 +10,7 @@ import numpy as np
 from compare.report.tables.relative import engines_of, networks_of
 from compare.report.tables.table import MIB, NOT_FINITE, Table
 from compare.results import gaps, published, statistics
+from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
 from compare.settings.engine_names import is_bart
 
@@ -36,10 +37,8 @@ def memory(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
         for engine in engines_of(results):
             for phase in ("train", "infer"):
                 own = [_peak(results, network, engine, phase, metric) for metric in ("peak_rss", "gpu_peak")]
-                chosen = table[
-                    (table.network == kinds[network]) & (table.engine == _family(engine)) & (table.phase == phase)
-                ].set_index("gpu")
-                theirs = [f"{chosen.main_gb[gpu]} ({chosen.second_gb[gpu]})" for gpu in table.gpu.unique()]
+                peaks = select(table, network=kinds[network], engine=_family(engine), phase=phase).set_index("gpu")
+                theirs = [f"{peaks.main_gb[gpu]} ({peaks.second_gb[gpu]})" for gpu in table.gpu.unique()]
                 rows.append([network, engine, _TITLES[phase], *own, *theirs])
     columns = ["network", "engine", "phase", "ours: process peak / MiB", "ours: GPU process peak / MiB"]
     columns += [f"published: {gpu} / GB" for gpu in table.gpu.unique()]
@@ -67,8 +66,8 @@ def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
                 _number(_values(results, network, engine, "train", "elapsed") / 60, "{:.2f}", first=True),
                 _number(_values(results, network, engine, "infer", "inference") * 1e3, "{:.2f}"),
             ]
-            chosen = table[(table.network == kinds[network]) & (table.engine == _family(engine)) & (table.gpu == _GPU)]
-            theirs = [_number(chosen[chosen.phase == phase].value, "{:g}") for phase in ("train", "infer")]
+            times = select(table, network=kinds[network], engine=_family(engine), gpu=_GPU)
+            theirs = [_number(select(times, phase=phase).value, "{:g}") for phase in ("train", "infer")]
             rows.append([network, engine, *own, *theirs])
     columns = ["network", "engine", "ours: training / min", "ours: slice / ms"]
     columns += [f"published: training, {_GPU} / min", f"published: inference, {_GPU} / ms"]
@@ -89,17 +88,16 @@ def quality(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
 
     slices, printed = published.read("quality_per_slice"), published.read("quality")
     rows = []
-    for (figure, network, data, engine, variant), group in slices.groupby(
-        ["figure", "network", "data", "engine", "variant"], sort=False
-    ):
-        theirs = [_population(group[group.metric == f"{measure}_bart"].value) for measure in ("psnr", "ssim")]
-        match = printed[(printed.figure == figure) & (printed.network == network) & (printed.engine == engine)]
+    for keys, group in slices.groupby(["figure", "network", "data", "engine", "variant"], sort=False):
+        figure, network, data, engine, variant = map(str, keys)
+        theirs = [_population(select(group, metric=f"{measure}_bart").value) for measure in ("psnr", "ssim")]
+        match = select(printed, figure=figure, network=network, engine=engine)
         forms = {"psnr_db": "{:.2f}", "ssim": "{:.3f}"}
         as_printed = [form.format(match[name].iloc[0]) if len(match) else NOT_AVAILABLE for name, form in forms.items()]
-        own = [_own_quality(results, kinds, str(network), str(engine), name) for name in ("psnr_bart", "ssim_bart")]
+        own = [_own_quality(results, kinds, network, engine, name) for name in ("psnr_bart", "ssim_bart")]
         count = str(len(group) // 2)
-        name = ", ".join(filter(None, [str(network), str(data), str(variant)]))
-        rows.append([str(figure).replace("_", " "), name, str(engine), count, *theirs, *as_printed, *own])
+        name = ", ".join(filter(None, [network, data, variant]))
+        rows.append([figure.replace("_", " "), name, engine, count, *theirs, *as_printed, *own])
     columns = ["figure", "published for", "engine", "slices", "published: PSNR / dB", "published: SSIM / 1"]
     columns += [
         "published as printed: PSNR / dB",
@@ -167,8 +165,8 @@ def _memory_claims(
 ) -> Iterator[tuple[str, str, float, Spread, Spread]]:
     table = published.read("memory")
     for phase in ("train", "infer"):
-        chosen = table[(table.network == kind) & (table.phase == phase)]
-        wide = chosen.pivot_table(index="gpu", columns="engine", values="main_gb")
+        peaks = select(table, network=kind, phase=phase)
+        wide = peaks.pivot_table(index="gpu", columns="engine", values="main_gb")
         ratios = (wide["tensorflow"] / wide["bart"]).to_numpy()
         theirs = (float(np.exp(np.log(ratios).mean())), float(ratios.min()), float(ratios.max()))
         for metric, where in (("gpu_peak", "GPU"), ("rss_above_baseline", "host")):
@@ -183,8 +181,9 @@ def _quality_claims(
     results: pandas.DataFrame, network: str, kind: str, engine: str
 ) -> Iterator[tuple[str, str, float, Spread, Spread]]:
     slices = published.read("quality_per_slice")
-    figure = slices[slices.figure == {"varnet": "Figure_04a", "modl": "Figure_04b"}[kind]]
-    psnr = figure[figure.metric == "psnr_bart"].pivot_table(index="slice", columns="engine", values="value")
+    figure = {"varnet": "Figure_04a", "modl": "Figure_04b"}[kind]
+    psnr = select(slices, figure=figure, metric="psnr_bart")
+    psnr = psnr.pivot_table(index="slice", columns="engine", values="value")
     theirs = statistics.paired(psnr["tensorflow"].to_numpy(), psnr["bart"].to_numpy())
     ours = statistics.slices_of(results, network, engine, "psnr_bart")
     base = statistics.slices_of(results, network, "bart", "psnr_bart")
@@ -199,7 +198,7 @@ def _network_claims(
     results: pandas.DataFrame, modl: str, varnet: str
 ) -> Iterator[tuple[str, str, float, Spread, Spread]]:
     table = published.read("time")
-    bart = table[(table.engine == "bart") & (table.gpu == _GPU)].set_index(["network", "phase"]).value
+    bart = select(table, engine="bart", gpu=_GPU).set_index(["network", "phase"]).value
     for phase, metric, word in (("train", "elapsed", "whole training"), ("infer", "inference", "a slice")):
         own = _network_ratio(results, phase, metric, modl, varnet)
         if own:
@@ -208,9 +207,9 @@ def _network_claims(
 
 
 def _network_ratio(results: pandas.DataFrame, phase: str, metric: str, first: str, second: str) -> Spread | None:
-    rows = results[(results.engine == "bart") & (results.phase == phase) & (results.metric == metric)]
+    rows = select(results, engine="bart", phase=phase, metric=metric)
     if metric == "elapsed":
-        rows = rows[rows.repeat.astype(str) == "0"]
+        rows = select(rows, repeat=0)
     wide = rows.pivot_table(index="repeat", columns="network", values="value", aggfunc="median")
     if not {first, second} <= set(wide.columns):
         return None
@@ -224,13 +223,8 @@ def _family(engine: str) -> str:
 
 
 def _values(results: pandas.DataFrame, network: str, engine: str, phase: str, metric: str) -> pandas.Series[float]:
-    chosen = results[
-        (results.network == network)
-        & (results.engine == engine)
-        & (results.phase == phase)
-        & (results.metric == metric)
-    ]
-    values: pandas.Series[float] = chosen.sort_values("repeat", kind="stable").value.dropna()
+    rows = select(results, network=network, engine=engine, phase=phase, metric=metric, measured=True)
+    values: pandas.Series[float] = rows.sort_values("repeat", kind="stable").value
     return values
 
 

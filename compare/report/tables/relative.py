@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bart_bridge.baselines import BASELINES
 from compare.report.tables.table import Table
 from compare.results import gaps, statistics
+from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
 from compare.running.steps import ZERO_FILLED
 
@@ -135,8 +136,8 @@ def check(results: pandas.DataFrame) -> Table | None:
     rows = []
     for measure, heading in _MEASURES.items():
         keys = ["network", "engine", "phase", "slice"]
-        theirs = results[results.metric == f"{measure}_bart"].set_index(keys).value
-        ours = results[results.metric == f"{measure}_recomputed"].set_index(keys).value
+        theirs = select(results, metric=f"{measure}_bart").set_index(keys).value
+        ours = select(results, metric=f"{measure}_recomputed").set_index(keys).value
         if len(theirs) and len(ours):
             difference = (ours - theirs).abs()
             rows.append([heading, f"{difference.max():.1e}", str(len(difference))])
@@ -166,12 +167,11 @@ def _pairs(engines: list[str]) -> list[tuple[str, str]]:
 
 
 def _comparable(results: pandas.DataFrame, metric: str) -> pandas.DataFrame:
-    return results[results.repeat.astype(str) == "0"] if metric == "elapsed" else results
+    return select(results, repeat=0) if metric == "elapsed" else results
 
 
 def _has(results: pandas.DataFrame, network: str, phase: str, metric: str) -> bool:
-    rows = results[(results.network == network) & (results.phase == phase) & (results.metric == metric)]
-    return bool(rows.value.notna().any())
+    return not select(results, network=network, phase=phase, metric=metric, measured=True).empty
 
 
 def _ratio_cells(found: statistics.Ratio | None) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE, is_not_available
 
 if TYPE_CHECKING:
@@ -147,8 +148,9 @@ def memory(results: pandas.DataFrame) -> Table:
 
 def training_time(results: pandas.DataFrame) -> Table:
     """Time of training, set-up and compilation apart."""
-    whole = results[results.repeat.astype(str) == "0"]
-    per_epoch = results[(results.metric == "epoch") & (results.repeat.astype(str) != "0")]
+    whole = select(results, repeat=0)
+    epochs = select(results, metric="epoch")
+    per_epoch = epochs[epochs.repeat != 0]
     import pandas as pd
 
     notes = ["All but the epoch are of the first repeat, since later ones may train for fewer epochs.", _SPREAD]
@@ -158,7 +160,7 @@ def training_time(results: pandas.DataFrame) -> Table:
 
 def inference_time(results: pandas.DataFrame) -> Table:
     """Time of reconstructing a slice, the first call apart."""
-    calls = results[(results.metric == "inference") & results.value.notna()].groupby(["network", "engine"]).size().max()
+    calls = select(results, metric="inference", measured=True).groupby(["network", "engine"]).size().max()
     notes = [
         f"Of {calls if calls == calls else 0} calls after the first, all repeats; ± is their standard deviation.",
         "device time: n/a: kernels are not timed here, only wall and CPU seconds.",
@@ -179,7 +181,7 @@ def measured(
     """Make a table with a row for each network, engine and phase, and a column for each metric."""
     import pandas as pd
 
-    used = results[results.metric.isin([column.metric for column in columns]) & results.phase.isin(list(phases))]
+    used = select(results, metric=[column.metric for column in columns], phase=list(phases))
     rows = []
     for key, group in used.groupby(["network", "engine", "phase"], sort=False):
         network, engine, phase = map(str, key)
@@ -195,7 +197,8 @@ def cell(rows: pandas.DataFrame, column: Column) -> str:
 
     Values that were measured and are not finite make the cell `not finite`: the others alone are not the mean.
     """
-    values = rows[(rows.metric == column.metric) & ~is_not_available(rows)].value / column.scale
+    rows = select(rows, metric=column.metric)
+    values = rows[~is_not_available(rows)].value / column.scale
     if values.empty:
         return NOT_AVAILABLE
     if not np.isfinite(values).all():
@@ -211,13 +214,13 @@ def _quality(results: pandas.DataFrame, slug: str, suffix: str, title: str) -> T
 
     forms = {"psnr": ("PSNR / dB", "{:.2f}"), "ssim": ("SSIM / 1", "{:.4f}"), "nmse": ("NMSE / 1", "{:.5f}")}
     columns = [Column(heading, metric + suffix, form) for metric, (heading, form) in forms.items()]
-    used = results[results.metric.isin([column.metric for column in columns])]
+    used = select(results, metric=[column.metric for column in columns])
     rows = []
     for key, group in used.groupby(["network", "engine", "phase"], sort=False):
         network, engine, phase = map(str, key)
         shown = PHASES[phase] if network else ""
         rows.append([network or "none", engine, shown, *(cell(group, column) for column in columns)])
-    count = results[results.metric == "ssim"]["slice"].nunique()
+    count = select(results, metric="ssim")["slice"].nunique()
     slices = f"Mean ± standard deviation of {count} held-out slices." if count > 1 else "Of one held-out slice."
     frame = pd.DataFrame(rows, columns=["network", "engine", "weights", *(column.heading for column in columns)])
     return Table(slug, title, "\n".join([slices, *_definitions(used, columns)]), frame)
@@ -227,7 +230,7 @@ def _definitions(rows: pandas.DataFrame, columns: list[Column]) -> list[str]:
     """Say what each column is, for each engine where they differ, and why a value is not available."""
     lines = []
     for column in columns:
-        found = rows[rows.metric == column.metric].drop_duplicates(["engine", "definition"])
+        found = select(rows, metric=column.metric).drop_duplicates(["engine", "definition"])
         by_definition = found.groupby("definition", sort=False).engine.agg(list)
         for definition, engines in by_definition.items():
             of = f", {', '.join(engines)}" if len(by_definition) > 1 else ""

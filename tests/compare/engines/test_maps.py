@@ -44,7 +44,7 @@ def test_two_maps_go_through_a_comparison(toolbox, tmp_path):
     (tmp_path / "maps.yaml").write_text(EXPERIMENT.replace("FOLDER", str(tmp_path / "data")))
     finished = bart_tf("compare", tmp_path / "maps.yaml", "-o", tmp_path / "out")
     assert finished.returncode == 0, finished.stderr
-    table, _ = results.read(tmp_path / "out")
+    table = results.read_results(tmp_path / "out")
     psnr = table[table.metric == "psnr"].groupby(["engine", "phase"]).value.mean()
     assert psnr["cg-sense", "apply"] > psnr["zero-filled", "apply"]
     for phase in ("initial", "apply"):

@@ -95,7 +95,7 @@ def test_a_short_training_of_each_network_gives_its_memory_curve(tmp_path):
     finished = bart_tf("compare", tmp_path / "tiny.yaml", "-o", tmp_path / "out")
     assert finished.returncode == 0, finished.stderr
     memory = results.read_memory(tmp_path / "out")
-    table = results.read_table(tmp_path / "out")
+    table = results.read_results(tmp_path / "out")
     for network in ("varnet", "modl"):
         curve = memory[(memory.network == network) & (memory.phase == "train")].gpu_bytes.dropna()
         assert len(curve) > 10

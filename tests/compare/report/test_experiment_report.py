@@ -63,7 +63,7 @@ def test_page_and_markdown_show_the_same_numbers(tiny):
 
 
 def test_the_quality_table_is_the_mean_of_the_rows(tiny):
-    table, _ = results.read(tiny[0])
+    table = results.read_results(tiny[0])
     row = next(row for row in tables.quality(table).rows if row[:3] == ["modl", "bart", "trained"])
     psnr = table.query("network == 'modl' and engine == 'bart' and phase == 'apply' and metric == 'psnr'").value
     assert row[3] == f"{psnr.mean():.2f} ± {psnr.std():.2f}"
@@ -143,7 +143,7 @@ def continued(tiny, toolbox, tmp_path_factory):
 
 
 def test_a_training_that_continued_has_no_times(continued):
-    table = results.read_table(continued)
+    table = results.read_results(continued)
     row = (table.network == "modl") & (table.engine == "keras-tensorflow") & (table.phase == "train")
     timed = table[row & table.metric.isin(["elapsed", "cpu", "setup", "compilation", "training", "epoch"])]
     assert len(timed) == 6

@@ -51,7 +51,7 @@ def test_every_figure_is_there_in_two_forms(tiny):
 
 
 def test_parquet_and_csv_are_the_same_table(tiny):
-    table = results.read_table(tiny[0])
+    table = results.read_results(tiny[0])
     parquet = pd.read_parquet(tiny[0] / "results.parquet")
     assert tuple(parquet.columns) == results.COLUMNS
     pd.testing.assert_series_equal(parquet.value, table.value)
@@ -102,7 +102,7 @@ def test_our_measures_are_those_of_bart_to_1e_4(tiny):
 
 @pytest.mark.parametrize("metric", ["psnr", "psnr_bart", "psnr_fastmri", "ssim_bart", "nmse_fastmri"])
 def test_each_definition_has_its_own_name(tiny, metric):
-    table = results.read_table(tiny[0])
+    table = results.read_results(tiny[0])
     assert table[table.metric == metric].definition.nunique() == 1
     of_others = set(table[table.metric != metric].definition)
     assert not set(table[table.metric == metric].definition) & of_others

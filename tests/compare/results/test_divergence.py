@@ -55,7 +55,7 @@ def test_the_other_runs_are_complete_and_the_report_says_which_diverged(partly):
     assert not cfl.exists(out / "runs/lost-bart/weights")
     record = json.loads((out / "runs/lost-bart/train-failed.json").read_text())
     assert record["diverged_at_update"] == 3
-    table = results.read_table(out)
+    table = results.read_results(out)
     lost = table[(table.network == "lost") & (table.phase == "train")]
     assert lost[lost.metric == "diverged_at_update"].value.tolist() == [3.0]
     assert lost[lost.metric == "elapsed"].definition.tolist() == [
@@ -163,7 +163,7 @@ def test_what_is_no_reconstruction_is_a_failed_step(partly, toolbox, tmp_path, k
         assert not (out / f"{record}.json").exists()
         failed = json.loads((out / f"{record}-failed.json").read_text())["failed"]
         assert f"the reconstruction of slice 0 {USELESS[kind][1]}" in failed
-    table = results.read_table(out)
+    table = results.read_results(out)
     measured = table[(table.metric == "psnr") & table.value.notna()]
     assert set(measured.engine) == {"zero-filled"}
 

@@ -14,10 +14,41 @@ from compare.results import table as results
 from compare.settings.experiment import load
 from compare.trace import chapter
 
+SOURCE = "B22, per-slice files"
+# Folder and file stem of a measure to network, data, engine and a word on the variant.
+MEASURED = {
+    ("Figure_04a", "bart"): ("varnet", "knee", "bart", ""),
+    ("Figure_04a", "tf"): ("varnet", "knee", "tensorflow", ""),
+    ("Figure_04a", "pics"): ("", "knee", "bart pics", "l1-wavelet"),
+    ("Figure_04b", "bart"): ("modl", "brain", "bart", ""),
+    ("Figure_04b", "tf"): ("modl", "brain", "tensorflow", ""),
+    ("Figure_04b", "pics"): ("", "brain", "bart pics", ""),
+    ("Figure_05", "vn_1map"): ("varnet", "knee", "bart", "one set of coil sensitivities"),
+    ("Figure_05", "vn_2map"): ("varnet", "knee", "bart", "two sets of coil sensitivities"),
+    ("Figure_05", "modl_1map"): ("modl", "knee", "bart", "one set of coil sensitivities"),
+    ("Figure_05", "modl_2map"): ("modl", "knee", "bart", "two sets of coil sensitivities"),
+    ("Figure_06", "pics_cg"): ("", "knee, radial", "bart pics", "CG-SENSE"),
+    ("Figure_06", "pics_l1"): ("", "knee, radial", "bart pics", "l1-wavelet"),
+    ("Figure_06", "varnet"): ("varnet", "knee, radial", "bart", ""),
+    ("Figure_06", "modl1"): ("modl", "knee, radial", "bart", "first of two"),
+    ("Figure_06", "modl2"): ("modl", "knee, radial", "bart", "second of two"),
+}
+
+
+def from_measures(folder):
+    """The files that were published, outputs of `bart measure --psnr` and `--ssim`, as `quality_per_slice.csv`."""
+    rows = []
+    for (figure, stem), (network, data, engine, variant) in MEASURED.items():
+        for measure in ("psnr", "ssim"):
+            for number, value in enumerate(cfl.read(folder / figure / f"{stem}_{measure}").real.ravel()):
+                rows.append((figure, network, data, engine, variant, f"{measure}_bart", number, float(value), SOURCE))
+    columns = ["figure", "network", "data", "engine", "variant", "metric", "slice", "value", "source"]
+    return pd.DataFrame(rows, columns=columns)
+
 
 def test_the_published_slices_are_those_of_the_files(shared):
     ours = published.read("quality_per_slice")
-    theirs = published.from_measures(shared / "data" / "published_measures")
+    theirs = from_measures(shared / "data" / "published_measures")
     assert list(ours.columns) == list(theirs.columns)
     pd.testing.assert_frame_equal(ours.drop(columns="value"), theirs.drop(columns="value"), check_dtype=False)
     assert ours.value.to_numpy() == pytest.approx(theirs.value.to_numpy(), rel=1e-6)
@@ -111,7 +142,8 @@ def test_damaged_figures_are_named_and_the_others_shown(tiny, copied, damage):
     path.unlink()
     if damage:
         path.write_text(damage(text))
-    shown = {table.slug: table for table in contents.of(load(tiny[0] / "experiment.yaml"), results.read_table(tiny[0]))}
+    made = contents.of(load(tiny[0] / "experiment.yaml"), results.read_results(tiny[0]))
+    shown = {table.slug: table for table in made}
     (fault,) = shown["published-figures-that-are-damaged"].rows[0]
     assert str(path) in fault
     assert "published-time" not in shown
@@ -120,7 +152,7 @@ def test_damaged_figures_are_named_and_the_others_shown(tiny, copied, damage):
 
 def test_figures_that_are_not_installed_are_not_damaged(tiny, copied):
     shutil.rmtree(copied)
-    shown = contents.of(load(tiny[0] / "experiment.yaml"), results.read_table(tiny[0]))
+    shown = contents.of(load(tiny[0] / "experiment.yaml"), results.read_results(tiny[0]))
     assert not [table.slug for table in shown if "published" in table.slug]
     assert chapter.of([]).published == ["not checked: the published figures are not here"]
 

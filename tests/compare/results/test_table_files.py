@@ -26,7 +26,7 @@ def result(value, **columns):
 
 def written(folder, values, **columns):
     write_csv(folder / "results.csv", [result(value, **columns) for value in values], results.COLUMNS)
-    return results.read_table(folder)
+    return results.read_results(folder)
 
 
 def test_every_kind_of_value_survives(tmp_path):
@@ -89,7 +89,7 @@ def test_losses_that_are_not_finite_are_numbers(tmp_path):
 def test_older_files_load(name, tmp_path):
     """Such as the committed ones; where a NaN was measured, they have an empty cell."""
     folder = SAMPLES / "table1" / name
-    table, history = results.read(folder)
+    table, history = results.read_results(folder), results.read_history(folder)
     raw = pd.read_csv(folder / "results.csv", dtype=str, keep_default_na=False)
     assert is_not_available(table).tolist() == (raw.value == "n/a").tolist()
     assert table.value.notna().sum() == (raw.value != "n/a").sum()
@@ -97,7 +97,7 @@ def test_older_files_load(name, tmp_path):
     measured = raw.index[raw.metric == "psnr"][0]
     raw.loc[measured, "value"] = ""
     raw.to_csv(tmp_path / "results.csv", index=False)
-    older = results.read_table(tmp_path)
+    older = results.read_results(tmp_path)
     assert older.value.dtype == np.float64
     assert np.isnan(older.value[measured])
     assert not is_not_available(older)[measured]

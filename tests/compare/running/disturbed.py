@@ -70,7 +70,7 @@ def check_equal(folder, undisturbed):
     """Compare everything but times and memory, and see that no file is damaged, missing or left over."""
     tables = []
     for place in (folder, undisturbed):
-        table, history = results.read(place)
+        table, history = results.read_results(place), results.read_history(place)
         tables.append((table[~table.unit.isin(MEASURED)].reset_index(drop=True), history.drop(columns="seconds")))
     for one, other in zip(*tables, strict=True):
         pd.testing.assert_frame_equal(one, other, check_exact=True)

@@ -77,7 +77,7 @@ def test_an_experiment_without_networks_is_a_figure(tmp_path):
     finished = bart_tf("compare", tmp_path / "figure.yaml", "-o", tmp_path / "out")
     assert finished.returncode == 0, finished.stderr
     assert (tmp_path / "out" / "figures" / "panel.png").stat().st_size > 10_000
-    table, history = results.read(tmp_path / "out")
+    table, history = results.read_results(tmp_path / "out"), results.read_history(tmp_path / "out")
     assert history.empty
     psnr = table[table.metric == "psnr"].groupby("engine").value.mean()
     assert set(psnr.index) == {"zero-filled", "gridding", "cg-sense", "l1-wavelet"}

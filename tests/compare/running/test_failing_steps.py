@@ -113,7 +113,7 @@ def test_what_a_failed_baseline_left_before_is_no_result(folder, config, bart_wi
     forget(folder, "references/cg-sense")
     assert (folder / "references" / "cg-sense.cfl").exists()
     compare(config, "-o", folder, "--bart", bart_without(" pics "))
-    table = results.read_table(folder)
+    table = results.read_results(folder)
     of_baseline = table[table.engine == "cg-sense"]
     assert of_baseline.value.isna().all()
     assert of_baseline.definition.str.startswith("n/a: the run failed, bart pics exited with code 1").any()
@@ -142,7 +142,7 @@ def test_what_needs_a_failed_training_is_not_run(folder, config, bart_without, c
         assert f"{MODL}: {title}: not run: it needs what '{TRAINING}' leaves, which is not there" in said
     assert "No such file" not in said
     assert "no such file" not in said
-    table = results.read_table(folder)
+    table = results.read_results(folder)
     reasons = table[(table.phase == "infer") & (table.metric == "elapsed")].definition
     assert reasons.str.startswith("n/a: not run: it needs").all()
     assert "not run" in (folder / "tables" / "inference-time.md").read_text()
@@ -209,7 +209,7 @@ def test_damaged_samples_cost_what_is_read_of_them(folder, config, compare):
     os.truncate(folder / "runs/modl-bart/train.npz", 100)
     code, said = compare(config, "-o", folder)
     assert (code, "nothing to do" in said) == (0, True)
-    table = results.read_table(folder)
+    table = results.read_results(folder)
     chosen = table[(table.phase == "train") & (table.metric == "rss_before_growth") & (table.repeat == 0)]
     assert chosen.definition.tolist() == ["n/a: the samples are missing or damaged"]
     assert figures(folder) >= {"modl-memory-infer"}
@@ -252,7 +252,7 @@ def test_baselines_alone_that_fail(config, tmp_path, bart_without, compare, all_
 def test_a_bart_without_measure(folder, config, bart_without, compare):
     code, _ = compare(config, "-o", folder, "--bart", bart_without(" measure "))
     assert code == 0
-    table = results.read_table(folder)
+    table = results.read_results(folder)
     by_bart = table[table.metric.isin(["psnr_bart", "ssim_bart", "nmse_bart"])]
     assert set(by_bart.definition) == {"n/a: bart measure failed, exit code 1, no luck today"}
     assert by_bart.value.isna().all()

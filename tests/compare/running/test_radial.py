@@ -54,7 +54,7 @@ def test_trained_networks_beat_tuned_cg_sense_in_both_engines(toolbox, tmp_path)
     (tmp_path / "radial.yaml").write_text(RADIAL)
     finished = bart_tf("compare", tmp_path / "radial.yaml", "-o", tmp_path / "out")
     assert finished.returncode == 0, finished.stderr
-    table, _ = results.read(tmp_path / "out")
+    table = results.read_results(tmp_path / "out")
     psnr = table[(table.metric == "psnr") & (table.phase == "apply")].groupby(["network", "engine"]).value.mean()
     dataset = Dataset.open(tmp_path / "out" / "dataset")
 

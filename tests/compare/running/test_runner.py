@@ -19,7 +19,7 @@ from tests.helper import relative_difference, to_complex
 
 
 def test_the_table_is_tidy_and_complete(tiny):
-    table, history = results.read(tiny[0])
+    table, history = results.read_results(tiny[0]), results.read_history(tiny[0])
     assert tuple(table.columns) == results.COLUMNS
     quality = table[table.metric == "psnr"].groupby(["network", "engine", "phase"]).size()
     expected = {("", "zero-filled", "apply"): 2, ("", "cg-sense", "apply"): 2}
@@ -53,11 +53,11 @@ def test_what_cannot_be_read_is_not_available_with_a_reason(tiny):
 
 
 def test_both_engines_start_from_the_same_weights(tiny):
-    table, _ = results.read(tiny[0])
+    table = results.read_results(tiny[0])
     initial = table[(table.phase == "initial") & (table.metric == "psnr")]
     by_engine = initial.pivot_table(index=["network", "slice"], columns="engine", values="value")
     assert by_engine["bart"].to_numpy() == pytest.approx(by_engine["keras-tensorflow"].to_numpy(), abs=1e-3)
-    losses = results.read(tiny[0])[1].query("epoch == 1 and batch == 1").groupby("network").loss
+    losses = results.read_history(tiny[0]).query("epoch == 1 and batch == 1").groupby("network").loss
     assert (losses.max() / losses.min()).max() == pytest.approx(1, abs=1e-4)
 
 
@@ -104,7 +104,7 @@ def test_a_killed_run_continues_with_what_is_missing(tiny, tiny_config, tmp_path
 
 
 def quality(folder):
-    table, _ = results.read(folder)
+    table = results.read_results(folder)
     return table[table.metric.isin(["psnr", "ssim", "nmse", "regularization"])].drop(columns="machine").reset_index()
 
 
@@ -141,7 +141,7 @@ def test_repeats_take_turns_with_several_binaries(tmp_path, toolbox):
     order = [line.split("] ")[1].split(":")[0] for line in finished.stderr.splitlines() if ": train " in line]
     assert order == ["modl on bart", "modl on bart-other"] * 3
 
-    table, history = results.read(out)
+    table, history = results.read_results(out), results.read_history(out)
     sizes = table[table.metric == "epoch"].groupby(["engine", "repeat"]).size()
     assert sizes.to_dict() == {(engine, repeat): 1 for engine in ("bart", "bart-other") for repeat in range(3)}
     assert table[table.metric == "inference"].groupby(["engine", "repeat"]).size().unique().tolist() == [2]
@@ -175,7 +175,7 @@ def test_a_killed_child_leaves_a_record_and_no_number(tmp_path, toolbox):
     record = json.loads((out / "runs/modl-bart/train-failed.json").read_text())
     assert record["measurement"]["ending"] == "was ended by SIGKILL"
     assert not (out / "runs/modl-bart/train.json").exists()
-    table, _ = results.read(out)
+    table = results.read_results(out)
     peak = table[(table.phase == "train") & (table.metric == "peak_rss")]
     assert peak.value.isna().all()
     assert peak.definition.tolist() == ["n/a: the run failed, was ended by SIGKILL"]
@@ -229,7 +229,7 @@ def test_the_lean_plan_is_an_engine_of_its_own(tmp_path):
     config.write_text(yaml.safe_dump(content))
     finished = bart_tf("compare", config, "-o", out)
     assert finished.returncode == 0, finished.stderr
-    table, _ = results.read(out)
+    table = results.read_results(out)
     plans = table[table.network == "varnet"].groupby("engine").memory_plan.unique().str[0].to_dict()
     assert plans == {"keras-tensorflow": "plain", "keras-tensorflow-lean": "lean"}
     plain, lean = (out / "runs" / f"varnet-{engine}" for engine in plans)

@@ -81,11 +81,11 @@ def test_records_of_several_machines_become_one_table(tiny, tmp_path):
         path.write_text(json.dumps(record))
     collected = bart_tf("jobs", "collect", folder)
     assert collected.returncode == 0, collected.stderr
-    table = results.read_table(folder)
+    table = results.read_results(folder)
     elsewhere = (table.network == "modl") & (table.engine == "bart")
     assert table[elsewhere].machine.str.startswith("Another processor, 96 cores").all()
     assert (table[elsewhere].engine_version == "0.9.00").all()
-    here = results.read_table(tiny[0])
+    here = results.read_results(tiny[0])
     pd.testing.assert_frame_equal(table[~elsewhere], here[~elsewhere])
     assert set(here.machine) == set(table[~elsewhere].machine)
     assert len(json.loads((folder / "machine.json").read_text())["others"]) == 1

@@ -70,7 +70,7 @@ def test_goes_on_from_its_checkpoint(config, undisturbed, tmp_path, number):
     assert record["updates"] == undisturbed[2]["updates"] == 80
     # In the results it has no times: they are those of two processes.
     timed = ("elapsed", "cpu", "setup", "compilation", "training", "epoch")
-    rows = {metric: (value, why) for metric, value, _, why in cost_rows.of_phase(Run(tmp_path, *NAMES), "train")}
+    rows = {metric: (value, why) for metric, value, _, why in cost_rows.costs_of_phase(Run(tmp_path, *NAMES), "train")}
     (reason,) = {rows[metric][1] for metric in timed}
     assert re.fullmatch(r"n/a: continued after \d+ updates", reason)
     assert {rows[metric][0] for metric in timed} == {None}
@@ -95,7 +95,8 @@ def test_memory_of_a_process_that_found_all_done_is_not_that_of_training(tmp_pat
     (run / "checkpoint" / "training.npz").write_bytes(kept.read_bytes())
     record = finish(config, tmp_path)[2]
     assert record["measurement"]["ending"].endswith(f"continued after {record['updates']} updates")
-    rows = {metric: (value, reason) for metric, value, _, reason in cost_rows.of_phase(Run(tmp_path, *NAMES), "train")}
+    costs = cost_rows.costs_of_phase(Run(tmp_path, *NAMES), "train")
+    rows = {metric: (value, reason) for metric, value, _, reason in costs}
     for metric in ("peak_rss", "rss_before_growth", "rss_above_baseline", "gpu_peak", "allocator_peak"):
         value, reason = rows[metric]
         assert value is None

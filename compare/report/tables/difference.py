@@ -13,6 +13,7 @@ from bart_bridge.files import yaml_files
 from compare.report.tables.relative import p_value
 from compare.report.tables.table import Table
 from compare.results import gaps, statistics
+from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
 from compare.running.steps import ZERO_FILLED
 
@@ -70,8 +71,8 @@ def settings(first: pandas.DataFrame, second: pandas.DataFrame, asked: tuple[dic
 
     pairs = {key: (asked[0].get(key, ""), asked[1].get(key, "")) for key in {**asked[0], **asked[1]}}
     for engine in sorted({*first.engine, *second.engine}):
-        chosen = [table.engine_version[table.engine == engine] for table in (first, second)]
-        pairs[f"version of {engine}"] = (_values(chosen[0]), _values(chosen[1]))
+        versions = [_values(select(table, engine=engine).engine_version) for table in (first, second)]
+        pairs[f"version of {engine}"] = (versions[0], versions[1])
     pairs["machine"] = (_values(first.machine), _values(second.machine))
     rows = [[key, *(value or "none" for value in pair)] for key, pair in pairs.items() if pair[0] != pair[1]]
     caption = (
@@ -189,23 +190,21 @@ def _middle(start: list[str], values: np.ndarray) -> float:
 
 
 def _repeats(table: pandas.DataFrame, network: str, engine: str, phase: str, metric: str) -> np.ndarray:
-    chosen = table[
-        (table.network == network) & (table.engine == engine) & (table.phase == phase) & (table.metric == metric)
-    ]
-    return np.asarray(chosen.dropna(subset="value").groupby("repeat").value.median(), np.float64)
+    costs = select(table, network=network, engine=engine, phase=phase, metric=metric, measured=True)
+    return np.asarray(costs.groupby("repeat").value.median(), np.float64)
 
 
 def _keys(
     first: pandas.DataFrame, second: pandas.DataFrame, phase: str, metrics: tuple[str, ...]
 ) -> list[tuple[str, str]]:
     """List network and engine of everything that either has, in its order."""
-    found: dict[tuple[str, str], None] = {}
+    keys: dict[tuple[str, str], None] = {}
     for table in (first, second):
-        chosen = table[(table.phase == phase) & table.metric.isin(metrics)]
-        found |= dict.fromkeys(zip(chosen.network.astype(str), chosen.engine.astype(str), strict=True))
-    return list(found)
+        rows = select(table, phase=phase, metric=metrics)
+        keys |= dict.fromkeys(zip(rows.network, rows.engine, strict=True))
+    return list(keys)
 
 
 def _unit(first: pandas.DataFrame, second: pandas.DataFrame, metric: str) -> str:
-    units = [*first[first.metric == metric].unit, *second[second.metric == metric].unit]
+    units = [unit for table in (first, second) for unit in select(table, metric=metric).unit]
     return str(units[0])

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from compare.report.tables.difference import changes, read_settings, same_data, settings, verdict
 from compare.results import table as results
-from compare.results.difference import changes, read_settings, same_data, settings, verdict
 from tests.compare.conftest import TINY, bart_tf
 
 
@@ -98,7 +98,7 @@ def test_experiments_with_other_networks_on_the_same_data(tiny, others):
     assert "description" not in finished.stdout.replace("but description and slurm", "")
     assert "dataset.simulate" not in finished.stdout
     assert "the data are the same" in finished.stdout
-    assert same_data(*(results.read_table(folder) for folder in (tiny[0], others[0])))
+    assert same_data(*(results.read_results(folder) for folder in (tiny[0], others[0])))
 
 
 def test_experiments_on_other_data(others):

@@ -1,0 +1,223 @@
+"""The rows of an experiment's tables, made from its records, images and histories."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge.errors import InputError, ToolError
+from bart_bridge.tools.toolbox import Toolbox
+from compare.measuring import machine, memory_sampling, quality
+from compare.results import cost_rows
+from compare.results.images import REFERENCE, Images, baseline_record, open_images, runs
+from compare.results.table_files import NOT_AVAILABLE
+from compare.running import records
+from compare.running.run_files import Run, failure_record
+from compare.running.steps import PHASES, ZERO_FILLED, baseline_names
+from compare.settings.engine_names import KerasEngineName
+from compare.settings.experiment import Experiment
+
+Row = dict[str, Any]
+
+
+def quality_rows(images: Images, reference: NDArray[np.complex64], toolbox: Toolbox | None = None) -> Iterator[Row]:
+    """Measure every reconstruction against the reference `(batch, y, x)`, by `bart measure` too if there is a BART."""
+    for (network, engine, phase), reconstruction in images.items():
+        columns = {"network": network, "engine": engine, "phase": phase}
+        for number, pair in enumerate(zip(reconstruction, reference, strict=True)):
+            for metric, value in quality.measures(*pair).items():
+                yield columns | _value(metric, value, quality.UNITS[metric], quality.DEFINITIONS[metric], number)
+        volume, ssim = quality.of_volume(reconstruction, reference)
+        for metric, value in volume.items():
+            yield columns | _quality_value(metric, value, quality.FASTMRI_DEFINITIONS)
+        for number, value in enumerate(ssim):
+            yield columns | _quality_value("ssim_fastmri", value, quality.FASTMRI_DEFINITIONS, number)
+        if toolbox is None:
+            continue
+        yield from (columns | row for row in _rows_by_bart(reconstruction, reference, toolbox))
+        for number, pair in enumerate(zip(reconstruction, reference, strict=True)):
+            for metric, value in quality.recomputed(*pair).items():
+                yield columns | _quality_value(metric, value, quality.RECOMPUTED_DEFINITIONS, number)
+
+
+def _rows_by_bart(
+    reconstruction: NDArray[np.complex64], reference: NDArray[np.complex64], toolbox: Toolbox
+) -> Iterator[Row]:
+    try:
+        measured = quality.measured_by_bart(reconstruction, reference, toolbox)
+    except ToolError as error:
+        # Without the command line, whose temporary files have other names each time.
+        said = f", {error.stderr_tail[-1]}" if error.stderr_tail else ""
+        reason = f"n/a: bart measure failed, exit code {error.returncode}{said}"
+        yield from (_quality_value(metric, None, {metric: reason}) for metric in quality.BART_DEFINITIONS)
+        return
+    for metric, values in measured.items():
+        for number, value in enumerate(values):
+            yield _quality_value(metric, value, quality.BART_DEFINITIONS, number)
+
+
+def _quality_value(metric: str, value: float | None, definitions: dict[str, str], number: int | str = "") -> Row:
+    return _value(metric, value, quality.UNITS[metric.split("_")[0]], definitions[metric], number)
+
+
+def result_rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Row]:
+    """Yield the rows of `results.csv`: quality, costs, and the regularization weights of the baselines."""
+    common: Row = {
+        "experiment": experiment.name,
+        "dataset": _dataset_name(experiment),
+        "device": experiment.device,
+        "repeat": 0,
+    }
+    for rows in (
+        _quality_rows_with_origin(experiment, folder, toolbox),
+        _failed_images(experiment, folder),
+        _cost_rows(experiment, folder),
+        _regularization_rows(experiment, folder),
+    ):
+        yield from (common | row for row in rows)
+
+
+def _quality_rows_with_origin(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Iterator[Row]:
+    images = open_images(experiment, folder)
+    reference = images.pop(REFERENCE)
+    for row in quality_rows(images, reference, toolbox):
+        name, engine = row["network"], row["engine"]
+        path = Run(folder, name, engine).record(row["phase"]) if name else baseline_record(folder, engine)
+        yield _engine_columns(experiment, engine) | _origin(path) | _network_columns(experiment, name) | row
+
+
+def _cost_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
+    for run in runs(experiment, folder, experiment.repeats):
+        for phase in PHASES:
+            columns = {"phase": phase, "repeat": run.repeat} | _origin(run.record(phase))
+            columns |= _engine_columns(experiment, run.engine) | _network_columns(experiment, run.name)
+            yield from (columns | _value(*cost) for cost in cost_rows.costs_of_phase(run, phase))
+
+
+def _regularization_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
+    for name in experiment.baselines:
+        path = baseline_record(folder, name)
+        if path.exists():
+            weight = records.load(path, "regularization")["regularization"]
+            tool = "bart nufft" if name == "gridding" else "bart pics"
+            definition = f"weight of the regularization of {tool}, best mean PSNR on the validation slices"
+            columns = _engine_columns(experiment, name) | _origin(path) | {"phase": "train"}
+            yield columns | _value("regularization", weight, "1", definition)
+
+
+def _failed_images(experiment: Experiment, folder: Path) -> Iterator[Row]:
+    """Say of each reconstruction that failed why it has no quality."""
+    images = [("", name, "apply", baseline_record(folder, name)) for name in baseline_names(experiment)]
+    for run in runs(experiment, folder):
+        images += [(run.name, run.engine, phase, run.record(phase)) for phase in ("initial", "apply")]
+    for network, engine, phase, path in images:
+        failure = {} if path.exists() else _record(failure_record(path))
+        if failure:
+            columns = _engine_columns(experiment, engine) | _origin(path) | _network_columns(experiment, network)
+            reason = cost_rows.why_missing(failure)
+            yield columns | {"phase": phase} | _value("psnr", None, quality.UNITS["psnr"], reason)
+
+
+def _origin(path: Path) -> Row:
+    """Return machine and version of the program from a record, or from that of the failure in its place."""
+    record = _record(path) or _record(failure_record(path))
+    if "machine" not in record:
+        return {"machine": f"{NOT_AVAILABLE}: not in the record"} if record else {}
+    return {"machine": machine.label(record["machine"]), "engine_version": record["engine_version"]}
+
+
+def machines(experiment: Experiment, folder: Path) -> Row:
+    """Return the machine that made most records, with the other machines as `others`; empty if none is known."""
+    paths = [baseline_record(folder, name) for name in baseline_names(experiment)]
+    paths += [run.record(phase) for run in runs(experiment, folder, experiment.repeats) for phase in PHASES]
+    made_on = [record["machine"] for path in paths if "machine" in (record := _record(path))]
+    distinct = [description for number, description in enumerate(made_on) if description not in made_on[:number]]
+    different = sorted(distinct, key=made_on.count, reverse=True)
+    if len(different) < 2:
+        return different[0] if different else {}
+    return different[0] | {"others": different[1:]}
+
+
+def _record(path: Path) -> Row:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _value(metric: str, value: float | None, unit: str, definition: str, slice_number: int | str = "") -> Row:
+    if value is None and not definition.startswith(NOT_AVAILABLE):
+        definition = f"{NOT_AVAILABLE}: {definition}"
+    return {"metric": metric, "value": value, "unit": unit, "definition": definition, "slice": slice_number}
+
+
+def _engine_columns(experiment: Experiment, name: str) -> Row:
+    if name == ZERO_FILLED or name in experiment.baselines:
+        return {"engine": name}
+    keras = KerasEngineName.parse(name)
+    return {
+        "engine": name,
+        "backend": keras.backend if keras else "",
+        "memory_plan": keras.memory_plan if keras else "",
+    }
+
+
+def _network_columns(experiment: Experiment, name: str) -> Row:
+    if not name:
+        return {}
+    optimizer = experiment.networks[name].training.algorithm
+    return {"network": name, "optimizer": optimizer, "seed": experiment.seed}
+
+
+def memory_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
+    """Yield the rows of `memory.csv`: every sample of every run; what was not read has no entry."""
+    for run in runs(experiment, folder, experiment.repeats):
+        for phase in PHASES:
+            curve = cost_rows.curve(run.record(phase)) if run.record(phase).exists() else {}
+            for values in zip(*(curve[name] for name in memory_sampling.NAMES), strict=True) if curve else ():
+                columns = {"network": run.name, "engine": run.engine, "repeat": run.repeat, "phase": phase}
+                read = zip(memory_sampling.NAMES, values, strict=True)
+                yield columns | {name: f"{value:.10g}" for name, value in read if value == value}
+
+
+def history_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
+    """Yield the rows of `history.csv`: the loss of every batch, epochs counted over both stages."""
+    for run in runs(experiment, folder):
+        if not run.record("train").exists():
+            continue
+        with _opened(run.folder / "history.npz") as history:
+            first = 0
+            for stage in (1, 2):
+                if f"stage{stage}_loss" not in history:
+                    break
+                losses, seconds = history[f"stage{stage}_loss"], history[f"stage{stage}_seconds"]
+                for epoch, batch in np.ndindex(losses.shape):
+                    yield {
+                        "network": run.name,
+                        "engine": run.engine,
+                        "stage": stage,
+                        "epoch": first + epoch + 1,
+                        "batch": batch + 1,
+                        "seconds": seconds[epoch, batch],
+                        "loss": losses[epoch, batch],
+                    }
+                first += len(losses)
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return np.load(path)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({error}); bart-tf compare trains again") from None
+
+
+def _dataset_name(experiment: Experiment) -> str:
+    folder = experiment.dataset.folder
+    return folder.name if folder else "simulated phantoms"
