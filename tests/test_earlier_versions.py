@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from pydantic import ValidationError
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
+from compare.results import difference
+from compare.running import prepared_data
 from compare.running.submit import Work
 from compare.settings import experiment
 from compare.study import rows
@@ -73,6 +77,73 @@ def test_a_stopped_training_goes_on(tmp_path):
     for name, values in model_files.load(folder / "finished.keras").named_weights().items():
         np.testing.assert_allclose(model.named_weights()[name], values, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(histories[0]["loss"], np.load(folder / "finished_history.npz")["loss"], rtol=1e-4)
+
+
+FLAT = {
+    "adam_epsilon": 1e-6,
+    "adam_beta_1": 0.5,
+    "adam_beta_2": 0.75,
+    "adam_reset_epochs": 3,
+    "admm_rho": 2.0,
+    "admm_relaxation": 1.5,
+    "admm_dual_interval": 4,
+    "admm_balancing": True,
+}
+NESTED = {
+    "adam": {"epsilon": 1e-6, "beta_1": 0.5, "beta_2": 0.75, "reset_epochs": 3},
+    "admm": {"rho": 2.0, "relaxation": 1.5, "dual_interval": 4, "balancing": True},
+}
+
+
+def test_flat_keys_of_a_training_are_those_of_its_algorithms():
+    training = Training(**NESTED)
+    assert Training(**FLAT) == training
+    assert (
+        Training(adam={"epsilon": 1e-6, "beta_1": 0.5, "beta_2": 0.75}, adam_reset_epochs=3, admm=NESTED["admm"])
+        == training
+    )
+    assert Training.model_validate_json(json.dumps(FLAT), strict=True) == training
+    assert {name: training.flat()[name] for name in FLAT} == FLAT
+    with pytest.raises(ValidationError, match=r"admm\.rho and admm_rho are the same setting"):
+        Training(**FLAT, admm={"rho": 2.0})
+
+
+def test_a_pickled_training_with_flat_keys_is_that_of_the_nested_ones():
+    defaults = Training()
+    former = Training.__new__(Training)
+    flat = {name: value for name, value in vars(defaults).items() if name not in NESTED} | FLAT
+    state = {"__dict__": flat, "__pydantic_fields_set__": set(FLAT)}
+    former.__setstate__(state | {"__pydantic_extra__": None, "__pydantic_private__": None})
+    assert former == pickle.loads(pickle.dumps(former)) == Training(**NESTED)
+    assert former.model_fields_set == set(NESTED)
+
+
+def test_an_experiment_with_flat_keys_is_the_one_with_nested_keys(tmp_path):
+    """So a folder of version 0.2.0 is continued, and nothing in it is computed again."""
+    content = (DATA / "experiment" / "experiment.yaml").read_text()
+    assert "adam_beta_1" in content
+    former = experiment.load_kept(DATA / "experiment" / "experiment.yaml")
+    shutil.copy(DATA / "experiment" / "experiment.yaml", tmp_path)
+    written = yaml.safe_dump(former.model_dump(mode="json"), sort_keys=False)
+    assert "adam_beta_1" not in written
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "experiment.yaml").write_text(written)
+    present = experiment.load_kept(tmp_path / "new" / "experiment.yaml")
+    assert prepared_data.changed_settings(present, tmp_path) == ""
+    assert difference.read_settings(tmp_path) == difference.read_settings(tmp_path / "new")
+    flat = yaml.safe_load(content)["networks"]["varnet"]["training"]
+    assert present.networks["varnet"].training.flat() == flat
+
+
+def test_a_study_with_flat_keys_is_the_one_with_nested_keys():
+    present = study_settings.load_kept(DATA / "study" / "study.yaml")
+    shared = present.model_copy(update={"training": {**present.training, "admm_balancing": True}})
+    former = shared.trained("admm", {"admm_rho": 0.1})
+    assert former == present.trained("admm", {"admm": {"rho": 0.1, "balancing": True}})
+    assert former == shared.trained("admm", {"admm": {"rho": 0.1}})
+    candidates = ({"admm_rho": 0.1}, {"admm": {"rho": 0.1}})
+    studies = [present.model_dump() | {"optimizers": {"admm": [candidate]}} for candidate in candidates]
+    assert study_settings.Study.model_validate(studies[0]) == study_settings.Study.model_validate(studies[1])
 
 
 def test_a_checkpoint_belongs_to_the_same_settings(tmp_path):

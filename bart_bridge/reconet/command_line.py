@@ -25,8 +25,7 @@ _OF_THE_NETWORK = {
 }
 # Values that say no more than if they were not given.
 _UNSET = {
-    **{"learning_rate": 0, "epochs": -1, "clip_norm": 0, "clip_value": 0, "final_learning_rate": 0, "cosine_epochs": 0},
-    **{"adam_reset_epochs": -1},
+    **{"learning_rate": 0, "epochs": -1, "clip_norm": 0, "clip_value": 0, "final_learning_rate": 0, "cosine_epochs": 0}
 }
 # BART's very small networks for tests.
 _TEST = {
@@ -196,8 +195,9 @@ def _training(options: Options, mode: str, network: Network) -> tuple[Training, 
     extra: Values = {name: values.pop(name) for name in ("history", "dump_epochs") if name in values}
     # As in BART, a loss of weight 0 is none.
     losses = {loss: weight for loss, weight in dict(sub_options(options, "train-loss")).items() if weight != 0}
-    values = _given(values | (adam if algorithm == "adam" else {}), **_UNSET)
-    values |= {"algorithm": algorithm, "loss": losses or None}
+    values = _given(values, **_UNSET) | {"algorithm": algorithm, "loss": losses or None}
+    if algorithm == "adam":
+        values["adam"] = _given(adam, reset_epochs=-1)
     if algorithm == "ipalm":
         values["ipalm"] = _ipalm_rules(_given(ipalm, alpha=-1, beta=-1))
     if "batch-size" in options:

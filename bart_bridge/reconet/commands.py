@@ -257,10 +257,10 @@ def _training_options(network: Network, training: Training, epochs: int, history
         "batchnorm-momentum": training.batch_norm_momentum,
     }
     adam = {
-        "epsilon": training.adam_epsilon,
-        "beta1": training.adam_beta_1,
-        "beta2": training.adam_beta_2,
-        "reset-momentum": training.adam_reset_epochs,
+        "epsilon": training.adam.epsilon,
+        "beta1": training.adam.beta_1,
+        "beta2": training.adam.beta_2,
+        "reset-momentum": training.adam.reset_epochs,
     }
     losses = [f"--train-loss={_sub_options(training.loss_weights(network))}", f"-T{_sub_options(algorithm)}"]
     # In BART the constants of Adam and of iPALM are sub-options of their own.

@@ -107,8 +107,8 @@ _SUB_OPTIONS: dict[str, _Table] = {
     | _values(file, history="export-history")
     | {name: _Flag("algorithm", name) for name in ("sgd", "adam", "ipalm")}
     | {"batchgen-same": _Flag("batches", "same")},
-    "adam": _values(number, adam_epsilon="epsilon", adam_beta_1="beta1", adam_beta_2="beta2")
-    | _values(integer, adam_reset_epochs="reset-momentum")
+    "adam": _values(number, epsilon="epsilon", beta_1="beta1", beta_2="beta2")
+    | _values(integer, reset_epochs="reset-momentum")
     | {name: _Flag("algorithm", "adam") for name in ("s", "adam")},
     "iPALM": _values(number, smallest="L-min", largest="L-max", reduce="L-reduce", increase="L-increase")
     | _values(number, alpha="alpha", beta="beta")

@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from bart_bridge.errors import InputError
 from bart_bridge.reconet.network_settings import Loss, Network, Precision, Settings
+
+
+class AdamSettings(Settings):
+    """The constants of `reconet --adam`; see `tf_models.optimizers.adam.Adam`.
+
+    Attributes:
+        epsilon: Added to the root of the second moment (default 1e-7).
+        beta_1: Decay rate of the first moment, at least 0 and below 1 (default 0.9).
+        beta_2: Decay rate of the second moment, at least 0 and below 1 (default 0.999).
+        reset_epochs: Reset both moments after this number of epochs; by default they are never reset.
+    """
+
+    epsilon: PositiveFloat = 1e-7
+    beta_1: float = Field(default=0.9, ge=0, lt=1)
+    beta_2: float = Field(default=0.999, ge=0, lt=1)
+    reset_epochs: PositiveInt | None = None
+
+
+class AdmmSettings(Settings):
+    """The constants of ADMM, which BART does not have; see `tf_models.optimizers.admm.ADMM`.
+
+    Attributes:
+        rho: Penalty of the splitting (default 1).
+        relaxation: Over-relaxation, from 1 (default) to 1.8.
+        dual_interval: Weight updates per update of the dual variable (default 1).
+        balancing: Adapt rho to the primal and dual residuals (default false).
+    """
+
+    rho: PositiveFloat = 1.0
+    relaxation: float = Field(default=1.0, ge=1, le=1.8)
+    dual_interval: PositiveInt = 1
+    balancing: bool = False
 
 
 class IpalmRules(Settings):
@@ -44,6 +77,8 @@ class IpalmRules(Settings):
 class Training(Settings):
     """How a network is trained, with BART's rules.
 
+    The keys of version 0.2.0, such as `adam_beta_1` for `beta_1` of `adam`, are accepted too.
+
     Attributes:
         algorithm: `adam`, `sgd`, `ipalm` or `admm`, which BART does not have.
         learning_rate: Step size (default 0.001); the first one for iPALM, which then adapts it (default 1).
@@ -53,13 +88,9 @@ class Training(Settings):
         weight_decay: After each update divide weights without a constraint by 1 + learning_rate * weight_decay.
         clip_norm, clip_value: Clip gradients, array by array, as `reconet` does; see
             `tf_models.optimizers.bart_modifiers.clip_gradient`.
-        adam_epsilon, adam_beta_1, adam_beta_2: Of Adam (defaults 1e-7, 0.9, 0.999).
-        adam_reset_epochs: Forget the moments every so many epochs.
-        ipalm: Rules of iPALM that differ from BART's.
-        admm_rho: Weight of ADMM's splitting (default 1).
-        admm_relaxation: Over-relaxation of ADMM, from 1 (default) to 1.8.
-        admm_dual_interval: Updates of the weights for each of ADMM's dual variable (default 1).
-        admm_balancing: Adapt ADMM's rho to its residuals (default false).
+        adam: Constants of Adam.
+        ipalm: Rules of iPALM.
+        admm: Constants of ADMM.
         batch_norm_momentum: Weight of the old statistics in an update (default 0.95).
         batch_size: Slices per update (default 10); a remainder of the slices is left out, as in BART.
         epochs: Passes over the training slices.
@@ -79,15 +110,9 @@ class Training(Settings):
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: PositiveFloat | None = None
     clip_value: PositiveFloat | None = None
-    adam_epsilon: PositiveFloat = 1e-7
-    adam_beta_1: float = Field(0.9, ge=0, lt=1)
-    adam_beta_2: float = Field(0.999, ge=0, lt=1)
-    adam_reset_epochs: PositiveInt | None = None
+    adam: AdamSettings = AdamSettings()
     ipalm: IpalmRules = IpalmRules()
-    admm_rho: PositiveFloat = 1.0
-    admm_relaxation: float = Field(1.0, ge=1, le=1.8)
-    admm_dual_interval: PositiveInt = 1
-    admm_balancing: bool = False
+    admm: AdmmSettings = AdmmSettings()
     batch_norm_momentum: float = Field(0.95, ge=0, le=1)
     batch_size: PositiveInt = 10
     epochs: PositiveInt = 10
@@ -97,10 +122,20 @@ class Training(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _first_step_of_ipalm(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("algorithm") == "ipalm":
-            return {"learning_rate": 1.0, **values}
-        return values
+    def _nested_with_default_step(cls, values: object) -> object:
+        """Nest the keys of version 0.2.0, and set the first step of iPALM."""
+        if not isinstance(values, Mapping):
+            return values
+        values = nested(values)
+        return {"learning_rate": 1.0, **values} if values.get("algorithm") == "ipalm" else values
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore a pickled training; version 0.2.0 pickled flat keys."""
+        values = nested(state["__dict__"])
+        for name, settings in _ONCE_FLAT.items():
+            values[name] = settings.model_validate(values[name])
+        fields_set = set(nested(dict.fromkeys(state["__pydantic_fields_set__"])))
+        super().__setstate__({**state, "__dict__": values, "__pydantic_fields_set__": fields_set})
 
     @model_validator(mode="after")
     def _ipalm_adapts_its_step(self) -> Training:
@@ -128,6 +163,64 @@ class Training(Settings):
         """Return the weight of each loss that is minimised for a network."""
         loss = self.loss or network.default_loss
         return loss if isinstance(loss, dict) else {loss: 1.0}
+
+    def flat(self) -> dict[str, Any]:
+        """Return the settings as JSON with the keys of version 0.2.0, such as `adam_beta_1`.
+
+        Records and checkpoints identify a training by these keys, so that those of version 0.2.0 stay valid.
+        """
+        values = self.model_dump(mode="json")
+        for block in _ONCE_FLAT:
+            values |= {f"{block}_{name}": value for name, value in values.pop(block).items()}
+        return values
+
+
+# Until version 0.2.0 the settings in these blocks were keys of `Training`, such as `adam_beta_1`.
+_ONCE_FLAT: dict[str, type[Settings]] = {"adam": AdamSettings, "admm": AdmmSettings}
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Move the flat keys of version 0.2.0 into the blocks of their algorithms: `adam_beta_1` to `beta_1` of `adam`.
+
+    Raises:
+        ValueError: Both forms of a key are given.
+    """
+    result = dict(values)
+    for block, settings in _ONCE_FLAT.items():
+        flat = {name: result.pop(f"{block}_{name}") for name in settings.model_fields if f"{block}_{name}" in result}
+        inner = result.get(block, {})
+        if isinstance(inner, settings):
+            inner = inner.model_dump(exclude_unset=True)
+        if not flat or not isinstance(inner, Mapping):
+            continue  # validation of the block refuses any other type
+        for name in flat:
+            if name in inner:
+                raise ValueError(f"{block}.{name} and {block}_{name} are the same setting, give one of them")
+        result[block] = {**inner, **flat}
+    return result
+
+
+def merged(common: Mapping[str, Any], special: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace settings by more special ones, key by key also within the blocks that were once flat.
+
+    Raises:
+        ValueError: Both forms of a key are given.
+    """
+    common, special = nested(common), nested(special)
+    result = {**common, **special}
+    for block in _ONCE_FLAT:
+        if isinstance(common.get(block), Mapping) and isinstance(special.get(block), Mapping):
+            result[block] = {**common[block], **special[block]}
+    return result
+
+
+def dotted(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a training with the blocks of algorithms opened: `adam.beta_1` for `beta_1` of `adam`."""
+    for name, value in values.items():
+        if name in ("adam", "ipalm", "admm") and isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", inner_value) for inner, inner_value in value.items())
+        else:
+            yield name, value
 
 
 def check_shared(training: Training, batch_size: int, devices: int) -> None:

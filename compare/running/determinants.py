@@ -48,10 +48,10 @@ def of_run(inputs: RunInputs) -> dict[str, Callable[[], Determinants]]:
         common["gridded_by"] = inputs.data.dataset.gridded_by
     trained_on = ("train", "validation") if experiment.validate_epochs else ("train",)
     train = _common({name: identity[name] for name in trained_on}) | common
-    train |= {"training": inputs.training.model_dump(), "devices": experiment.devices}
+    train |= {"training": inputs.training.flat(), "devices": experiment.devices}
     # Pretraining draws weights of one iteration, which are repeated for all.
     initial = _common(_tested(identity)) | common | {"pretraining": inputs.training.pretraining_epochs > 0}
-    applied = _common(_tested(identity)) | common | {"training": trained.training.model_dump()}
+    applied = _common(_tested(identity)) | common | {"training": trained.training.flat()}
     timed = applied | {"calls": inputs.timed_calls}
     return {
         "initial": lambda: initial,

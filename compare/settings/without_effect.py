@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from compare.settings.experiment import Experiment
 
 Fault = tuple[str, str]  # the key, and what is wrong with it
-_OF_ALGORITHMS = {
-    "adam": ("adam_epsilon", "adam_beta_1", "adam_beta_2", "adam_reset_epochs"),
-    "ipalm": ("ipalm",),
-    "admm": ("admm_rho", "admm_relaxation", "admm_dual_interval", "admm_balancing"),
-}
 
 
 def refuse(path: Path, faults: Iterable[Fault]) -> None:
@@ -85,10 +80,10 @@ def in_network(network: Network) -> Iterator[Fault]:
 
 def in_training(training: Training, network: Network) -> Iterator[Fault]:
     """Yield settings of other algorithms and of layers that the network does not have, and a loss without weight."""
-    for algorithm, names in _OF_ALGORITHMS.items():
+    for algorithm, settings in (("adam", training.adam), ("ipalm", training.ipalm), ("admm", training.admm)):
         if algorithm != training.algorithm:
             reason = f"this is for the algorithm {algorithm}, and it is {training.algorithm}"
-            yield from _vain(training, dict.fromkeys(names, reason))
+            yield from below(algorithm, _vain(settings, dict.fromkeys(type(settings).model_fields, reason)))
     if network.kind != "modl" or not network.batch_norm:
         yield from _vain(training, {"batch_norm_momentum": "this network has no batch norm"})
     if isinstance(training.loss, dict) and not (training.loss and all(of > 0 for of in training.loss.values())):

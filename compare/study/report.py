@@ -11,6 +11,7 @@ import numpy as np
 
 import bart_bridge
 from bart_bridge.files import atomic
+from bart_bridge.reconet.training_settings import dotted
 from compare.report.tables.table import Table, of_cells
 from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
@@ -74,7 +75,7 @@ def tuning(study: Study, choices: dict[str, Any]) -> Table:
             mark = "chosen" if candidate == choice["chosen"] else ""
             mark += ", at the edge of the grid" if mark and choice["at_the_edge"] else ""
             shown = "not finite" if score is None else f"{score:.5f}"
-            settings = ", ".join(f"{key} {value:g}" for key, value in candidate.items())
+            settings = ", ".join(f"{key} {value:g}" for key, value in dotted(candidate))
             rows.append([network, optimizer, settings, shown, mark])
     note = (
         f"Trained by Keras from seed {study.seeds[0]} for all epochs; the choice holds for all seeds and both engines."

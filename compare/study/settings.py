@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bart_bridge.errors import first_fault
 from bart_bridge.reconet.network_settings import Network, Settings
-from bart_bridge.reconet.training_settings import Training
+from bart_bridge.reconet.training_settings import Training, dotted, merged, nested
 from compare.settings import strict, without_effect
 from compare.settings.engine_names import EngineName, KerasEngineName
 from compare.settings.experiment import DatasetChoice, Experiment, TrainedNetwork, dataset_from
@@ -46,6 +46,18 @@ class Study(Settings):
     engines: list[EngineName] = Field(default=["bart", "keras-tensorflow"])
     device: Literal["cpu", "gpu"] = "cpu"
 
+    @field_validator("training")
+    @classmethod
+    def _nested_training(cls, training: dict[str, Any]) -> dict[str, Any]:
+        return nested(training)
+
+    @field_validator("optimizers")
+    @classmethod
+    def _nested_candidates(
+        cls, optimizers: dict[Algorithm, list[dict[str, Any]]]
+    ) -> dict[Algorithm, list[dict[str, Any]]]:
+        return {name: [nested(candidate) for candidate in grid] for name, grid in optimizers.items()}
+
     @model_validator(mode="after")
     def _fair(self) -> Study:
         counts = {name: len(grid) for name, grid in self.optimizers.items()}
@@ -74,7 +86,7 @@ class Study(Settings):
         """
         if "algorithm" in {*self.training, *candidate}:
             raise ValueError("algorithm: the name in optimizers says it, leave it out")
-        return strict.validated({**self.training, "algorithm": algorithm, **candidate}, Training)
+        return strict.validated({**merged(self.training, candidate), "algorithm": algorithm}, Training)
 
 
 @contextmanager
@@ -139,6 +151,7 @@ def _without_effect(study: Study) -> Iterator[without_effect.Fault]:
         for algorithm, grid in study.optimizers.items():
             for candidate in grid:
                 faults = without_effect.in_training(study.trained(algorithm, candidate), network)
+                keys = dict(dotted(candidate))
                 yield from without_effect.below(
-                    f"optimizers.{algorithm}", (fault for fault in faults if fault[0] in candidate)
+                    f"optimizers.{algorithm}", (fault for fault in faults if fault[0] in keys)
                 )

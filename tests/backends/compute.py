@@ -35,10 +35,10 @@ NETWORKS = {
 TRAINING = Training(batch_size=2, epochs=1)
 # Steps that stand out of the rounding of the weights.
 ADMM = {
-    kind: Training(algorithm="admm", **steps, admm_dual_interval=3, admm_balancing=True, batch_size=2, epochs=3)
+    kind: Training(algorithm="admm", **steps, batch_size=2, epochs=3)
     for kind, steps in {
-        "varnet": {"learning_rate": 5.0, "admm_rho": 0.02},
-        "modl": {"learning_rate": 0.005, "admm_rho": 0.1},
+        "varnet": {"learning_rate": 5.0, "admm": {"rho": 0.02, "dual_interval": 3, "balancing": True}},
+        "modl": {"learning_rate": 0.005, "admm": {"rho": 0.1, "dual_interval": 3, "balancing": True}},
     }.items()
 }
 

@@ -124,7 +124,8 @@ def train(job: TrainJob) -> dict[str, Any]:
 
 def checkpoint_settings(job: TrainJob) -> dict[str, Any]:
     """Return the settings that a checkpoint belongs to, as JSON keeps them."""
-    return job.model_dump(mode="json", include={"network", "training", "device", "memory", "devices"})
+    settings = job.model_dump(mode="json", include={"network", "device", "memory", "devices"})
+    return settings | {"training": job.training.flat()}
 
 
 def _checkpoints(job: TrainJob) -> Checkpoints:

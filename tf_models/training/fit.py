@@ -176,16 +176,16 @@ def _optimizer(training: Training, epochs: int, batches: int) -> keras.optimizer
     if training.algorithm == "admm":
         return ADMM(
             schedule,
-            training.admm_rho,
-            training.admm_relaxation,
-            training.admm_dual_interval,
-            training.admm_balancing,
+            training.admm.rho,
+            training.admm.relaxation,
+            training.admm.dual_interval,
+            training.admm.balancing,
         )
     return Adam(
         schedule,
-        training.adam_epsilon,
-        reset_steps=training.adam_reset_epochs * batches if training.adam_reset_epochs else None,
-        beta_1=training.adam_beta_1,
-        beta_2=training.adam_beta_2,
+        training.adam.epsilon,
+        reset_steps=training.adam.reset_epochs * batches if training.adam.reset_epochs else None,
+        beta_1=training.adam.beta_1,
+        beta_2=training.adam.beta_2,
         **modifiers,
     )

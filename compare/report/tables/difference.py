@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ SIGNIFICANT = 0.05
 _SAME_DATA = 1e-4
 # What has no influence on a result.
 _WITHOUT_INFLUENCE = ("description", "slurm")
+# Version 0.2.0 wrote `adam_beta_1` where this one writes `adam.beta_1`.
+_FORMER_KEY = re.compile(r"^(networks\.[^.]+\.training\.(?:adam|admm))_")
 _QUALITY = ("psnr", "ssim", "nmse")
 _COSTS = {
     "train": ("epoch", "setup", "compilation", "peak_rss", "rss_above_baseline", "gpu_peak", "allocator_peak"),
@@ -46,7 +49,8 @@ def read_settings(folder: Path) -> dict[str, str]:
     content = yaml_files.read(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: must have the settings of an experiment")
-    return dict(_flat({key: value for key, value in content.items() if key not in _WITHOUT_INFLUENCE}))
+    settings = _flat({key: value for key, value in content.items() if key not in _WITHOUT_INFLUENCE})
+    return {_FORMER_KEY.sub(r"\1.", key): value for key, value in settings}
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

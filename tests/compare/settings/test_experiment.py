@@ -130,6 +130,11 @@ def test_shipped_configurations_are_valid(path):
         ({"cosine_epochs": 3}, "cosine_epochs needs a final_learning_rate"),
         ({"warmup_epochs": 4}, "warmup_epochs must be at most the epochs of a stage, 3"),
         ({"algorithm": "lbfgs"}, r"algorithm: .*'adam', 'sgd', 'ipalm' or 'admm'.*received 'lbfgs'"),
+        ({"adam": {"beta_1": 1.0}}, r"training\.adam\.beta_1: .*less than 1 \(received 1\.0\)"),
+        ({"adam_beta_1": 1.0}, r"training\.adam\.beta_1: .*less than 1 \(received 1\.0\)"),
+        ({"adam_beta_3": 1.0}, r"training\.adam_beta_3: Extra inputs"),
+        ({"admm": 2.0, "admm_rho": 1.0}, r"training\.admm: .*received 2\.0"),
+        ({"adam": {"beta_1": 0.5}, "adam_beta_1": 0.5}, r"training: adam\.beta_1 and adam_beta_1 are the same setting"),
     ],
 )
 def test_impossible_training(tmp_path, training, message):
@@ -157,9 +162,10 @@ def test_impossible_training(tmp_path, training, message):
         *(
             ({"networks": {"vn": network()["vn"] | {"training": training}}}, message)
             for training, message in (
-                ({"admm_rho": 2}, "admm_rho: this is for the algorithm admm, and it is adam"),
-                ({"algorithm": "sgd", "adam_beta_1": 0.5}, "adam_beta_1: this is for the algorithm adam"),
-                ({"ipalm": {"reduce": 1.5}}, "ipalm: this is for the algorithm ipalm"),
+                ({"admm": {"rho": 2}}, r"training\.admm\.rho: this is for the algorithm admm, and it is adam"),
+                ({"admm_rho": 2}, r"training\.admm\.rho: this is for the algorithm admm, and it is adam"),
+                ({"algorithm": "sgd", "adam_beta_1": 0.5}, r"training\.adam\.beta_1: this is for the algorithm adam"),
+                ({"ipalm": {"reduce": 1.5}}, r"training\.ipalm\.reduce: this is for the algorithm ipalm"),
                 ({"batch_norm_momentum": 0.5}, "batch_norm_momentum: this network has no batch norm"),
                 ({"loss": {}}, "loss: losses need positive weights, received"),
                 ({"loss": {"mse": -1, "ssim": 1}}, "loss: losses need positive weights, received"),

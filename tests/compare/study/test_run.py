@@ -61,9 +61,16 @@ def write(path, **changes):
         ({"optimizers": {"adam": [{"learning_rate": "0.1"}]}}, "optimizers.adam: learning_rate: .*received '0.1'"),
         ({"optimizers": {"sgd": [{"algorithm": "adam"}]}}, "algorithm: the name in optimizers says it"),
         ({"training": {"algorithm": "adam"}}, "algorithm: the name in optimizers says it"),
+        *(
+            (
+                {"optimizers": {"sgd": [rho]}},
+                r"optimizers\.sgd\.admm\.rho: this is for the algorithm admm",
+            )
+            for rho in ({"admm": {"rho": 2.0}}, {"admm_rho": 2.0})
+        ),
         (
-            {"optimizers": {"sgd": [{"admm_rho": 2.0}]}},
-            r"optimizers\.sgd\.admm_rho: this is for the algorithm admm, and it is sgd",
+            {"optimizers": {"admm": [{"admm": {"rho": 2.0}, "admm_rho": 2.0}]}},
+            r"optimizers: admm\.rho and admm_rho are the same setting",
         ),
         ({"dataset": {"simulate": {"spokes": 5}}}, r"dataset\.simulate\.spokes: pattern 'random' is Cartesian"),
     ],

@@ -156,10 +156,10 @@ def test_every_optimizer_goes_on_where_it_was_stopped(job, dataset_folder):
     jobs = [
         job(training=TRAINING.model_copy(update={"algorithm": "sgd", "weight_decay": 0.1, **falling})),
         job(MODL, Training(epochs=2, pretraining_epochs=1, batch_size=2), "adam", validation=validation, memory="lean"),
-        job(training=Training(epochs=3, adam_reset_epochs=2, batch_size=2, **falling), name="reset", memory="lean"),
+        job(training=Training(epochs=3, batch_size=2, adam_reset_epochs=2, **falling), name="reset", memory="lean"),
         job(training=Training(epochs=2, algorithm="ipalm", batch_size=2), name="ipalm"),
         job(
-            training=Training(epochs=3, algorithm="admm", admm_dual_interval=2, admm_balancing=True, batch_size=2),
+            training=Training(epochs=3, algorithm="admm", admm={"dual_interval": 2, "balancing": True}, batch_size=2),
             name="admm",
             validation=validation,
         ),
