@@ -1,4 +1,4 @@
-"""The command lines of our documents, and what a command line means to the real command-line interface."""
+"""The command lines in our documents, and how the real command-line interface reads them."""
 
 import shlex
 from pathlib import Path
@@ -30,6 +30,13 @@ def lines(block):
 def words(line):
     """Split a line as the shell does, without the comment behind it."""
     return shlex.split(line, comments=True)
+
+
+def leaves(command, name=""):
+    """List the full names of all commands below one, such as `weights info`."""
+    if not hasattr(command, "commands"):
+        return [name.strip()]
+    return [leaf for part, inner in command.commands.items() for leaf in leaves(inner, f"{name} {part}")]
 
 
 def examples():

@@ -125,37 +125,38 @@ def test_arrays_may_be_named_as_their_files_are(tiny, tmp_path):
     assert f"KSPACE COILS {tmp_path}/wgh OUTPUT" in finished.stdout
 
 
-def test_an_output_that_is_a_file_is_refused_and_left_alone(tiny_config, tmp_path):
+def test_an_output_that_is_a_file_is_refused_and_left_alone(tiny_config, tmp_path, bart_tf_here):
     target = tmp_path / "file"
     target.write_text("mine")
     for output in (target, target / "below"):
-        finished = in_process_of_its_own("compare", tiny_config, "-o", output)
+        finished = bart_tf_here("compare", tiny_config, "-o", output)
         assert finished.returncode == 2
         assert finished.stderr == f"error: --output must be a folder, {target} is a file\n"
     assert target.read_text() == "mine"
 
 
 @pytest.mark.parametrize("arguments", [("-o", ""), ("--output=",)])
-def test_an_empty_argument_is_not_the_working_folder(arguments, tiny_config, tmp_path):
-    finished = in_process_of_its_own("compare", tiny_config, *arguments, cwd=tmp_path)
+def test_an_empty_argument_is_not_the_working_folder(arguments, tiny_config, tmp_path, bart_tf_here, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finished = bart_tf_here("compare", tiny_config, *arguments)
     assert finished.returncode == 2
     assert "an argument is empty" in finished.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tilde_that_the_shell_leaves_alone_is_the_home_folder(tiny_config, tmp_path):
-    environment = os.environ | {"HOME": str(tmp_path)}
-    finished = in_process_of_its_own("report", "~/nothing", env=environment)
+def test_a_tilde_that_the_shell_leaves_alone_is_the_home_folder(tiny_config, tmp_path, bart_tf_here, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    finished = bart_tf_here("report", "~/nothing")
     assert finished.stderr.startswith(f"error: {tmp_path}/nothing: not an experiment's folder")
     (tmp_path / "file").write_text("")
-    finished = in_process_of_its_own("compare", tiny_config, "--output=~/file", env=environment)
+    finished = bart_tf_here("compare", tiny_config, "--output=~/file")
     assert finished.stderr == f"error: --output must be a folder, {tmp_path}/file is a file\n"
 
 
-def test_other_peoples_files_are_not_replaced_by_a_report(tiny_config, tmp_path):
+def test_other_peoples_files_are_not_replaced_by_a_report(tiny_config, tmp_path, bart_tf_here):
     (tmp_path / "index.html").write_text("mine")
     (tmp_path / "results.csv").write_text("mine")
-    finished = in_process_of_its_own("compare", tiny_config, "-o", tmp_path)
+    finished = bart_tf_here("compare", tiny_config, "-o", tmp_path)
     assert finished.returncode == 2
     message = f"{tmp_path}: a report would replace index.html, results.csv, and there is no experiment.yaml"
     assert finished.stderr == f"error: {message}\n"

@@ -1,4 +1,4 @@
-"""What stands on standard error is ours, whatever backend runs, and an error of a backend is told in one line."""
+"""Only our own lines reach standard error, on every backend, and an error of a backend is one line."""
 
 import importlib.util
 import os
@@ -17,6 +17,7 @@ from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 from compare import cli
 from tests import foreign
+from tests.compare.cli.command_lines import leaves
 from tests.compare.conftest import bart_tf
 from tests.helper import slow_but
 from tf_models.programs.worker import TrainJob
@@ -84,13 +85,6 @@ def place(tiny, tiny_config, dataset_folder, tmp_path_factory):
     weights.write(folder / "weights", NETWORK, weights.random(NETWORK, 0))
     foreign.write_fastmri(foreign.make_truth(), folder / "volume.h5")
     return {"tmp": folder, "config": tiny_config}
-
-
-def leaves(command, name=""):
-    """List the commands of a command line by their whole names."""
-    if not hasattr(command, "commands"):
-        return [name.strip()]
-    return [leaf for part, inner in command.commands.items() for leaf in leaves(inner, f"{name} {part}")]
 
 
 def test_every_command_is_here():
