@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.data.dataset import Split
+from bart_bridge.data.fourier import centred_fft, centred_ifft
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import (
     from_batch_coil_samples,
@@ -24,7 +25,6 @@ from bart_bridge.tools.toolbox import Argument, Toolbox
 CG_SENSE_ITERATIONS = 50
 CG_SENSE_GRID = tuple(float(weight) for weight in np.logspace(-4, 0, 9))
 OnSlice = Callable[[], None]
-_IMAGE = (-2, -1)
 
 
 def cg_sense(
@@ -190,26 +190,20 @@ def _slices(split: Split) -> Iterator[tuple[NDArray[np.complex64], NDArray[np.co
 def _solve(
     kspace: NDArray[np.complex64], coils: NDArray[np.complex64], pattern: NDArray[np.complex64] | None, weight: float
 ) -> NDArray[np.complex64]:
-    """Take the steps of `pics -l2` in double precision, from 0."""
+    """Take the steps of `pics -l2` in double precision, from 0; the result is `(map, y, x)`."""
+    from scipy.sparse.linalg import LinearOperator, cg
+
     sampled = np.any(kspace != 0, axis=0) if pattern is None else pattern
     energy = np.abs(sampled) ** 2
+    adjoint = np.sum(coils.conj() * centred_ifft(sampled.conj() * kspace), axis=1).astype(np.complex128)
 
-    def normal(image: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        coil_images = np.sum(coils * image[:, None], axis=0)
-        transformed = np.fft.fft2(np.fft.ifftshift(coil_images, axes=_IMAGE))
-        back = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(energy) * transformed), axes=_IMAGE)
-        return np.sum(coils.conj() * back, axis=1) + weight * image
+    def normal(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        image = values.reshape(adjoint.shape)
+        coil_images = centred_ifft(energy * centred_fft(np.sum(coils * image[:, None], axis=0)))
+        return (np.sum(coils.conj() * coil_images, axis=1) + weight * image).ravel()
 
-    data = np.fft.ifft2(np.fft.ifftshift(sampled.conj() * kspace, axes=_IMAGE), norm="ortho")
-    residual = np.sum(coils.conj() * np.fft.fftshift(data, axes=_IMAGE), axis=1).astype(np.complex128)
-    solution, direction = np.zeros_like(residual), residual
-    before = np.vdot(residual, residual).real
-    for _ in range(CG_SENSE_ITERATIONS):
-        if before == 0:
-            break
-        image = normal(direction)
-        length = before / np.vdot(direction, image).real
-        solution, residual = solution + length * direction, residual - length * image
-        after = np.vdot(residual, residual).real
-        direction, before = residual + after / before * direction, after
-    return solution.astype(np.complex64)
+    operator = LinearOperator((adjoint.size, adjoint.size), matvec=normal, dtype=np.complex128)
+    # Stopped by the number of steps, or by a residual of exactly 0, by which the next step would divide.
+    smallest = np.finfo(np.float64).tiny
+    solution, _ = cg(operator, adjoint.ravel(), rtol=0, atol=smallest, maxiter=CG_SENSE_ITERATIONS)
+    return solution.reshape(adjoint.shape).astype(np.complex64)

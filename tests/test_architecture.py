@@ -37,7 +37,6 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 NEVER = {("tf_models.operators", "tf_models.optimizers"), ("tf_models.networks", "tf_models.optimizers")}
 # To be mended: nothing may be added.
 WRONG_WAY = {
-    ("bart_bridge.data", "bart_bridge.importers"): "the centred FFT is at an importer's",
     ("compare.report", "compare.trace"): "the report has a chapter of the trace",
     ("tf_models.files", "tf_models.training"): "`build` is in `fit`",
     ("tf_models.kernels", "tf_models.operators"): "maps are split and joined in `sense`",

@@ -32,6 +32,7 @@ import numpy as np  # noqa: E402
 
 from bart_bridge.data import simulation  # noqa: E402
 from bart_bridge.data.dataset import Split  # noqa: E402
+from bart_bridge.data.fourier import centred_fft  # noqa: E402
 from bart_bridge.errors import BartTfError  # noqa: E402
 from bart_bridge.files import atomic, cfl  # noqa: E402
 from bart_bridge.files.dims import from_batch_coil_yx  # noqa: E402
@@ -73,8 +74,7 @@ def synthetic(folder, kind):
             image[inside] += generator.uniform(0.1, 0.5) * np.exp(1j * (x + y)[inside])
     kspace = np.empty((SLICES, coil_count, size_y, size_x), np.complex64)
     for item, image in enumerate(images):
-        shifted = np.fft.ifftshift(coils * image, axes=(-2, -1))
-        kspace[item] = pattern * np.fft.fftshift(np.fft.fft2(shifted, norm="ortho"), axes=(-2, -1))
+        kspace[item] = pattern * centred_fft(coils * image)
     folder.mkdir(parents=True)
     for name, array in (
         ("kspace", kspace),

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.data import content
 from bart_bridge.data.dataset import Split, each_slice
+from bart_bridge.data.fourier import centred_fft
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import (
@@ -209,8 +210,7 @@ def _psf(weights: Complex, trajectory: NDArray[np.floating], size: tuple[int, in
     grid = (2 * size[0], 2 * size[1])
     # On twice the grid the same positions are twice as far from its centre.
     kernel = _adjoint(np.abs(weights[None]) ** 2, 2 * trajectory, grid)[0]
-    transform = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(kernel), norm="ortho"))
-    return 4 * transform.real
+    return 4 * centred_fft(kernel).real
 
 
 def _folders(split: Split) -> list[Path]:

@@ -7,15 +7,9 @@ from numpy.typing import NDArray
 
 from bart_bridge.data import noncartesian
 from bart_bridge.data.dataset import Split, each_slice
+from bart_bridge.data.fourier import centred_ifft
 
-_IMAGE = (-2, -1)
 _ALL = slice(None)
-
-
-def centred_ifft(kspace: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
-    """Transform the last two axes with the centred unitary inverse DFT; the centre is at index `floor(n/2)`."""
-    shifted = np.fft.ifftshift(kspace, axes=_IMAGE)
-    return np.fft.fftshift(np.fft.ifft2(shifted, axes=_IMAGE, norm="ortho"), axes=_IMAGE)
 
 
 def from_maps(array: NDArray[np.complexfloating]) -> NDArray[np.float32]:

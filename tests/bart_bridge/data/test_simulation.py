@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from scipy.ndimage import map_coordinates
 
 from bart_bridge.data.dataset import SPLITS, Dataset
+from bart_bridge.data.fourier import centred_fft
 from bart_bridge.data.simulation import Simulation, ring_of_coils, sampling_pattern, simulate
 from bart_bridge.errors import InputError, ToolError
 
@@ -56,8 +57,7 @@ def content(folder):
 
 def forward(split):
     """P F C x, with numpy's Fourier transform."""
-    images = np.fft.ifftshift(split["coils"][:, 0] * split["reference"], axes=(-2, -1))
-    return split["pattern"] * np.fft.fftshift(np.fft.fft2(images, norm="ortho"), axes=(-2, -1))
+    return split["pattern"] * centred_fft(split["coils"][:, 0] * split["reference"])
 
 
 def distance(one, other):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bart_bridge.data.dataset import SPLITS, Dataset
+from bart_bridge.data.fourier import centred_fft
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx, from_batch_map_coil_yx, from_batch_map_yx, to_batch_map_yx
@@ -28,8 +29,7 @@ def add_a_map(split):
     arrays = split.arrays()
     coils = np.concatenate([arrays["coils"], 1j * arrays["coils"][:, :, ::-1, :, ::-1]], axis=1)
     images = np.concatenate([arrays["reference"], 0.3 * arrays["reference"][:, :, ::-1]], axis=1)
-    coil_images = np.fft.ifftshift(np.sum(coils * images[:, :, None], axis=1), axes=(-2, -1))
-    kspace = np.fft.fftshift(np.fft.fft2(coil_images, norm="ortho"), axes=(-2, -1)) * arrays["pattern"]
+    kspace = centred_fft(np.sum(coils * images[:, :, None], axis=1)) * arrays["pattern"]
     cfl.write(split.coils, from_batch_map_coil_yx(coils.astype(np.complex64)))
     cfl.write(split.reference, from_batch_map_yx(images.astype(np.complex64)))
     cfl.write(split.kspace, from_batch_coil_yx(kspace.astype(np.complex64)))

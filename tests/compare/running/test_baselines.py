@@ -7,6 +7,7 @@ import pytest
 
 from bart_bridge import baselines
 from bart_bridge.data.dataset import Dataset, Split
+from bart_bridge.data.fourier import centred_fft
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
@@ -30,8 +31,7 @@ def dense_solution(kspace, coils, pattern, weight):
     """Solve the normal equations of one slice as a matrix, in double precision."""
     y, x = pattern.shape
     pixels = np.eye(y * x).reshape(-1, 1, y, x)
-    shifted = np.fft.fft2(np.fft.ifftshift(coils * pixels, axes=(-2, -1)), norm="ortho")
-    columns = (pattern * np.fft.fftshift(shifted, axes=(-2, -1))).reshape(y * x, -1).T
+    columns = (pattern * centred_fft(coils * pixels)).reshape(y * x, -1).T
     matrix = columns.conj().T @ columns + weight * np.eye(y * x)
     return np.linalg.solve(matrix, columns.conj().T @ (pattern * kspace).ravel()).reshape(y, x)
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from bart_bridge.data.fourier import centred_fft, centred_ifft
 from tests.helper import dot, random_images, relative_difference, to_complex
 from tf_models.operators.sense import SenseNormal, complex_multiply, conjugate_gradient
-from tf_models.training.network_inputs import centred_ifft, to_maps
+from tf_models.training.network_inputs import to_maps
 
 SIZES = [(8, 8), (9, 12), (7, 5)]
 MAPS = pytest.mark.parametrize("maps", [1, 2, 3])
@@ -15,11 +16,6 @@ def sense(size, seed=0, maps=1):
     coils = random_images((2, 3, *size, 2 * maps), seed)
     psf = np.random.default_rng(seed).uniform(0, 1, size=(2, *size)).astype(np.float32)
     return SenseNormal(coils, psf), coils, psf
-
-
-def centred_fft(images):
-    shifted = np.fft.ifftshift(images, axes=(-2, -1))
-    return np.fft.fftshift(np.fft.fft2(shifted, norm="ortho"), axes=(-2, -1))
 
 
 @pytest.mark.usefixtures("version")
