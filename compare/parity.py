@@ -18,6 +18,7 @@ from bart_bridge.data.slices import along_batch, rewritten
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_map_yx
 from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.history import read_history
 from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.training_settings import Training
@@ -186,7 +187,7 @@ def _losses(
             toolbox, network, training, _EPOCHS, split, trained_path, initial=initial, history=history
         )
         commands.check_trained(argv, process.run(argv, folder=folder), network, trained_path, history)
-        return np.array(commands.read_history(history, network)["loss"])
+        return np.array(read_history(history, network)["loss"])
 
     _, histories = train(network, training, network_inputs(splits[0]), network_reference(splits[0]), start)
     return _differences([bart(split) for split in splits], histories[0]["loss"], _largest_relative_difference)

@@ -1,21 +1,18 @@
-"""Command lines of `bart reconet` for training and applying a network, and the history that training leaves."""
+"""Command lines of `bart reconet` that train and apply a network, and the check of a finished training."""
 
 from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import DivergedError, InputError
 from bart_bridge.files import cfl, multi_cfl
-from bart_bridge.measures import NAMES
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
@@ -24,28 +21,6 @@ from bart_bridge.tools.process import Finished
 from bart_bridge.tools.toolbox import Toolbox, failure
 
 _INVALID_FREE = re.compile(r"(free|munmap_chunk)\(\): invalid")
-_PROGRESS = re.compile(r"#(\d+)->(\d+)/(\d+);.*?loss: ([^;]+);")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training is, as read from a line of its output."""
-
-    epoch: int
-    batch: int
-    batches: int
-    loss: float
-
-
-def parse_progress(line: str) -> Progress | None:
-    """Read a line of `reconet`'s progress, or None where it is something else."""
-    match = _PROGRESS.search(line)
-    return Progress(int(match[1]), int(match[2]), int(match[3]), float(match[4])) if match else None
-
-
-def later(on_progress: Callable[[Progress], None], epochs: int) -> Callable[[Progress], None]:
-    """Let epochs of a stage count from the end of those before it."""
-    return lambda progress: on_progress(replace(progress, epoch=progress.epoch + epochs))
 
 
 def train_argv(
@@ -71,7 +46,7 @@ def train_argv(
         split: The slices to train on; a reference is needed.
         weights_path: Where the trained weights go.
         initial: Weights to start from; those of one iteration are repeated for more.
-        history: Where the history goes; read it with `read_history`.
+        history: Where the history goes; read it with `bart_bridge.reconet.history.read_history`.
         gpu: Run on the GPU.
         validation: Slices to be measured after each epoch; a reference is needed.
 
@@ -153,31 +128,6 @@ def check_trained(
     if not finite:
         updates = int(np.prod(cfl.read_dims(history)[:2]))
         raise DivergedError(earlier_updates + updates, "the weights are not finite after it, the losses were")
-
-
-def read_history(path: Path, network: Network, validated: bool = False) -> dict[str, NDArray[np.float64]]:
-    """Read what training recorded.
-
-    Returns:
-        `seconds` since the start of the epoch, `loss`, if validation slices were measured `bart_bridge.measures` of
-        them (NaN but with the last batch of an epoch), `lambda_init` where the initialization has a trained lambda of
-        its own, and `lambda_0`, `lambda_1`, ... where lambda is trained; each `(epoch, batch)`.
-
-    Raises:
-        InputError: The file is damaged or has another number of columns.
-    """
-    history = cfl.read(path)
-    lambdas = 0 if network.fixed_lambda is not None else (1 if network.shared_lambda else network.iterations)
-    own = ["lambda_init"] if network.start_of_own_lambda() is not None else []
-    names = ["seconds", "loss", *(NAMES if validated else ()), *own, *(f"lambda_{number}" for number in range(lambdas))]
-    acquired, values = np.moveaxis(history.reshape((*history.shape, *(1,) * (4 - history.ndim))).real, 2, 0)
-    values = np.where(acquired == 1, values, np.nan).astype(np.float64)
-    if validated and values.shape[-1] == len(names) + 1:
-        # BART 1.0.00 has one measure more, `mse scaled`, after the others.
-        values = np.delete(values, 2 + len(NAMES), axis=-1)
-    if values.shape[-1] != len(names):
-        raise InputError(f"{path}: {len(names)} columns expected ({', '.join(names)}), found {values.shape[-1]}")
-    return {name: values[..., column] for column, name in enumerate(names)}
 
 
 def _sampling(split: Split) -> list[str]:

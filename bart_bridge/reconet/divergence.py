@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from bart_bridge.errors import DivergedError
-from bart_bridge.reconet.commands import Progress, parse_progress
+from bart_bridge.reconet.history import Progress, parse_progress
 
 # What conjugate gradients say of a right-hand side whose norm is not finite. They return zeros then, so that the loss
 # may be finite though weights are not. Of a right-hand side of zeros they say "data empty".

@@ -27,7 +27,7 @@ def reconet(context: typer.Context) -> None:
 
     from bart_bridge.data import noncartesian
     from bart_bridge.reconet.command_line import parse
-    from bart_bridge.reconet.commands import Progress
+    from bart_bridge.reconet.history import Progress
 
     if options.show_help(context):
         return

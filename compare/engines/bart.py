@@ -16,6 +16,7 @@ from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic, cfl
 from bart_bridge.reconet import commands
 from bart_bridge.reconet.divergence import DivergenceWatch
+from bart_bridge.reconet.history import after_epochs, read_history
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.training_settings import stages
 from bart_bridge.tools import process
@@ -73,8 +74,8 @@ class BartEngine:
                 history=task.folder / f"history-stage{number}",
                 earlier_updates=sum(columns["loss"].size for columns in histories),
             )
-            measurement = self._train_stage(task, stage, commands.later(on_progress, earlier_epochs))
-            histories.append(commands.read_history(stage.history, network, validated=task.validation is not None))
+            measurement = self._train_stage(task, stage, after_epochs(on_progress, earlier_epochs))
+            histories.append(read_history(stage.history, network, validated=task.validation is not None))
             total = measurement if total is None else total.then(measurement)
             earlier_epochs, initial = earlier_epochs + epochs, stage.weights
         assert total is not None

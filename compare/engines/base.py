@@ -14,7 +14,7 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_map_yx
-from bart_bridge.reconet import commands
+from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.training_settings import Training
 from compare.measuring.monitor import MeasuredError, Measurement
@@ -23,7 +23,7 @@ from compare.settings.engine_names import EngineName
 
 Device = Literal["cpu", "gpu"]
 History = dict[str, NDArray[np.float64]]
-OnProgress = Callable[[commands.Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)

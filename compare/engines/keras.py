@@ -17,7 +17,7 @@ import numpy as np
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import DivergedError, InputError, ToolError
 from bart_bridge.files import atomic
-from bart_bridge.reconet import commands
+from bart_bridge.reconet.history import parse_progress
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.training_settings import stages
 from bart_bridge.tools import process
@@ -163,7 +163,7 @@ def _with_earlier(measurement: Measurement, report: dict[str, Any], finished_bef
 
 def _progress_reader(on_progress: OnProgress) -> Callable[[str], None]:
     def read(line: str) -> None:
-        progress = commands.parse_progress(line)
+        progress = parse_progress(line)
         if progress:
             on_progress(progress)
 

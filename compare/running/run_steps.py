@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.files import atomic
 from bart_bridge.reconet import weights
-from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.training_settings import stages
 from compare.console import Advance
 from compare.engines.base import History, OnProgress, TrainingTask

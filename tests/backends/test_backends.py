@@ -16,6 +16,7 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.history import read_history
 from bart_bridge.tools import process
 from tests.backends.compute import NETWORKS, TRAINING, start_of_admm
 from tests.helper import relative_difference
@@ -95,7 +96,7 @@ def test_training_follows_bart(backend, name, results, folder, dataset, toolbox,
     split = dataset.split("train")
     argv = commands.train_argv(toolbox, network, TRAINING, 1, split, trained, initial=folder / name, history=history)
     commands.check_trained(argv, process.run(argv, folder=tmp_path), network, trained, history)
-    found, expected = part(results, f"{name}/history"), commands.read_history(history, network)
+    found, expected = part(results, f"{name}/history"), read_history(history, network)
     assert found["loss"].shape == (1, 2)
     for column in expected.keys() - {"seconds"}:
         np.testing.assert_allclose(found[column], expected[column], rtol=5e-5)

@@ -17,6 +17,7 @@ from bart_bridge.data.dataset import Dataset, Split
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import ToolError
 from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.history import read_history
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
@@ -94,7 +95,7 @@ def bart_training(work, steps):
     )
     finished = process.run(argv, folder=work.folder, environment=BART_ENVIRONMENT)
     commands.check_trained(argv, finished, network, trained, history)
-    steps_s = commands.read_history(history, network)["seconds"].ravel().tolist()
+    steps_s = read_history(history, network)["seconds"].ravel().tolist()
     return {
         "steps_s": steps_s,
         "setup_s": finished.elapsed_s - sum(steps_s),

@@ -5,6 +5,7 @@ import numpy as np
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_map_yx
 from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.history import read_history
 from bart_bridge.tools import process
 
 VARNET = {"iterations": 3, "filters": 4, "kernel_x": 5, "kernel_y": 3, "basis": 9}
@@ -28,4 +29,4 @@ def history_of_bart(network, training, split, start, toolbox, folder, validation
     files = {"initial": initial, "history": history, "validation": validation}
     argv = commands.train_argv(toolbox, network, training, training.epochs, split, trained, **files)
     commands.check_trained(argv, process.run(argv, folder=folder), network, trained, history)
-    return commands.read_history(history, network, validated=validation is not None)
+    return read_history(history, network, validated=validation is not None)

@@ -17,7 +17,7 @@ from bart_bridge.files.dims import Dim
 from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.command_line import ReconetCommand
-from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.weights import Weights

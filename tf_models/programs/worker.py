@@ -21,7 +21,7 @@ from bart_bridge.errors import BartTfError, DivergedError, ToolError
 from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import from_batch_map_yx
 from bart_bridge.reconet import weights
-from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.network_settings import MemoryPlan, Network
 from bart_bridge.reconet.training_settings import Training, stages
 from tf_models.backend.quiet import import_backend

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.reconet.commands import Progress, later
+from bart_bridge.reconet.history import Progress, after_epochs
 from bart_bridge.reconet.network_settings import MemoryPlan, Network
 from bart_bridge.reconet.training_settings import Training, check_shared, stages
 from bart_bridge.reconet.weights import Weights, expand
@@ -107,7 +107,7 @@ def train_slices(
         options: dict[str, Any] = {"memory": memory, "precision": training.precision}
         # What validation measures: batches of any size.
         measured = build(stage, weights, **options) if devices > 1 and checked else None
-        report = later(on_batch, sum(epochs_before for _, epochs_before in parts[:number]))
+        report = after_epochs(on_batch, sum(epochs_before for _, epochs_before in parts[:number]))
         updates_before = sum(history["loss"].size for history in histories)
         recorder = Recorder(len(batches), report, on_epoch, checked, rows(state, number), measured, updates_before)
         keeper = Keeper(checkpoints, number, histories, recorder) if checkpoints else None

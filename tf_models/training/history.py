@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import DivergedError
 from bart_bridge.measures import NAMES, measures
-from bart_bridge.reconet.commands import Progress
+from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.weights import Weights
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.optimizers.admm import RESIDUALS, evaluated_at_z, of_model

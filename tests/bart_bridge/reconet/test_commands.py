@@ -15,8 +15,8 @@ from bart_bridge.errors import DivergedError, InputError, ToolError
 from bart_bridge.files import cfl, multi_cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.reconet import commands, weights
-from bart_bridge.reconet.commands import Progress, parse_progress
 from bart_bridge.reconet.divergence import DivergenceWatch
+from bart_bridge.reconet.history import Progress, parse_progress, read_history
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
@@ -49,7 +49,7 @@ class Run:
         commands.check_trained(self.argv, finished, self.network, self.weights, self.history)
 
     def read_history(self):
-        return commands.read_history(self.history, self.network)
+        return read_history(self.history, self.network)
 
     def read_weights(self):
         return weights.read(self.weights, self.network)
@@ -361,12 +361,12 @@ def test_training_that_is_killed_is_a_failure(toolbox, split, tmp_path):
 def test_history_of_another_network_is_refused(tmp_path, network, message):
     cfl.write(tmp_path / "history", np.ones((3, 2, 2, 4)))
     with pytest.raises(InputError, match=f"history: {message}"):
-        commands.read_history(tmp_path / "history", network)
+        read_history(tmp_path / "history", network)
 
 
 def test_missing_history_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"history\.hdr: no such file"):
-        commands.read_history(tmp_path / "history", VARNET)
+        read_history(tmp_path / "history", VARNET)
 
 
 # Applying

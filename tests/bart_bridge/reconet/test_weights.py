@@ -7,6 +7,7 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.files import multi_cfl
 from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.history import read_history
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
@@ -71,7 +72,7 @@ def train(toolbox, two_slices, tmp_path_factory):
         argv = commands.train_argv(toolbox, network, Training(), 1, two_slices, trained, **options)
         finished = process.run(argv, folder=folder, timeout_s=60)
         commands.check_trained(argv, finished, network, trained, history)
-        return weights.read(trained, network), commands.read_history(history, network)
+        return weights.read(trained, network), read_history(history, network)
 
     return train
 

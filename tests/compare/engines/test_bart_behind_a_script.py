@@ -3,7 +3,8 @@
 import pytest
 
 from bart_bridge.data.dataset import Dataset
-from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.history import read_history
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools.toolbox import Toolbox
@@ -75,5 +76,5 @@ def test_a_training_that_aborts_after_everything_is_written_has_succeeded(behind
     task = TrainingTask(tmp_path, NETWORK, training, data.split("train"), initial)
     used, histories = engine.train(task, lambda progress: None)
     assert histories[0]["loss"].shape == (1, 2)
-    assert commands.read_history(tmp_path / "history-stage1", NETWORK)["loss"].shape == (1, 2)
+    assert read_history(tmp_path / "history-stage1", NETWORK)["loss"].shape == (1, 2)
     assert used.ending in {"exited with code 0", "was ended by SIGABRT", "exited with code 134 (SIGABRT)"}

@@ -12,6 +12,7 @@ from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.history import read_history
 from bart_bridge.reconet.network_settings import ModlSettings, SenseInitialization, VarNetSettings
 from bart_bridge.reconet.training_settings import Training, stages
 from bart_bridge.tools import process
@@ -188,7 +189,7 @@ def assert_training_follows_bart(network, training, split, toolbox, tmp_path):
         trained, path = tmp_path / f"weights{number}", tmp_path / f"history{number}"
         argv = commands.train_argv(toolbox, stage, training, epochs, split, trained, initial=initial, history=path)
         commands.check_trained(argv, process.run(argv, folder=tmp_path), stage, trained, path)
-        history = commands.read_history(path, stage)
+        history = read_history(path, stage)
         # Four slices in batches of three: one batch, the fourth slice is left out.
         assert history["loss"].shape == histories[number]["loss"].shape == (epochs, 1)
         allowed = {"varnet": 1e-5, "modl": 5e-5}[network.kind]

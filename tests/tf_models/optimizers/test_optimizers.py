@@ -19,6 +19,7 @@ from sklearn.linear_model import Lasso
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.history import read_history
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
@@ -415,7 +416,7 @@ def test_ipalm_follows_bart(learning_rate, rejects, dataset_folder, toolbox, tmp
     )
     # BART backtracks without a limit on data that determine the weights.
     commands.check_trained(argv, process.run(argv, folder=tmp_path, timeout_s=300), settings, trained, recorded)
-    expected = commands.read_history(recorded, settings)
+    expected = read_history(recorded, settings)
     reference = network_reference(split)
     model, (found,) = train(settings, training, network_inputs(split), reference, initial)
     assert (int(model.optimizer.counts()["backtracks"]) > 0) == rejects

@@ -9,8 +9,9 @@ import pytest
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
-from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet import weights
 from bart_bridge.reconet.command_line import parse
+from bart_bridge.reconet.history import read_history
 from tests.helper import relative_difference, slow_but, write_slices
 from tf_models.programs import reconet
 
@@ -83,7 +84,7 @@ def test_losses_are_those_of_bart(case, both, eight_slices):
     options = f"{TRAIN} --valid-data '{valid},p={data / 'pattern'}'"
     network = parse(shlex.split(f"-t {NETWORKS[CASES[case][0]]} k c w r")).network
     ours, theirs = (
-        commands.read_history(folder / "h", network, validated=True)
+        read_history(folder / "h", network, validated=True)
         for folder in both(case, options, "kspace", "coils", "w", "reference")
     )
     assert ours.keys() == theirs.keys()
