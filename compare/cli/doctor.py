@@ -47,7 +47,7 @@ def doctor(bart: options.Bart = None) -> None:
         complete = False
         table.add_row("BART", f"[red]missing[/red]: {error}")
     for package in _PACKAGES:
-        version = _version(package)
+        version = machine.package_version(package)
         complete = complete and (version is not None or package in _OPTIONAL)
         table.add_row(
             package, version or ("not installed (optional)" if package in _OPTIONAL else "[red]missing[/red]")
@@ -59,12 +59,3 @@ def doctor(bart: options.Bart = None) -> None:
     Console(soft_wrap=True).print(table)
     if not complete:
         raise typer.Exit(1)
-
-
-def _version(package: str) -> str | None:
-    from importlib import metadata
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -131,11 +131,11 @@ def start(
     from compare.engines.create import toolbox_of
     from compare.running import job_states, prepared_data
     from compare.running import submit as jobs
-    from compare.running.runner import check_bart, parts
+    from compare.running.runner import all_parts, check_bart
 
     experiment = jobs.for_place(experiment, on)
     toolbox = Toolbox.find(bart)
-    needed = {engine for _, engine in (parts(experiment) if only is None else only)}
+    needed = {engine for _, engine in (all_parts(experiment) if only is None else only)}
     names = [name for name in experiment.engines if name in needed]
     check_bart(experiment, folder, {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in names})
     changed = prepared_data.changed_settings(experiment, folder)

@@ -17,10 +17,12 @@ from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox
 from compare.measuring import nvidia
 
+# What is written as JSON beside results.
+Description = dict[str, Any]
 _PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "scikit-image", "pandas", "nvidia-ml-py")
 
 
-def describe() -> dict[str, Any]:
+def describe() -> Description:
     """Describe hardware and system: processor, usable cores, memory, GPUs, operating system and Python."""
     return {
         "processor": _processor(),
@@ -33,10 +35,10 @@ def describe() -> dict[str, Any]:
     }
 
 
-def software(toolboxes: Mapping[str, Toolbox]) -> dict[str, Any]:
+def software(toolboxes: Mapping[str, Toolbox]) -> Description:
     """Describe the software: packages, each engine's BART with its build flags, and the commit of bart-tf."""
     return {
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": {name: installed for name in _PACKAGES if (installed := package_version(name))},
         "bart": {
             name: {"path": str(bart.path), "version": bart.version_text, "build": bart.build_flags}
             for name, bart in toolboxes.items()
@@ -46,7 +48,7 @@ def software(toolboxes: Mapping[str, Toolbox]) -> dict[str, Any]:
     }
 
 
-def label(description: dict[str, Any]) -> str:
+def label(description: Description) -> str:
     """Return a machine in one line, as it stands in the results."""
     memory_gib = description["memory_bytes"] / 2**30
     parts = [description["processor"], f"{description['cores']} cores", f"{memory_gib:.0f} GiB", *description["gpus"]]
@@ -58,7 +60,8 @@ def gpus() -> list[str]:
     return nvidia.Gpus().names()
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """Return the version of an installed package, None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -94,21 +94,21 @@ class Sampler:
         if not self._gpus.handles:
             return nothing
         try:
-            used, on = self._gpus.process_bytes(pids)
+            used_bytes, gpus = self._gpus.process_bytes(pids)
             device_bytes = self._gpus.device_bytes() - self._before_bytes
         except pynvml.NVMLError as error:
             self.gpu_note = f"n/a: NVML failed ({error})"
             return nothing
-        if used is not None:
+        if used_bytes is not None:
             self.gpu_note = "NVML per process and its children, sampled 50 times a second, all GPUs together"
-        if not on:
+        if not gpus:
             return (_NOT_READ, device_bytes, _NOT_READ, _NOT_READ, _NOT_READ)
         return (
-            _NOT_READ if used is None else used,
+            _NOT_READ if used_bytes is None else used_bytes,
             device_bytes,
-            max(map(nvidia.temperature_c, on)),
-            sum(map(nvidia.power_w, on)),
-            max(map(nvidia.utilisation_percent, on)),
+            max(nvidia.or_nan(nvidia.temperature_c, gpu) for gpu in gpus),
+            sum(nvidia.or_nan(nvidia.power_w, gpu) for gpu in gpus),
+            max(nvidia.or_nan(nvidia.utilisation_percent, gpu) for gpu in gpus),
         )
 
 
@@ -207,9 +207,9 @@ def _resident_bytes(tree: list[psutil.Process]) -> int:
     if len(tree) == 1:
         return int(tree[0].memory_info().rss)
     total = 0
-    for one in tree:
+    for process_in_tree in tree:
         try:
-            total += one.memory_full_info().pss
+            total += process_in_tree.memory_full_info().pss
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return total

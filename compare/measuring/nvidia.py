@@ -1,9 +1,14 @@
-"""What NVML (through nvidia-ml-py) tells of NVIDIA GPUs and of the processes on them."""
+"""What NVML (through nvidia-ml-py) tells of NVIDIA GPUs and of the processes on them.
+
+Functions that read raise `pynvml.NVMLError` where the driver fails or the GPU does not have the quantity.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+
+# NVML's name of a GPU, which only its functions understand.
+Handle = object
 
 
 class Gpus:
@@ -17,7 +22,7 @@ class Gpus:
     def __init__(self) -> None:
         import pynvml
 
-        self.handles: list[Any] = []
+        self.handles: list[Handle] = []
         self.reason = ""
         try:
             pynvml.nvmlInit()
@@ -43,11 +48,9 @@ class Gpus:
 
     def device_bytes(self) -> int:
         """Return the memory in use on all GPUs, whoever uses it."""
-        import pynvml
+        return sum(map(memory_used_bytes, self.handles))
 
-        return sum(int(pynvml.nvmlDeviceGetMemoryInfo(handle).used) for handle in self.handles)
-
-    def process_bytes(self, pids: Collection[int]) -> tuple[int | None, list[Any]]:
+    def process_bytes(self, pids: Collection[int]) -> tuple[int | None, list[Handle]]:
         """Return the memory of some processes on all GPUs, None if NVML reports none, and the GPUs they are on.
 
         Raises:
@@ -55,41 +58,62 @@ class Gpus:
         """
         import pynvml
 
-        used, on = [], []
-        for handle in self.handles:
-            entries = [entry for entry in pynvml.nvmlDeviceGetComputeRunningProcesses(handle) if entry.pid in pids]
+        used_bytes, gpus = [], []
+        for gpu in self.handles:
+            entries = [entry for entry in pynvml.nvmlDeviceGetComputeRunningProcesses(gpu) if entry.pid in pids]
             if entries:
-                on.append(handle)
-            used += [int(entry.usedGpuMemory) for entry in entries if entry.usedGpuMemory is not None]
-        return (sum(used) if used else None), on
+                gpus.append(gpu)
+            used_bytes += [int(entry.usedGpuMemory) for entry in entries if entry.usedGpuMemory is not None]
+        return (sum(used_bytes) if used_bytes else None), gpus
 
 
-def temperature_c(handle: Any) -> float:
+def temperature_c(gpu: Handle) -> float:
     """Return the temperature of a GPU, degrees Celsius."""
     import pynvml
 
-    return _number(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+    return float(pynvml.nvmlDeviceGetTemperature(gpu, pynvml.NVML_TEMPERATURE_GPU))
 
 
-def power_w(handle: Any) -> float:
+def power_w(gpu: Handle) -> float:
     """Return what a GPU draws, watts."""
     import pynvml
 
-    return _number(lambda: pynvml.nvmlDeviceGetPowerUsage(handle)) / 1000
+    return float(pynvml.nvmlDeviceGetPowerUsage(gpu)) / 1000
 
 
-def utilisation_percent(handle: Any) -> float:
+def utilisation_percent(gpu: Handle) -> float:
     """Return the share of NVML's last sampling period in which a kernel ran, percent."""
     import pynvml
 
-    return _number(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+    return float(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu)
 
 
-def _number(read: Any) -> float:
-    """Read a number; NaN where this GPU does not have it."""
+def sm_clock_mhz(gpu: Handle) -> float:
+    """Return the present clock of the multiprocessors, MHz."""
+    import pynvml
+
+    return float(pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM))
+
+
+def memory_clock_mhz(gpu: Handle) -> float:
+    """Return the present clock of the memory, MHz."""
+    import pynvml
+
+    return float(pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_MEM))
+
+
+def memory_used_bytes(gpu: Handle) -> int:
+    """Return the memory in use on a GPU, whoever uses it."""
+    import pynvml
+
+    return int(pynvml.nvmlDeviceGetMemoryInfo(gpu).used)
+
+
+def or_nan(read: Callable[[Handle], float], gpu: Handle) -> float:
+    """Read a quantity; NaN where this GPU does not have it."""
     import pynvml
 
     try:
-        return float(read())
+        return read(gpu)
     except pynvml.NVMLError:
         return float("nan")

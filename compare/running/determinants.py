@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import bart_bridge
 from bart_bridge.baselines import BASELINES
@@ -13,9 +12,8 @@ from bart_bridge.data import content
 from bart_bridge.files import cfl
 from bart_bridge.tools.toolbox import Toolbox
 from compare.running.prepared_data import Identity, PreparedData
+from compare.running.records import Determinants
 from compare.running.run_inputs import RunInputs
-
-Determinants = dict[str, Any]
 
 
 def of_zero_filled(data: PreparedData) -> Determinants:

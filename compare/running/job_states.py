@@ -9,15 +9,13 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from bart_bridge.errors import BartTfError, ToolError
 from bart_bridge.tools import process
-from compare.running import runner as experiments
 from compare.running.run_files import failure_record
-from compare.running.runner import Part
+from compare.running.runner import Part, all_parts, part_records
 from compare.running.submit import Submitted, part_name, submitted
 from compare.settings.experiment import Experiment
 
@@ -67,18 +65,18 @@ def states(experiment: Experiment, folder: Path) -> list[State]:
     jobs = submitted(folder)
     queue = active(jobs)
     last = {part: job for job in jobs for part in job.parts}
-    return [_state(experiment, folder, part, last.get(part), queue) for part in experiments.parts(experiment)]
+    return [_state(experiment, folder, part, last.get(part), queue) for part in all_parts(experiment)]
 
 
 def active(jobs: list[Submitted]) -> dict[str, str]:
     """Return what Slurm says of the jobs that wait or run, and `running` for those on this machine, by their ids."""
-    found = {job.job_id: "running" for job in jobs if job.on == "local" and _local_process(job)}
-    wanted = {job.job_id for job in jobs if job.on == "slurm"}
-    if not wanted:
-        return found
+    running = {job.job_id: "running" for job in jobs if job.on == "local" and _local_process(job)}
+    on_slurm = {job.job_id for job in jobs if job.on == "slurm"}
+    if not on_slurm:
+        return running
     lines = _slurm("squeue", "--noheader", "--me", "--array", "--format=%i %T")
     queued = dict(line.split()[:2] for line in lines if len(line.split()) > 1)
-    return found | {job: state.lower() for job, state in queued.items() if job in wanted}
+    return running | {job: state.lower() for job, state in queued.items() if job in on_slurm}
 
 
 def cancel(folder: Path) -> list[Submitted]:
@@ -117,7 +115,7 @@ def wait(jobs: list[Submitted]) -> None:
 
 
 def _state(experiment: Experiment, folder: Path, part: Part, job: Submitted | None, queue: dict[str, str]) -> State:
-    paths = experiments.part_records(experiment, folder, part)
+    paths = part_records(experiment, folder, part)
     complete = [path.exists() for path in paths]
     steps, total = sum(complete), len(paths)
     if job and job.job_id in queue and (job.on == "slurm" or steps < total):
@@ -134,7 +132,7 @@ def _state(experiment: Experiment, folder: Path, part: Part, job: Submitted | No
 
 def _failure(record: Path) -> str:
     try:
-        reason: Any = json.loads(failure_record(record).read_text())["failed"]
+        reason = json.loads(failure_record(record).read_text())["failed"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{failure_record(record)}: cannot be read ({error})"
     return f"{record.stem}: {reason}"

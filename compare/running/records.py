@@ -18,10 +18,12 @@ OLDER = "older"
 # The key, in the record of a failed training, of the update at which it diverged.
 DIVERGED = "diverged_at_update"
 Record = dict[str, Any]
+# All that the result of a step depends on.
+Determinants = dict[str, Any]
 _SHOWN = 3
 
 
-def read(path: Path, determinants: dict[str, Any]) -> Record | None:
+def read(path: Path, determinants: Determinants) -> Record | None:
     """Return a record if it is there, readable, and of a result that depends on the same."""
     try:
         record = json.loads(path.read_text())
@@ -50,7 +52,7 @@ def load(path: Path, *needed: str) -> Record:
     return record
 
 
-def write(path: Path, determinants: dict[str, Any], measurement: Measurement | None = None, **details: Any) -> Record:
+def write(path: Path, determinants: Determinants, measurement: Measurement | None = None, **details: object) -> Record:
     """Write the record of a finished step; do it last, after everything else of the step.
 
     The curve of a measurement goes to the `.npz` beside it. What lies beside the record is on the disk before it.
@@ -74,7 +76,7 @@ def write(path: Path, determinants: dict[str, Any], measurement: Measurement | N
     return record
 
 
-def changes(path: Path, determinants: dict[str, Any]) -> str:
+def changes(path: Path, determinants: Determinants) -> str:
     """Say in what the result of a record differs from one with these determinants; empty without a record."""
     if not path.exists():
         return ""
@@ -86,7 +88,7 @@ def changes(path: Path, determinants: dict[str, Any]) -> str:
         return "its record is of an earlier version of bart-tf, which did not say what a result depends on"
 
 
-def differences(before: dict[str, Any], after: dict[str, Any]) -> str:
+def differences(before: Determinants, after: Determinants) -> str:
     """Name what changed, from what to what, in one line; empty if nothing did."""
     old, new = _flat(_as_json(before)), _flat(_as_json(after))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
@@ -133,11 +135,12 @@ class Older:
         return self._folder
 
 
-def _as_json(values: dict[str, Any]) -> Any:
-    return json.loads(json.dumps(values, sort_keys=True, default=str))
+def _as_json(values: Determinants) -> Determinants:
+    as_json: Determinants = json.loads(json.dumps(values, sort_keys=True, default=str))
+    return as_json
 
 
-def _flat(values: Any, name: str = "") -> dict[str, Any]:
+def _flat(values: object, name: str = "") -> dict[str, object]:
     if not isinstance(values, dict):
         return {name: values}
     return {

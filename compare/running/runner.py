@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from bart_bridge.errors import InputError
 from bart_bridge.reconet import commands
@@ -80,7 +79,7 @@ def run(
         BusyError: Settings or dataset changed, and another process works with the old ones.
         OSError: The folder cannot be written.
     """
-    selected = parts(experiment) if selection.parts is None else selection.parts
+    selected = all_parts(experiment) if selection.parts is None else selection.parts
     toolboxes = {
         name: toolbox_of(name, experiment.bart_binaries, toolbox)
         for name in experiment.engines
@@ -96,7 +95,7 @@ def run(
     steps += _network_steps(folder, experiment, engines, data, replace(selection, parts=selected))
 
     @cache
-    def made_on() -> dict[str, Any]:
+    def made_on() -> machine.Description:
         binaries = {name: bart for name, bart in toolboxes.items() if name in experiment.bart_binaries}
         software = machine.software({"bart": toolbox} | binaries)
         return machine.describe() | software | {"threads": experiment.threads or usable_threads()}
@@ -150,7 +149,7 @@ def check_bart(experiment: Experiment, folder: Path, toolboxes: Mapping[EngineNa
                 commands.check_path(experiment.dataset.folder or folder)
 
 
-def parts(experiment: Experiment) -> list[Part]:
+def all_parts(experiment: Experiment) -> list[Part]:
     """List what can be done by a process each: the baselines first, then each network on each engine."""
     return [BASELINES_PART, *((name, engine) for name in experiment.networks for engine in experiment.engines)]
 

@@ -22,8 +22,8 @@ from compare.console import Advance
 from compare.engines.create import usable_threads
 from compare.measuring import quality
 from compare.running import determinants
-from compare.running.determinants import Determinants
 from compare.running.prepared_data import PreparedData
+from compare.running.records import Determinants
 from compare.running.run_files import BASELINES_FOLDER
 from compare.settings.experiment import Experiment
 

@@ -24,9 +24,8 @@ from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
 from compare.measuring import machine
 from compare.running import locks, prepared_data
-from compare.running import runner as experiments
 from compare.running.prepared_data import Identity
-from compare.running.runner import Part, Selection
+from compare.running.runner import Part, Selection, all_parts, part_records, run
 from compare.running.worker import Outcome
 from compare.settings.experiment import Experiment
 from compare.settings.slurm import Slurm
@@ -63,7 +62,7 @@ class Work:
         if changed := prepared_data.changed_settings(self.experiment, self.folder, since=True):
             raise InputError(f"{self.folder}: other settings than when this job was submitted ({changed})")
         toolbox = Toolbox.find(self.bart)
-        return experiments.run(self.experiment, self.folder, toolbox, Reporter(), Selection(parts=self.parts))
+        return run(self.experiment, self.folder, toolbox, Reporter(), Selection(parts=self.parts))
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """Stop, because the time is over or somebody else gets the node, and say what is to be called later."""
@@ -235,13 +234,13 @@ def outdated(experiment: Experiment, folder: Path, changed: str | None, identity
         identity: What the dataset holds; parts with results of other data are among those listed.
     """
     if changed != "":
-        return experiments.parts(experiment)
+        return all_parts(experiment)
     unfinished = missing(experiment, folder)
     return [
         part
-        for part in experiments.parts(experiment)
+        for part in all_parts(experiment)
         if part in unfinished
-        or any(_is_of_other_data(path, identity) for path in experiments.part_records(experiment, folder, part))
+        or any(_is_of_other_data(path, identity) for path in part_records(experiment, folder, part))
     ]
 
 
@@ -257,8 +256,8 @@ def missing(experiment: Experiment, folder: Path) -> list[Part]:
     """List the parts that are not complete."""
     return [
         part
-        for part in experiments.parts(experiment)
-        if not all(path.exists() for path in experiments.part_records(experiment, folder, part))
+        for part in all_parts(experiment)
+        if not all(path.exists() for path in part_records(experiment, folder, part))
     ]
 
 
@@ -268,7 +267,7 @@ def find_part(experiment: Experiment, name: str) -> Part:
     Raises:
         InputError: There is none.
     """
-    known = {part_name(part): part for part in experiments.parts(experiment)}
+    known = {part_name(part): part for part in all_parts(experiment)}
     if name not in known:
         raise InputError(f"no run '{name}' (found: {', '.join(known)})")
     return known[name]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bart_bridge.errors import BartTfError, ToolError
 from bart_bridge.files import atomic
 from compare.console import Reporter
+from compare.measuring.machine import Description
 from compare.measuring.monitor import MeasuredError
 from compare.running import locks, records
-from compare.running.determinants import Determinants
-from compare.running.records import DIVERGED
+from compare.running.records import DIVERGED, Determinants
 from compare.running.run_files import failure_record
 from compare.running.steps import NOT_RUN, Step
 
@@ -46,7 +45,7 @@ class Worker:
     """
 
     def __init__(
-        self, folder: Path, reporter: Reporter, made_on: Callable[[], dict[str, Any]], check: Callable[[], None]
+        self, folder: Path, reporter: Reporter, made_on: Callable[[], Description], check: Callable[[], None]
     ) -> None:
         self._folder, self._reporter, self._made_on, self._check = folder, reporter, made_on, check
         self._outcome = Outcome([], [], {})

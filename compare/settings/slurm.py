@@ -8,7 +8,7 @@ from bart_bridge.reconet.network_settings import Settings
 
 
 class Slurm(Settings):
-    """What a job on a cluster asks for; a job is a network on an engine, or the references (see `submit`).
+    """What a job asks for; a job is a network on an engine, or all baselines (see `compare.running.submit`).
 
     Attributes:
         partition: Where jobs wait; default that of the cluster.

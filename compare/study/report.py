@@ -16,7 +16,7 @@ from compare.report.tables.table import Table, of_cells
 from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
 from compare.study.figures import AXES, convergence, embedded
-from compare.study.rows import read
+from compare.study.rows import Choices, read
 from compare.study.settings import KERAS, Study
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def write(folder: Path) -> Path:
     return folder / "index.html"
 
 
-def tuning(study: Study, choices: dict[str, Any]) -> Table:
+def tuning(study: Study, choices: Choices) -> Table:
     """What each optimizer could choose from, and what it chose."""
     rows = []
     for name, choice in choices["choices"].items():
@@ -88,7 +88,7 @@ def tuning(study: Study, choices: dict[str, Any]) -> Table:
     )
 
 
-def quality(study: Study, choices: dict[str, Any], table: pandas.DataFrame) -> Table:
+def quality(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
     """Quality of the test slices after the last epoch."""
     formats = {"psnr": "{:.2f}", "ssim": "{:.4f}", "nmse": "{:.5f}"}
     rows = []
@@ -102,7 +102,7 @@ def quality(study: Study, choices: dict[str, Any], table: pandas.DataFrame) -> T
     )
 
 
-def cost(study: Study, choices: dict[str, Any], table: pandas.DataFrame) -> Table:
+def cost(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
     """What a training costs."""
     rows = []
     for label, part in _cells(study, table):
@@ -208,7 +208,7 @@ def _cells(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], panda
     ]
 
 
-def _reasons(choices: dict[str, Any]) -> list[str]:
+def _reasons(choices: Choices) -> list[str]:
     lost = choices.get("diverged", {})  # missing in studies of earlier versions
     return [f"n/a for {name} on bart: {reason}" for name, reason in choices["reasons"].items()] + [
         f"n/a for {name}: {reason}" for name, reason in lost.items()

@@ -16,7 +16,7 @@ from compare.measuring import timing
 from compare.results import images as reconstructions
 from compare.results.rows import quality_rows
 from compare.results.table_files import read_csv
-from compare.running.records import DIVERGED
+from compare.running.records import DIVERGED, Record
 from compare.running.run_files import Run
 from compare.settings.experiment import Experiment
 from compare.study.settings import KERAS, STUDY, Study, load_kept
@@ -24,6 +24,9 @@ from compare.study.settings import KERAS, STUDY, Study, load_kept
 if TYPE_CHECKING:
     import pandas
 
+Row = dict[str, Any]
+# What `choices.json` says.
+Choices = dict[str, Any]
 CHOSEN_BY = "nmse mag"
 # Columns of a history that iPALM and ADMM have; they are missing for the others.
 _OF_SOME = ("loss_evaluations", "primal_residual", "dual_residual")
@@ -43,7 +46,7 @@ CURVE_COLUMNS = (
 )
 
 
-def read(folder: Path) -> tuple[Study, dict[str, Any], pandas.DataFrame, pandas.DataFrame]:
+def read(folder: Path) -> tuple[Study, Choices, pandas.DataFrame, pandas.DataFrame]:
     """Read a study, its choices, results and curves.
 
     Raises:
@@ -99,7 +102,7 @@ def read_history(run: Run) -> dict[str, NDArray[np.float64]]:
     return {name: np.concatenate([values, second[name]]) for name, values in first.items()} if second else first
 
 
-def cost_rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
+def cost_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
     """Say what each run cost and how well it reconstructs the test slices."""
     images = reconstructions.open_images(experiment, folder)
     reference = images.pop(reconstructions.REFERENCE)
@@ -125,7 +128,7 @@ def cost_rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def curve_rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]:
+def curve_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
     """Say where each run is after each epoch."""
     for run in reconstructions.runs(experiment, folder):
         network, algorithm = parts_of(run.name)
@@ -153,13 +156,13 @@ def curve_rows(experiment: Experiment, folder: Path) -> Iterator[dict[str, Any]]
             }
 
 
-def diverged_rows(experiment: Experiment, failures: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def diverged_rows(experiment: Experiment, failures: Mapping[str, Record]) -> Iterator[Row]:
     """Say where trainings diverged, from the records of their failures by name; all else of them is missing."""
     for name, failure in failures.items():
         yield _keys(experiment, name) | {DIVERGED: failure[DIVERGED]}
 
 
-def diverged_curves(experiment: Experiment, failures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def diverged_curves(experiment: Experiment, failures: Mapping[str, Record]) -> Iterator[Row]:
     """Say that after the last epoch, which these trainings did not reach, there is no finite error."""
     for name in failures:
         training = experiment.networks[name].training
@@ -167,7 +170,7 @@ def diverged_curves(experiment: Experiment, failures: Mapping[str, Any]) -> Iter
         yield _keys(experiment, name) | {"epoch": epochs, "error": float("nan")}
 
 
-def _keys(experiment: Experiment, name: str) -> dict[str, Any]:
+def _keys(experiment: Experiment, name: str) -> Row:
     network, algorithm = parts_of(name)
     (engine,) = experiment.engines
     return {"network": network, "optimizer": algorithm, "engine": engine, "seed": experiment.seed}

@@ -26,7 +26,7 @@ from compare.results import images
 from compare.results.table_files import write_csv
 from compare.running import locks
 from compare.running.prepared_data import prepare, refuse_foreign
-from compare.running.records import DIVERGED
+from compare.running.records import DIVERGED, Record
 from compare.running.run_files import Run
 from compare.running.runner import Selection, check_bart
 from compare.running.runner import run as run_experiment
@@ -37,6 +37,7 @@ from compare.study.rows import (
     CHOSEN_BY,
     CURVE_COLUMNS,
     RESULT_COLUMNS,
+    Row,
     cost_rows,
     curve_rows,
     diverged_curves,
@@ -47,7 +48,7 @@ from compare.study.rows import (
 from compare.study.settings import KERAS, STUDY, Study, candidates, experiment
 
 # By network and optimizer: the candidates, their scores, and which of them was chosen, if any.
-Choices = dict[str, dict[str, Any]]
+_Choices = dict[str, dict[str, Any]]
 _NONE_FINITE = "ends with a finite error; choose smaller steps"
 
 
@@ -64,8 +65,8 @@ class _Part:
 class _Tables:
     """The rows of both tables, and why runs have none."""
 
-    results: list[dict[str, Any]] = field(default_factory=list)
-    curves: list[dict[str, Any]] = field(default_factory=list)
+    results: list[Row] = field(default_factory=list)
+    curves: list[Row] = field(default_factory=list)
     diverged: dict[str, str] = field(default_factory=dict)
 
 
@@ -104,7 +105,7 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
 
 
 def _parts(
-    study: Study, folder: Path, tuning: Experiment, choices: Choices, refusals: Mapping[str, str]
+    study: Study, folder: Path, tuning: Experiment, choices: _Choices, refusals: Mapping[str, str]
 ) -> Iterable[_Part]:
     """Yield what is trained with the chosen settings, by seed and engine; `refusals` are what BART cannot train."""
     if study.dataset.simulate is not None:
@@ -142,7 +143,7 @@ def _measure(part: _Part, toolbox: Toolbox, reporter: Reporter, tables: _Tables)
         tables.curves.extend(curve_rows(finished, part.folder))
 
 
-def _train(part: _Part, toolbox: Toolbox, reporter: Reporter) -> dict[str, dict[str, Any]]:
+def _train(part: _Part, toolbox: Toolbox, reporter: Reporter) -> dict[str, Record]:
     """Train what is missing; return the record of the failure of each network whose training diverged.
 
     Raises:
@@ -167,7 +168,7 @@ def _raise_failed(outcome: Outcome) -> None:
         raise ToolError(f"{title} failed ({len(outcome.failed)} in all): {reason}")
 
 
-def _choose(study: Study, tuning: Experiment, folder: Path) -> Choices:
+def _choose(study: Study, tuning: Experiment, folder: Path) -> _Choices:
     """Take the candidate of each optimizer with the least error of the validation slices after the last epoch."""
     choices = {}
     for network in study.networks:
@@ -191,7 +192,7 @@ def _score(run: Run) -> float:
     return float(read_history(run)[CHOSEN_BY][-1, -1]) if run.record("train").exists() else float("nan")
 
 
-def _chosen(study: Study, choices: Choices) -> dict[str, TrainedNetwork]:
+def _chosen(study: Study, choices: _Choices) -> dict[str, TrainedNetwork]:
     """Return the networks with the chosen settings of each optimizer, without those that have none."""
     return {
         f"{name}-{algorithm}": TrainedNetwork(
@@ -203,7 +204,7 @@ def _chosen(study: Study, choices: Choices) -> dict[str, TrainedNetwork]:
     }
 
 
-def _refusals(study: Study, choices: Choices, toolbox: Toolbox) -> dict[str, str]:
+def _refusals(study: Study, choices: _Choices, toolbox: Toolbox) -> dict[str, str]:
     """Say why BART cannot train networks with their chosen settings; empty if BART is not in the study."""
     refusals = {}
     if BART in study.engines:

@@ -16,6 +16,8 @@ from compare.settings import strict, without_effect
 from compare.settings.engine_names import EngineName, KerasEngineName
 from compare.settings.experiment import DatasetChoice, Experiment, TrainedNetwork, dataset_from
 
+# Some of the settings of a training.
+Candidate = dict[str, Any]
 KERAS: EngineName = str(KerasEngineName("tensorflow"))
 Algorithm = Literal["sgd", "adam", "ipalm", "admm"]
 STUDY = "study.yaml"
@@ -40,9 +42,9 @@ class Study(Settings):
     description: str = ""
     dataset: DatasetChoice
     networks: dict[str, Network] = Field(min_length=1)
-    training: dict[str, Any]
+    training: Candidate
     seeds: list[int] = Field(min_length=3)
-    optimizers: dict[Algorithm, list[dict[str, Any]]] = Field(min_length=1)
+    optimizers: dict[Algorithm, list[Candidate]] = Field(min_length=1)
     engines: list[EngineName] = Field(default=["bart", "keras-tensorflow"])
     device: Literal["cpu", "gpu"] = "cpu"
 
@@ -77,7 +79,7 @@ class Study(Settings):
                 experiment(self, seed, self.engines, candidates(self))
         return self
 
-    def trained(self, algorithm: str, candidate: dict[str, Any]) -> Training:
+    def trained(self, algorithm: str, candidate: Candidate) -> Training:
         """Return the training of a candidate.
 
         Raises:

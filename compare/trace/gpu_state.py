@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from compare.measuring import nvidia
+
 _INTERVAL_S = 0.02
 QUANTITIES = {
     "temperature_c": "temperature / °C",
@@ -16,6 +18,15 @@ QUANTITIES = {
     "memory_clock_mhz": "memory clock / MHz",
     "memory_used_bytes": "memory in use on the device / MiB",
 }
+# In the same order.
+_READERS = (
+    nvidia.temperature_c,
+    nvidia.power_w,
+    nvidia.utilisation_percent,
+    nvidia.sm_clock_mhz,
+    nvidia.memory_clock_mhz,
+    nvidia.memory_used_bytes,
+)
 
 
 class GpuState:
@@ -34,18 +45,12 @@ class GpuState:
 
     def __enter__(self) -> GpuState:
         """Start to sample."""
-        try:
-            import pynvml
-
-            pynvml.nvmlInit()
-            device = pynvml.nvmlDeviceGetHandleByIndex(0)
-        except ImportError:
-            self.note = "n/a: the package nvidia-ml-py is missing"
-        except pynvml.NVMLError as error:
-            self.note = f"n/a: no NVIDIA GPU ({error})"
-        else:
-            self._thread = threading.Thread(target=self._sample, args=(device,), daemon=True)
+        gpus = nvidia.Gpus()
+        if gpus.handles:
+            self._thread = threading.Thread(target=self._sample, args=(gpus.handles[0],), daemon=True)
             self._thread.start()
+        else:
+            self.note = gpus.reason
         return self
 
     def __exit__(
@@ -64,23 +69,13 @@ class GpuState:
             found[name] = {"mean": sum(values) / len(values), "max": max(values)}
         return found
 
-    def _sample(self, device: object) -> None:
+    def _sample(self, gpu: nvidia.Handle) -> None:
         import pynvml
 
         start_s = time.perf_counter()
         while not self._ended.wait(_INTERVAL_S):
             try:
-                self.samples.append(
-                    [
-                        time.perf_counter() - start_s,
-                        pynvml.nvmlDeviceGetTemperature(device, pynvml.NVML_TEMPERATURE_GPU),
-                        pynvml.nvmlDeviceGetPowerUsage(device) / 1000,
-                        pynvml.nvmlDeviceGetUtilizationRates(device).gpu,
-                        pynvml.nvmlDeviceGetClockInfo(device, pynvml.NVML_CLOCK_SM),
-                        pynvml.nvmlDeviceGetClockInfo(device, pynvml.NVML_CLOCK_MEM),
-                        pynvml.nvmlDeviceGetMemoryInfo(device).used,
-                    ]
-                )
+                self.samples.append([time.perf_counter() - start_s, *(read(gpu) for read in _READERS)])
             except pynvml.NVMLError as error:
                 self.note = f"NVML failed after {len(self.samples)} samples ({error})"
                 return

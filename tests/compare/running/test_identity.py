@@ -21,8 +21,7 @@ from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic, cfl
 from compare.console import Reporter
-from compare.running import locks, prepared_data, submit
-from compare.running import runner as experiments
+from compare.running import locks, prepared_data, runner, submit
 from compare.settings.experiment import Experiment, load
 from compare.study import run as optimizer_study
 from compare.study import settings as study_settings
@@ -69,7 +68,7 @@ class Place:
     def run(self, data=None, **changes):
         """Run it with other settings, and return the titles of the steps that were done."""
         reporter = Listening()
-        outcome = experiments.run(self.experiment(data, **changes), self.folder, self.toolbox, reporter)
+        outcome = runner.run(self.experiment(data, **changes), self.folder, self.toolbox, reporter)
         assert not outcome.failed
         self.lines = reporter.lines
         return outcome.computed
@@ -292,7 +291,7 @@ def test_a_process_stops_when_another_gave_the_folder_other_settings(place):
     for path in place.folder.glob("references/*.json"):
         path.unlink()
     with pytest.raises(InputError, match=r"another process gave it other settings \(seed changed from 0 to 1\)"):
-        experiments.run(place.experiment(), place.folder, place.toolbox, Meanwhile())
+        runner.run(place.experiment(), place.folder, place.toolbox, Meanwhile())
 
 
 def test_parts_with_results_of_other_data_are_submitted_again(place):
@@ -350,9 +349,9 @@ def test_a_checkpoint_is_removed_by_who_holds_the_run(place):
     checkpoint = place.folder / "runs/varnet-bart/checkpoint"
     checkpoint.mkdir()
     waiting = Listening()
-    selection = experiments.Selection([("varnet", "bart")], ["train"], repeats=False, resume=False)
+    selection = runner.Selection([("varnet", "bart")], ["train"], repeats=False, resume=False)
     arguments = (place.experiment(), place.folder, place.toolbox, waiting, selection)
-    thread = threading.Thread(target=experiments.run, args=arguments)
+    thread = threading.Thread(target=runner.run, args=arguments)
     with locks.held(place.folder / "runs/varnet-bart"):
         thread.start()
         while not any("another process works on this run" in line for line in waiting.lines):
