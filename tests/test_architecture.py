@@ -60,7 +60,6 @@ LONG_FUNCTIONS = [
     "bart_bridge.importers.convert.convert",
     "bart_bridge.tools.process.run",
     "tf_models.networks.checkpointed.unroll",
-    "tf_models.optimizers.ipalm.IPALM._update_block",
     "tf_models.training.fit.train_slices",
 ]
 WIDE_FUNCTIONS = [

@@ -7,35 +7,47 @@ from typing import Any
 import keras
 from keras import ops
 
-from tf_models.optimizers import check_count, check_number, check_rate
+from tf_models.backend.ops import Tensor
+from tf_models.optimizers.arguments import LearningRate, check_count, check_number, check_rate
 from tf_models.optimizers.bart_modifiers import BartModifiers
 
 
 @keras.saving.register_keras_serializable("bart_tf")
 class Adam(BartModifiers, keras.optimizers.Adam):
-    """Adam, epsilon added to the bias-corrected root.
+    """Adam that adds epsilon to the bias-corrected root, as `bart reconet` does.
 
-        m = b1 m + (1 - b1) g;   v = b2 v + (1 - b2) g^2
-        w <- w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)
+    With the gradient g of update t = 1, 2, ...:
 
-    Keras adds epsilon to the uncorrected root, which at t = 1 makes it 1 / sqrt(1 - b2) = 32 times larger. Gradients of
-    unrolled networks are often as small as 1e-8, so it matters: here every step is the one of `bart reconet`.
+    ```
+    m = beta_1 m + (1 - beta_1) g
+    v = beta_2 v + (1 - beta_2) g^2
+    w <- w - learning_rate (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)
+    ```
+
+    Keras adds epsilon to the uncorrected root instead, which at t = 1 makes it 1 / sqrt(1 - beta_2) = 32 times larger.
+    Gradients of unrolled networks are often as small as 1e-8, so the place of epsilon matters.
 
     Args:
-        learning_rate: Defaults to 0.001.
-        epsilon: Defaults to 1e-7.
-        shrinkage: BART's weight decay, see `BartModifiers`; defaults to 0.
-        bart_clip_norm, bart_clip_value: See `clip_gradient`; defaults to None.
-        reset_steps: Forget m, v and t every so many updates; defaults to never.
-        **kwargs: As of `keras.optimizers.Adam`; `amsgrad` is not supported.
+        learning_rate: float above 0 or a Keras schedule. Defaults to `0.001`.
+        epsilon: float above 0. Defaults to `1e-7`.
+        shrinkage: float, at least 0. BART's weight decay, see `BartModifiers`. Defaults to `0.0`.
+        reset_steps: int, at least 1, or None. Number of updates after which m, v and t start again from 0. Defaults to
+            `None`, never.
+        bart_clip_norm: float, at least 0, or None. See `clip_gradient`. Defaults to `None`.
+        bart_clip_value: float, at least 0, or None. See `clip_gradient`. Defaults to `None`.
+        **kwargs: Arguments of `keras.optimizers.Adam`, such as `beta_1` (defaults to `0.9`) and `beta_2` (defaults to
+            `0.999`), each at least 0 and below 1. `amsgrad` is not supported.
+
+    Raises:
+        ValueError: An argument is out of its range or not supported.
 
     References:
-        Kingma and Ba (2015), arXiv 1412.6980, algorithm 1.
+        Kingma and Ba (2015), arXiv:1412.6980, algorithm 1.
     """
 
     def __init__(
         self,
-        learning_rate: Any = 0.001,
+        learning_rate: LearningRate = 0.001,
         epsilon: float = 1e-7,
         shrinkage: float = 0.0,
         reset_steps: int | None = None,
@@ -54,7 +66,7 @@ class Adam(BartModifiers, keras.optimizers.Adam):
         self.set_modifiers(shrinkage, bart_clip_norm, bart_clip_value)
         self.reset_steps = reset_steps
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         """Update one variable."""
         dtype = variable.dtype
         gradient, rate = ops.cast(gradient, dtype), ops.cast(learning_rate, dtype)
@@ -62,9 +74,9 @@ class Adam(BartModifiers, keras.optimizers.Adam):
         step = self.iterations
         if self.reset_steps:
             step = ops.mod(step, self.reset_steps)
-            kept = ops.cast(step > 0, dtype)
-            self.assign(first, kept * first)
-            self.assign(second, kept * second)
+            keep = ops.cast(step > 0, dtype)
+            self.assign(first, keep * first)
+            self.assign(second, keep * second)
         step = ops.cast(step + 1, dtype)
         # One rounded beta for moment and correction: single and double precision differ by 1.3e-5 in 1 - 0.999.
         beta_1, beta_2 = (ops.convert_to_tensor(beta, dtype) for beta in (self.beta_1, self.beta_2))

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from bart_bridge.reconet.weights import REAL
-from tf_models.optimizers import check_number, check_rate
+from tf_models.backend.ops import Tensor
+from tf_models.optimizers.arguments import LearningRate, check_number, check_rate
 
 
 class BartModifiers:
-    """Mix-in for Keras optimizers: what BART does to gradients before an update and to weights after it.
+    """Mix-in for Keras optimizers: BART clips gradients before an update and shrinks weights after it.
 
-        g <- clip(g)                              all weights
-        w <- w / (1 + learning_rate * shrinkage)  weights without a constraint
+    ```
+    before:  g <- clip(g)                              all weights
+    after:   w <- w / (1 + learning_rate * shrinkage)  weights without a constraint
+    ```
 
-    The shrinkage is the proximal map of a quadratic penalty. Keras's own `weight_decay` subtracts learning_rate *
-    weight_decay * w before the update, for all weights. For the clipping, which is not Keras's either, see
+    The shrinkage is the proximal map of a quadratic penalty. Keras's own `weight_decay` differs: it subtracts
+    learning_rate * weight_decay * w before the update, from all weights. Keras's clipping differs too, see
     `clip_gradient`.
     """
 
@@ -27,23 +31,23 @@ class BartModifiers:
     bart_clip_value: float | None = None
 
     def set_modifiers(self, shrinkage: float, bart_clip_norm: float | None, bart_clip_value: float | None) -> None:
-        """Take over the arguments.
+        """Check and store the arguments.
 
         Raises:
-            ValueError: One of them is below 0.
+            ValueError: An argument is not a number of at least 0.
         """
         check_number("shrinkage", shrinkage, least=0)
         check_number("bart_clip_norm", bart_clip_norm, least=0)
         check_number("bart_clip_value", bart_clip_value, least=0)
         self.shrinkage, self.bart_clip_norm, self.bart_clip_value = shrinkage, bart_clip_norm, bart_clip_value
 
-    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+    def apply(self, grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
         """Clip the gradients, update the weights, shrink them."""
         if self.bart_clip_norm or self.bart_clip_value:
             variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)  # type: ignore[attr-defined]
             pairs = zip(grads, variables, strict=True)
             grads = [clip_gradient(*pair, self.bart_clip_norm, self.bart_clip_value) for pair in pairs]
-        rate = self._get_current_learning_rate()  # type: ignore[attr-defined]  # before the count of updates goes up
+        rate = self._get_current_learning_rate()  # type: ignore[attr-defined]  # before the update counter increases
         super().apply(grads, trainable_variables)  # type: ignore[misc]
         if not self.shrinkage:
             return
@@ -53,25 +57,33 @@ class BartModifiers:
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
-        own = ("shrinkage", "bart_clip_norm", "bart_clip_value")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}  # type: ignore[misc]
+        names = ("shrinkage", "bart_clip_norm", "bart_clip_value")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}  # type: ignore[misc]
 
 
-def clip_gradient(gradient: Any, variable: Any, norm: float | None, value: float | None) -> Any:
+def clip_gradient(gradient: Tensor, variable: keras.Variable, norm: float | None, value: float | None) -> Tensor:
     """Clip the gradient of one array as `clip-norm` and `clip-value` of `reconet` do.
 
-        g <- g * min(1, norm / |h|),  |h| = (l2 norm of the first half of g's numbers) / (their number in g)
-        g <- -value where g < -value,  0 where g > value
+    ```
+    norm:   g <- g min(1, norm / |h|),   |h| = (l2 norm of the first half of the numbers in g) / (count of all of them)
+    value:  g <- -value where g < -value,   0 where g > value
+    ```
 
-    Both look like slips of BART (`docs/bart-notes.md`, 7 and 8) and are repeated here so that trainings agree. Numbers
-    are real and imaginary parts in the order of BART's file, in which weights that are real have imaginary parts of 0
-    and the hidden layers of MoDL are reversed.
+    Both look like slips of BART (`docs/bart-notes.md`, 7 and 8); they are repeated here so that trainings agree. The
+    numbers in g are real and imaginary parts in the order of BART's file. There, real weights have imaginary parts of
+    0, and the hidden layers of MoDL are in reverse order.
 
     Args:
-        gradient: Of any shape, with a trailing axis of 2 if the weights are complex.
-        variable: The weights.
-        norm: None or 0 does not clip.
-        value: None or 0 does not clip.
+        gradient: Tensor of the shape of `variable`, with a trailing axis of 2 if the weights are complex.
+        variable: The weights; their name decides the order of the numbers.
+        norm: float, at least 0; None or 0 does not clip.
+        value: float, at least 0; None or 0 does not clip.
+
+    Returns:
+        The clipped gradient, of the same shape.
+
+    References:
+        BART 0.8.00, `src/iter/iter6_ops.c`, `clip_apply`.
     """
     if norm:
         stored = ops.flip(gradient, axis=1) if variable.name in ("conv_i", "bias_i") else gradient
@@ -89,18 +101,26 @@ def clip_gradient(gradient: Any, variable: Any, norm: float | None, value: float
 
 @keras.saving.register_keras_serializable("bart_tf")
 class SGD(BartModifiers, keras.optimizers.SGD):
-    """Stochastic gradient descent w <- w - learning_rate * g, with BART's weight decay and clipping.
+    """Stochastic gradient descent with BART's weight decay and clipping.
+
+    ```
+    w <- w - learning_rate g
+    ```
 
     Args:
-        learning_rate: Defaults to 0.001.
-        shrinkage: See `BartModifiers`; defaults to 0.
-        bart_clip_norm, bart_clip_value: See `clip_gradient`; defaults to None.
-        **kwargs: As of `keras.optimizers.SGD`.
+        learning_rate: float above 0 or a Keras schedule. Defaults to `0.001`.
+        shrinkage: float, at least 0. BART's weight decay, see `BartModifiers`. Defaults to `0.0`.
+        bart_clip_norm: float, at least 0, or None. See `clip_gradient`. Defaults to `None`.
+        bart_clip_value: float, at least 0, or None. See `clip_gradient`. Defaults to `None`.
+        **kwargs: Arguments of `keras.optimizers.SGD`.
+
+    Raises:
+        ValueError: An argument is out of its range.
     """
 
     def __init__(
         self,
-        learning_rate: Any = 0.001,
+        learning_rate: LearningRate = 0.001,
         shrinkage: float = 0.0,
         bart_clip_norm: float | None = None,
         bart_clip_value: float | None = None,

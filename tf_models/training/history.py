@@ -16,7 +16,7 @@ from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.weights import Weights
 from tf_models.networks.unrolled import UnrolledNetwork
-from tf_models.optimizers.admm import RESIDUALS, evaluated_at_z, of_model
+from tf_models.optimizers.admm import RESIDUALS, at_feasible_copy, find_admm
 from tf_models.optimizers.ipalm import COUNTS
 from tf_models.training.batches import SliceBatches, feed
 from tf_models.training.data_parallel import alone
@@ -92,7 +92,7 @@ class Recorder(keras.callbacks.Callback):
         # iPALM counts its work.
         row |= {name: float(value) for name, value in (logs or {}).items() if name in COUNTS}
         last = batch == self.batches - 1
-        if (admm := of_model(self.model)) is not None:
+        if (admm := find_admm(self.model)) is not None:
             row |= admm.residuals() if last else dict.fromkeys(RESIDUALS, np.nan)
         if self.validation is not None:
             row |= self._validate(self.validation) if last else dict.fromkeys(NAMES, np.nan)
@@ -122,7 +122,7 @@ class Recorder(keras.callbacks.Callback):
         return TrainingDivergedError(self.earlier_updates + len(self.rows), reason, history)
 
     def _validate(self, batches: SliceBatches) -> dict[str, float]:
-        with evaluated_at_z(self.model):
+        with at_feasible_copy(self.model):
             if self.measured is None:
                 return _measure(self.model, batches)
             weights = self.model.named_weights()
