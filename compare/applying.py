@@ -16,7 +16,7 @@ from bart_bridge.data.simulation import sampling_pattern
 from bart_bridge.errors import InputError, ToolError, first_fault
 from bart_bridge.files import atomic, cfl, yaml_files
 from bart_bridge.files.dims import from_batch_coil_yx, from_batch_map_yx
-from bart_bridge.importers.pattern_choice import fully_sampled
+from bart_bridge.importers.source import fully_sampled
 from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import MemoryPlan, Network
 from bart_bridge.tools.toolbox import Toolbox

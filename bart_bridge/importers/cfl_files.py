@@ -1,4 +1,4 @@
-"""Bare BART files: one array of k-space, `[x, y, 1, coil, ...]`, with any number of slices."""
+"""Plain BART files: one k-space array `[x, y, 1, coil, ...]` with any number of slices."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import numpy as np
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import check_axes, to_batch_coil_yx
-from bart_bridge.importers.pattern_choice import fully_sampled
-from bart_bridge.importers.source import Complex, Entry, Slice, Source
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, fully_sampled
 
-Shape = Callable[[Complex], Complex]
+Reorder = Callable[[Complex], Complex]
 
 
 def open_cfl(path: Path) -> Source:
-    """Open k-space in a BART file; measured is where any coil has a signal.
+    """Open k-space in a BART file. A sample counts as measured if any coil has a signal there.
 
     Raises:
-        InputError: A file is missing or damaged, or has dimensions that two-dimensional networks do not have.
+        InputError: The file is missing or damaged, or has dimensions that two-dimensional networks do not support.
     """
     count = item_shape(path)[0]
     units = {
@@ -35,26 +34,26 @@ def item_shape(path: Path) -> tuple[int, int, int, int]:
     """Return the shape `(batch, coil, y, x)` of a BART file.
 
     Raises:
-        InputError: A file is missing or damaged, or its axes are in another order.
+        InputError: The file is missing or damaged, or its axes are in another order.
     """
     batch, coil, y, x = view(path).shape
     check_axes(str(path), {"x": x, "y": y, "coil": coil})
     return batch, coil, y, x
 
 
-def read_item(path: Path, number: int, as_shape: Shape = to_batch_coil_yx) -> Complex:
-    """Read one slice, `(coil, y, x)`; the mapping of the file ends with it, so that its pages do not add up."""
-    return np.array(view(path, as_shape)[number])
+def read_item(path: Path, number: int, reorder: Reorder = to_batch_coil_yx) -> Complex:
+    """Read one slice, `(coil, y, x)`, and unmap the file afterwards, so that its pages do not fill the memory."""
+    return np.array(view(path, reorder)[number])
 
 
-def view(path: Path, as_shape: Shape = to_batch_coil_yx) -> Complex:
-    """Open a BART file, memory-mapped, as a function of `bart_bridge.files.dims` views it.
+def view(path: Path, reorder: Reorder = to_batch_coil_yx) -> Complex:
+    """Memory-map a BART file and reorder its dimensions with a function of `bart_bridge.files.dims`.
 
     Raises:
-        InputError: A file is missing or damaged, or has other dimensions; the message names it.
+        InputError: The file is missing or damaged, or has other dimensions; the message names the file.
     """
     try:
-        return as_shape(cfl.read(path))
+        return reorder(cfl.read(path))
     except InputError as error:
         message = str(error)
         raise InputError(message if message.startswith(str(cfl.stem(path))) else f"{path}: {message}") from None

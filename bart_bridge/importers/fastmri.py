@@ -17,8 +17,18 @@ from bart_bridge.data.fourier import remove_oversampling
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers.encoding import parse_header, readout_pixels
-from bart_bridge.importers.pattern_choice import check_mask, fully_sampled, measured_in
-from bart_bridge.importers.source import APPLE_DOUBLE, Entry, Slice, Source, apple_doubles, as_complex, reading
+from bart_bridge.importers.source import (
+    APPLE_DOUBLE,
+    Entry,
+    Slice,
+    Source,
+    apple_doubles,
+    as_complex,
+    check_mask,
+    fully_sampled,
+    measured_in,
+    reading,
+)
 
 _FORM = "a fastMRI multi-coil file"
 

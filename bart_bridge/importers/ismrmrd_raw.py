@@ -18,8 +18,7 @@ from bart_bridge.data.fourier import remove_oversampling
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers.encoding import parse_header, readout_pixels
-from bart_bridge.importers.pattern_choice import fully_sampled, measured_in
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, reading
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, fully_sampled, measured_in, reading
 
 _FORM = "ISMRMRD raw data"
 _GROUP = "dataset"

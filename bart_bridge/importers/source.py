@@ -1,4 +1,4 @@
-"""What an importer hands over: the named slices of a source, each read when it is asked for."""
+"""A source of measured data: named slices that are read on demand, and what importers need to read them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from bart_bridge.errors import InputError
 Complex = NDArray[np.complex64]
 APPLE_DOUBLE = "._"
 
+# Integer samples at the edge of k-space may be 0 in all coils by chance.
+_ZERO_BY_CHANCE = 0.2
 _ITEM = re.compile(r"([A-Za-z]*)(\d{1,9})(?:-(\d{1,9}))?(?:/([1-9]\d{0,8}))?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice in our conventions: x is the readout, k-space is that of the centred unitary DFT.
+    """One slice. The readout is along x, and the centred unitary DFT relates k-space to the image.
 
     Attributes:
         kspace: Measured k-space without readout oversampling, `(coil, y, x)` complex64.
         fully_sampled: Whether all of k-space was measured; zero-padded edges count as measured.
-        pattern: Sampling that belongs to the data, `(y, x)`; there is one where `fully_sampled` is False.
+        pattern: Sampling pattern of the data, `(y, x)`; required unless `fully_sampled`.
         coils: Coil sensitivities of the source, `(coil, y, x)`, if it has any.
         reference: Reference image of the source, `(y, x)`, if it has one.
-        calibration: What `ecalib` estimates from, `(coil, y, x)`, where lines were measured for calibration alone;
-            otherwise that is k-space.
-        left_out: How much of the slice the importer leaves out, by what it is.
+        calibration: K-space for `ecalib`, `(coil, y, x)`, if lines were measured for calibration alone; otherwise
+            `ecalib` uses `kspace`.
+        left_out: Counts of what the importer left out of this slice, by description.
     """
 
     kspace: Complex
@@ -47,11 +49,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class Entry:
-    """A slice that can be read.
+    """A slice that has not been read yet.
 
     Attributes:
-        name: What the source calls it.
-        load: Read it.
+        name: Its name in the source.
+        load: Reads it.
     """
 
     name: str
@@ -60,19 +62,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Source:
-    """A file or folder that somebody else wrote.
+    """A file or folder of measured data.
 
     Attributes:
-        kind: Which importer reads it.
-        path: Where it is.
-        units: What is split, by name: subjects, volumes or single slices, each with its slices by their number.
-        has_coils: Whether it has coil sensitivities.
-        default_split: Units of each split where nothing else is said.
-        default_slices: Slices of each unit where nothing else is said; None for all.
-        description: What else is to be known of it, for `dataset.yaml`.
-        left_out: How much the importer leaves out, by what it is, as `{"lines flagged ...": 2}`; may be 0.
-        split_note: Why the default split is not the published one, if it is not.
-        slices_note: The same of the default slices.
+        kind: Name of the importer, one of `bart_bridge.importers.KINDS`.
+        path: The file or folder.
+        units: Subjects, volumes or single slices by name, each with its slices by number. Splits consist of units.
+        has_coils: Whether the source has coil sensitivities.
+        default_split: Selection of units for each split (default: all are test data).
+        default_slices: Selection of slices of each unit; None (default) takes all.
+        description: Further facts for `dataset.yaml`.
+        left_out: Counts of what the importer leaves out, by description, such as `{"lines flagged ...": 2}`.
+        split_note: Why the default split differs from the published one; empty if it does not.
+        slices_note: Why the default slices differ from the published ones; empty if they do not.
     """
 
     kind: str
@@ -86,20 +88,20 @@ class Source:
     split_note: str = ""
     slices_note: str = ""
 
-    def split(self, chosen: dict[str, str], slices: str | None) -> dict[str, list[Entry]]:
+    def split(self, selection: dict[str, str], slices: str | None) -> dict[str, list[Entry]]:
         """List the slices of each split.
 
         Args:
-            chosen: Units by the name of the split, such as `{"train": "1-15", "test": "16,18-20"}`; `all` takes all,
-                `0-90/10` every tenth. Empty: the default of the source.
-            slices: Slices of each unit, from 0, in the same form. None: the default of the source.
+            selection: Units of each split, such as `{"train": "1-15", "test": "16,18-20"}`. `all` takes all units,
+                `0-90/10` every tenth. If empty, the default of the source is used.
+            slices: Slices of each unit, counted from 0, in the same form. None takes the default of the source.
 
         Raises:
             InputError: A split, unit or slice does not exist, or a unit is both in `train` and in another split.
         """
-        # No message names an option that nobody typed.
-        option = "--split" if chosen else "the default split"
-        names = {split: _select(text, self.units, option) for split, text in (chosen or self.default_split).items()}
+        # An error message must not name an option that the user did not give.
+        option = "--split" if selection else "the default split"
+        names = {split: _select(text, self.units, option) for split, text in (selection or self.default_split).items()}
         for split in names:
             if split not in SPLITS:
                 raise InputError(f"--split must name one of {', '.join(SPLITS)}, received '{split}'")
@@ -108,7 +110,7 @@ class Source:
                 if name in names.get("train", []):
                     raise InputError(f"--split must not test on what it trains on: '{name}' is in train and in {split}")
         return {
-            split: [entry for unit in found for entry in self._slices(unit, slices)] for split, found in names.items()
+            split: [entry for unit in units for entry in self._slices(unit, slices)] for split, units in names.items()
         }
 
     def _slices(self, unit: str, slices: str | None) -> list[Entry]:
@@ -125,7 +127,7 @@ class Source:
 
 
 def _select(text: str, available: Iterable[str], option: str) -> list[str]:
-    """Turn `1-3,7,10-20/5` into names, in the order in which they are given."""
+    """Expand a selection such as `1-3,7,10-20/5` into names, in the order of the selection."""
     names = dict.fromkeys(available)
     if text == "all":
         return list(names)
@@ -153,39 +155,39 @@ def _shorten(names: list[str]) -> str:
 
 
 def apple_doubles(paths: Iterable[Path]) -> dict[str, int]:
-    """Count what macOS leaves beside files on foreign disks, `._name`, as `Source.left_out` has it."""
+    """Count the files `._name` that macOS adds on foreign disks, as an entry of `Source.left_out`."""
     return {f"AppleDouble files ({APPLE_DOUBLE}*)": sum(path.name.startswith(APPLE_DOUBLE) for path in paths)}
 
 
-def parse_split(words: Iterable[str]) -> dict[str, str]:
-    """Read `train=1-15`, one word for each split.
+def parse_split(options: Iterable[str]) -> dict[str, str]:
+    """Parse options such as `train=1-15` into selections by the name of the split.
 
     Raises:
-        InputError: A word has another form, or a split comes twice.
+        InputError: An option has another form, or a split is given twice.
     """
-    split: dict[str, str] = {}
-    for word in words:
-        name, equals, selection = word.partition("=")
-        if not name or not equals or not selection or name in split:
-            raise InputError(f"--split must be NAME=SELECTION, once for each split, received '{word}'")
-        split[name] = selection
-    return split
+    selections: dict[str, str] = {}
+    for option in options:
+        name, equals, selection = option.partition("=")
+        if not name or not equals or not selection or name in selections:
+            raise InputError(f"--split must be NAME=SELECTION, once for each split, received '{option}'")
+        selections[name] = selection
+    return selections
 
 
 @contextmanager
 def reading(path: Path, form: str) -> Iterator[None]:
-    """Turn whatever a library raises on a damaged or foreign file into one line.
+    """Turn any exception that a library raises on a damaged or foreign file into a one-line error.
 
     Args:
         path: The file.
-        form: What it should be, for the message.
+        form: The expected format, for the message.
 
     Raises:
-        InputError: It is no file, or something was raised.
+        InputError: The path is not a file, or the block raised an exception.
     """
     if not path.is_file():
-        found = "it is a folder" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {form} is needed, {found}")
+        reason = "it is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {form} is needed, {reason}")
     try:
         yield
     except InputError:
@@ -196,12 +198,63 @@ def reading(path: Path, form: str) -> Iterator[None]:
 
 
 def as_complex(array: Any, path: Path, name: str) -> Complex:
-    """Return numbers as complex64.
+    """Return a numeric array as complex64.
 
     Raises:
-        InputError: They are no numbers.
+        InputError: The array is not numeric.
     """
     values = np.asarray(array)
     if values.dtype.kind not in "biufc":
         raise InputError(f"{path}: '{name}' must hold numbers, found type {values.dtype}")
     return values.astype(np.complex64, copy=False)
+
+
+def fully_sampled(measured: NDArray[np.bool_]) -> bool:
+    """Tell whether all of k-space `(y, x)` was measured, except edges of equal width, which may be zero-padded."""
+    if not measured.any():
+        return False
+    box = []
+    for axis, size in enumerate(measured.shape):
+        positions = np.flatnonzero(measured.any(axis=1 - axis))
+        if abs((size // 2 - positions[0]) - (positions[-1] - size // 2)) > 1:
+            return False
+        box.append(slice(positions[0], positions[-1] + 1))
+    return bool(measured[tuple(box)].all())
+
+
+def measured_in(kspace: NDArray[Any], pixels: int, name: str) -> NDArray[np.bool_]:
+    """Find where k-space was measured, which is where any coil has a signal.
+
+    Args:
+        kspace: K-space with readout oversampling, `(coil, y, x)`; 0 where nothing was measured.
+        pixels: Length of the readout without oversampling. If it equals x, single samples are told apart, otherwise
+            only whole lines.
+        name: Name of the data for the error message.
+
+    Returns:
+        Mask `(y, pixels)`.
+
+    Raises:
+        InputError: Oversampled readouts are incomplete, other than by edges of equal width.
+    """
+    signal = np.asarray(np.any(kspace != 0, axis=0))
+    if pixels == signal.shape[1]:
+        return signal
+    lines, columns = (np.asarray(signal.any(axis=axis)) for axis in (1, 0))
+    complete = fully_sampled(columns[None]) and signal[lines][:, columns].mean() > 1 - _ZERO_BY_CHANCE
+    if lines.any() and not complete:
+        raise InputError(f"{name}: readouts that are incomplete and oversampled are not supported (partial echo)")
+    return np.repeat(lines[:, None], pixels, axis=1)
+
+
+def check_mask(lines: NDArray[np.bool_], measured: NDArray[np.bool_], name: str) -> None:
+    """Check that a mask of lines `(y,)` samples only measured lines of `(y, x)`, or edges, which may be zero-padded.
+
+    Raises:
+        InputError: The mask samples lines between the measured ones that hold no signal.
+    """
+    signal = np.asarray(measured.any(axis=1))
+    inside = np.logical_or.accumulate(signal) & np.logical_or.accumulate(signal[::-1])[::-1]
+    missing = int(np.count_nonzero(lines & ~signal & inside))
+    if missing:
+        raise InputError(f"{name} samples {missing} lines in which k-space is zero")

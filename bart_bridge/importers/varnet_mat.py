@@ -19,8 +19,18 @@ from bart_bridge.data.fourier import crop_readout, remove_oversampling
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import cfl_files, matlab
-from bart_bridge.importers.pattern_choice import check_mask, fully_sampled, measured_in
-from bart_bridge.importers.source import APPLE_DOUBLE, Complex, Entry, Slice, Source, apple_doubles, as_complex
+from bart_bridge.importers.source import (
+    APPLE_DOUBLE,
+    Complex,
+    Entry,
+    Slice,
+    Source,
+    apple_doubles,
+    as_complex,
+    check_mask,
+    fully_sampled,
+    measured_in,
+)
 
 _OVERSAMPLING = 2
 # The validation subject is one of the test subjects, as in the paper.
