@@ -71,12 +71,12 @@ def measures(image: NDArray[np.complex64], reference: NDArray[np.complex64]) -> 
     Returns:
         `psnr` in dB, `ssim` and `nmse`; see `DEFINITIONS`.
     """
-    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+    from skimage.metrics import structural_similarity
 
     x, r = np.abs(image).astype(np.float64), np.abs(reference).astype(np.float64)
     peak = float(r.max())
     return {
-        "psnr": float(peak_signal_noise_ratio(r, x, data_range=peak)),
+        "psnr": _psnr(r, x, peak),
         "ssim": float(structural_similarity(r, x, data_range=peak)),
         "nmse": float(np.sum((x - r) ** 2) / np.sum(r**2)),
     }
@@ -120,13 +120,21 @@ def of_volume(
     Returns:
         `psnr_fastmri` and `nmse_fastmri` of the volume, and `ssim_fastmri` of each slice.
     """
-    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+    from skimage.metrics import structural_similarity
 
     x, r = np.abs(images).astype(np.float64), np.abs(reference).astype(np.float64)
     peak = float(r.max())
     ssim = [structural_similarity(truth, image, data_range=peak) for image, truth in zip(x, r, strict=True)]
     whole = {
-        "psnr_fastmri": float(peak_signal_noise_ratio(r, x, data_range=peak)),
+        "psnr_fastmri": _psnr(r, x, peak),
         "nmse_fastmri": float(np.sum((x - r) ** 2) / np.sum(r**2)),
     }
     return whole, np.array(ssim)
+
+
+def _psnr(reference: NDArray[np.float64], image: NDArray[np.float64], peak: float) -> float:
+    """Return the peak signal-to-noise ratio in dB, infinite for a perfect image."""
+    from skimage.metrics import peak_signal_noise_ratio
+
+    with np.errstate(divide="ignore"):
+        return float(peak_signal_noise_ratio(reference, image, data_range=peak))

@@ -60,6 +60,7 @@ def test_updates_are_counted_over_all_stages(split):
         train(MODL, settings, split, on_epoch=spoil)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_weights_that_only_the_last_update_spoilt(split):
     """The loss of an update is that before it."""
     settings = Training(**DIVERGING | {"batch_size": 4, "epochs": 1, "learning_rate": 1e45})
