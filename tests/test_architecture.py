@@ -38,7 +38,6 @@ NEVER = {("tf_models.operators", "tf_models.optimizers"), ("tf_models.networks",
 # To be mended: nothing may be added.
 WRONG_WAY = {
     ("compare.report", "compare.trace"): "the report has a chapter of the trace",
-    ("tf_models.files", "tf_models.training"): "`build` is in `fit`",
     ("tf_models.kernels", "tf_models.operators"): "maps are split and joined in `sense`",
     ("tf_models.kernels", "tf_models.training"): "the number of devices is in `data_parallel`",
     ("tf_models.networks", "tf_models.training"): "the number of devices is in `data_parallel`",
