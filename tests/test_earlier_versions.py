@@ -14,7 +14,7 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
-from compare.results import difference
+from compare.report.tables import difference
 from compare.running import prepared_data
 from compare.running.submit import Work
 from compare.settings import experiment
