@@ -8,7 +8,7 @@ import numpy as np
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.importers import open_source
-from bart_bridge.importers.convert import convert
+from bart_bridge.importers.convert import ImportPlan, convert
 from bart_bridge.importers.pattern_choice import PatternChoice
 
 X, Y, COILS, SLICES = 32, 36, 4, 3
@@ -75,7 +75,7 @@ def import_to(folder, kind, path, split=None, pattern=None, coils="", toolbox=No
     """Import as the command does and return the folder."""
     source = open_source(kind, path, **options)
     splits = source.split(split or {"test": "all"}, slices)
-    convert(source, folder, splits, pattern or PatternChoice(), coils, lambda: toolbox)
+    convert(source, folder, ImportPlan(splits, pattern or PatternChoice(), coils), lambda: toolbox)
     return folder
 
 

@@ -56,13 +56,11 @@ LONG_MODULES = [
     "tf_models.networks.layers",
 ]
 LONG_FUNCTIONS = [
-    "bart_bridge.importers.convert.convert",
     "bart_bridge.tools.process.run",
     "tf_models.networks.checkpointed.unroll",
     "tf_models.training.fit.train_slices",
 ]
 WIDE_FUNCTIONS = [
-    "bart_bridge.importers.convert.convert",
     "bart_bridge.reconet.commands.train_argv",
     "tf_models.networks.layers.DataConsistency.gradient",
     "tf_models.networks.unrolled.UnrolledNetwork.compute_loss_and_updates",

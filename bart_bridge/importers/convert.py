@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +22,43 @@ from bart_bridge.importers.source import Complex, Entry, Slice, Source
 from bart_bridge.tools.toolbox import Toolbox
 
 Arrays = dict[str, NDArray[Any]]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """What is imported from a source, and how.
+
+    Attributes:
+        splits: The slices of each split, from `Source.split`.
+        pattern: Sampling pattern (default: the pattern of the source).
+        coils: Coil sensitivities, see `bart_bridge.importers.sensitivities.coils_of` (default: those of the source, or
+            else `ecalib`).
+    """
+
+    splits: dict[str, list[Entry]]
+    pattern: PatternChoice = field(default_factory=PatternChoice)
+    coils: str = ""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import has made.
+    """The result of an import.
 
     Attributes:
         slices: Number of slices of each split.
-        shapes: Shape of each array of a slice: `(coil, y, x)`, of coils `(map, coil, y, x)`.
-        sampled: Part of k-space that is sampled, 0 to 1, mean over all slices.
-        left_out: How much was left out, by what it is.
+        shapes: Shape of each array of a slice: `(coil, y, x)`, and `(map, coil, y, x)` for the coils.
+        sampled: Fraction of k-space that is sampled, 0 to 1, mean over all slices.
+        left_out: Counts of what was left out, by description.
     """
 
     slices: dict[str, int]
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, Shape]
     sampled: float
     left_out: dict[str, int]
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Describe the result in one line."""
         maps, coils, y, x = self.shapes["coils"]
         sets = f" in {maps} maps" if maps > 1 else ""
         counts = ", ".join(f"{count} for {split}" for split, count in self.slices.items())
@@ -52,96 +69,119 @@ class Imported:
 def convert(
     source: Source,
     folder: Path,
-    splits: dict[str, list[Entry]],
-    pattern: PatternChoice,
-    coils: str,
-    toolbox: Callable[[], Toolbox],
+    plan: ImportPlan,
+    find_toolbox: Callable[[], Toolbox],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Imported:
-    """Make a dataset folder; it appears only when it is complete.
+    """Write a dataset folder, which appears only when it is complete.
 
-    The reference is that of the source or, of fully sampled data, the image that its coils combine to,
-    sum_c conj(C_c) F^-1 y_c; of several maps, which `ecalib` makes orthonormal in each pixel, always this. K-space is
-    stored as sampled by the pattern.
+    K-space is stored as sampled by the pattern. If it is fully sampled and the source has no reference, the reference
+    is the coil combination sum_c conj(C_c) F^-1 y_c. Several maps, which `ecalib` makes orthonormal in each pixel,
+    always need this combination.
 
     Args:
-        source: What is imported.
-        folder: Where to; must not exist or be empty.
-        splits: The slices of each split, from `source.split`.
-        pattern: How they are sampled.
-        coils: Coil sensitivities, see `sensitivities.coils_of`.
-        toolbox: Finds BART; called only where it is needed.
-        on_progress: Called with the number of slices that are done and that are wanted.
-
-    Returns:
-        What was made, and what was left out.
+        source: The source.
+        folder: The new dataset folder. It must not exist, or must be empty.
+        plan: What is imported, and how.
+        find_toolbox: Finds BART; called only if it is needed.
+        on_progress: Called after each slice with the number of finished slices and of all slices.
 
     Raises:
-        InputError: The folder is not empty, or a slice is damaged or cannot have the pattern or coil sensitivities.
+        InputError: The folder is not empty, or a slice is damaged or does not fit its pattern or coil sensitivities.
         ToolError: BART failed.
     """
-    entries = [entry for unit in source.units.values() for entry in unit.values()]
-    positions = {id(entry): position for position, entry in enumerate(entries)}
-    used: list[Toolbox] = []
-
-    def find() -> Toolbox:
-        used.append(toolbox())
-        return used[-1]
-
-    sampled_by, coils_from = pattern_of(pattern, len(entries)), coils_of(coils, source, find)
-    total, done = sum(map(len, splits.values())), 0
-    if not total:
-        raise InputError(f"{source.path}: there are no slices to import")
-    description = _description(source, folder, splits, pattern, coils, used)
-    taken = {id(entry) for chosen in splits.values() for entry in chosen}
-    left_out = Counter(source.left_out) + Counter({"slices that no split takes": len(entries) - len(taken)})
-    sampled_sum = 0.0
+    running = _Import(source, plan, find_toolbox)
+    description = running.description(folder)
     with dataset.new_folder(folder, description) as temporary:
-        expected: dict[str, tuple[int, ...]] = {}
-        for split, chosen in splits.items():
-            (temporary / split).mkdir()
-            with ExitStack() as stack:
-                writers: dict[str, SliceWriter] = {}
-                for number, entry in enumerate(chosen):
-                    item, arrays = _read(entry, split, number, positions[id(entry)], sampled_by, coils_from)
-                    shapes = {name: values.shape for name, values in arrays.items()}
-                    expected = expected or shapes
-                    if shapes != expected:
-                        raise InputError(f"{source.path}: slices must be alike, {_difference(entry, shapes, expected)}")
-                    for name, values in arrays.items():
-                        if name not in writers:
-                            writers[name] = stack.enter_context(SliceWriter(temporary / split / name))
-                        if name != "pattern" or number == 0 or not pattern.shared:
-                            writers[name].append(values)
-                    sampled_sum += np.count_nonzero(arrays["pattern"]) / arrays["pattern"].size
-                    left_out += Counter(item.left_out)
-                    done += 1
-                    if on_progress:
-                        on_progress(done, total)
-        description["import"]["left_out"] = dict(left_out)
-    return Imported({split: len(chosen) for split, chosen in splits.items()}, expected, sampled_sum / total, +left_out)
+        for split in plan.splits:
+            running.write_split(temporary / split, on_progress)
+        description["import"]["left_out"] = dict(running.left_out)
+    return running.result()
 
 
-def _read(
-    entry: Entry,
-    split: str,
-    number: int,
-    position: int,
-    sampled_by: Callable[[Slice, str, int, int], Complex],
-    coils_from: Callable[[Slice, int], Complex],
-) -> tuple[Slice, Arrays]:
-    # What overflows is found by the checks; a warning would be a second message.
-    with np.errstate(all="ignore"):
-        item = entry.load()
-        with _naming(f"slice {number} of {split}, {entry.name}"):
-            _check(item.kspace, "k-space")
-            sampled = sampled_by(item, split, number, position)
-            return item, _arrays(item, coils_from(item, position), sampled)
+class _Import:
+    """An import in progress."""
+
+    def __init__(self, source: Source, plan: ImportPlan, find_toolbox: Callable[[], Toolbox]) -> None:
+        entries = [entry for unit in source.units.values() for entry in unit.values()]
+        self._source, self._plan = source, plan
+        self._positions = {id(entry): position for position, entry in enumerate(entries)}
+        self._toolbox: Toolbox | None = None
+
+        def find() -> Toolbox:
+            self._toolbox = find_toolbox()
+            return self._toolbox
+
+        self._pattern_of, self._coils_of = pattern_of(plan.pattern, len(entries)), coils_of(plan.coils, source, find)
+        self._total, self._done = sum(map(len, plan.splits.values())), 0
+        if not self._total:
+            raise InputError(f"{source.path}: there are no slices to import")
+        taken = {id(entry) for split in plan.splits.values() for entry in split}
+        unused = {"slices that no split takes": len(entries) - len(taken)}
+        self.left_out = Counter(source.left_out) + Counter(unused)
+        self._shapes: dict[str, Shape] = {}
+        self._sampled = 0.0
+
+    def description(self, folder: Path) -> dict[str, Any]:
+        """Return the content of `dataset.yaml`."""
+        source, pattern = self._source, self._plan.pattern
+        return {
+            "name": folder.name,
+            "source": f"imported from {source.kind}",
+            "import": {
+                "kind": source.kind,
+                "path": str(source.path),
+                **source.description,
+                "pattern": vars(pattern) if pattern.kind in {"regular", "random"} else pattern.kind,
+                "coils": self._plan.coils or ("source" if source.has_coils else "ecalib"),
+            },
+            **({"bart": self._toolbox.version_text} if self._toolbox else {}),
+            "slices": {split: [entry.name for entry in entries] for split, entries in self._plan.splits.items()},
+        }
+
+    def write_split(self, folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
+        """Write the arrays of the split that the folder is named after."""
+        folder.mkdir()
+        writers: dict[str, SliceWriter] = {}
+        with ExitStack() as stack:
+            for number, entry in enumerate(self._plan.splits[folder.name]):
+                item, arrays = self._read(entry, folder.name, number)
+                for name, values in arrays.items():
+                    if name not in writers:
+                        writers[name] = stack.enter_context(SliceWriter(folder / name))
+                    if name != "pattern" or number == 0 or not self._plan.pattern.shared:
+                        writers[name].append(values)
+                self._sampled += np.count_nonzero(arrays["pattern"]) / arrays["pattern"].size
+                self.left_out += Counter(item.left_out)
+                self._done += 1
+                if on_progress:
+                    on_progress(self._done, self._total)
+
+    def result(self) -> Imported:
+        """Summarize the finished import."""
+        counts = {split: len(entries) for split, entries in self._plan.splits.items()}
+        return Imported(counts, self._shapes, self._sampled / self._total, +self.left_out)
+
+    def _read(self, entry: Entry, split: str, number: int) -> tuple[Slice, Arrays]:
+        position = self._positions[id(entry)]
+        # The checks report values that overflow; a warning would be a second message.
+        with np.errstate(all="ignore"):
+            item = entry.load()
+            with _naming(f"slice {number} of {split}, {entry.name}"):
+                _check(item.kspace, "k-space")
+                pattern = self._pattern_of(item, split, number, position)
+                arrays = _arrays(item, self._coils_of(item, position), pattern)
+        shapes = {name: values.shape for name, values in arrays.items()}
+        self._shapes = self._shapes or shapes
+        if shapes != self._shapes:
+            difference = _difference(entry, shapes, self._shapes)
+            raise InputError(f"{self._source.path}: slices must be alike, {difference}")
+        return item, arrays
 
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Say which slice an error is about."""
+    """Add the name of the slice to errors."""
     try:
         yield
     except InputError as error:
@@ -151,10 +191,10 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
-    """Return what the dataset has of a slice, each array `(coil, y, x)`, coils `(map, coil, y, x)`."""
+    """Return the arrays of a slice in the dataset, `(coil, y, x)` each, and `(map, coil, y, x)` for the coils."""
     if coils.shape[1:] != item.kspace.shape:
-        found = coils.shape[1:]
-        raise InputError(f"coil sensitivities must have the shape of k-space {item.kspace.shape}, found {found}")
+        shapes = f"{item.kspace.shape}, found {coils.shape[1:]}"
+        raise InputError(f"coil sensitivities must have the shape of k-space {shapes}")
     if pattern.shape != item.kspace.shape[1:]:
         raise InputError(f"the pattern must have the shape of k-space {item.kspace.shape[1:]}, found {pattern.shape}")
     arrays: Arrays = {"kspace": item.kspace * pattern, "coils": coils, "pattern": pattern[None]}
@@ -176,32 +216,8 @@ def _check(values: NDArray[Any], name: str) -> None:
         raise InputError(f"{name} must not be zero everywhere")
 
 
-def _difference(entry: Entry, shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str:
+def _difference(entry: Entry, shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> str:
     for name, shape in expected.items():
         if shapes.get(name) != shape:
             return f"'{name}' of {entry.name} has shape {shapes.get(name, 'none')} after {shape}"
     return f"{entry.name} has a reference, others have none"
-
-
-def _description(
-    source: Source,
-    folder: Path,
-    splits: dict[str, list[Entry]],
-    pattern: PatternChoice,
-    coils: str,
-    used: list[Toolbox],
-) -> dict[str, Any]:
-    drawn = pattern.kind in {"regular", "random"}
-    return {
-        "name": folder.name,
-        "source": f"imported from {source.kind}",
-        "import": {
-            "kind": source.kind,
-            "path": str(source.path),
-            **source.description,
-            "pattern": vars(pattern) if drawn else pattern.kind,
-            "coils": coils or ("source" if source.has_coils else "ecalib"),
-        },
-        **({"bart": used[0].version_text} if used else {}),
-        "slices": {split: [entry.name for entry in entries] for split, entries in splits.items()},
-    }

@@ -71,7 +71,7 @@ def import_(
     Example: [bold]bart-tf import fastmri file1000.h5 data/knee --pattern regular --acceleration 4[/bold]
     """
     from bart_bridge.importers import open_source
-    from bart_bridge.importers.convert import convert
+    from bart_bridge.importers.convert import ImportPlan, convert
     from bart_bridge.importers.pattern_choice import PatternChoice
     from bart_bridge.importers.source import parse_split
 
@@ -84,14 +84,14 @@ def import_(
     options.end_on_sigterm()
     choice = PatternChoice(pattern, acceleration, reference_size, seed)
     source = open_source(kind, src.absolute(), noise, seed, average_repetitions)
-    splits = source.split(parse_split(split or []), slices)
-    total = sum(map(len, splits.values()))
+    plan = ImportPlan(source.split(parse_split(split or []), slices), choice, coils)
+    total = sum(map(len, plan.splits.values()))
     for note in (source.split_note if not split else "", source.slices_note if not slices else ""):
         if note:
             reporter.say(note)
     with reporter.step(f"import {total} slices", total) as advance:
         find_bart = partial(options.find_bart, bart, reporter)
-        imported = convert(source, dst.absolute(), splits, choice, coils, find_bart, lambda done, _: advance(done))
+        imported = convert(source, dst.absolute(), plan, find_bart, lambda done, _: advance(done))
     for name, count in imported.left_out.items():
         reporter.say(f"left out: {name}: {count}")
     typer.echo(f"dataset: {dst} ({imported})")

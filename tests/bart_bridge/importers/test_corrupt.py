@@ -324,8 +324,7 @@ def test_bart(refused, damage, message):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError])
 def test_an_interrupted_import_leaves_nothing(truth, tmp_path, error):
     from bart_bridge.importers import open_source
-    from bart_bridge.importers.convert import convert
-    from bart_bridge.importers.pattern_choice import PatternChoice
+    from bart_bridge.importers.convert import ImportPlan, convert
 
     path = foreign.write_bart(truth, tmp_path / "kspace")
     coils = foreign.write_coils(truth, tmp_path / "coils")
@@ -338,7 +337,7 @@ def test_an_interrupted_import_leaves_nothing(truth, tmp_path, error):
             raise error
 
     with pytest.raises(error):
-        convert(source, tmp_path / "out/data", source.split({}, None), PatternChoice(), str(coils), lambda: None, stop)
+        convert(source, tmp_path / "out/data", ImportPlan(source.split({}, None), coils=str(coils)), lambda: None, stop)
     assert [progress for progress, _ in seen] == [(1, 3), (2, 3)]
     assert all("data" not in names for _, names in seen)
     assert list((tmp_path / "out").iterdir()) == []

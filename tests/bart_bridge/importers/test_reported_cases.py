@@ -13,7 +13,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.importers import open_source
-from bart_bridge.importers.convert import convert
+from bart_bridge.importers.convert import ImportPlan, convert
 from bart_bridge.importers.pattern_choice import PatternChoice
 from bart_bridge.importers.varnet_mat import published_lines
 from tests import foreign
@@ -37,7 +37,8 @@ def import_(folder, kind, path, coils="", split=None, toolbox=None, pattern="sou
     """Import and return what the command says of it, and the arrays of the split `test`."""
     source = open_source(kind, path)
     choice = PatternChoice(pattern, reference_size=4)
-    imported = convert(source, folder, source.split(split or {"test": "all"}, None), choice, coils, lambda: toolbox)
+    plan = ImportPlan(source.split(split or {"test": "all"}, None), choice, coils)
+    imported = convert(source, folder, plan, lambda: toolbox)
     opened = Dataset.open(folder).split("test")
     opened.validate()
     return imported, opened.arrays()
