@@ -25,7 +25,7 @@ from compare.engines.base import Device, Engine
 from compare.engines.create import create
 from compare.measuring import quality
 from compare.report.figures import images as figures
-from compare.report.tables import table as tables
+from compare.report.tables import measured
 from compare.results import images as reconstructions
 from compare.results.rows import quality_rows
 from compare.results.table_files import write_csv
@@ -166,7 +166,7 @@ def _compare(images: reconstructions.Images, reference: NDArray[np.complex64], f
     columns = ["engine", "network", "phase", "slice", "metric", "value", "unit", "definition"]
     write_csv(folder / "quality.csv", rows, columns)
     table = pd.DataFrame(rows, columns=columns)
-    markdown = tables.quality(table).markdown()
+    markdown = measured.quality(table).markdown()
     atomic.write_text(folder / "quality.md", markdown)
     shown = {("", "reference", ""): reference, **images}
     figures.image_panel(shown, table, 0).savefig(folder / "images.png", dpi=130)

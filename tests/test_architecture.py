@@ -70,7 +70,6 @@ WIDE_FUNCTIONS = [
     "tf_models.training.fit.train_slices",
     "tf_models.training.history.Recorder.__init__",
     "compare.applying.apply_runs",
-    "compare.trace.consistency.figure",
     "compare.trace.profiler.profile",
 ]
 

@@ -36,7 +36,7 @@ def difference(
     typer.echo(settings(first, second, configured).markdown())
     typer.echo(compared.markdown())
     for verdict, meaning in (("changed", "beyond noise"), ("changed?", "but the noise is unknown")):
-        rows = compared.frame[compared.frame.verdict == verdict].to_numpy()
+        rows = [row for row in compared.rows if row[-1] == verdict]
         names = [f"{row[0] or 'no network'} on {row[1]}: {row[3]}, times {row[6]}" for row in rows]
         typer.echo(f"changed {meaning}: {'; '.join(names) or 'nothing'}")
     diverged: dict[str, str] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bart_bridge.files import atomic
 from compare.report.figures import contents as all_figures
-from compare.report.tables import contents as all_tables
+from compare.report.tables.contents import tables_of_experiment
 from compare.report.tables.table import Table
 from compare.results.images import Images
 from compare.results.table import read_history, read_memory, read_results
@@ -45,7 +45,7 @@ def write(experiment: Experiment, folder: Path, images: Images) -> tuple[list[Ta
     """
     table = read_results(folder)
     write_parquet(table, folder / "results.parquet")
-    tables = all_tables.of(experiment, table)
+    tables = tables_of_experiment(experiment, table)
     write_tables(tables, folder / "tables")
     shown = list(all_figures.of(experiment, table, read_history(folder), read_memory(folder), images))
     write_figures(shown, folder / "figures")
@@ -65,12 +65,12 @@ def write_tables(tables: Iterable[Table], folder: Path) -> None:
 def csv(table: Table) -> str:
     """Return a table as CSV; title and definitions stand before it in lines that begin with `#`."""
     notes = "".join(f"# {line}\n" for line in [table.title, *table.notes])
-    return notes + table.frame.to_csv(index=False)
+    return notes + table.texts.to_csv(index=False)
 
 
 def latex(table: Table) -> str:
     """Return a table for LaTeX with the package booktabs; the definitions stand below it."""
-    styler = table.frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    styler = table.texts.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
     text = styler.to_latex(
         hrules=True,
         caption=_escaped(table.title),

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import base64
-import math
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
 from compare.report.figures import colours
-from compare.report.tables.table import NOT_FINITE, Table
+from compare.report.tables.table import NOT_FINITE, Table, sort_key
 from compare.results.table_files import NOT_AVAILABLE
-
-if TYPE_CHECKING:
-    import pandas
 
 _WIDE = 2.0
 # Texts of more characters are broken into lines.
 _LONG = 24
-_SIGNIFICANT = 4
-# A number alone, or one that a unit, a deviation or an interval follows; not a version such as 0.8.00.
-_NUMBER = re.compile(r"([-+−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![\w.])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -119,39 +111,34 @@ def render(page: Page, version: str) -> str:
     return environment.get_template("index.html.j2").render(
         page=page,
         version=version,
-        tables=[(table, _columns(table.frame)) for table in page.tables],
+        tables=[(table, _columns(table)) for table in page.tables],
         colours=colours.of_engines(page.engines),
         style=loader.get_source(environment, "page.css")[0],
         script=loader.get_source(environment, "page.js")[0],
     )
 
 
-def _columns(frame: pandas.DataFrame) -> list[_Column]:
-    """Turn the columns into text and into numbers to sort by."""
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
+def _columns(table: Table) -> list[_Column]:
+    """Return the columns as text, and as numbers to sort by."""
     columns = []
-    for position, heading in enumerate(frame.columns):
-        text = ", ".join(filter(None, map(str, heading))) if isinstance(heading, tuple) else str(heading)
-        # A unit stays on the line of the word before it.
-        text = text.replace(" / ", "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}")
-        cells = _cells(frame.iloc[:, position])
-        keys = [_key(cell) for cell in cells]
-        known = [cell for cell in cells if cell and not cell.startswith((NOT_AVAILABLE, NOT_FINITE))]
-        numeric = any(cells) and sum(key is not None for key in keys) == len(known)
-        long = not numeric and max(map(len, cells), default=0) > _LONG
-        published = "published" in text.lower()
-        columns.append(_Column(text, numeric, long, published, cells, keys if numeric else [None] * len(keys)))
+    rows = table.rows
+    for position, heading in enumerate(table.columns):
+        cells = [row[position] for row in rows]
+        keys = [sort_key(cell) for cell in table.frame.iloc[:, position]]
+        measured = [cell for cell in cells if cell and not cell.startswith((NOT_AVAILABLE, NOT_FINITE))]
+        numeric = any(cells) and sum(key is not None for key in keys) == len(measured)
+        columns.append(
+            _Column(
+                # A unit stays on the line of the word before it.
+                heading=heading.replace(" / ", "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}"),
+                numeric=numeric,
+                long=not numeric and max(map(len, cells), default=0) > _LONG,
+                published="published" in heading.lower(),
+                cells=cells,
+                keys=keys if numeric else [None] * len(keys),
+            )
+        )
     return columns
-
-
-def _cells(values: pandas.Series[Any]) -> list[str]:
-    if values.dtype.kind != "f":
-        return [NOT_AVAILABLE if value is None or value != value else str(value) for value in values.tolist()]
-    largest = values.abs().max()
-    exponent = math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
-    decimals = max(0, _SIGNIFICANT - 1 - exponent)
-    return [NOT_AVAILABLE if value != value else f"{value:.{decimals}f}" for value in values.tolist()]
 
 
 def _setting(value: object) -> str:
@@ -160,12 +147,7 @@ def _setting(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_setting, value)) or "none"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_setting(of)}" for key, of in value.items()) or "none"
+        return ", ".join(f"{key}: {_setting(entry)}" for key, entry in value.items()) or "none"
     if isinstance(value, float):
         return f"{value:g}"
     return NOT_AVAILABLE if value is None else str(value) or "none"
-
-
-def _key(cell: str) -> float | None:
-    found = _NUMBER.match(cell)
-    return float(found[1].replace("−", "-")) if found else None

@@ -12,7 +12,8 @@ import numpy as np
 import bart_bridge
 from bart_bridge.files import atomic
 from bart_bridge.reconet.training_settings import dotted
-from compare.report.tables.table import Table, of_cells
+from compare.report.tables.measured import MIB
+from compare.report.tables.table import NOT_FINITE, Cell, Format, Numbers, Table, table_of_rows
 from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
 from compare.study.figures import AXES, convergence, embedded
@@ -22,6 +23,7 @@ from compare.study.settings import KERAS, Study
 if TYPE_CHECKING:
     import pandas
 
+_LABELS: dict[str, Format] = {"network": "", "optimizer": "", "engine": ""}
 _NO_TRIES = "BART does not say how many gradients its iPALM takes"
 _NO_STATE = "BART does not show its optimizer's state"
 
@@ -67,67 +69,47 @@ def write(folder: Path) -> Path:
 
 
 def tuning(study: Study, choices: Choices) -> Table:
-    """What each optimizer could choose from, and what it chose."""
-    rows = []
+    """Show what each optimizer could choose from, and what it chose."""
+    rows: list[list[Cell]] = []
     for name, choice in choices["choices"].items():
         network, optimizer = name.rsplit("-", 1)
         for candidate, score in zip(choice["candidates"], choice["scores"], strict=True):
             mark = "chosen" if candidate == choice["chosen"] else ""
             mark += ", at the edge of the grid" if mark and choice["at_the_edge"] else ""
-            shown = "not finite" if score is None else f"{score:.5f}"
+            error = NOT_FINITE if score is None else score
             settings = ", ".join(f"{key} {value:g}" for key, value in dotted(candidate))
-            rows.append([network, optimizer, settings, shown, mark])
+            rows.append([network, optimizer, settings, error, mark])
     note = (
         f"Trained by Keras from seed {study.seeds[0]} for all epochs; the choice holds for all seeds and both engines."
     )
-    return of_cells(
-        "Candidates, and their error on the validation slices",
-        ["network", "optimizer", "settings", "validation NMSE", ""],
-        rows,
-        [note],
-    )
+    columns: dict[str, Format] = {"network": "", "optimizer": "", "settings": "", "validation NMSE": ".5f", "": ""}
+    return table_of_rows("Candidates, and their error on the validation slices", columns, rows, [note])
 
 
 def quality(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
-    """Quality of the test slices after the last epoch."""
-    formats = {"psnr": "{:.2f}", "ssim": "{:.4f}", "nmse": "{:.5f}"}
-    rows = []
-    for label, part in _cells(study, table):
-        rows.append([*label, *(_spread(part[metric], form) for metric, form in formats.items())])
-    return of_cells(
+    """Show the quality of the test slices after the last epoch."""
+    rows: list[list[Cell]] = [
+        [*names, *(_mean_of_seeds(runs[metric]) for metric in ("psnr", "ssim", "nmse"))]
+        for names, runs in _groups(study, table)
+    ]
+    return table_of_rows(
         f"Quality of the test slices, mean ± standard deviation over {len(study.seeds)} seeds",
-        ["network", "optimizer", "engine", "PSNR / dB", "SSIM", "NMSE"],
+        _LABELS | {"PSNR / dB": ".2f", "SSIM": ".4f", "NMSE": ".5f"},
         rows,
         [*_reasons(choices), "ADMM's weights are those of its feasible copy z."],
     )
 
 
 def cost(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
-    """What a training costs."""
-    rows = []
-    for label, part in _cells(study, table):
-        rows.append(
-            [
-                *label,
-                _spread(1000 * part.step_s, "{:.1f}"),
-                _spread(part.train_s, "{:.1f}"),
-                _spread(part.peak_rss_bytes / 2**20, "{:.0f}"),
-                _spread(part.gpu_peak_bytes / 2**20, "{:.0f}"),
-                _spread(part.state_bytes, "{:.0f}"),
-            ]
-        )
-    return of_cells(
+    """Show what a training costs."""
+    rows: list[list[Cell]] = []
+    for names, runs in _groups(study, table):
+        costs = [1000 * runs.step_s, runs.train_s, runs.peak_rss_bytes / MIB, runs.gpu_peak_bytes / MIB]
+        rows.append([*names, *map(_mean_of_seeds, [*costs, runs.state_bytes])])
+    columns = {"step / ms": ".1f", "whole / s": ".1f", "peak RSS / MiB": ".0f", "peak GPU / MiB": ".0f"}
+    return table_of_rows(
         f"Cost of training, mean ± standard deviation over {len(study.seeds)} seeds",
-        [
-            "network",
-            "optimizer",
-            "engine",
-            "step / ms",
-            "whole / s",
-            "peak RSS / MiB",
-            "peak GPU / MiB",
-            "state / byte",
-        ],
+        {**_LABELS, **columns, "state / byte": ".0f"},
         rows,
         [
             *_reasons(choices),
@@ -140,19 +122,19 @@ def cost(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
 
 
 def speed(study: Study, curves: pandas.DataFrame) -> Table:
-    """Error on the validation slices at the cost that every optimizer of an engine has spent."""
-    rows = []
+    """Show the error on the validation slices at the cost that every optimizer of an engine has spent."""
+    rows: list[list[Cell]] = []
     for network in study.networks:
         for engine in study.engines:
             part = select(curves, network=network, engine=engine)
             ends = {axis: _common_end(part, axis) for axis in AXES}
             for optimizer in part.optimizer.unique():
                 own = select(part, optimizer=optimizer)
-                cells = [_spread(_at(own, axis, ends[axis]).reindex(study.seeds), "{:.5f}") for axis in AXES]
+                cells = [_mean_of_seeds(_at(own, axis, ends[axis]).reindex(study.seeds)) for axis in AXES]
                 rows.append([network, optimizer, engine, *cells])
-    return of_cells(
+    return table_of_rows(
         "Error of the validation slices at equal cost, mean ± standard deviation over seeds",
-        ["network", "optimizer", "engine", *(f"at equal {label}" for label in AXES.values())],
+        {**_LABELS, **{f"at equal {label}": ".5f" for label in AXES.values()}},
         rows,
         [
             "The cost is the smallest at which a run ended; n/a if a seed has no epoch below it.",
@@ -196,7 +178,7 @@ def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) ->
     return sentences + [f"{line}." for line in _continued(select(table, network=network))]
 
 
-def _cells(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], pandas.DataFrame]]:
+def _groups(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], pandas.DataFrame]]:
     return [
         (
             [network, optimizer, engine],
@@ -267,7 +249,7 @@ def _range(values: Sequence[float], form: str, sign: int) -> str:
     return f"{number.format(low)} to {number.format(high)} {unit}".strip()
 
 
-def _spread(values: pandas.Series[float], form: str) -> str:
+def _mean_of_seeds(values: pandas.Series[float]) -> Cell:
     if values.empty or values.isna().any():
-        return "n/a"
-    return f"{form.format(values.mean())} ± {form.format(values.std())}"
+        return None
+    return Numbers((float(values.mean()), float(values.std())), "{} ± {}")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
-from compare.report.tables.table import Table, slug_of
+from compare.report.tables.table import Cell, Format, Table, slug_of, table_of_rows
 from compare.results import published
-from compare.trace import consistency, roofline, roofline_report, shown, sources, summary, tables
+from compare.trace import consistency, published_checks, roofline, roofline_report, sources, summary, tables
 from compare.trace.roofline_report import Counted
 from compare.trace.summary import Summary
 
@@ -68,7 +68,7 @@ def of(folders: list[Path]) -> Chapter:
         ceilings: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
         made.append(roofline_report.table(counted, ceilings))
         figures["roofline"] = roofline_report.figure(counted, ceilings)
-    findings = consistency.check(consistency.from_tables(made))
+    findings = consistency.check(consistency.figures_of_tables(made))
     return Chapter(made, figures, findings, _published())
 
 
@@ -76,7 +76,7 @@ def _published() -> list[str]:
     if not published.installed():
         return ["not checked: the published figures are not here"]
     try:
-        return [*map(str, consistency.check_published())]
+        return [*map(str, published_checks.check_published())]
     except InputError as error:
         return [f"not checked: {error}"]
 
@@ -94,7 +94,7 @@ def write(chapter: Chapter, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number, table in enumerate(chapter.tables):
-        atomic.write_text(folder / f"table-{number:02d}-{table.slug}.csv", table.frame.to_csv(index=False))
+        atomic.write_text(folder / f"table-{number:02d}-{table.slug}.csv", table.texts.to_csv(index=False))
     for name, figure in chapter.figures.items():
         for suffix in ("png", "pdf"):
             figure.savefig(folder / f"{name}.{suffix}", dpi=130)
@@ -110,7 +110,7 @@ def keep_summaries(folders: list[Path], folder: Path) -> None:
 
 def tracers_compared(summaries: list[Summary]) -> Table:
     """Compare counts and bytes of runs that both tracers saw; they should agree to 0.1 %."""
-    rows = []
+    rows: list[list[Cell]] = []
     runs: dict[tuple[str, ...], dict[str, Summary]] = {}
     for found in summaries:
         if found.facts.get("engine"):
@@ -124,10 +124,11 @@ def tracers_compared(summaries: list[Summary]) -> Table:
             counts = [side[what].count if what in side else 0 for side in sides]
             sizes = [side[what].bytes.total if what in side else 0 for side in sides]
             agree = all(abs(a - b) <= _SLACK * max(a, b) for a, b in (counts, sizes))
-            cells = [*map(str, counts), *(f"{size:.0f}" for size in sizes), "yes" if agree else "NO"]
-            rows.append([tracers["cupti"].run, " ".join(what)[:80], *cells])
-    columns = ["run", "what", "count, nsys", "count, cupti", "bytes, nsys", "bytes, cupti", "agree to 0.1 %"]
-    return shown.table(
+            agreement = "yes" if agree else "NO"
+            rows.append([tracers["cupti"].run, " ".join(what)[:80], *counts, *sizes, agreement])
+    columns: dict[str, Format] = {"run": "", "what": "", "count, nsys": "", "count, cupti": ""}
+    columns |= {"bytes, nsys": ".0f", "bytes, cupti": ".0f", "agree to 0.1 %": ""}
+    return table_of_rows(
         "Both tracers on the same run", columns, rows, ["two runs of the same training, one for each tracer"]
     )
 

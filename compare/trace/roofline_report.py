@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compare.report.tables.table import Table
-from compare.trace import categories, shown
+from compare.report.tables.table import Cell, Format, Table, table_of_rows
+from compare.trace import categories
 from compare.trace.roofline import PRECISIONS, Kernel, whole
 from compare.trace.summary import Summary
 
@@ -27,7 +27,7 @@ class Counted:
 
 def table(counted: list[Counted], ceilings: dict[str, Any] | None) -> Table:
     """Show the arithmetic intensity and the rates of whole runs and of the kernels that take most time."""
-    rows = []
+    rows: list[list[Cell]] = []
     for run in counted:
         total, covered = whole(run.kernels, run.summary)
         if total:
@@ -38,8 +38,9 @@ def table(counted: list[Counted], ceilings: dict[str, Any] | None) -> Table:
             [run.summary.run, categories.short(kernel.name), *_cells(kernel, ceilings)]
             for kernel in _longest(run)[:_SHOWN]
         ]
-    columns = ["run", "kernel", "launches sampled", *(f"{name} / FLOP" for name in PRECISIONS)]
-    columns += ["device memory / MB", "intensity / FLOP/byte", "GFLOP/s", "GB/s", "bound by"]
+    columns: dict[str, Format] = {"run": "", "kernel": "", "launches sampled": ""}
+    columns |= {f"{name} / FLOP": ".4g" for name in PRECISIONS} | {"device memory / MB": ".4g"}
+    columns |= {"intensity / FLOP/byte": ".3g", "GFLOP/s": ".4g", "GB/s": ".4g", "bound by": ""}
     notes = [
         "FLOP are additions, multiplications and two for each fused pair; tensor cores and special functions such as "
         "exponentials are not counted, so the intensity is a lower bound where they are used.",
@@ -51,7 +52,7 @@ def table(counted: list[Counted], ceilings: dict[str, Any] | None) -> Table:
         notes.append(f"ceilings measured on {ceilings['name']}: {memory}, {rates}")
     else:
         notes.append("ceilings: n/a, they were not measured")
-    return shown.table("Roofline of sampled kernel launches", columns, rows, notes)
+    return table_of_rows("Roofline of sampled kernel launches", columns, rows, notes)
 
 
 def figure(counted: list[Counted], ceilings: dict[str, Any] | None) -> Figure:
@@ -95,20 +96,19 @@ def _longest(run: Counted) -> list[Kernel]:
     return sorted(run.kernels, key=lambda kernel: -times.get(kernel.name, 0.0))
 
 
-def _cells(kernel: Kernel, ceilings: dict[str, Any] | None) -> list[str]:
+def _cells(kernel: Kernel, ceilings: dict[str, Any] | None) -> list[Cell]:
     flop = sum(kernel.flop.values())
-    intensity = "n/a" if kernel.intensity is None else f"{kernel.intensity:.3g}"
-    bound = "n/a"
+    bound = None
     if ceilings and kernel.intensity is not None:
         # The time that the operations need at the least against that of the bytes.
         arithmetic_s = sum(kernel.flop[name] / ceilings[name] for name in PRECISIONS)
         bound = "memory" if kernel.bytes / ceilings["copy_bytes_per_s"] > arithmetic_s else "arithmetic"
     return [
-        str(kernel.launches),
-        *(f"{kernel.flop[name]:.4g}" for name in PRECISIONS),
-        f"{kernel.bytes / 1e6:.4g}",
-        intensity,
-        f"{flop / kernel.time_s / 1e9:.4g}",
-        f"{kernel.bytes / kernel.time_s / 1e9:.4g}",
+        kernel.launches,
+        *(kernel.flop[name] for name in PRECISIONS),
+        kernel.bytes / 1e6,
+        kernel.intensity,
+        flop / kernel.time_s / 1e9,
+        kernel.bytes / kernel.time_s / 1e9,
         bound,
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from bart_bridge.errors import InputError
 from bart_bridge.files import yaml_files
 from compare.report.tables.relative import p_value
-from compare.report.tables.table import Table
+from compare.report.tables.table import Cell, Format, Table, table_of_rows
 from compare.results import gaps, statistics
 from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
@@ -63,28 +63,32 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield key, str(value)
 
 
-def settings(first: pandas.DataFrame, second: pandas.DataFrame, asked: tuple[dict[str, str], dict[str, str]]) -> Table:
+def settings(
+    first: pandas.DataFrame, second: pandas.DataFrame, configured: tuple[dict[str, str], dict[str, str]]
+) -> Table:
     """Name what differs of the settings, the versions of the engines, and the machines.
 
     Args:
         first: `results.csv` of one experiment.
         second: That of the other.
-        asked: Their settings, see `read_settings`.
+        configured: Their settings, see `read_settings`.
     """
-    import pandas as pd
-
-    pairs = {key: (asked[0].get(key, ""), asked[1].get(key, "")) for key in {**asked[0], **asked[1]}}
+    pairs = {
+        key: (configured[0].get(key, ""), configured[1].get(key, "")) for key in {**configured[0], **configured[1]}
+    }
     for engine in sorted({*first.engine, *second.engine}):
         versions = [_values(select(table, engine=engine).engine_version) for table in (first, second)]
         pairs[f"version of {engine}"] = (versions[0], versions[1])
     pairs["machine"] = (_values(first.machine), _values(second.machine))
-    rows = [[key, *(value or "none" for value in pair)] for key, pair in pairs.items() if pair[0] != pair[1]]
-    caption = (
+    rows: list[list[Cell]] = [
+        [key, *(value or "none" for value in pair)] for key, pair in pairs.items() if pair[0] != pair[1]
+    ]
+    note = (
         f"{len(rows)} of {len(pairs)}: every setting of the two `experiment.yaml` but "
         f"{' and '.join(_WITHOUT_INFLUENCE)}, the version of each engine, and the machine. Those not listed are the "
         "same in both."
     )
-    return Table("diff-settings", "Settings that differ", caption, pd.DataFrame(rows, columns=["setting", "A", "B"]))
+    return table_of_rows("Settings that differ", {"setting": "", "A": "", "B": ""}, rows, [note], "diff-settings")
 
 
 def _values(column: pandas.Series) -> str:
@@ -96,16 +100,15 @@ def changes(first: pandas.DataFrame, second: pandas.DataFrame) -> Table:
 
     Verdicts are `within noise`, `changed`, `changed?` where the noise is unknown, and `n/a` where one has no value.
     """
-    import pandas as pd
-
-    columns = ["network", "engine", "phase", "metric / unit", "A", "B", "B / A", "p / 1", "verdict"]
+    columns: dict[str, Format] = dict.fromkeys(["network", "engine", "phase", "metric / unit"], "")
+    columns |= {"A": ".5g", "B": ".5g", "B / A": ".4g", "p / 1": p_value, "verdict": ""}
     same = same_data(first, second)
     rows = [*_quality_rows(first, second, same), *_cost_rows(first, second)]
     if same:
         data = f"the data are the same, the zero-filled images of both agree within {_SAME_DATA:g}"
     else:
         data = "n/a, because the data are not the same: the zero-filled images of the two differ"
-    caption = [
+    notes = [
         "A, B: mean over test slices (quality), or the median over the repeats or calls (costs), in the unit named.",
         f"p / 1: quality: Wilcoxon signed-rank test of the slices; {data}.",
         "p / 1: costs: Welch's t-test of the repeats, of the logarithms where all values are above 0; of calls, the "
@@ -116,7 +119,7 @@ def changes(first: pandas.DataFrame, second: pandas.DataFrame) -> Table:
         "Definitions: results.csv.",
         *(f"{name}: {line}" for name, table in (("A", first), ("B", second)) for line in gaps.continued(table)),
     ]
-    return Table("diff", "What changed from A to B", "\n".join(caption), pd.DataFrame(rows, columns=columns))
+    return table_of_rows("What changed from A to B", columns, rows, notes, "diff")
 
 
 def same_data(first: pandas.DataFrame, second: pandas.DataFrame) -> bool:
@@ -128,7 +131,7 @@ def same_data(first: pandas.DataFrame, second: pandas.DataFrame) -> bool:
     return True
 
 
-def _quality_rows(first: pandas.DataFrame, second: pandas.DataFrame, same: bool) -> Iterator[list[str]]:
+def _quality_rows(first: pandas.DataFrame, second: pandas.DataFrame, same: bool) -> Iterator[list[Cell]]:
     for network, engine in _keys(first, second, "apply", _QUALITY):
         for metric in _QUALITY:
             one, two = (statistics.slices_of(table, network, engine, metric) for table in (first, second))
@@ -145,7 +148,7 @@ def _quality_rows(first: pandas.DataFrame, second: pandas.DataFrame, same: bool)
             yield _row([network, engine, "apply", f"{metric} / {unit}"], a, b, p, known=paired)
 
 
-def _cost_rows(first: pandas.DataFrame, second: pandas.DataFrame) -> Iterator[list[str]]:
+def _cost_rows(first: pandas.DataFrame, second: pandas.DataFrame) -> Iterator[list[Cell]]:
     for phase, metrics in _COSTS.items():
         for network, engine in _keys(first, second, phase, metrics):
             for metric in metrics:
@@ -158,13 +161,13 @@ def _cost_rows(first: pandas.DataFrame, second: pandas.DataFrame) -> Iterator[li
                 yield _row([network, engine, phase, f"{metric} / {unit}"], a, b, p, known)
 
 
-def _row(start: list[str], a: np.ndarray, b: np.ndarray, p: float, known: bool) -> list[str]:
+def _row(start: list[str], a: np.ndarray, b: np.ndarray, p: float, known: bool) -> list[Cell]:
     if not len(a) or not len(b):
-        shown = [f"{_middle(start, values):.5g}" if len(values) else NOT_AVAILABLE for values in (a, b)]
-        return [*start, *shown, NOT_AVAILABLE, NOT_AVAILABLE, NOT_AVAILABLE]
+        means = [_middle(start, values) if len(values) else None for values in (a, b)]
+        return [*start, *means, None, None, None]
     one, two = _middle(start, a), _middle(start, b)
-    ratio = f"{two / one:.4g}" if one > 0 and two > 0 else NOT_AVAILABLE
-    return [*start, f"{one:.5g}", f"{two:.5g}", ratio, p_value(p), verdict(one, two, p, known)]
+    ratio = two / one if one > 0 and two > 0 else None
+    return [*start, one, two, ratio, None if np.isnan(p) else p, verdict(one, two, p, known)]
 
 
 def verdict(one: float, two: float, p: float, known: bool) -> str:

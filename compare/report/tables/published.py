@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compare.report.tables.measured import MIB, mean_and_deviation
 from compare.report.tables.relative import engines_of, networks_of
-from compare.report.tables.table import MIB, NOT_FINITE, Table
+from compare.report.tables.table import Cell, Format, Numbers, Table, table_of_rows
 from compare.results import gaps, published, statistics
 from compare.results.table import select
-from compare.results.table_files import NOT_AVAILABLE
 from compare.settings.engine_names import is_bart
 
 if TYPE_CHECKING:
@@ -29,49 +30,46 @@ Spread = tuple[float, float, float]
 
 def memory(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
     """Peaks of one's own runs beside the published ones, each in columns of their own."""
-    import pandas as pd
-
     table = published.read("memory")
-    rows = []
+    gpus = list(table.gpu.unique())
+    rows: list[list[Cell]] = []
     for network in networks_of(results):
         for engine in engines_of(results):
             for phase in ("train", "infer"):
-                own = [_peak(results, network, engine, phase, metric) for metric in ("peak_rss", "gpu_peak")]
+                own = [_mean(_values(results, network, engine, phase, metric)) for metric in ("peak_rss", "gpu_peak")]
                 peaks = select(table, network=kinds[network], engine=_family(engine), phase=phase).set_index("gpu")
-                theirs = [f"{peaks.main_gb[gpu]} ({peaks.second_gb[gpu]})" for gpu in table.gpu.unique()]
-                rows.append([network, engine, _TITLES[phase], *own, *theirs])
-    columns = ["network", "engine", "phase", "ours: process peak / MiB", "ours: GPU process peak / MiB"]
-    columns += [f"published: {gpu} / GB" for gpu in table.gpu.unique()]
-    caption = [
+                theirs = [Numbers((peaks.main_gb[gpu], peaks.second_gb[gpu]), "{} ({})") for gpu in gpus]
+                own_mib = [None if peak is None else peak / MIB for peak in own]
+                rows.append([network, engine, _TITLES[phase], *own_mib, *theirs])
+    columns: dict[str, Format] = dict.fromkeys(["network", "engine", "phase"], "")
+    columns |= {"ours: process peak / MiB": ".0f", "ours: GPU process peak / MiB": ".0f"}
+    columns |= {f"published: {gpu} / GB": "" for gpu in gpus}
+    notes = [
         "ours: as in the table of memory; n/a: no GPU memory was read, the reason is in that table.",
         "published, main (second): GPU memory. The source calls the second figure the peak; for TensorFlow it is below "
         "the first, so it fits the level before the last growth of the allocator, and for BART the figure with cuDNN.",
         "Published sizes of networks and images are those of configs/varnet_knee.yaml and configs/modl_brain.yaml.",
         *_SOURCES,
     ]
-    return Table(
-        "published-memory", "Memory, ours and published", "\n".join(caption), pd.DataFrame(rows, columns=columns)
-    )
+    return table_of_rows("Memory, ours and published", columns, rows, notes, "published-memory")
 
 
 def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
     """Times of one's own runs beside the published ones."""
-    import pandas as pd
-
     table = published.read("time")
-    rows = []
+    rows: list[list[Cell]] = []
     for network in networks_of(results):
         for engine in engines_of(results):
-            own = [
-                _number(_values(results, network, engine, "train", "elapsed") / 60, "{:.2f}", first=True),
-                _number(_values(results, network, engine, "infer", "inference") * 1e3, "{:.2f}"),
-            ]
+            # Later repeats may train for fewer epochs.
+            training_s = _values(results, network, engine, "train", "elapsed")[:1]
+            slice_s = _values(results, network, engine, "infer", "inference")
+            own = [_mean(training_s / 60), _mean(slice_s * 1e3)]
             times = select(table, network=kinds[network], engine=_family(engine), gpu=_GPU)
-            theirs = [_number(select(times, phase=phase).value, "{:g}") for phase in ("train", "infer")]
+            theirs = [_mean(select(times, phase=phase).value) for phase in ("train", "infer")]
             rows.append([network, engine, *own, *theirs])
-    columns = ["network", "engine", "ours: training / min", "ours: slice / ms"]
-    columns += [f"published: training, {_GPU} / min", f"published: inference, {_GPU} / ms"]
-    caption = [
+    columns: dict[str, Format] = {"network": "", "engine": "", "ours: training / min": ".2f", "ours: slice / ms": ".2f"}
+    columns |= {f"published: training, {_GPU} / min": "g", f"published: inference, {_GPU} / ms": "g"}
+    notes = [
         "ours: whole training command of the first repeat, mean reconstruction of a slice as in the table of times.",
         "published: training of BART and inference (mean of 20) from T, Table 3; training of TensorFlow from B22. BART "
         "and TensorFlow made different numbers of updates there, so their times are not to be divided.",
@@ -79,53 +77,47 @@ def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
         *gaps.continued(results),
         *_SOURCES,
     ]
-    return Table("published-time", "Time, ours and published", "\n".join(caption), pd.DataFrame(rows, columns=columns))
+    return table_of_rows("Time, ours and published", columns, rows, notes, "published-time")
 
 
 def quality(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
     """Quality of trained networks beside the published means, which are recomputed from the published slices."""
-    import pandas as pd
-
     slices, printed = published.read("quality_per_slice"), published.read("quality")
-    rows = []
+    rows: list[list[Cell]] = []
     for keys, group in slices.groupby(["figure", "network", "data", "engine", "variant"], sort=False):
         figure, network, data, engine, variant = map(str, keys)
-        theirs = [_population(select(group, metric=f"{measure}_bart").value) for measure in ("psnr", "ssim")]
+        theirs = [
+            mean_and_deviation(select(group, metric=f"{measure}_bart").value, ddof=0) for measure in ("psnr", "ssim")
+        ]
         match = select(printed, figure=figure, network=network, engine=engine)
-        forms = {"psnr_db": "{:.2f}", "ssim": "{:.3f}"}
-        as_printed = [form.format(match[name].iloc[0]) if len(match) else NOT_AVAILABLE for name, form in forms.items()]
+        as_printed = [match[name].iloc[0] if len(match) else None for name in ("psnr_db", "ssim")]
         own = [_own_quality(results, kinds, network, engine, name) for name in ("psnr_bart", "ssim_bart")]
-        count = str(len(group) // 2)
         name = ", ".join(filter(None, [network, data, variant]))
-        rows.append([figure.replace("_", " "), name, engine, count, *theirs, *as_printed, *own])
-    columns = ["figure", "published for", "engine", "slices", "published: PSNR / dB", "published: SSIM / 1"]
-    columns += [
-        "published as printed: PSNR / dB",
-        "published as printed: SSIM / 1",
-        "ours: PSNR / dB",
-        "ours: SSIM / 1",
-    ]
-    caption = [
+        rows.append([figure.replace("_", " "), name, engine, len(group) // 2, *theirs, *as_printed, *own])
+    columns: dict[str, Format] = dict.fromkeys(["figure", "published for", "engine", "slices"], "")
+    columns |= {"published: PSNR / dB": ".2f", "published: SSIM / 1": ".4f"}
+    columns |= {"published as printed: PSNR / dB": ".2f", "published as printed: SSIM / 1": ".3f"}
+    columns |= {"ours: PSNR / dB": ".2f", "ours: SSIM / 1": ".4f"}
+    notes = [
         "published: mean ± standard deviation (n in the denominator) of the published slices, made with bart measure.",
         "published as printed: in figure 4 of B22; n/a: no mean is printed.",
         "ours: this experiment's trained networks of the kind, by bart measure, on its own data; n/a: none here.",
         *_SOURCES,
     ]
-    title = "Image quality, ours and published"
-    return Table("published-quality", title, "\n".join(caption), pd.DataFrame(rows, columns=columns))
+    return table_of_rows("Image quality, ours and published", columns, rows, notes, "published-quality")
 
 
 def agreement(results: pandas.DataFrame, kinds: dict[str, str]) -> Table | None:
     """Say where this experiment agrees with what was published and where not; None without anything to compare."""
-    import pandas as pd
-
-    rows = []
-    for network, quantity, neutral, own, theirs in _claims(results, kinds):
-        rows.append([network, quantity, _spread(own), _spread(theirs), verdict(own, theirs, neutral)])
+    rows: list[list[Cell]] = [
+        [network, quantity, _with_range(own), _with_range(theirs), verdict(own, theirs, neutral)]
+        for network, quantity, neutral, own, theirs in _claims(results, kinds)
+    ]
     if not rows:
         return None
-    columns = ["network", "quantity", "ours: mean (range)", "published: mean (range)", "verdict"]
-    caption = [
+    columns: dict[str, Format] = {"network": "", "quantity": ""}
+    columns |= {"ours: mean (range)": ".3g", "published: mean (range)": ".3g", "verdict": ""}
+    notes = [
         "ours: ratios with the range over the repeats; differences of PSNR with the 95 % bootstrap interval.",
         f"published: ratios with the range over the GPUs, {_GPU} for times; differences with the 95 % interval.",
         "agrees: the ranges overlap. same direction: they do not, but both are above 1 (0 for differences), or both "
@@ -135,7 +127,7 @@ def agreement(results: pandas.DataFrame, kinds: dict[str, str]) -> Table | None:
         *_SOURCES,
     ]
     title = "Where this experiment agrees with what was published"
-    return Table("agreement", title, "\n".join(caption), pd.DataFrame(rows, columns=columns))
+    return table_of_rows(title, columns, rows, notes, "agreement")
 
 
 def verdict(own: Spread, theirs: Spread, neutral: float) -> str:
@@ -228,39 +220,24 @@ def _values(results: pandas.DataFrame, network: str, engine: str, phase: str, me
     return values
 
 
-def _peak(results: pandas.DataFrame, network: str, engine: str, phase: str, metric: str) -> str:
-    return _number(_values(results, network, engine, phase, metric) / MIB, "{:.0f}")
+def _mean(values: pandas.Series[float]) -> float | None:
+    return None if values.empty else float(values.mean())
 
 
-def _number(values: pandas.Series[float], form: str, first: bool = False) -> str:
-    """Write the mean of some values, or the first of them."""
-    if values.empty:
-        return NOT_AVAILABLE
-    return form.format(values.iloc[0] if first else values.mean())
-
-
-def _own_quality(results: pandas.DataFrame, kinds: dict[str, str], kind: str, engine: str, metric: str) -> str:
+def _own_quality(results: pandas.DataFrame, kinds: dict[str, str], kind: str, engine: str, metric: str) -> Cell:
+    """Return mean and deviation for each network of a kind on each engine of a family, named if there are several."""
     names = [network for network in networks_of(results) if kinds[network] == kind]
     engines = [name for name in engines_of(results) if _family(name) == engine]
-    shown = []
-    for network in names:
-        for name in engines:
-            values = statistics.slices_of(results, network, name, metric)
-            if len(values):
-                of = f" ({network}, {name})" if len(names) * len(engines) > 1 else ""
-                shown.append(_population(values) + of)
-    return "; ".join(shown) or NOT_AVAILABLE
+    numbers: list[float] = []
+    templates = []
+    for network, name in product(names, engines):
+        cell = mean_and_deviation(statistics.slices_of(results, network, name, metric), ddof=0)
+        if cell is not None:
+            template = cell.template if isinstance(cell, Numbers) else str(cell)
+            numbers += cell.values if isinstance(cell, Numbers) else ()
+            templates.append(template + (f" ({network}, {name})" if len(names) * len(engines) > 1 else ""))
+    return Numbers(tuple(numbers), "; ".join(templates)) if templates else None
 
 
-def _population(values: pandas.Series[float]) -> str:
-    if not np.isfinite(values).all():
-        return NOT_FINITE
-    form = "{:.2f}" if values.mean() > 1 else "{:.4f}"
-    return f"{form.format(values.mean())} ± {form.format(values.std(ddof=0))}"
-
-
-def _spread(spread: Spread) -> str:
-    mean, low, high = spread
-    if low == high:
-        return f"{mean:.3g}"
-    return f"{mean:.3g} ({low:.3g} to {high:.3g})"
+def _with_range(spread: Spread) -> Cell:
+    return spread[0] if spread[1] == spread[2] else Numbers(spread, "{} ({} to {})")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bart_bridge.baselines import BASELINES
-from compare.report.tables.table import Table
+from compare.report.tables.table import Cell, Format, Numbers, Table, table_of_rows
 from compare.results import gaps, statistics
 from compare.results.table import select
-from compare.results.table_files import NOT_AVAILABLE
 from compare.running.steps import ZERO_FILLED
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _COSTS = [
     ("peak above baseline of reconstruction", "infer", "rss_above_baseline"),
     ("GPU process peak of reconstruction", "infer", "gpu_peak"),
 ]
-# Phase, metric, what is said of its ratio, and whether that is of speed: the ratio of times the other way round.
+# Phase, metric, words for its ratio, and whether these are about speed, the inverse of a ratio of times.
 _HEADLINE = [
     ("train", "epoch", "as fast in an epoch of training", True),
     ("infer", "inference", "as fast in reconstructing a slice", True),
@@ -48,22 +49,20 @@ def networks_of(results: pandas.DataFrame) -> list[str]:
 
 
 def ratios(results: pandas.DataFrame) -> Table | None:
-    """What each engine costs relative to BART, with the spread over repeats; None with a single engine."""
-    import pandas as pd
-
+    """Show what each engine costs relative to BART, with the spread over repeats; None with a single engine."""
     engines = engines_of(results)
     if len(engines) < 2:
         return None
     base = statistics.base_of(engines)
-    rows = []
+    rows: list[list[Cell]] = []
     for network in networks_of(results):
         for engine in engines:
             for quantity, phase, metric in _COSTS:
                 if engine == base or not _has(results, network, phase, metric):
                     continue
-                found = statistics.ratio(_comparable(results, metric), network, phase, metric, engine, base)
-                rows.append([network, engine, quantity, *_ratio_cells(found)])
-    caption = [
+                ratio = statistics.ratio(_comparable(results, metric), network, phase, metric, engine, base)
+                rows.append([network, engine, quantity, *_ratio_cells(ratio)])
+    notes = [
         "ratio / 1: geometric mean over the repeats; the engines take turns, and a ratio is of one turn.",
         "lowest / 1, highest / 1: of the repeats; n/a with one repeat, whose noise is unknown.",
         "ratio n/a: an engine has no value, or a time is below the noise of its measurement.",
@@ -71,8 +70,9 @@ def ratios(results: pandas.DataFrame) -> Table | None:
         "Whole commands count in the first repeat only, since later ones may train for fewer epochs.",
         *gaps.continued(results),
     ]
-    columns = ["network", "engine", "quantity", "ratio / 1", "lowest / 1", "highest / 1", "repeats"]
-    return Table("ratios", f"Cost relative to {base}", "\n".join(caption), pd.DataFrame(rows, columns=columns))
+    columns: dict[str, Format] = {"network": "", "engine": "", "quantity": ""}
+    columns |= dict.fromkeys(["ratio / 1", "lowest / 1", "highest / 1"], three_digits) | {"repeats": ""}
+    return table_of_rows(f"Cost relative to {base}", columns, rows, notes, "ratios")
 
 
 def headline(results: pandas.DataFrame) -> list[str]:
@@ -83,23 +83,24 @@ def headline(results: pandas.DataFrame) -> list[str]:
     for network in networks_of(results):
         for engine in engines:
             parts = []
-            for phase, metric, said, of_speed in _HEADLINE:
-                found = statistics.ratio(results, network, phase, metric, engine, base) if engine != base else None
-                if found:
-                    of = found.inverse if of_speed else found
-                    spread = f" ({_digits(of.low)} to {_digits(of.high)})" if of.repeats > 1 else ""
-                    parts.append(f"{_digits(of.mean)}{spread} times {said}")
+            for phase, metric, wording, is_speed in _HEADLINE:
+                ratio = statistics.ratio(results, network, phase, metric, engine, base) if engine != base else None
+                if ratio:
+                    ratio = ratio.inverse if is_speed else ratio
+                    spread = ""
+                    if ratio.repeats > 1:
+                        spread = f" ({three_digits(ratio.low)} to {three_digits(ratio.high)})"
+                    parts.append(f"{three_digits(ratio.mean)}{spread} times {wording}")
             if parts:
                 sentences.append(f"{network}, {engine} against {base}: {'; '.join(parts)}.")
     return sentences
 
 
 def paired(results: pandas.DataFrame) -> Table | None:
-    """Differences of trained networks slice by slice; None where there is nothing to compare."""
-    import pandas as pd
-
+    """Show the differences of trained networks slice by slice; None where there is nothing to compare."""
     engines = engines_of(results)
-    rows, reasons = [], []
+    rows: list[list[Cell]] = []
+    reasons = []
     for network in networks_of(results):
         for first, second in _pairs(engines):
             for measure, heading in _MEASURES.items():
@@ -108,53 +109,50 @@ def paired(results: pandas.DataFrame) -> Table | None:
                 common = ours.index.intersection(theirs.index)
                 if not len(common):
                     continue
-                found = statistics.paired(ours[common].to_numpy(), theirs[common].to_numpy())
-                known = found.low == found.low
-                interval = f"{found.low:+.3g} to {found.high:+.3g}" if known else NOT_AVAILABLE
-                mean = f"{found.mean:+.3g}" if found.mean == found.mean else NOT_AVAILABLE
-                p = p_value(found.p)
-                rows.append([network, f"{first} - {second}", heading, mean, interval, p, str(found.count)])
-                reasons += [f"{network}, {first} - {second}, {heading}: {found.reason}"] if found.reason else []
+                difference = statistics.paired(ours[common].to_numpy(), theirs[common].to_numpy())
+                low, high = difference.low, difference.high
+                interval = None if np.isnan(low) else Numbers((low, high), "{} to {}")
+                numbers = [_or_none(difference.mean), interval, _or_none(difference.p), difference.count]
+                rows.append([network, f"{first} - {second}", heading, *numbers])
+                if difference.reason:
+                    reasons.append(f"{network}, {first} - {second}, {heading}: {difference.reason}")
     if not rows:
         return None
-    caption = [
+    notes = [
         "PSNR, SSIM and NMSE as in the table of image quality, by our definition; differences slice by slice.",
         "95 % interval: bias-corrected and accelerated bootstrap of the mean difference, 9999 resamples of slices.",
         "p / 1: two-sided Wilcoxon signed-rank test; not corrected for the number of comparisons.",
         "Slices are of one training: the spread between trainings is not in these intervals.",
         *reasons,
     ]
-    columns = ["network", "difference", "measure", "mean difference", "95 % interval", "p / 1", "slices"]
-    title = "Paired comparison of the test slices"
-    return Table("paired", title, "\n".join(caption), pd.DataFrame(rows, columns=columns))
+    columns: dict[str, Format] = {"network": "", "difference": "", "measure": "", "mean difference": "+.3g"}
+    columns |= {"95 % interval": "+.3g", "p / 1": p_value, "slices": ""}
+    return table_of_rows("Paired comparison of the test slices", columns, rows, notes, "paired")
 
 
 def check(results: pandas.DataFrame) -> Table | None:
-    """How far our computation of BART's measures is from `bart measure`; None without both."""
-    import pandas as pd
-
-    rows = []
+    """Show how far our computation of BART's measures is from `bart measure`; None without both."""
+    rows: list[list[Cell]] = []
     for measure, heading in _MEASURES.items():
         keys = ["network", "engine", "phase", "slice"]
         theirs = select(results, metric=f"{measure}_bart").set_index(keys).value
         ours = select(results, metric=f"{measure}_recomputed").set_index(keys).value
         if len(theirs) and len(ours):
             difference = (ours - theirs).abs()
-            rows.append([heading, f"{difference.max():.1e}", str(len(difference))])
+            rows.append([heading, difference.max(), len(difference)])
     if not rows:
         return None
-    caption = (
+    note = (
         "largest difference: absolute, in the unit of the measure, of all reconstructed slices, of BART's "
         "definition computed by bart-tf in double precision and of bart measure in single precision."
     )
-    frame = pd.DataFrame(rows, columns=["measure", "largest difference", "images"])
-    return Table("measure-check", "Our computation of BART's measures against bart measure", caption, frame)
+    title = "Our computation of BART's measures against bart measure"
+    columns: dict[str, Format] = {"measure": "", "largest difference": ".1e", "images": ""}
+    return table_of_rows(title, columns, rows, [note], "measure-check")
 
 
 def p_value(p: float) -> str:
-    """Write a p value with two digits, small ones as a bound."""
-    if p != p:
-        return NOT_AVAILABLE
+    """Write a p value with two digits, a small one as a bound."""
     return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
 
@@ -174,13 +172,17 @@ def _has(results: pandas.DataFrame, network: str, phase: str, metric: str) -> bo
     return not select(results, network=network, phase=phase, metric=metric, measured=True).empty
 
 
-def _ratio_cells(found: statistics.Ratio | None) -> list[str]:
-    if found is None:
-        return [NOT_AVAILABLE] * 3 + ["0"]
-    spread = [_digits(found.low), _digits(found.high)] if found.repeats > 1 else [NOT_AVAILABLE] * 2
-    return [_digits(found.mean), *spread, str(found.repeats)]
+def _ratio_cells(ratio: statistics.Ratio | None) -> list[Cell]:
+    if ratio is None:
+        return [None, None, None, 0]
+    spread = [ratio.low, ratio.high] if ratio.repeats > 1 else [None, None]
+    return [ratio.mean, *spread, ratio.repeats]
 
 
-def _digits(ratio: float) -> str:
-    """Write a ratio with three digits, which are seen in those far below 1, too."""
+def _or_none(number: float) -> float | None:
+    return None if np.isnan(number) else number
+
+
+def three_digits(ratio: float) -> str:
+    """Write a ratio with three significant digits, also one far below 1."""
     return f"{ratio:.0f}" if ratio >= 100 else f"{ratio:#.3g}"

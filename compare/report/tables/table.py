@@ -1,40 +1,58 @@
-"""The tables of the report; each is a query on the results table."""
+"""A table of the report: its cells stay numbers until it is printed as Markdown, CSV, LaTeX or on the page."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
-from compare.results.table import select
-from compare.results.table_files import NOT_AVAILABLE, is_not_available
+from compare.results.table_files import NOT_AVAILABLE
 
 if TYPE_CHECKING:
     import pandas
 
+# What stands in a cell whose number was measured and is not finite.
 NOT_FINITE = "not finite"
-PHASES = {"initial": "untrained", "apply": "trained"}
-MIB = 2**20
+_SLUG_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Several numbers in one cell, such as a mean and its deviation. The cell is sorted by the first of them.
+
+    Attributes:
+        values: The numbers.
+        template: The text around them, with `{}` for each number, such as `{} ± {}`.
+    """
+
+    values: tuple[float, ...]
+    template: str
+
+
+Cell: TypeAlias = str | float | Numbers | None
+"""A text, a number, several numbers, or None where nothing is available."""
+Format: TypeAlias = str | Callable[[float], str]
+"""How the numbers of a column are printed: a format specification such as `.2f`, or a function."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is shown.
+    """A table with its title and notes.
 
     Attributes:
         slug: Name of its files: lower-case letters, digits and `-`.
-        title: What it is.
+        title: What it shows.
         caption: Definitions of its columns, and why something is `n/a`; a line each.
-        frame: The cells; headings have units. Texts are shown as they are; the page shows numbers with four digits of
-            the largest in their column, and what is missing as `n/a`.
+        frame: The cells, see `Cell`. Headings have units.
+        formats: Format of the numbers of a column, by its heading; the shortest exact form by default.
     """
 
     slug: str
     title: str
     caption: str
     frame: pandas.DataFrame
+    formats: Mapping[str, Format] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -44,7 +62,18 @@ class Table:
     @property
     def rows(self) -> list[list[str]]:
         """The text of every cell."""
-        return [[str(cell) for cell in row] for row in self.frame.itertuples(index=False, name=None)]
+        formats = [self.formats.get(column, "") for column in self.columns]
+        return [
+            [printed(cell, form) for cell, form in zip(row, formats, strict=True)]
+            for row in self.frame.itertuples(index=False, name=None)
+        ]
+
+    @property
+    def texts(self) -> pandas.DataFrame:
+        """The text of every cell, as a frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=self.columns)
 
     @property
     def notes(self) -> list[str]:
@@ -53,190 +82,48 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown, with its title and notes."""
-        lines = [
-            f"## {self.title}",
-            "",
-            *map(_markdown_row, [self.columns, ["---"] * len(self.columns), *self.rows]),
-            "",
-        ]
+        rows = [self.columns, ["---"] * len(self.columns), *self.rows]
+        lines = [f"## {self.title}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
         return "\n".join([*lines, *(f"- {note}" for note in self.notes), ""])
+
+
+def table_of_rows(
+    title: str, columns: Mapping[str, Format], rows: list[list[Cell]], notes: list[str], slug: str = ""
+) -> Table:
+    """Make a table row by row.
+
+    Args:
+        title: What it shows.
+        columns: Heading and format of each column.
+        rows: The cells.
+        notes: Lines of the caption.
+        slug: Name of its files; follows from the title by default.
+    """
+    import pandas as pd
+
+    # None stays None, and an int an int, in columns of objects only.
+    frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
+    return Table(slug or slug_of(title), title, "\n".join(notes), frame, columns)
 
 
 def slug_of(text: str) -> str:
     """Return a name for files and links: lower-case letters, digits and `-`, 60 characters at most."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].rstrip("-")
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_SLUG_LENGTH].rstrip("-")
 
 
-def of_cells(title: str, columns: list[str], rows: list[list[str]], notes: list[str]) -> Table:
-    """Make a table from its cells; its files are named after the title."""
-    import pandas as pd
-
-    return Table(slug_of(title), title, "\n".join(notes), pd.DataFrame(rows, columns=columns))
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of measured values.
-
-    Attributes:
-        heading: With the unit.
-        metric: In the results table.
-        form: Format of a value.
-        scale: Values are divided by this.
-        kind: `mean` (with the standard deviation), `median`.
-    """
-
-    heading: str
-    metric: str
-    form: str = "{:.2f}"
-    scale: float = 1.0
-    kind: str = "mean"
-
-
-_MEMORY = [
-    Column("process peak / MiB", "peak_rss", "{:.0f}", MIB),
-    Column("before last growth / MiB", "rss_before_growth", "{:.0f}", MIB),
-    Column("peak above baseline / MiB", "rss_above_baseline", "{:.0f}", MIB),
-    Column("GPU process peak / MiB", "gpu_peak", "{:.0f}", MIB),
-    Column("GPU before last growth / MiB", "gpu_before_growth", "{:.0f}", MIB),
-    Column("GPU device above start / MiB", "gpu_device_peak", "{:.0f}", MIB),
-    Column("allocator peak / MiB", "allocator_peak", "{:.0f}", MIB),
-]
-_TRAINING = [
-    Column("whole command / s", "elapsed", "{:.1f}"),
-    Column("set-up / s", "setup", "{:.2f}"),
-    Column("compilation / s", "compilation", "{:.2f}"),
-    Column("all epochs / s", "training", "{:.2f}"),
-    Column("epoch / s", "epoch", "{:.3f}"),
-    Column("CPU / s", "cpu", "{:.1f}"),
-]
-_INFERENCE = [
-    Column("first / ms", "inference_first", "{:.1f}", 1e-3),
-    Column("slice, mean / ms", "inference", "{:.2f}", 1e-3),
-    Column("slice, median / ms", "inference", "{:.2f}", 1e-3, "median"),
-    Column("slice, CPU / ms", "inference_cpu", "{:.2f}", 1e-3),
-]
-_GPU = [
-    Column(f"{word}, {kind} / {unit}", f"gpu_{word}_{kind}", "{:.0f}")
-    for word, unit in (("temperature", "°C"), ("power", "W"), ("utilisation", "%"))
-    for kind in ("mean", "max")
-]
-_SPREAD = "± is the standard deviation over the repeats; a value without it is of one repeat."
-
-
-def quality(results: pandas.DataFrame) -> Table:
-    """Mean and standard deviation of PSNR, SSIM and NMSE over the test slices, by our definition."""
-    return _quality(results, "quality", "", "Image quality")
-
-
-def quality_by_bart(results: pandas.DataFrame) -> Table:
-    """The same as `bart measure` has it."""
-    return _quality(results, "quality-bart", "_bart", "Image quality by BART's own measure")
-
-
-def quality_by_fastmri(results: pandas.DataFrame) -> Table:
-    """The same by the fastMRI convention: the test slices are one volume."""
-    return _quality(results, "quality-fastmri", "_fastmri", "Image quality by the fastMRI convention")
-
-
-def memory(results: pandas.DataFrame) -> Table:
-    """Memory of training and of reconstruction."""
-    phases = {"train": "training", "infer": "reconstruction"}
-    notes = ["Process peaks and allocator peaks are different things and are not to be compared.", _SPREAD]
-    return measured(results, "memory", "Memory of training and reconstruction", phases, _MEMORY, notes)
-
-
-def training_time(results: pandas.DataFrame) -> Table:
-    """Time of training, set-up and compilation apart."""
-    whole = select(results, repeat=0)
-    epochs = select(results, metric="epoch")
-    per_epoch = epochs[epochs.repeat != 0]
-    import pandas as pd
-
-    notes = ["All but the epoch are of the first repeat, since later ones may train for fewer epochs.", _SPREAD]
-    both = pd.concat([whole, per_epoch])
-    return measured(both, "training-time", "Time of training", {"train": "training"}, _TRAINING, notes)
-
-
-def inference_time(results: pandas.DataFrame) -> Table:
-    """Time of reconstructing a slice, the first call apart."""
-    calls = select(results, metric="inference", measured=True).groupby(["network", "engine"]).size().max()
-    notes = [
-        f"Of {calls if calls == calls else 0} calls after the first, all repeats; ± is their standard deviation.",
-        "device time: n/a: kernels are not timed here, only wall and CPU seconds.",
-    ]
-    phases = {"infer": "reconstruction"}
-    return measured(results, "inference-time", "Time of reconstructing one slice", phases, _INFERENCE, notes)
-
-
-def gpu_state(results: pandas.DataFrame) -> Table:
-    """Temperature, power and utilisation of the GPU."""
-    phases = {"train": "training", "infer": "reconstruction"}
-    return measured(results, "gpu-state", "State of the GPU", phases, _GPU, [_SPREAD])
-
-
-def measured(
-    results: pandas.DataFrame, slug: str, title: str, phases: dict[str, str], columns: list[Column], notes: list[str]
-) -> Table:
-    """Make a table with a row for each network, engine and phase, and a column for each metric."""
-    import pandas as pd
-
-    used = select(results, metric=[column.metric for column in columns], phase=list(phases))
-    rows = []
-    for key, group in used.groupby(["network", "engine", "phase"], sort=False):
-        network, engine, phase = map(str, key)
-        rows.append([network, engine, phases[phase], *(cell(group, column) for column in columns)])
-    frame = pd.DataFrame(rows, columns=["network", "engine", "phase", *(column.heading for column in columns)])
-    if len(phases) == 1:
-        frame = frame.drop(columns="phase")
-    return Table(slug, title, "\n".join([*_definitions(used, columns), *notes]), frame)
-
-
-def cell(rows: pandas.DataFrame, column: Column) -> str:
-    """Write mean ± standard deviation of a metric; one value has no deviation, none is `n/a`.
-
-    Values that were measured and are not finite make the cell `not finite`: the others alone are not the mean.
-    """
-    rows = select(rows, metric=column.metric)
-    values = rows[~is_not_available(rows)].value / column.scale
-    if values.empty:
+def printed(cell: Cell, form: Format = "") -> str:
+    """Return the text of a cell; the format is that of each number in it."""
+    if cell is None:
         return NOT_AVAILABLE
-    if not np.isfinite(values).all():
-        return NOT_FINITE
-    if column.kind == "median":
-        return column.form.format(values.median())
-    mean = column.form.format(values.mean())
-    return f"{mean} ± {column.form.format(values.std())}" if len(values) > 1 else mean
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, Numbers):
+        return cell.template.format(*(printed(value, form) for value in cell.values))
+    return form(cell) if callable(form) else format(cell, form)
 
 
-def _quality(results: pandas.DataFrame, slug: str, suffix: str, title: str) -> Table:
-    import pandas as pd
-
-    forms = {"psnr": ("PSNR / dB", "{:.2f}"), "ssim": ("SSIM / 1", "{:.4f}"), "nmse": ("NMSE / 1", "{:.5f}")}
-    columns = [Column(heading, metric + suffix, form) for metric, (heading, form) in forms.items()]
-    used = select(results, metric=[column.metric for column in columns])
-    rows = []
-    for key, group in used.groupby(["network", "engine", "phase"], sort=False):
-        network, engine, phase = map(str, key)
-        shown = PHASES[phase] if network else ""
-        rows.append([network or "none", engine, shown, *(cell(group, column) for column in columns)])
-    count = select(results, metric="ssim")["slice"].nunique()
-    slices = f"Mean ± standard deviation of {count} held-out slices." if count > 1 else "Of one held-out slice."
-    frame = pd.DataFrame(rows, columns=["network", "engine", "weights", *(column.heading for column in columns)])
-    return Table(slug, title, "\n".join([slices, *_definitions(used, columns)]), frame)
-
-
-def _definitions(rows: pandas.DataFrame, columns: list[Column]) -> list[str]:
-    """Say what each column is, for each engine where they differ, and why a value is not available."""
-    lines = []
-    for column in columns:
-        found = select(rows, metric=column.metric).drop_duplicates(["engine", "definition"])
-        by_definition = found.groupby("definition", sort=False).engine.agg(list)
-        for definition, engines in by_definition.items():
-            of = f", {', '.join(engines)}" if len(by_definition) > 1 else ""
-            lines.append(f"{column.heading}{of}: {definition}")
-    return lines
-
-
-def _markdown_row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def sort_key(cell: Cell) -> float | None:
+    """Return the number that a cell is sorted by; None for a text, and where nothing is available."""
+    if isinstance(cell, Numbers):
+        return float(cell.values[0]) if cell.values else None
+    return None if cell is None or isinstance(cell, str) else float(cell)

@@ -9,7 +9,7 @@ import pytest
 
 from bart_bridge.errors import InputError
 from compare.report import experiment_report
-from compare.report.tables import table as tables
+from compare.report.tables import measured
 from compare.results import table as results
 from compare.settings.experiment import load
 from tests.compare.conftest import bart_tf
@@ -64,7 +64,7 @@ def test_page_and_markdown_show_the_same_numbers(tiny):
 
 def test_the_quality_table_is_the_mean_of_the_rows(tiny):
     table = results.read_results(tiny[0])
-    row = next(row for row in tables.quality(table).rows if row[:3] == ["modl", "bart", "trained"])
+    row = next(row for row in measured.quality(table).rows if row[:3] == ["modl", "bart", "trained"])
     psnr = table.query("network == 'modl' and engine == 'bart' and phase == 'apply' and metric == 'psnr'").value
     assert row[3] == f"{psnr.mean():.2f} ± {psnr.std():.2f}"
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from compare.report import page, viewer
 from compare.report.figures import colours, curves, images
+from compare.report.tables.table import Numbers, table_of_rows
 
 
 def render(**content):
@@ -22,33 +23,39 @@ def cells(html):
     return re.findall(r"<td class=\"([^\"]*)\"([^>]*)>([^<]*)</td>", html)
 
 
-def column(values):
-    return cells(render(tables=[page.Table("one", "One", "", pd.DataFrame({"heading / s": values}))]))
+def column(values, form=""):
+    return cells(render(tables=[table_of_rows("One", {"heading / s": form}, [[value] for value in values], [])]))
 
 
 @pytest.mark.parametrize(
-    ("values", "shown"),
+    ("values", "form", "shown"),
     [
-        ([1234.5, 1.0, np.nan], ["1234", "1", "n/a"]),
-        ([12.345, -3.0], ["12.35", "-3.00"]),
-        ([3.21e-5, 1e-6], ["0.00003210", "0.00000100"]),
-        ([0.0, 0.0], ["0.000", "0.000"]),
-        ([12, 3], ["12", "3"]),
-        (["1.2 ± 0.1", "n/a"], ["1.2 ± 0.1", "n/a"]),
+        ([1234.5, 1.0, None], ".0f", ["1234", "1", "n/a"]),
+        ([12.345, -3.0], ".2f", ["12.35", "-3.00"]),
+        ([3.21e-5, 1e-6], ".8f", ["0.00003210", "0.00000100"]),
+        ([0.0, "not finite"], ".3f", ["0.000", "not finite"]),
+        ([12, 3], "", ["12", "3"]),
+        ([Numbers((1.2, 0.1), "{} ± {}"), None], ".1f", ["1.2 ± 0.1", "n/a"]),
+        ([0.5, 1e-9], lambda p: "<0.01" if p < 0.01 else f"{p:g}", ["0.5", "&lt;0.01"]),
     ],
 )
-def test_a_column_of_numbers_is_aligned_and_has_four_digits(values, shown):
-    found = column(values)
+def test_a_column_of_numbers_is_aligned_and_has_its_format(values, form, shown):
+    found = column(values, form)
     assert [text for *_, text in found] == shown
     assert all("number" in kind for kind, *_ in found)
 
 
 @pytest.mark.parametrize(
-    ("text", "key"),
-    [("31.20 ± 1.10", 31.2), ("−0.5 [−0.7, −0.3]", -0.5), ("1.5e-3", 0.0015), ("12 %", 12), ("4× (lean)", 4)],
+    ("cell", "key"),
+    [
+        (Numbers((31.2, 1.1), "{} ± {}"), 31.2),
+        (Numbers((-0.5, -0.7, -0.3), "{} ({} to {})"), -0.5),
+        (0.0015, 0.0015),
+        (Numbers((4,), "{} (lean)"), 4),
+    ],
 )
-def test_a_number_with_more_behind_it_is_sorted_as_the_number(text, key):
-    ((_, attributes, _),) = column([text])
+def test_a_number_with_more_behind_it_is_sorted_as_the_number(cell, key):
+    ((_, attributes, _),) = column([cell])
     assert float(re.search(r'data-key="(.*?)"', attributes)[1]) == key
 
 
@@ -59,15 +66,11 @@ def test_what_is_not_a_number_throughout_is_text(texts):
         assert "data-key" not in attributes
 
 
-def test_an_index_is_shown_and_levels_of_headings_are_joined():
-    frame = pd.DataFrame(
-        [[1.0, 2.0]],
-        index=pd.Index(["varnet"], name="network"),
-        columns=pd.MultiIndex.from_tuples([("PSNR", "measured"), ("PSNR", "published")]),
-    )
-    html = render(tables=[page.Table("psnr", "PSNR", "", frame)])
+def test_columns_of_published_numbers_are_marked():
+    columns = {"network": "", "ours: PSNR / dB": ".3f", "published: PSNR / dB": ".3f"}
+    html = render(tables=[table_of_rows("PSNR", columns, [["varnet", 1.0, 2.0]], [])])
     headings = re.findall(r"<th [^>]*>(.*?)</th>", html)
-    assert headings == ["network", "PSNR, measured", "PSNR, published"]
+    assert headings == ["network", "ours: PSNR\xa0/\xa0dB", "published: PSNR\xa0/\xa0dB"]
     assert [("published" in kind, text) for kind, _, text in cells(html)] == [
         (False, "varnet"),
         (False, "1.000"),

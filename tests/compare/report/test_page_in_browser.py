@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from matplotlib.figure import Figure
 from playwright.sync_api import expect, sync_playwright
 
 from compare.report import page, viewer
+from compare.report.tables.table import Numbers, table_of_rows
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
@@ -81,19 +81,19 @@ def written(stacks, tmp_path_factory):
         for name, stack in stacks.items()
     ]
     images.append(viewer.Image("bart", "bart", "modl", stacks["bart"] / 2))
-    frame = pd.DataFrame(
-        {
-            "engine": ["bart", "keras-tensorflow", "cg-sense", "bart-cudnn"],
-            "time / s": ["10.0 ± 1.0", "9.0 ± 1.0", "n/a", "-2.0"],
-            "published time / s": [9.0, np.nan, 11.0, 100.0],
-        }
-    )
+    columns = {"engine": "", "time / s": ".1f", "published time / s": ".1f"}
+    rows = [
+        ["bart", Numbers((10, 1), "{} ± {}"), 9.0],
+        ["keras-tensorflow", Numbers((9, 1), "{} ± {}"), None],
+        ["cg-sense", None, 11.0],
+        ["bart-cudnn", -2.0, 100.0],
+    ]
     content = page.Page(
         title="known",
         description="Known content.",
         headline=["Nine is less than ten."],
         warnings=["Something is missing."],
-        tables=[page.Table("time", "Time", "time: of a clock\nn/a: not run", frame)],
+        tables=[table_of_rows("Time", columns, rows, ["time: of a clock", "n/a: not run"])],
         figures=[page.Figure("empty", "An empty figure", "Nothing.", buffer.getvalue())],
         viewer=viewer.pack(images[0], images[1:], [0, 4, 8], GAIN),
         setup={"Machine": {"cores": 2, "gpus": []}},

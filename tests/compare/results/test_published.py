@@ -142,7 +142,7 @@ def test_damaged_figures_are_named_and_the_others_shown(tiny, copied, damage):
     path.unlink()
     if damage:
         path.write_text(damage(text))
-    made = contents.of(load(tiny[0] / "experiment.yaml"), results.read_results(tiny[0]))
+    made = contents.tables_of_experiment(load(tiny[0] / "experiment.yaml"), results.read_results(tiny[0]))
     shown = {table.slug: table for table in made}
     (fault,) = shown["published-figures-that-are-damaged"].rows[0]
     assert str(path) in fault
@@ -152,7 +152,7 @@ def test_damaged_figures_are_named_and_the_others_shown(tiny, copied, damage):
 
 def test_figures_that_are_not_installed_are_not_damaged(tiny, copied):
     shutil.rmtree(copied)
-    shown = contents.of(load(tiny[0] / "experiment.yaml"), results.read_results(tiny[0]))
+    shown = contents.tables_of_experiment(load(tiny[0] / "experiment.yaml"), results.read_results(tiny[0]))
     assert not [table.slug for table in shown if "published" in table.slug]
     assert chapter.of([]).published == ["not checked: the published figures are not here"]
 

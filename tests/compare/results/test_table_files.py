@@ -10,7 +10,8 @@ from pyarrow import parquet
 
 from bart_bridge.errors import InputError
 from compare.report import exports
-from compare.report.tables import table as tables
+from compare.report.tables.measured import Column, cell
+from compare.report.tables.table import printed
 from compare.results import table as results
 from compare.results.table_files import is_not_available, read_csv, write_csv
 
@@ -104,10 +105,13 @@ def test_older_files_load(name, tmp_path):
 
 
 def test_a_mean_is_not_that_of_the_finite_values_alone(tmp_path):
-    column = tables.Column("PSNR / dB", "psnr")
-    assert tables.cell(written(tmp_path, [30.0, None, 32.0]), column) == "31.00 ± 1.41"
-    assert tables.cell(written(tmp_path, [30.0, math.nan, 32.0]), column) == "not finite"
-    assert tables.cell(written(tmp_path, [None]), column) == "n/a"
+    def text(values):
+        column = Column("PSNR / dB", "psnr")
+        return printed(cell(written(tmp_path, values), column), column.form)
+
+    assert text([30.0, None, 32.0]) == "31.00 ± 1.41"
+    assert text([30.0, math.nan, 32.0]) == "not finite"
+    assert text([None]) == "n/a"
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\x00\xff\xfe"], ids=["other columns", "no text"])

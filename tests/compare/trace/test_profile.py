@@ -1,6 +1,7 @@
 """The command, and the parts of it that need no GPU."""
 
 import os
+import re
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -157,5 +158,9 @@ def test_the_report_has_a_chapter_where_something_was_traced(tiny, tmp_path):
     after = experiment_report.write(folder).read_text()
     assert "CUDA memory operations by time" not in before
     assert "CUDA memory operations by time" in after
-    assert "<td>varnet, bart, adam</td><td>memset</td><td>2</td><td>0.004</td><td>2000</td>" in after
-    assert "CUDA memory operations by time" in (folder / "tables.md").read_text()
+    assert re.search(
+        ">varnet, bart, adam</td>\\s*<td [^>]*>memset</td>\\s*<td [^>]*>2</td>\\s*<td [^>]*>0.004</td>", after
+    )
+    text = (folder / "tables.md").read_text()
+    assert "CUDA memory operations by time" in text
+    assert "| varnet, bart, adam | memset | 2 | 0.004 | 2000 |" in text

@@ -1,9 +1,10 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from bart_bridge.errors import InputError
-from compare.trace import categories, chapter, consistency, nsys, shown, sources, summary, tables
+from compare.trace import categories, chapter, consistency, nsys, sources, summary, tables
 from compare.trace.activity import Activity, Distribution
 from compare.trace.summary import Summary
 
@@ -146,20 +147,20 @@ def test_summaries_hide_the_traces_they_were_made_of(tmp_path):
 
 
 def changed(made, cells):
-    rows = [list(row) for row in made.rows]
-    for (number, heading), text in cells.items():
-        rows[number][made.columns.index(heading)] = text
-    return shown.table(made.title, made.columns, rows, made.notes)
+    frame = made.frame.copy()
+    for (number, heading), value in cells.items():
+        frame.loc[number, heading] = value
+    return dataclasses.replace(made, frame=frame)
 
 
 def test_our_tables_are_consistent_and_a_fault_in_them_is_found():
     made = tables.all_tables([from_form(), run("adam", [10, 20])])
-    assert consistency.check(consistency.from_tables(made)) == []
+    assert consistency.check(consistency.figures_of_tables(made)) == []
     made = [
-        changed(table(made, 5), {(0, "mean / ns"): "10100", (1, "of memory operations / %"): "29.00"}),
-        changed(table(made, 6), {(0, "mean / MB"): "2000.000"}),
+        changed(table(made, 5), {(0, "mean / ns"): 10100.0, (1, "of memory operations / %"): 29.0}),
+        changed(table(made, 6), {(0, "mean / MB"): 2000.0}),
     ]
-    found = {(one.check, one.where[3]) for one in consistency.check(consistency.from_tables(made))}
+    found = {(one.check, one.row.item) for one in consistency.check(consistency.figures_of_tables(made))}
     assert found == {
         ("count x mean = total", "memset"),
         ("share = total / sum of totals", "HtoD"),
