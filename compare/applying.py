@@ -121,9 +121,10 @@ class _Applier:
 
 
 def _apply(appliers: list[_Applier], split: Split, folder: Path, reporter: Reporter) -> tuple[str, dict[str, str]]:
-    from tf_models.training.network_inputs import network_inputs, to_maps
+    from tf_models.backend.complex_arrays import channels_to_complex
+    from tf_models.training.network_inputs import network_inputs
 
-    zero_filled = to_maps(network_inputs(split)["adjoint"])
+    zero_filled = channels_to_complex(network_inputs(split)["adjoint"])
     quality.check_images(zero_filled)
     images: reconstructions.Images = {("", "zero-filled", "apply"): quality.combine_maps(zero_filled)}
     cfl.write(folder / "zero-filled", from_batch_map_yx(zero_filled))

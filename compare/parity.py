@@ -141,7 +141,8 @@ def _differences(answers: list[NDArray[Any]], keras_answer: NDArray[Any], distan
 
 
 def _adjoint(splits: list[Split], toolbox: Toolbox) -> tuple[float, float]:
-    from tf_models.training.network_inputs import network_inputs, to_maps
+    from tf_models.backend.complex_arrays import channels_to_complex
+    from tf_models.training.network_inputs import network_inputs
 
     def bart(split: Split) -> NDArray[np.complex64]:
         sampled = cfl.read(split.kspace)
@@ -150,15 +151,16 @@ def _adjoint(splits: list[Split], toolbox: Toolbox) -> tuple[float, float]:
         coil_images = toolbox.compute("fft", "-iu", 3, sampled)
         return to_batch_map_yx(toolbox.compute("fmac", "-C", "-s", 8, coil_images, cfl.read(split.coils)))
 
-    keras_answer = to_maps(network_inputs(splits[0])["adjoint"])
+    keras_answer = channels_to_complex(network_inputs(splits[0])["adjoint"])
     return _differences([bart(split) for split in splits], keras_answer, relative_difference)
 
 
 def _image(
     network: Network, values: weights.Weights, splits: list[Split], toolbox: Toolbox, folder: Path
 ) -> tuple[float, float]:
+    from tf_models.backend.complex_arrays import channels_to_complex
     from tf_models.networks.build import build
-    from tf_models.training.network_inputs import network_inputs, to_maps
+    from tf_models.training.network_inputs import network_inputs
 
     weights.write(folder / "weights", network, values)
 
@@ -167,7 +169,7 @@ def _image(
         toolbox.run(*argv[1:])
         return to_batch_map_yx(np.array(cfl.read(folder / "images"), order="F"))
 
-    keras_answer = to_maps(build(network, values).predict(network_inputs(splits[0]), verbose=0))
+    keras_answer = channels_to_complex(build(network, values).predict(network_inputs(splits[0]), verbose=0))
     return _differences([bart(split) for split in splits], keras_answer, relative_difference)
 
 

@@ -38,9 +38,6 @@ NEVER = {("tf_models.operators", "tf_models.optimizers"), ("tf_models.networks",
 # To be mended: nothing may be added.
 WRONG_WAY = {
     ("compare.report", "compare.trace"): "the report has a chapter of the trace",
-    ("tf_models.kernels", "tf_models.operators"): "maps are split and joined in `sense`",
-    ("tf_models.kernels", "tf_models.training"): "the number of devices is in `data_parallel`",
-    ("tf_models.networks", "tf_models.training"): "the number of devices is in `data_parallel`",
 }
 HEAVY = "tensorflow keras jax torch pandas pyarrow scipy matplotlib skimage sklearn PIL ismrmrd finufft submitit"
 # Runs as a script on import, in a process of its own.
@@ -52,20 +49,13 @@ MANY_PARAMETERS = {
     "tf_models.optimizers.admm.ADMM.__init__": "a Keras optimizer names each of its settings",
 }
 # To be mended: nothing may be added.
-LONG_MODULES = [
-    "tf_models.networks.layers",
-]
+LONG_MODULES = []
 LONG_FUNCTIONS = [
     "bart_bridge.tools.process.run",
-    "tf_models.networks.checkpointed.unroll",
     "tf_models.training.fit.train_slices",
 ]
 WIDE_FUNCTIONS = [
     "bart_bridge.reconet.commands.train_argv",
-    "tf_models.networks.layers.DataConsistency.gradient",
-    "tf_models.networks.unrolled.UnrolledNetwork.compute_loss_and_updates",
-    "tf_models.training.data_parallel.call",
-    "tf_models.training.data_parallel.own",
     "tf_models.training.fit.train",
     "tf_models.training.fit.train_slices",
     "tf_models.training.history.Recorder.__init__",

@@ -115,9 +115,10 @@ def baseline_steps(root: Path, experiment: Experiment, data: PreparedData, toolb
 
 
 def _zero_filled(split: Split, output: Path) -> Details:
-    from tf_models.training.network_inputs import network_inputs, to_maps
+    from tf_models.backend.complex_arrays import channels_to_complex
+    from tf_models.training.network_inputs import network_inputs
 
-    _write_images(output, to_maps(network_inputs(split)["adjoint"]))
+    _write_images(output, channels_to_complex(network_inputs(split)["adjoint"]))
     return {}
 
 

@@ -13,7 +13,7 @@ import pytest
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from tests.helper import relative_difference
-from tf_models.backend.ops import sees_gpu
+from tf_models.backend.devices import sees_gpu
 
 NETWORKS = {
     "varnet": VarNetSettings(iterations=2, filters=3, kernel_x=5, kernel_y=3, basis=7),

@@ -110,7 +110,8 @@ def _kernels(tf, numbers, rates):
     """Return function, arguments and floor of each kernel."""
     from tf_models.kernels import field_of_experts
     from tf_models.kernels.normalization import batch_statistics, normalize
-    from tf_models.operators.sense import SenseNormal, conjugate_gradient
+    from tf_models.operators.conjugate_gradient import conjugate_gradient
+    from tf_models.operators.sense import SenseNormal
 
     def arithmetic(flop):
         return flop / rates["matmul_flop_per_s"]
@@ -148,7 +149,7 @@ def _kernels(tf, numbers, rates):
             arithmetic(narrow),
         ),
         "transposed convolution, 24 to 2 channels": (
-            field_of_experts.spread,
+            field_of_experts.transposed_conv_valid,
             (upstream, kernel),
             arithmetic(2 * BATCH * SIZE**2 * FILTERS * 2 * KERNEL**2),
         ),

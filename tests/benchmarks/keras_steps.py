@@ -72,7 +72,7 @@ def train(job):
 
 def infer(job):
     """Return the seconds of each reconstruction of all slices."""
-    from tf_models.backend.ops import runs_on_tensorflow_cpu
+    from tf_models.backend.devices import runs_on_tensorflow_cpu
     from tf_models.networks.build import build
     from tf_models.training.network_inputs import network_inputs
 

@@ -39,7 +39,8 @@ def normal_operator():
 def conjugate_gradients():
     import tensorflow as tf
 
-    from tf_models.operators.sense import SenseNormal, conjugate_gradient
+    from tf_models.operators.conjugate_gradient import conjugate_gradient
+    from tf_models.operators.sense import SenseNormal
 
     def solve(image, coils, psf):
         normal = SenseNormal(coils, psf)

@@ -15,10 +15,14 @@ from tests.helper import (
     tensor,
     with_weights,
 )
+from tf_models.backend.complex_arrays import complex_multiply
 from tf_models.kernels import field_of_experts, normalization, same_conv
-from tf_models.networks.layers import DataConsistency, ResidualBlock, VariationalBlock
+from tf_models.networks.data_consistency import DataConsistency, Measured
 from tf_models.networks.losses import LOSSES
-from tf_models.operators.sense import SenseNormal, complex_multiply, solve_regularized
+from tf_models.networks.residual_block import ResidualBlock
+from tf_models.networks.variational_block import VariationalBlock
+from tf_models.operators.conjugate_gradient import solve_regularized
+from tf_models.operators.sense import SenseNormal
 from tf_models.optimizers.proximal import proximal_map
 
 both_versions = pytest.mark.usefixtures("version")
@@ -71,19 +75,19 @@ LINEAR = {
         IMAGE,
     ),
     "symmetric padding": lambda: (
-        lambda image: field_of_experts.mirror(image, 3, 5),
-        lambda image: field_of_experts.mirror_adjoint(image, 3, 5),
+        lambda image: field_of_experts.pad_symmetric(image, 3, 5),
+        lambda image: field_of_experts.pad_symmetric_adjoint(image, 3, 5),
         (2, 5, 6, 2),
         (2, 11, 16, 2),
     ),
     "symmetric padding along y": lambda: (
-        lambda image: field_of_experts.mirror(image, 2, 0),
-        lambda image: field_of_experts.mirror_adjoint(image, 2, 0),
+        lambda image: field_of_experts.pad_symmetric(image, 2, 0),
+        lambda image: field_of_experts.pad_symmetric_adjoint(image, 2, 0),
         (2, 5, 6, 2),
         (2, 9, 6, 2),
     ),
     "transposed convolution": lambda: (
-        lambda features: field_of_experts.spread(features, kernel[:2, :, :2]),
+        lambda features: field_of_experts.transposed_conv_valid(features, kernel[:2, :, :2]),
         lambda image: ops.conv(ops.pad(image, ((0, 0), (1, 1), (4, 4), (0, 0))), kernel[:2, :, :2], padding="valid"),
         (2, 9, 8, 6),
         (2, 8, 4, 2),
@@ -155,7 +159,7 @@ def compute_consistency(kind):
     made = layer(DataConsistency, MODL.model_copy(update={"data_consistency": kind}))
 
     def function(image, regularized, adjoint, weight):
-        return made.compute(image, regularized, adjoint, sense(), weight)
+        return made.compute(image, regularized, Measured(adjoint, sense()), weight)
 
     return function, *(random_array(IMAGE, seed) for seed in (1, 2, 3)), WEIGHT
 

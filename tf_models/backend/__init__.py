@@ -1,1 +1,1 @@
-"""What `keras.ops` lacks: devices, precision, complex arrays, control flow."""
+"""What `keras.ops` lacks: derivatives, loops, precision, devices, complex arrays and projections."""

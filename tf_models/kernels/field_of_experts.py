@@ -1,7 +1,7 @@
-"""The field of experts of VarNet with its derivative, written so that little is stored and little is computed.
+"""VarNet's field of experts with a derivative that stores and computes little.
 
-Written with `keras.ops` for every backend. For TensorFlow on a CPU some of it is replaced by
-`tf_models.kernels.tensorflow_cpu`, which computes the same faster; tests compare the two.
+It is written with `keras.ops` for every backend. On TensorFlow with a CPU, `tf_models.kernels.tensorflow_cpu` replaces
+some functions by faster ones with the same results; tests compare the two.
 
 Images are `(batch, y, x, 2)`, features `(batch, y, x, filter)`, filters `(y, x, 2, filter)`: real and imaginary part
 of the image are two channels.
@@ -9,66 +9,90 @@ of the image are two channels.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from keras import ops
 
-from tf_models.backend.ops import Tensor, narrow, runs_on_tensorflow_cpu, widen
+from tf_models.backend.devices import runs_on_tensorflow_cpu
+from tf_models.backend.ops import Tensor, custom_gradient
+from tf_models.backend.precision import cast_if, to_single_precision
+
+
+class _Kept(NamedTuple):
+    """What the derivative needs of the forward pass; features are `(batch, y, x, filter)`."""
+
+    padded: Tensor  # the padded image, `(batch, y, x, 2)`
+    kernel: Tensor
+    values: Tensor  # K u
+    activated: Tensor  # phi(K u)
+    slope: Tensor  # phi'(K u)
 
 
 def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: str | None = None) -> Tensor:
-    """Compute R(u) = 1/F sum_f K_f^T phi_f(K_f u), u continued by mirroring; see `VariationalBlock`.
+    """Compute the gradient of a field of experts.
 
-    The derivative is written out: it keeps the features K u, phi and phi' and nothing else, and needs no gradient of a
-    convolution but that by its filters.
+    ```
+    R(u) = 1/F sum_f K_f^T phi_f(K_f u)
+    ```
+
+    u is padded symmetrically; `radial_basis` is phi. The derivative is written out: it keeps the features K u, phi and
+    phi' and nothing else, and of the convolutions it needs only the gradient by their filters.
 
     Args:
         image: u, `(batch, y, x, 2)`.
-        kernel: Filters, `(y, x, 2, filter)`.
-        weights: Of the Gaussians, `(basis, filter)`.
+        kernel: Filters K, `(y, x, 2, filter)`.
+        weights: Weights of the Gaussians, `(basis, filter)`.
         precision: `bfloat16` or `float16` for features and convolutions; sums of many terms are in single precision.
+            Defaults to None, the precision of the image.
 
     Returns:
         R(u), `(batch, y, x, 2)`.
-    """
 
-    @ops.custom_gradient
-    def block(image: Tensor, kernel: Tensor, weights: Tensor) -> Any:
-        size_y, size_x, _, filters = kernel.shape
-        margin = ((0, 0), (size_y - 1, size_y - 1), (size_x - 1, size_x - 1), (0, 0))
-        padded = narrow(mirror(image, size_y - 1, size_x - 1), precision)
-        kernel = narrow(kernel, precision)
+    Raises:
+        ValueError: The image is smaller than the filters, see `pad_symmetric`.
+    """
+    size_y, size_x, _, filters = kernel.shape
+    basis = weights.shape[0]
+
+    def forward(image: Tensor, kernel: Tensor, weights: Tensor) -> tuple[Tensor, _Kept]:
+        padded = cast_if(pad_symmetric(image, size_y - 1, size_x - 1), precision)
+        kernel = cast_if(kernel, precision)
         values = ops.conv(padded, kernel, padding="valid")
         activated, slope = radial_basis(values, weights)
-        result = spread(activated, kernel) / filters
+        return transposed_conv_valid(activated, kernel) / filters, _Kept(padded, kernel, values, activated, slope)
 
-        def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
-            if upstream is None:
-                (upstream,) = arguments
-            around = narrow(ops.pad(upstream / filters, margin), precision)
-            of_activated = ops.conv(around, kernel, padding="valid")
-            of_weights = radial_basis_gradient(values, of_activated, weights.shape[0])
-            of_values = of_activated * slope
-            of_kernel = filter_gradient(padded, of_values, (size_y, size_x))
-            of_kernel = of_kernel + filter_gradient(around, activated, (size_y, size_x))
-            of_padded = spread(ops.pad(of_values, margin), kernel)
-            return mirror_adjoint(of_padded, size_y - 1, size_x - 1), of_kernel, of_weights
+    def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        padded, kernel, values, activated, slope = kept
+        padded_upstream = cast_if(zero_pad(upstream / filters, size_y - 1, size_x - 1), precision)
+        grad_activated = ops.conv(padded_upstream, kernel, padding="valid")
+        grad_weights = radial_basis_gradient(values, grad_activated, basis)
+        grad_values = grad_activated * slope
+        grad_kernel = filter_gradient(padded, grad_values, (size_y, size_x))
+        grad_kernel = grad_kernel + filter_gradient(padded_upstream, activated, (size_y, size_x))
+        grad_padded = transposed_conv_valid(zero_pad(grad_values, size_y - 1, size_x - 1), kernel)
+        return pad_symmetric_adjoint(grad_padded, size_y - 1, size_x - 1), grad_kernel, grad_weights
 
-        return result, gradient
-
-    return block(image, kernel, weights)
+    return custom_gradient(forward, backward)(image, kernel, weights)
 
 
-def spread(features: Tensor, kernel: Tensor) -> Tensor:
-    """Sum the flipped filters at each pixel, weighted with the features: the transposed convolution, valid part."""
-    return add_columns(widen(convolve_columns(features, adjoint_kernel(kernel), "valid")))
+def transposed_conv_valid(features: Tensor, kernel: Tensor) -> Tensor:
+    """Return the valid part of the transposed convolution.
+
+    Args:
+        features: `(batch, y, x, filter)`.
+        kernel: `(size_y, size_x, 2, filter)`, as for the convolution.
+
+    Returns:
+        `(batch, y - size_y + 1, x - size_x + 1, 2)`, in single precision at least.
+    """
+    return add_columns(to_single_precision(convolve_columns(features, adjoint_kernel(kernel), "valid")))
 
 
 def adjoint_kernel(kernel: Tensor) -> Tensor:
-    """Return the filters of the adjoint convolution: turned around, input and output exchanged.
+    """Return the filters of the adjoint convolution: flipped along y and x, input and output exchanged.
 
-    By indices, because XLA takes a convolution with reversed filters for a derivative by the input, for which cuDNN has
-    worse routines.
+    They are flipped by indices. XLA takes a convolution with reversed filters for a derivative by the input, for which
+    cuDNN has slower routines.
     """
     for axis in (0, 1):
         kernel = ops.take(kernel, list(range(kernel.shape[axis]))[::-1], axis=axis)
@@ -76,9 +100,9 @@ def adjoint_kernel(kernel: Tensor) -> Tensor:
 
 
 def convolve_columns(features: Tensor, kernel: Tensor, padding: str) -> Tensor:
-    """Do the first half of a convolution with two results: along y only, with two channels for each column.
+    """Do the first half of a convolution with two output channels: along y only, for each column of the kernel.
 
-    A convolution with two output channels is slow everywhere, one with as many as two for each column is not.
+    A convolution with two output channels is slow everywhere. One with two for each column of the kernel is not.
 
     Args:
         features: `(batch, y, x, channels)`.
@@ -86,7 +110,7 @@ def convolve_columns(features: Tensor, kernel: Tensor, padding: str) -> Tensor:
         padding: Along y, `valid` or `same`.
 
     Returns:
-        `(batch, y, x, 2 * columns)`, to be given to `add_columns`.
+        `(batch, y, x, 2 * columns)`, the input of `add_columns`.
     """
     size_y, size_x, channels, _ = kernel.shape
     columns = ops.reshape(ops.transpose(kernel, (0, 2, 1, 3)), (size_y, 1, channels, 2 * size_x))
@@ -94,7 +118,14 @@ def convolve_columns(features: Tensor, kernel: Tensor, padding: str) -> Tensor:
 
 
 def add_columns(sums: Tensor) -> Tensor:
-    """Do the second half: shift each column to its place and add; the valid part along x, `(batch, y, x, 2)`."""
+    """Do the second half of a convolution: shift each column along x and add.
+
+    Args:
+        sums: `(batch, y, x, 2 * columns)`, from `convolve_columns`.
+
+    Returns:
+        The valid part, `(batch, y, x - columns + 1, 2)`.
+    """
     size_x = sums.shape[3] // 2
     width = sums.shape[2] - size_x + 1
     result = sums[:, :, :width, :2]
@@ -104,23 +135,23 @@ def add_columns(sums: Tensor) -> Tensor:
 
 
 def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the gradient of `conv(image, kernel)` by the filters, `features` being the one by the result.
+    """Return the gradient of the valid convolution `conv(image, kernel)` by the filters.
 
-    Written as one matrix product for each row of the filters: the routines that libraries have for this are slow with
-    few channels and large filters, and on a GPU with many channels, too.
+    It is one matrix product for each row of the filters. The libraries' routines are slow for few channels and large
+    filters, and on a GPU for many channels, too.
 
     Args:
         image: `(batch, y + size_y - 1, x + size_x - 1, channels)`.
-        features: `(batch, y, x, filter)`.
-        size: Of the filters, y and x.
+        features: The gradient by the result of the convolution, `(batch, y, x, filter)`.
+        size: Size of the filters, y and x.
 
     Returns:
-        `(size_y, size_x, channels, filter)`.
+        `(size_y, size_x, channels, filter)`, in single precision at least.
     """
     if runs_on_tensorflow_cpu():
         from tf_models.kernels import tensorflow_cpu
 
-        return widen(tensorflow_cpu.filter_gradient(image, features, size))
+        return to_single_precision(tensorflow_cpu.filter_gradient(image, features, size))
     _, height, width, filters = features.shape
     channels = image.shape[-1]
     flat = ops.reshape(features, (-1, filters))
@@ -129,11 +160,17 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
         line = image[:, y : y + height]
         patches = ops.concatenate([line[:, :, x : x + width] for x in range(size[1])], axis=-1)
         rows.append(ops.matmul(ops.transpose(ops.reshape(patches, (-1, channels * size[1]))), flat))
-    return widen(ops.reshape(ops.stack(rows), (*size, channels, filters)))
+    return to_single_precision(ops.reshape(ops.stack(rows), (*size, channels, filters)))
 
 
 def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute phi_f(z) = sum_j w_jf exp(-(z - mu_j)^2 / (2 sigma^2)) and its derivative by z.
+    """Compute the activation phi and its derivative by z.
+
+    ```
+    phi_f(z) = sum_j w_jf exp(-(z - mu_j)^2 / (2 sigma^2))
+    ```
+
+    The means mu_j are equally spaced on [-1, 1], and sigma = 2 / basis.
 
     Args:
         values: z, `(batch, y, x, filter)`.
@@ -146,7 +183,7 @@ def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         from tf_models.kernels import tensorflow_cpu
 
         return tensorflow_cpu.radial_basis(values, weights)
-    dtype, values = values.dtype, widen(values)
+    dtype, values = values.dtype, to_single_precision(values)
     activated, slope = ops.zeros_like(values), ops.zeros_like(values)
     for number, (distance, gaussian) in enumerate(_gaussians(values, weights.shape[0])):
         part = weights[number] * gaussian
@@ -156,12 +193,21 @@ def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tensor:
-    """Return the gradient by the weights of `radial_basis`, `(basis, filter)`; `upstream` is the one by phi."""
+    """Return the gradient by the weights of `radial_basis`.
+
+    Args:
+        values: z, `(batch, y, x, filter)`.
+        upstream: The gradient by phi, same shape.
+        basis: Number of Gaussians.
+
+    Returns:
+        `(basis, filter)`, in single precision at least.
+    """
     if runs_on_tensorflow_cpu():
         from tf_models.kernels import tensorflow_cpu
 
         return tensorflow_cpu.radial_basis_gradient(values, upstream, basis)
-    values, upstream = widen(values), widen(upstream)
+    values, upstream = to_single_precision(values), to_single_precision(upstream)
     return ops.stack([ops.sum(upstream * gaussian, axis=(0, 1, 2)) for _, gaussian in _gaussians(values, basis)])
 
 
@@ -171,11 +217,13 @@ def _gaussians(values: Tensor, basis: int) -> list[tuple[Tensor, Tensor]]:
     return [(distance, ops.exp(-0.5 * distance * distance)) for distance in distances]
 
 
-def mirror(image: Tensor, height: int, width: int) -> Tensor:
-    """Continue images by mirroring, the pixels at the edge included, by `height` and `width` pixels on each side.
+def pad_symmetric(image: Tensor, height: int, width: int) -> Tensor:
+    """Pad images `(batch, y, x, 2)` by reflection, edge pixels included, `height` and `width` pixels on each side.
+
+    `keras.ops.pad(mode="symmetric")` replicates the edge on PyTorch.
 
     Raises:
-        ValueError: An image has fewer pixels than what it is continued by.
+        ValueError: An image has fewer pixels than the padding on one side.
     """
     if image.shape[1] < height or image.shape[2] < width:
         raise ValueError(
@@ -184,30 +232,37 @@ def mirror(image: Tensor, height: int, width: int) -> Tensor:
         )
     for margin, axis in ((height, 1), (width, 2)):
         if margin:
-            first, last = _ends(image, margin, axis)
+            first, last = edges(image, margin, axis)
             image = ops.concatenate([ops.flip(first, axis=axis), image, ops.flip(last, axis=axis)], axis=axis)
     return image
 
 
-def mirror_adjoint(padded: Tensor, height: int, width: int) -> Tensor:
-    """Add what lies outside of the image to the pixels it was mirrored from: the adjoint of `mirror`."""
+def pad_symmetric_adjoint(padded: Tensor, height: int, width: int) -> Tensor:
+    """Crop to the image and add each pixel of the padding to the one that it was reflected from."""
     for margin, axis in ((width, 2), (height, 1)):
         if margin:
             size = padded.shape[axis] - 2 * margin
-            first, last = (ops.flip(end, axis=axis) for end in _ends(padded, margin, axis))
-            inside = _part(padded, margin, margin + size, axis)
-            rest = [(0, 0)] * 4
-            rest[axis] = (0, size - margin)
-            inside = inside + ops.pad(first, rest)
-            rest[axis] = (size - margin, 0)
-            padded = inside + ops.pad(last, rest)
+            first, last = (ops.flip(edge, axis=axis) for edge in edges(padded, margin, axis))
+            image = crop(padded, margin, margin + size, axis)
+            padding = [(0, 0)] * 4
+            padding[axis] = (0, size - margin)
+            image = image + ops.pad(first, padding)
+            padding[axis] = (size - margin, 0)
+            padded = image + ops.pad(last, padding)
     return padded
 
 
-def _ends(image: Tensor, margin: int, axis: int) -> tuple[Tensor, Tensor]:
+def zero_pad(features: Tensor, height: int, width: int) -> Tensor:
+    """Pad features `(batch, y, x, channel)` with `height` and `width` zeros on each side."""
+    return ops.pad(features, ((0, 0), (height, height), (width, width), (0, 0)))
+
+
+def edges(image: Tensor, margin: int, axis: int) -> tuple[Tensor, Tensor]:
+    """Return the first and the last `margin` pixels along an axis, 1 or 2."""
     size = image.shape[axis]
-    return _part(image, 0, margin, axis), _part(image, size - margin, size, axis)
+    return crop(image, 0, margin, axis), crop(image, size - margin, size, axis)
 
 
-def _part(image: Tensor, start: int, stop: int, axis: int) -> Tensor:
+def crop(image: Tensor, start: int, stop: int, axis: int) -> Tensor:
+    """Return the pixels from `start` to before `stop` along an axis, 1 or 2."""
     return image[:, start:stop] if axis == 1 else image[:, :, start:stop]

@@ -1,25 +1,24 @@
-"""What TensorFlow on a CPU computes faster than with the portable versions in `field_of_experts` and `operators`.
+"""Versions for TensorFlow on a CPU that are faster than the portable ones.
 
-The elementwise parts are compiled with XLA, which fuses them; whole networks it makes slower on a CPU. The activation
-is looked up in a table: between neighbouring nodes, 32 to a standard deviation, it is the cubic polynomial that has the
-values and derivatives of the sum of Gaussians there (cubic Hermite interpolation). Its error, h^4 / 384 max |phi''''|,
+XLA compiles the elementwise parts and fuses them; it would make whole networks slower on a CPU. The activation is
+looked up in a table. Between neighbouring nodes, 32 to a standard deviation, it is the cubic polynomial with the values
+and derivatives of the sum of Gaussians at the nodes (cubic Hermite interpolation). Its error, h^4 / 384 max |phi''''|,
 is below 1e-8 of the largest weight.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tf_models.backend.ops import Tensor, delay
-from tf_models.operators.sense import each_map, of_all_maps
+from tf_models.backend.complex_arrays import join_maps, split_maps
+from tf_models.backend.ops import Tensor, after, custom_gradient
 
 _NODES_PER_SIGMA = 32
-# Where the table ends, in standard deviations beyond the outermost Gaussians; phi is below 1e-11 of a weight there.
+# End of the table in standard deviations beyond the outermost Gaussians, where phi is below 1e-11 of a weight.
 _TAIL = 7.0
 
 
@@ -41,30 +40,32 @@ def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tenso
 
 
 def same_conv(features: Tensor, kernel: Tensor) -> Tensor:
-    """As `tf_models.kernels.same_conv.same_conv`; the gradient by the kernel comes first, as no other waits for it, and
-    it keeps the features on both sides.
+    """As `tf_models.kernels.same_conv.same_conv`.
+
+    The gradient by the kernel comes first: nothing else waits for it, and it needs the features, which are free then.
     """
+    return custom_gradient(_same_conv_forward, _same_conv_backward)(features, kernel)
 
-    @tf.custom_gradient
-    def block(features: Tensor, kernel: Tensor) -> Any:
-        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-            of_kernel = filter_gradient(features, upstream, kernel.shape[:2], "SAME")
-            of_features = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(features),
-                filter=kernel,
-                out_backprop=delay(upstream, of_kernel),
-                strides=(1, 1, 1, 1),
-                padding="SAME",
-            )
-            return of_features, of_kernel
 
-        return tf.nn.conv2d(features, kernel, 1, "SAME"), gradient
+def _same_conv_forward(features: Tensor, kernel: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    return tf.nn.conv2d(features, kernel, 1, "SAME"), (features, kernel)
 
-    return block(features, kernel)
+
+def _same_conv_backward(kept: tuple[Tensor, Tensor], upstream: Tensor) -> tuple[Tensor, Tensor]:
+    features, kernel = kept
+    grad_kernel = filter_gradient(features, upstream, kernel.shape[:2], "SAME")
+    grad_features = tf.raw_ops.Conv2DBackpropInput(
+        input_sizes=tf.shape(features),
+        filter=kernel,
+        out_backprop=after(upstream, grad_kernel),
+        strides=(1, 1, 1, 1),
+        padding="SAME",
+    )
+    return grad_features, grad_kernel
 
 
 def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int], padding: str = "VALID") -> Tensor:
-    """As `filter_gradient`; with the padding `SAME` the image is as large as the features."""
+    """As `tf_models.kernels.field_of_experts.filter_gradient`; with padding `SAME` the image has the features' size."""
     return tf.raw_ops.Conv2DBackpropFilter(
         input=image,
         filter_sizes=(*size, image.shape[-1], features.shape[-1]),
@@ -75,17 +76,26 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int], padd
 
 
 def sense_normal(image: Tensor, maps: list[Tensor], psf: Tensor) -> Tensor:
-    """As `SenseNormal`, with complex coils of each map and a complex psf centred in the corner."""
-    images = [tf.complex(own[..., 0], own[..., 1]) for own in each_map(image[:, None])]
-    coil_images = tf.add_n([coils * own for coils, own in zip(maps, images, strict=True)])
+    """Apply `tf_models.operators.sense.SenseNormal`.
+
+    Args:
+        image: `(batch, y, x, 2 * maps)`.
+        maps: Complex coil sensitivities of each map, `(batch, coil, y, x)`.
+        psf: Complex, centred in the corner, `(batch, 1, y, x)` or `(batch, 1, 2y, 2x)`.
+
+    Returns:
+        `(batch, y, x, 2 * maps)`.
+    """
+    images = [tf.complex(values[..., 0], values[..., 1]) for values in split_maps(image[:, None])]
+    coil_images = tf.add_n([coils * values for coils, values in zip(maps, images, strict=True)])
     (size_y, size_x), (grid_y, grid_x) = image.shape[1:3], psf.shape[-2:]
     if (size_y, size_x) != (grid_y, grid_x):
         coil_images = tf.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x)))
     coil_images = tf.signal.ifft2d(psf * tf.signal.fft2d(coil_images))[:, :, :size_y, :size_x]
-    # The conjugate of the coils itself, which depends on nothing, TensorFlow would make early and once for each use.
+    # Not the conjugate of the coils: it depends on nothing, so TensorFlow would compute it early, once for each use.
     conjugate = tf.math.conj(coil_images)
     results = [tf.math.conj(tf.reduce_sum(coils * conjugate, axis=1)) for coils in maps]
-    return of_all_maps([tf.stack([tf.math.real(result), tf.math.imag(result)], axis=-1) for result in results])
+    return join_maps([tf.stack([tf.math.real(result), tf.math.imag(result)], axis=-1) for result in results])
 
 
 @tf.function(jit_compile=True)
@@ -93,7 +103,7 @@ def _look_up(
     values: Tensor, table: Tensor, start: float, step: float, intervals: int, filters: int
 ) -> tuple[Tensor, Tensor]:
     dtype, values = values.dtype, tf.cast(values, table.dtype)
-    row, offset = _place(values, start, step, intervals, filters)
+    row, offset = _row_and_offset(values, start, step, intervals, filters)
     c = tf.gather(table, row)
     value = ((c[..., 3] * offset + c[..., 2]) * offset + c[..., 1]) * offset + c[..., 0]
     slope = (3 * c[..., 3] * offset + 2 * c[..., 2]) * offset + c[..., 1]
@@ -104,20 +114,20 @@ def _look_up(
 def _collect(values: Tensor, upstream: Tensor, start: float, step: float, intervals: int, filters: int) -> Tensor:
     if values.dtype.size == 2:
         values, upstream = tf.cast(values, tf.float32), tf.cast(upstream, tf.float32)
-    row, offset = _place(values, start, step, intervals, filters)
+    row, offset = _row_and_offset(values, start, step, intervals, filters)
     powers = tf.stack([upstream, upstream * offset, upstream * offset**2, upstream * offset**3], axis=-1)
     return tf.math.unsorted_segment_sum(tf.reshape(powers, (-1, 4)), tf.reshape(row, (-1,)), intervals * filters)
 
 
-def _place(values: Tensor, start: float, step: float, intervals: int, filters: int) -> tuple[Tensor, Tensor]:
-    """Return the row of the table and the place in its interval, from 0 to 1; outside, that of the nearest end."""
+def _row_and_offset(values: Tensor, start: float, step: float, intervals: int, filters: int) -> tuple[Tensor, Tensor]:
+    """Return the row of the table and the offset within its interval, 0 to 1; outside, those of the nearest end."""
     position = tf.clip_by_value((values - start) / step, 0, intervals - 1e-3)
     interval = tf.cast(position, tf.int32)
     return interval * filters + tf.range(filters), position - tf.cast(interval, values.dtype)
 
 
 def _grid(basis: int) -> tuple[float, float, int]:
-    """Return the first node, the distance of nodes and the number of intervals."""
+    """Return the first node, the distance between nodes and the number of intervals."""
     sigma = 2 / basis
     intervals = int(np.ceil((2 + 2 * _TAIL * sigma) / sigma * _NODES_PER_SIGMA))
     start = -1 - _TAIL * sigma
@@ -132,11 +142,11 @@ def _polynomials(basis: int) -> NDArray[np.float64]:
     distance = (nodes[:, None] - np.linspace(-1, 1, basis)) * (basis / 2)
     value = np.exp(-0.5 * distance**2)
     slope = -distance * value * (basis / 2) * step
-    here, there, slope_here, slope_there = value[:-1], value[1:], slope[:-1], slope[1:]
+    left, right, slope_left, slope_right = value[:-1], value[1:], slope[:-1], slope[1:]
     cubic = [
-        here,
-        slope_here,
-        3 * (there - here) - 2 * slope_here - slope_there,
-        2 * (here - there) + slope_here + slope_there,
+        left,
+        slope_left,
+        3 * (right - left) - 2 * slope_left - slope_right,
+        2 * (left - right) + slope_left + slope_right,
     ]
     return np.stack(cubic, axis=1)

@@ -1,184 +1,184 @@
-"""The lean memory plan: the same network, of which training keeps one image for each unrolled iteration.
+"""The lean memory plan: unrolled iterations of which training keeps one image each (gradient checkpointing).
 
-What is inside an iteration (features, coil images, conjugate gradients) is computed again when its derivative is due,
-one iteration after the other. Where slices do not depend on each other, they are taken one at a time (a few on a CPU),
-so that the memory of an iteration is that of one slice: always but in the training of a network with batch norm, whose
-statistics, and their derivative, are those of the whole batch.
+Whatever is inside an iteration (features, coil images, conjugate gradients) is recomputed when its derivative is due,
+one iteration after the other. Where slices are independent, they are computed one at a time (a few on a CPU), so that
+the memory of an iteration is that of one slice. Only the training of a network with batch norm needs the whole batch at
+once: its statistics, and their derivative, are those of the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from keras import ops
 
-from tf_models.backend.ops import (
-    Tensor,
-    delay,
-    fetch,
-    loop,
-    put,
-    runs_on_tensorflow_cpu,
-    shelf,
-    store,
-    take,
-    value_of,
-    vjp,
-    write,
-)
-from tf_models.networks.residual_vjp import residual_vjp
-from tf_models.operators.sense import SenseNormal
+from tf_models.backend.devices import runs_on_tensorflow_cpu
+from tf_models.backend.ops import ArrayList, Tensor, chunk, custom_gradient, sequential_fori_loop, set_chunk, set_item
 
-if TYPE_CHECKING:
-    from tf_models.networks.unrolled import UnrolledNetwork
+# Mean and variance of each batch norm.
+Statistics: TypeAlias = list[list[Tensor]]
+# What `Iterations.prepare` returns; `unroll` does not look into it.
+Data: TypeAlias = Any
 
-# What is computed at a time on a CPU, if it is more than one slice.
+# On a CPU, as many slices are computed at a time as have this number of pixels, at least one.
 _CPU_PIXELS = 2**16
 
 
-def unroll(
-    network: UnrolledNetwork, image: Tensor, adjoint: Tensor, coils: Tensor, psf: Tensor, training: bool
-) -> tuple[Tensor, list[list[list[Tensor]]]]:
-    """Compute all iterations of a network.
+@dataclass(frozen=True)
+class Iterations:
+    """The unrolled iterations of a network, as functions without side effects.
+
+    Attributes:
+        count: Number of iterations.
+        weights: Arrays with one entry of the first axis for each iteration, or a single one that all share.
+        measured: Arrays with one entry of the first axis for each slice.
+        prepare: Takes `measured`, of all slices or some, and returns the data for `forward` and `backward`.
+        forward: Takes the image before an iteration, the weights of the iteration, the data and the statistics of the
+            batch norms (None for those of the batch); returns the image after it and the statistics that were used.
+        backward: Takes the images before and after an iteration, the gradient by the image after it, and the weights,
+            data and statistics as `forward`; returns the gradients by the image before it and by each weight.
+        running_statistics: Stored statistics of each batch norm, with iterations as the first axis; empty without batch
+            norm. Defaults to empty.
+    """
+
+    count: int
+    weights: list[Tensor]
+    measured: tuple[Tensor, ...]
+    prepare: Callable[..., Data]
+    forward: Callable[[Tensor, list[Tensor], Data, Statistics | None], tuple[Tensor, Statistics]]
+    backward: Callable[[Tensor, Tensor, Tensor, list[Tensor], Data, Statistics | None], tuple[Tensor, list[Tensor]]]
+    running_statistics: Statistics
+
+
+def unroll(iterations: Iterations, image: Tensor, training: bool) -> tuple[Tensor, list[Statistics]]:
+    """Compute all iterations of a network; the derivative recomputes them.
 
     Args:
-        network: Gives the blocks and their weights.
+        iterations: The iterations. Their weights and the image are differentiated, measured arrays are constants.
         image: Initial image, `(batch, y, x, 2 * maps)`.
-        adjoint: A^H y, same shape; a constant to the derivative.
-        coils: `(batch, coil, y, x, 2 * maps)`.
-        psf: `(batch, y, x)`.
         training: Whether batch norm uses the statistics of the batch.
 
     Returns:
-        The last image, and for each iteration and each batch norm the statistics of the batch; those only in training.
+        The last image, and for each iteration the statistics of the batch; empty without batch norm or training.
     """
-    iterations = network.network.iterations
-    lambdas = network.data_consistency.lambdas
-    arrays = [value_of(variable) for variable in network.regularizer_arrays()]
-    kept = network.stacked_statistics()
-    stored = [] if training else kept
-    collects = training and bool(kept)
-    in_turn = not collects
-    whole = None if in_turn else SenseNormal(coils, psf)
-    together = max(1, _CPU_PIXELS // (image.shape[1] * image.shape[2])) if runs_on_tensorflow_cpu() else 1
-    turns = (ops.shape(image)[0] + together - 1) // together
-
-    def weights_of(iteration: Tensor, arrays: tuple[Tensor, ...]) -> tuple[list[Tensor], Tensor]:
-        of_block = [array[_place(array, iteration)] for array in arrays]
-        if lambdas is None:
-            return of_block, network.data_consistency.weight(0)
-        return of_block[1:], of_block[0]
-
-    def regularized(image: Tensor, block: list[Tensor], iteration: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
-        statistics = [[array[iteration] for array in pair] for pair in stored] or None
-        return network.regularized(image, block, statistics)
-
-    def forwards(iteration: Tensor, image: Tensor, arrays: tuple[Tensor, ...]) -> tuple[Tensor, list[list[Tensor]]]:
-        block, weight = weights_of(iteration, arrays)
-        if whole is not None:
-            result, used = regularized(image, block, iteration)
-            return network.data_consistency.compute(image, result, adjoint, whole, weight), used
-
-        def one(number: Tensor, results: Tensor) -> Tensor:
-            before, constant, *sense = (take(array, number, together) for array in (image, adjoint, coils, psf))
-            result, _ = regularized(before, block, iteration)
-            after = network.data_consistency.compute(before, result, constant, SenseNormal(*sense), weight)
-            return put(results, number, together, after)
-
-        return loop(turns, one, ops.zeros_like(image)), []
-
-    def backwards(
-        iteration: Tensor, before: Tensor, after: Tensor, upstream: Tensor, arrays: tuple[Tensor, ...]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return the gradients by the image before an iteration and by its weights."""
-        block, weight = weights_of(iteration, arrays)
-
-        def part(
-            before: Tensor, after: Tensor, upstream: Tensor, constant: Tensor, normal: SenseNormal
-        ) -> tuple[Tensor, list[Tensor]]:
-            if collects and runs_on_tensorflow_cpu():
-                result, product = residual_vjp(network.regularizer, before, *block)
-            else:
-                function = _first(lambda image, *block: regularized(image, list(block), iteration))
-                result, product = vjp(function, before, *block)
-            upstream = delay(upstream, result)
-            direct, of_result, of_weight = network.data_consistency.gradient(
-                before, result, after, upstream, constant, normal, weight
-            )
-            of_image, *of_block = product(of_result)
-            return direct + of_image, of_block if lambdas is None else [of_weight, *of_block]
-
-        if whole is not None:
-            return part(before, after, upstream, adjoint, whole)
-
-        def one(number: Tensor, state: tuple[Tensor, list[Tensor]]) -> tuple[Tensor, list[Tensor]]:
-            images, sums = state
-            *own, constant, own_coils, own_psf = (
-                take(array, number, together) for array in (before, after, upstream, adjoint, coils, psf)
-            )
-            of_image, of_weights = part(own[0], own[1], own[2], constant, SenseNormal(own_coils, own_psf))
-            sums = [total + gradient for total, gradient in zip(sums, of_weights, strict=True)]
-            return put(images, number, together, of_image), sums
-
-        like = block if lambdas is None else [weight, *block]
-        return loop(turns, one, (ops.zeros_like(before), [ops.zeros_like(array) for array in like]))
-
-    @ops.custom_gradient
-    def all_iterations(image: Tensor, *arrays: Tensor) -> Any:
-        def forth(iteration: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            image, images, *statistics = state
-            after, used = forwards(iteration, image, arrays)
-            if used:
-                flat = ops.concatenate([array for pair in used for array in pair])
-                statistics = [write(statistics[0], iteration, flat)]
-            return (after, store(images, iteration, image), *statistics)
-
-        images = shelf(iterations, image)
-        buffers = [_statistics_buffer(kept, image)] if collects else []
-        last, images, *buffers = loop(iterations, forth, (image, images, *buffers))
-
-        def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, ...]:
-            upstream = arguments[0] if upstream is None else upstream
-            if collects:
-                upstream = _unpack(upstream, last, buffers[0])[0]
-
-            def back(number: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
-                after, upstream, sums = state
-                iteration = iterations - 1 - number
-                before = fetch(images, iteration)
-                upstream, gradients = backwards(iteration, before, after, upstream, arrays)
-                places = [_place(array, iteration) for array in sums]
-                sums = [
-                    write(total, place, total[place] + part)
-                    for total, place, part in zip(sums, places, gradients, strict=True)
-                ]
-                return before, upstream, sums
-
-            start = (last, upstream, [ops.zeros_like(array) for array in arrays])
-            _, of_image, of_arrays = loop(iterations, back, start)
-            return (of_image, *of_arrays)
-
-        return _pack(last, buffers[0]) if collects else last, gradient
-
-    everything = arrays if lambdas is None else [value_of(lambdas), *arrays]
-    result = all_iterations(image, *everything)
-    if not collects:
+    plan = _Plan(iterations, image, training)
+    result = custom_gradient(plan.forward, plan.backward)(image, *iterations.weights)
+    if not plan.uses_batch_statistics:
         return result, []
-    result, flat = _unpack(result, image, _statistics_buffer(kept, image))
-    return result, [_split(ops.stop_gradient(flat[iteration]), kept) for iteration in range(iterations)]
+    running = iterations.running_statistics
+    result, batch_statistics = _unpack(result, image, _statistics_buffer(running, image))
+    return result, [
+        _split_statistics(ops.stop_gradient(batch_statistics[number]), running) for number in range(iterations.count)
+    ]
 
 
-def _place(array: Tensor, iteration: Tensor) -> Tensor:
-    """Return where an iteration's weights are: all share what is there once."""
+class _Plan:
+    """All iterations and their derivative, with the whole batch or a chunk of slices at a time."""
+
+    def __init__(self, iterations: Iterations, image: Tensor, training: bool) -> None:
+        self.iterations = iterations
+        self.uses_batch_statistics = training and bool(iterations.running_statistics)
+        self.running_statistics: Statistics = [] if training else iterations.running_statistics
+        self.per_slice = not self.uses_batch_statistics
+        self.full_batch = None if self.per_slice else iterations.prepare(*iterations.measured)
+        pixels = image.shape[1] * image.shape[2]
+        self.chunk_size = max(1, _CPU_PIXELS // pixels) if runs_on_tensorflow_cpu() else 1
+        self.chunks = (ops.shape(image)[0] + self.chunk_size - 1) // self.chunk_size
+
+    def forward(self, image: Tensor, *weights: Tensor) -> tuple[Tensor, tuple[ArrayList, Tensor, list[Tensor], Any]]:
+        """Return the last image, packed with batch statistics if there are any, and what `backward` needs."""
+
+        def step(number: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
+            image, images, *buffers = state
+            result, statistics = self._iterate(number, image, weights)
+            if statistics:
+                flat = ops.concatenate([array for pair in statistics for array in pair])
+                buffers = [set_item(buffers[0], number, flat)]
+            return (result, images.set(number, image), *buffers)
+
+        images = ArrayList.empty(self.iterations.count, image)
+        buffers = []
+        if self.uses_batch_statistics:
+            buffers = [_statistics_buffer(self.iterations.running_statistics, image)]
+        last, images, *buffers = sequential_fori_loop(self.iterations.count, step, (image, images, *buffers))
+        result = _pack(last, buffers[0]) if buffers else last
+        return result, (images, last, list(weights), buffers)
+
+    def backward(
+        self, kept: tuple[ArrayList, Tensor, list[Tensor], list[Tensor]], upstream: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Return the gradients by the initial image and by each weight."""
+        images, last, weights, buffers = kept
+        if buffers:
+            upstream = _unpack(upstream, last, buffers[0])[0]
+
+        def step(number: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
+            result, upstream, grad_weights = state
+            number = self.iterations.count - 1 - number
+            image = images.get(number)
+            upstream, gradients = self._iterate_backward(number, image, result, upstream, weights)
+            indices = [_index(array, number) for array in grad_weights]
+            grad_weights = [
+                set_item(total, index, total[index] + gradient)
+                for total, index, gradient in zip(grad_weights, indices, gradients, strict=True)
+            ]
+            return image, upstream, grad_weights
+
+        start = (last, upstream, [ops.zeros_like(array) for array in weights])
+        _, grad_image, grad_weights = sequential_fori_loop(self.iterations.count, step, start)
+        return (grad_image, *grad_weights)
+
+    def _iterate(self, number: Tensor, image: Tensor, weights: tuple[Tensor, ...]) -> tuple[Tensor, Statistics]:
+        current, statistics = self._weights(number, weights), self._statistics(number)
+        forward, prepare = self.iterations.forward, self.iterations.prepare
+        if not self.per_slice:
+            return forward(image, current, self.full_batch, statistics)
+
+        def of_chunk(chunk_number: Tensor, results: Tensor) -> Tensor:
+            slices, *measured = self._chunks(chunk_number, image, *self.iterations.measured)
+            result, _ = forward(slices, current, prepare(*measured), statistics)
+            return set_chunk(results, chunk_number, self.chunk_size, result)
+
+        return sequential_fori_loop(self.chunks, of_chunk, ops.zeros_like(image)), []
+
+    def _iterate_backward(
+        self, number: Tensor, image: Tensor, result: Tensor, upstream: Tensor, weights: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the gradients by the image before an iteration and by the weights of the iteration."""
+        current, statistics = self._weights(number, weights), self._statistics(number)
+        backward, prepare = self.iterations.backward, self.iterations.prepare
+        if not self.per_slice:
+            return backward(image, result, upstream, current, self.full_batch, statistics)
+
+        def of_chunk(chunk_number: Tensor, state: tuple[Tensor, list[Tensor]]) -> tuple[Tensor, list[Tensor]]:
+            grad_images, grad_weights = state
+            arrays = (image, result, upstream, *self.iterations.measured)
+            before, after, grad_after, *measured = self._chunks(chunk_number, *arrays)
+            grad_image, gradients = backward(before, after, grad_after, current, prepare(*measured), statistics)
+            grad_weights = [total + gradient for total, gradient in zip(grad_weights, gradients, strict=True)]
+            return set_chunk(grad_images, chunk_number, self.chunk_size, grad_image), grad_weights
+
+        start = (ops.zeros_like(image), [ops.zeros_like(array) for array in current])
+        return sequential_fori_loop(self.chunks, of_chunk, start)
+
+    def _weights(self, number: Tensor, weights: list[Tensor] | tuple[Tensor, ...]) -> list[Tensor]:
+        return [array[_index(array, number)] for array in weights]
+
+    def _statistics(self, number: Tensor) -> Statistics | None:
+        return [[array[number] for array in pair] for pair in self.running_statistics] or None
+
+    def _chunks(self, number: Tensor, *arrays: Tensor) -> list[Tensor]:
+        return [chunk(array, number, self.chunk_size) for array in arrays]
+
+
+def _index(array: Tensor, iteration: Tensor) -> Tensor:
+    """Return the index of an iteration's weights; a single entry is for all iterations."""
     return iteration if array.shape[0] > 1 else 0
 
 
-def _first(function: Callable[..., tuple[Tensor, Any]]) -> Callable[..., Tensor]:
-    return lambda *arguments: function(*arguments)[0]
-
-
-# PyTorch's custom gradients have one result: images and statistics travel as one vector.
+# PyTorch's custom gradients have one result: image and statistics are packed into one vector.
 
 
 def _pack(image: Tensor, statistics: Tensor) -> Tensor:
@@ -186,22 +186,23 @@ def _pack(image: Tensor, statistics: Tensor) -> Tensor:
 
 
 def _unpack(packed: Tensor, image: Tensor, statistics: Tensor) -> tuple[Tensor, Tensor]:
-    count = statistics.shape[0] * statistics.shape[1]
-    return ops.reshape(packed[:-count], (-1, *image.shape[1:])), ops.reshape(packed[-count:], statistics.shape)
+    size = statistics.shape[0] * statistics.shape[1]
+    return ops.reshape(packed[:-size], (-1, *image.shape[1:])), ops.reshape(packed[-size:], statistics.shape)
 
 
-def _statistics_buffer(kept: list[list[Tensor]], image: Tensor) -> Tensor:
-    """Make room for statistics of the sizes of those that the network keeps, `(iteration, all of them)`."""
-    count = sum(array.shape[1] for pair in kept for array in pair)
-    return ops.zeros((kept[0][0].shape[0], count), image.dtype)
+def _statistics_buffer(running: Statistics, image: Tensor) -> Tensor:
+    """Return zeros for statistics of the sizes of the running ones, `(iteration, size of all of them)`."""
+    size = sum(array.shape[1] for pair in running for array in pair)
+    return ops.zeros((running[0][0].shape[0], size), image.dtype)
 
 
-def _split(flat: Tensor, kept: list[list[Tensor]]) -> list[list[Tensor]]:
-    """Cut the statistics of an iteration into mean and variance of each batch norm."""
+def _split_statistics(flat: Tensor, running: Statistics) -> Statistics:
+    """Split the statistics of an iteration into mean and variance of each batch norm."""
     pairs, start = [], 0
-    for pair in kept:
-        sizes = [array.shape[1] for array in pair]
-        ends = [start, start + sizes[0], start + sum(sizes)]
-        pairs.append([flat[ends[0] : ends[1]], flat[ends[1] : ends[2]]])
-        start = ends[2]
+    for pair in running:
+        arrays = []
+        for array in pair:
+            arrays.append(flat[start : start + array.shape[1]])
+            start += array.shape[1]
+        pairs.append(arrays)
     return pairs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,8 +11,12 @@ from keras import ops
 
 from bart_bridge.reconet.network_settings import Loss, ModlSettings
 from bart_bridge.reconet.weights import Weights
+from tf_models.backend.devices import runs_on_tensorflow_cpu
 from tf_models.backend.ops import Tensor, value_of
-from tf_models.networks.layers import BatchNorm, ResidualBlock
+from tf_models.networks.batch_norm import BatchNorm
+from tf_models.networks.checkpointed import Statistics
+from tf_models.networks.residual_block import ResidualBlock
+from tf_models.networks.residual_vjp import residual_vjp
 from tf_models.networks.unrolled import UnrolledNetwork
 
 
@@ -22,7 +27,7 @@ class Modl(UnrolledNetwork):
         z_t = x_{t-1} + N(x_{t-1}),   x_t = (A^H A + lambda)^-1 (A^H y + lambda z_t),   x_0 = A^H y
 
     or with `data_consistency="gradient-step"` x_t = z_t - lambda (A^H A x_{t-1} - A^H y). N is
-    `tf_models.networks.layers.ResidualBlock`. Inputs, output and arguments: `UnrolledNetwork`.
+    `tf_models.networks.residual_block.ResidualBlock`. Inputs, output and arguments: `UnrolledNetwork`.
     """
 
     network: ModlSettings
@@ -34,19 +39,27 @@ class Modl(UnrolledNetwork):
         self.regularizer = ResidualBlock(self.network, self.feature_dtype, name="regularizer", dtype=self.dtype_policy)
 
     def regularized(
-        self, image: Tensor, arrays: list[Tensor], statistics: list[list[Tensor]] | None
-    ) -> tuple[Tensor, list[list[Tensor]]]:
+        self, image: Tensor, arrays: list[Tensor], statistics: Statistics | None
+    ) -> tuple[Tensor, Statistics]:
         """Return z_t and the statistics that were used."""
         return self.regularizer.compute(image, *arrays, statistics=statistics)
 
-    def stacked_statistics(self) -> list[list[Tensor]]:
+    def regularized_vjp(
+        self, image: Tensor, arrays: list[Tensor], statistics: Statistics | None
+    ) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
+        """Return z_t, and a function from the gradient by it to those by image and arrays."""
+        if statistics is None and self.regularizer.norms and runs_on_tensorflow_cpu():
+            return residual_vjp(self.regularizer, image, *arrays)
+        return super().regularized_vjp(image, arrays, statistics)
+
+    def stacked_statistics(self) -> Statistics:
         """Return stored mean and variance of each batch norm, with an axis for iterations in front."""
         return [
             [ops.stack([value_of(value) for value in values]) for values in (norm.mean, norm.variance)]
             for norm in self.regularizer.norms
         ]
 
-    def update_statistics(self, iteration: int, statistics: list[list[Tensor]], image: Tensor) -> None:
+    def update_statistics(self, iteration: int, statistics: Statistics, image: Tensor) -> None:
         """Take the statistics of a batch of images into those that are stored."""
         self.regularizer.update(iteration, statistics, image)
 

@@ -9,8 +9,10 @@ import keras
 from keras import ops
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
-from tf_models.backend.ops import Tensor, use_full_precision
-from tf_models.operators.sense import SenseNormal, inner_product
+from tf_models.backend.complex_arrays import inner_product
+from tf_models.backend.ops import Tensor, custom_gradient
+from tf_models.backend.precision import use_full_precision
+from tf_models.operators.sense import SenseNormal
 
 
 class ModlOriginalSettings(BaseModel):
@@ -124,8 +126,8 @@ def conjugate_gradient(
 ) -> Tensor:
     """Solve `(A^H A + weight) x = right_hand_side` for each slice, from 0, with the authors' stopping rule.
 
-    The steps are those of `tf_models.operators.sense.conjugate_gradient`. Before each one, a slice whose squared
-    residual norm is not above the tolerance stops and stays where it is.
+    The steps are those of `tf_models.operators.conjugate_gradient.conjugate_gradient`. Before each step, a slice whose
+    squared residual norm is not above the tolerance stops and stays where it is.
 
     Args:
         normal: The operator A^H A.
@@ -139,17 +141,17 @@ def conjugate_gradient(
     """
 
     def step(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        solution, residual, direction, energy = state
-        runs = energy > tolerance
-        image = normal(direction) + weight * direction
-        length = _divide(runs, energy, inner_product(direction, image))
-        residual = residual - length * image
-        next_energy = ops.where(runs, inner_product(residual, residual), energy)
-        step_back = _divide(runs, next_energy, energy)
-        return solution + length * direction, residual, residual + step_back * direction, next_energy
+        solution, residual, direction, residual_norm_sq = state
+        runs = residual_norm_sq > tolerance
+        operator_direction = normal(direction) + weight * direction
+        alpha = _divide(runs, residual_norm_sq, inner_product(direction, operator_direction))
+        residual = residual - alpha * operator_direction
+        next_norm_sq = ops.where(runs, inner_product(residual, residual), residual_norm_sq)
+        beta = _divide(runs, next_norm_sq, residual_norm_sq)
+        return solution + alpha * direction, residual, residual + beta * direction, next_norm_sq
 
-    energy = inner_product(right_hand_side, right_hand_side)
-    start = (ops.zeros_like(right_hand_side), right_hand_side, right_hand_side, energy)
+    residual_norm_sq = inner_product(right_hand_side, right_hand_side)
+    start = (ops.zeros_like(right_hand_side), right_hand_side, right_hand_side, residual_norm_sq)
     return ops.fori_loop(0, iterations, step, start)[0]
 
 
@@ -172,23 +174,18 @@ def solve(normal: SenseNormal, right_hand_side: Tensor, weight: Tensor, network:
     if network.gradient == "unrolled":
         return conjugate_gradient(normal, right_hand_side, weight, steps, tolerance)
 
-    @ops.custom_gradient
-    def solution_of(vector: Tensor, weight: Tensor) -> Any:
+    def forward(vector: Tensor, weight: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         solution = conjugate_gradient(normal, vector, weight, steps, tolerance)
-        # PyTorch: with the returned tensor itself in it, the derivative would keep itself and all of its graph alive.
-        constant = ops.stop_gradient(solution)
+        return solution, (solution, weight)
 
-        def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor]:
-            if upstream is None:
-                (upstream,) = arguments
-            adjoint = conjugate_gradient(normal, upstream, weight, steps, tolerance if legacy else 0.0)
-            if legacy:
-                return adjoint, ops.zeros_like(weight)
-            return adjoint, -ops.sum(constant * adjoint)
+    def backward(kept: tuple[Tensor, Tensor], upstream: Tensor) -> tuple[Tensor, Tensor]:
+        solution, weight = kept
+        adjoint = conjugate_gradient(normal, upstream, weight, steps, tolerance if legacy else 0.0)
+        if legacy:
+            return adjoint, ops.zeros_like(weight)
+        return adjoint, -ops.sum(solution * adjoint)
 
-        return solution, gradient
-
-    return solution_of(right_hand_side, weight)
+    return custom_gradient(forward, backward)(right_hand_side, weight)
 
 
 def _divide(runs: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:

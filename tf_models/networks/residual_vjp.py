@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from keras import ops
 
-from tf_models.backend.ops import Tensor, delay, vjp
+from tf_models.backend.complex_arrays import join_maps, split_maps
+from tf_models.backend.ops import Tensor, after, vjp
 from tf_models.kernels.normalization import batch_statistics
-from tf_models.operators.sense import each_map, of_all_maps
 
 if TYPE_CHECKING:
-    from tf_models.networks.layers import ResidualBlock
+    from tf_models.networks.residual_block import ResidualBlock
 
 
 def residual_vjp(
@@ -33,7 +33,7 @@ def residual_vjp(
     Returns:
         z, same shape as the image, and a function from the gradient by z to those by the image and by each array.
     """
-    first, *others = each_map(image)
+    first, *others = split_maps(image)
     stages: list[Callable[..., Tensor]] = []
     results = [first]
     features = first
@@ -47,17 +47,17 @@ def residual_vjp(
         else:
             stages.append(stage)
             results.append(features)
-    z = of_all_maps([first + results.pop(), *others])
+    z = join_maps([first + results.pop(), *others])
 
     def gradients(upstream: Tensor) -> list[Tensor]:
-        own, *of_others = each_map(upstream)
+        own, *of_others = split_maps(upstream)
         of_features, of_arrays = own, [ops.zeros_like(array) for array in arrays]
         for stage, before in zip(reversed(stages), reversed(results), strict=True):
-            _, product = vjp(stage, delay(before, of_features), *arrays)
+            _, product = vjp(stage, after(before, of_features), *arrays)
             of_features, *parts = product(of_features)
-            of_features = delay(of_features, *parts)
+            of_features = after(of_features, *parts)
             of_arrays = [total + part for total, part in zip(of_arrays, parts, strict=True)]
-        return [of_all_maps([own + of_features, *of_others]), *of_arrays]
+        return [join_maps([own + of_features, *of_others]), *of_arrays]
 
     return z, gradients
 

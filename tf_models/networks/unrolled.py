@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 import keras
@@ -11,13 +12,17 @@ from numpy.typing import NDArray
 
 from bart_bridge.reconet.network_settings import Loss, MemoryPlan, Network, Precision
 from bart_bridge.reconet.weights import Weights, layout
-from tf_models.backend.ops import Tensor, use_full_precision
-from tf_models.networks.checkpointed import unroll
+from tf_models.backend.complex_arrays import split_maps, squared_magnitude
+from tf_models.backend.ops import Tensor, value_of, vjp
+from tf_models.backend.precision import use_full_precision
+from tf_models.backend.replicas import compute_on_each_replica, mean_over_replicas, replica_count
+from tf_models.networks.checkpointed import Iterations, Statistics, unroll
 from tf_models.networks.closure_training import ClosureTrainingMixin
-from tf_models.networks.layers import DataConsistency
+from tf_models.networks.data_consistency import DataConsistency, Measured
+from tf_models.networks.iteration import Iteration
 from tf_models.networks.losses import LOSSES
-from tf_models.operators.sense import SenseNormal, each_map, solve_regularized
-from tf_models.training.data_parallel import count, mean, shared
+from tf_models.operators.conjugate_gradient import solve_regularized
+from tf_models.operators.sense import SenseNormal
 
 Inputs = dict[str, Tensor]
 
@@ -78,8 +83,8 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         return None if self.precision == "float32" else self.precision.removeprefix("mixed_")
 
     def regularized(
-        self, image: Tensor, arrays: list[Tensor], statistics: list[list[Tensor]] | None
-    ) -> tuple[Tensor, list[list[Tensor]]]:
+        self, image: Tensor, arrays: list[Tensor], statistics: Statistics | None
+    ) -> tuple[Tensor, Statistics]:
         """Compute what the data-consistency step of an iteration gets, without a change to the network.
 
         Args:
@@ -92,15 +97,17 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         """
         raise TypeError(f"{type(self).__name__} is not a network of its own; use VarNet or Modl")
 
-    def regularizer_arrays(self) -> list[Any]:
-        """Return the variables of the regularizer, each with an axis for iterations, of 1 if they share it."""
-        return [variable for name, variable in self.named_variables().items() if not name.startswith("lambda")]
+    def regularized_vjp(
+        self, image: Tensor, arrays: list[Tensor], statistics: Statistics | None
+    ) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
+        """Return the regularized image, and a function from the gradient by it to those by image and arrays."""
+        return vjp(lambda image, *arrays: self.regularized(image, list(arrays), statistics)[0], image, *arrays)
 
-    def stacked_statistics(self) -> list[list[Tensor]]:
+    def stacked_statistics(self) -> Statistics:
         """Return stored mean and variance of each batch norm, with an axis for iterations in front."""
         return []
 
-    def update_statistics(self, iteration: int, statistics: list[list[Tensor]], image: Tensor) -> None:
+    def update_statistics(self, iteration: int, statistics: Statistics, image: Tensor) -> None:
         """Take the statistics of a batch of images into those that are stored."""
 
     def named_variables(self) -> dict[str, Any]:
@@ -115,7 +122,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         adjoint = inputs["adjoint"] / scale
         image = image / scale
         if self.memory == "lean":
-            image, used = unroll(self, image, adjoint, inputs["coils"], inputs["psf"], training)
+            image, used = unroll(self._iterations(adjoint, inputs["coils"], inputs["psf"]), image, training)
             for iteration, statistics in enumerate(used):
                 self.update_statistics(iteration, statistics, image)
         else:
@@ -123,8 +130,24 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
                 regularized = self.regularizer(image, iteration=iteration, training=training)
                 image = self.data_consistency(image, regularized, adjoint, normal=normal, iteration=iteration)
         if self.network.rss_norm and not training:
-            scale = scale * ops.repeat(ops.sqrt(ops.sum(_squares(inputs["coils"]), axis=1)), 2, axis=-1)
+            scale = scale * ops.repeat(ops.sqrt(ops.sum(squared_magnitude(inputs["coils"]), axis=1)), 2, axis=-1)
         return image * scale
+
+    def _iterations(self, adjoint: Tensor, coils: Tensor, psf: Tensor) -> Iterations:
+        """Return the iterations for the lean plan."""
+        iteration = Iteration(self.regularized, self.regularized_vjp, self.data_consistency)
+        variables = self.named_variables()
+        variables.pop("lambda_init", None)
+        return Iterations(
+            self.network.iterations,
+            # Lambda, if it is trained, comes first.
+            [value_of(variable) for variable in variables.values()],
+            (adjoint, coils, psf),
+            lambda adjoint, coils, psf: Measured(adjoint, SenseNormal(coils, psf)),
+            iteration.forward,
+            iteration.backward,
+            self.stacked_statistics(),
+        )
 
     def scale(self, inputs: Inputs) -> Tensor:
         """Return what each slice is divided by, `(batch, 1, 1, 1)`; 1 without normalisation."""
@@ -148,7 +171,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
     def _scale(self, image: Tensor) -> Tensor:
         if not self.network.normalize:
             return ops.ones_like(image[:, :1, :1, :1])
-        return ops.sqrt(ops.max(_squares(image), axis=(1, 2, 3), keepdims=True))
+        return ops.sqrt(ops.max(squared_magnitude(image), axis=(1, 2, 3), keepdims=True))
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -158,27 +181,16 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         reference, image = _as_batch(ops.cast(y, y_pred.dtype) / scale), _as_batch(y_pred / scale)
         loss = sum(weight * LOSSES[name](reference, image) for name, weight in self.training_loss.items())
         # Every loss is a mean over slices.
-        loss = mean(loss)
+        loss = mean_over_replicas(loss)
         self.batch_loss.update_state(loss)
         return loss
 
-    def compute_loss_and_updates(
-        self,
-        trainable_variables: Any,
-        non_trainable_variables: Any,
-        metrics_variables: Any,
-        x: Any,
-        y: Any,
-        sample_weight: Any,
-        training: bool = False,
-        optimizer_variables: Any = None,
-    ) -> Any:
+    def compute_loss_and_updates(self, *state: Any, training: bool = False, optimizer_variables: Any = None) -> Any:
         """Compute what JAX differentiates, each device for its slices."""
         compute = super().compute_loss_and_updates
-        state = trainable_variables, non_trainable_variables, metrics_variables
-        return (compute if count() == 1 else shared(compute))(
-            *state, x, y, sample_weight, training, optimizer_variables
-        )
+        if replica_count() > 1:
+            compute = compute_on_each_replica(compute)
+        return compute(*state, training=training, optimizer_variables=optimizer_variables)
 
     def set_named_weights(self, weights: Weights) -> None:
         """Take over weights with the names and shapes of `bart_bridge.reconet.weights`.
@@ -229,14 +241,9 @@ class LastValue(keras.metrics.Metric):
         return ops.convert_to_tensor(self.value)
 
 
-def _squares(array: Tensor) -> Tensor:
-    """Return the squared magnitude of each map, `(..., map)`."""
-    return ops.stack([ops.sum(ops.square(own), axis=-1) for own in each_map(array)], axis=-1)
-
-
 def _as_batch(images: Tensor) -> Tensor:
     """Make each map a slice of its own: `(batch, y, x, 2 * maps)` to `(maps * batch, y, x, 2)`."""
-    maps = each_map(images)
+    maps = split_maps(images)
     return images if len(maps) == 1 else ops.concatenate(maps, axis=0)
 
 

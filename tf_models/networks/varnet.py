@@ -8,8 +8,9 @@ import keras
 
 from bart_bridge.reconet.network_settings import Loss, VarNetSettings
 from tf_models.backend.ops import Tensor
-from tf_models.networks.layers import VariationalBlock
+from tf_models.networks.checkpointed import Statistics
 from tf_models.networks.unrolled import UnrolledNetwork
+from tf_models.networks.variational_block import VariationalBlock
 
 
 @keras.saving.register_keras_serializable("bart_tf")
@@ -19,7 +20,7 @@ class VarNet(UnrolledNetwork):
         x_t = x_{t-1} - R_t(x_{t-1}) - lambda_t (A^H A x_{t-1} - A^H y),   x_0 = A^H y
 
     or with `data_consistency="proximal-mapping"` x_t = (A^H A + lambda_t)^-1 (A^H y + lambda_t (x - R_t(x))). R_t is
-    `tf_models.networks.layers.VariationalBlock`. Inputs, output and arguments: `UnrolledNetwork`.
+    `tf_models.networks.variational_block.VariationalBlock`. Inputs, output and arguments: `UnrolledNetwork`.
     """
 
     network: VarNetSettings
@@ -33,8 +34,8 @@ class VarNet(UnrolledNetwork):
         )
 
     def regularized(
-        self, image: Tensor, arrays: list[Tensor], statistics: list[list[Tensor]] | None
-    ) -> tuple[Tensor, list[list[Tensor]]]:
+        self, image: Tensor, arrays: list[Tensor], statistics: Statistics | None
+    ) -> tuple[Tensor, Statistics]:
         """Return x - R_t(x), and no statistics."""
         return self.regularizer.compute(image, *arrays), []
 

@@ -1,1 +1,1 @@
-"""The SENSE operator and its inverse."""
+"""The SENSE normal operator A^H A and the solution of regularized equations with it."""

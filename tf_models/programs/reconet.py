@@ -21,14 +21,14 @@ from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.weights import Weights
-from tf_models.backend.ops import sees_gpu
+from tf_models.backend.complex_arrays import channels_to_complex
+from tf_models.backend.devices import sees_gpu
 from tf_models.networks.build import build
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.optimizers.ipalm import COUNTS
 from tf_models.training.batches import Scaled, SliceBatches, Slices, feed
 from tf_models.training.fit import train_slices
 from tf_models.training.history import History, TrainingDivergedError
-from tf_models.training.network_inputs import to_maps
 
 # BART starts from random weights of a fixed seed of its own where none are loaded.
 _SEED = 0
@@ -79,7 +79,7 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     slices = replace(command.split, reference=None)
     batches = SliceBatches(slices if divisors is None else Scaled(slices, divisors), 10, memory_limit_bytes=0)
     images = model.predict(feed(batches), verbose=0)
-    images = to_maps(images if divisors is None else images * divisors[:, None, None, None])
+    images = channels_to_complex(images if divisors is None else images * divisors[:, None, None, None])
     if command.network.data_consistency == "proximal-mapping":
         # BART's conjugate gradients leave 0 where they begin with NaN.
         images[[number for number, _ in divided_by_zero]] = 0

@@ -144,11 +144,12 @@ def _checkpoints(job: TrainJob) -> Checkpoints:
 
 def apply(job: ApplyJob) -> dict[str, Any]:
     """Run a reconstruction job and return the times of calls, see `tf_models.programs.process_report.time_calls`."""
+    from tf_models.backend.complex_arrays import channels_to_complex
     from tf_models.files import model_files
     from tf_models.networks.build import build
     from tf_models.programs import process_report
-    from tf_models.training import network_inputs
     from tf_models.training.batches import SliceBatches, feed
+    from tf_models.training.network_inputs import network_inputs
 
     if job.weights.suffix == ".keras":
         model = model_files.load(job.weights)
@@ -158,10 +159,10 @@ def apply(job: ApplyJob) -> dict[str, Any]:
     # Each slice is needed once.
     batches = SliceBatches(replace(job.split, reference=None), job.batch_size, memory_limit_bytes=0)
     images = model.predict(feed(batches), verbose=0)
-    cfl.write(job.output, from_batch_map_yx(network_inputs.to_maps(images)))
+    cfl.write(job.output, from_batch_map_yx(channels_to_complex(images)))
     if not job.timed_calls:
         return {}
-    return process_report.time_calls(model, network_inputs.network_inputs(job.split, slice(0, 1)), job.timed_calls)
+    return process_report.time_calls(model, network_inputs(job.split, slice(0, 1)), job.timed_calls)
 
 
 def main() -> int:
@@ -198,7 +199,7 @@ def main() -> int:
 def _check_device(device: str) -> None:
     import keras
 
-    from tf_models.backend.ops import sees_gpu
+    from tf_models.backend.devices import sees_gpu
 
     if device == "gpu" and not sees_gpu():
         raise ToolError(f"device: {keras.backend.backend()} sees no GPU, 'gpu' needs one")

@@ -11,7 +11,8 @@ import psutil
 from numpy.typing import NDArray
 
 from bart_bridge.data.dataset import Split
-from tf_models.training.data_parallel import count, own_part, process
+from tf_models.backend.replicas import replica_count
+from tf_models.training.data_parallel import own_part, process
 from tf_models.training.network_inputs import network_inputs, network_reference
 
 Inputs: TypeAlias = dict[str, NDArray[np.float32]]
@@ -114,7 +115,7 @@ def feed(batches: SliceBatches, first: int = 0) -> Any:
     """
     if keras.backend.backend() != "tensorflow":
         # Asked here: Keras reads batches in a thread, which does not know of devices that share them.
-        parted = count() > 1 and process()[1] > 1
+        parted = replica_count() > 1 and process()[1] > 1
         return _Rest(batches, first, parted) if first or parted else batches
     import tensorflow as tf
 

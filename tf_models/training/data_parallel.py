@@ -1,21 +1,20 @@
 """Data-parallel training on JAX: each device computes some slices of every batch, and all make the same update.
 
 Weights are on every device (`keras.distribution.DataParallel`), and loss and gradient are computed within
-`jax.shard_map`: what the network computes stays on its device, but for means over the whole batch (`mean`) and, at the
-end, the sum of the gradients. `docs/scaling.md` says why JAX and why so.
+`jax.shard_map` (`tf_models.backend.replicas`): what the network computes stays on its device, but for means over the
+whole batch and, at the end, the sum of the gradients. `docs/scaling.md` says why JAX and why so.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 from bart_bridge.errors import InputError, ToolError
-from tf_models.backend.ops import Tensor
 
 
 def prepare(devices: int, device: str) -> None:
@@ -72,12 +71,6 @@ def alone() -> Iterator[None]:
         keras.distribution.set_distribution(distribution)
 
 
-def count() -> int:
-    """Return the number of devices that share a batch, 1 outside of `spread_over`."""
-    distribution = keras.distribution.distribution()
-    return 1 if distribution is None else int(distribution.num_model_replicas)
-
-
 def process() -> tuple[int, int]:
     """Return the number of this process, from 0, and how many there are."""
     if keras.backend.backend() != "jax":
@@ -98,41 +91,3 @@ def own_part(batch: Any) -> Any:
         return array[number * size : (number + 1) * size]
 
     return keras.tree.map_structure(part, batch)
-
-
-def mean(value: Tensor) -> Tensor:
-    """Return the mean over the devices that share a batch, of a value that each has of its slices."""
-    if count() == 1:
-        return value
-    import jax
-
-    return jax.lax.pmean(value, keras.distribution.distribution().batch_dim_name)
-
-
-def shared(compute_loss_and_updates: Callable[..., Any]) -> Callable[..., Any]:
-    """Let each device compute Keras's method of that name for its slices.
-
-    The derivative by what all devices have alike, the weights, is the sum over the devices.
-    """
-    import jax
-    from jax.sharding import PartitionSpec
-
-    distribution = keras.distribution.distribution()
-    everywhere, split = PartitionSpec(), PartitionSpec(distribution.batch_dim_name)
-
-    def call(
-        trainable: Any, other: Any, metrics: Any, x: Any, y: Any, weight: Any, training: bool, optimizer: Any
-    ) -> Any:
-        def own(trainable: Any, other: Any, metrics: Any, x: Any, y: Any, weight: Any, optimizer: Any) -> Any:
-            return compute_loss_and_updates(trainable, other, metrics, x, y, weight, training, optimizer)
-
-        mapped = jax.shard_map(
-            own,
-            mesh=distribution.device_mesh.backend_mesh,
-            in_specs=(everywhere, everywhere, everywhere, split, split, split, everywhere),
-            out_specs=(everywhere, (everywhere, split, everywhere, everywhere)),
-            check_vma=False,
-        )
-        return mapped(trainable, other, metrics, x, y, weight, optimizer)
-
-    return call

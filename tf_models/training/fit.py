@@ -13,7 +13,7 @@ from bart_bridge.reconet.history import Progress, after_epochs
 from bart_bridge.reconet.network_settings import MemoryPlan, Network
 from bart_bridge.reconet.training_settings import Training, check_shared, stages
 from bart_bridge.reconet.weights import Weights, expand
-from tf_models.backend.ops import runs_on_tensorflow_cpu
+from tf_models.backend.devices import runs_on_tensorflow_cpu
 from tf_models.networks.build import build
 from tf_models.networks.modl import Modl
 from tf_models.networks.unrolled import UnrolledNetwork
@@ -131,8 +131,7 @@ def _fit(
     for variable in model.trainable_variables:
         if variable.constraint is not None:
             variable.assign(variable.constraint(variable))
-    # On a CPU, what XLA makes faster is compiled where it is (`tf_models.backend.ops.fused`); the rest gets slower by
-    # it.
+    # On a CPU, XLA makes the whole slower; `tf_models.backend.ops.xla_on_cpu` compiles what gets faster.
     jit_compile = False if runs_on_tensorflow_cpu() else "auto"
     optimizer = _optimizer(training, epochs, len(batches))
     if training.precision == "mixed_float16":

@@ -15,12 +15,12 @@ from bart_bridge.errors import DivergedError
 from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.weights import Weights
+from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.optimizers.admm import RESIDUALS, at_feasible_copy, find_admm
 from tf_models.optimizers.ipalm import COUNTS
 from tf_models.training.batches import SliceBatches, feed
 from tf_models.training.data_parallel import alone
-from tf_models.training.network_inputs import to_maps
 
 History = dict[str, NDArray[np.float64]]
 Row = dict[str, float]
@@ -143,7 +143,7 @@ def _measure(model: UnrolledNetwork, batches: SliceBatches) -> Row:
         scale = ops.convert_to_numpy(model.scale(inputs))
         own, images = np.split(images, [len(reference)])
         # As in BART, every map is an image of its own.
-        pairs = zip(*(np.concatenate(to_maps(array / scale)) for array in (own, reference)), strict=True)
+        pairs = zip(*(np.concatenate(channels_to_complex(array / scale)) for array in (own, reference)), strict=True)
         found += [measures(image, truth) for image, truth in pairs]
     return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
 

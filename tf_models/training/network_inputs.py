@@ -8,19 +8,9 @@ from numpy.typing import NDArray
 from bart_bridge.data import noncartesian
 from bart_bridge.data.dataset import Split, each_slice
 from bart_bridge.data.fourier import centred_ifft
+from tf_models.backend.complex_arrays import complex_to_channels
 
 _ALL = slice(None)
-
-
-def from_maps(array: NDArray[np.complexfloating]) -> NDArray[np.float32]:
-    """Copy complex `(batch, map, ...)`, images or coils, into what networks take, `(batch, ..., 2 * maps)`."""
-    # A copy also where the order of axes needs none: of files nothing stays mapped.
-    return np.array(np.moveaxis(array, 1, -1), np.complex64, order="C").view(np.float32)
-
-
-def to_maps(array: NDArray[np.floating]) -> NDArray[np.complex64]:
-    """Turn what networks take and give, `(batch, ..., 2 * maps)`, into complex `(batch, map, ...)`."""
-    return np.moveaxis(np.ascontiguousarray(array, np.float32).view(np.complex64), -1, 1)
 
 
 def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.float32]]:
@@ -41,22 +31,22 @@ def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.fl
     arrays = {
         name: array[items] if name != "pattern" or len(array) > 1 else array for name, array in split.arrays().items()
     }
-    coils = from_maps(arrays["coils"])
+    coils = complex_to_channels(arrays["coils"])
     if split.trajectory:
         images, kernels = noncartesian.read(split)
         images = images[items]
         kernels = kernels[items] if len(kernels) > 1 else kernels
         kernels = np.broadcast_to(kernels.real, (len(images), *kernels.shape[1:]))
-        return {"adjoint": from_maps(images), "coils": coils, "psf": kernels.astype(np.float32)}
+        return {"adjoint": complex_to_channels(images), "coils": coils, "psf": kernels.astype(np.float32)}
     batch, maps, _, y, x = arrays["coils"].shape
     adjoint = np.empty((batch, maps, y, x), np.complex64)
     psf = np.empty((batch, y, x), np.float32)
     for item, (kspace, sensitivities, pattern) in enumerate(each_slice(arrays)):
         adjoint[item] = np.sum(sensitivities.conj() * centred_ifft(pattern.conj() * kspace), axis=1)
         psf[item] = np.abs(pattern) ** 2
-    return {"adjoint": from_maps(adjoint), "coils": coils, "psf": psf}
+    return {"adjoint": complex_to_channels(adjoint), "coils": coils, "psf": psf}
 
 
 def network_reference(split: Split, items: slice = _ALL) -> NDArray[np.float32]:
     """Read the reference of a split that has one, float32 `(batch, y, x, 2 * maps)`; all slices or some."""
-    return from_maps(split.arrays()["reference"][items])
+    return complex_to_channels(split.arrays()["reference"][items])

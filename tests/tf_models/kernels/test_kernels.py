@@ -35,7 +35,7 @@ def test_activation_is_the_sum_of_gaussians(basis):
 @pytest.mark.parametrize("margins", [(0, 0), (2, 0), (3, 5)])
 def test_mirror(margins):
     image = doubles((2, 5, 6, 2))
-    mirrored = field_of_experts.mirror(image, *margins)
+    mirrored = field_of_experts.pad_symmetric(image, *margins)
     expected = np.pad(image, [(0, 0), *((margin, margin) for margin in margins), (0, 0)], mode="symmetric")
     np.testing.assert_array_equal(mirrored, expected)
 

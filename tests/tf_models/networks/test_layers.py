@@ -4,7 +4,8 @@ from keras import ops
 
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from tests.helper import random_images, relative_difference, to_complex
-from tf_models.networks.layers import ResidualBlock, VariationalBlock, ZeroMeanUnitNorm
+from tf_models.networks.residual_block import ResidualBlock
+from tf_models.networks.variational_block import VariationalBlock, ZeroMeanUnitNorm
 
 
 def test_filters_are_projected_to_zero_mean_and_unit_norm():

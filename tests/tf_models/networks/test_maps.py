@@ -23,9 +23,10 @@ from bart_bridge.reconet.training_settings import Training
 from compare.cli import app
 from tests.helper import random_complex, relative_difference, slow_but
 from tests.tf_models.against_bart import FIXED, MODL, VARNET, history_of_bart, images_of_bart
+from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.networks.build import build
 from tf_models.training.fit import train_slices
-from tf_models.training.network_inputs import network_inputs, to_maps
+from tf_models.training.network_inputs import network_inputs
 
 SIZE = (14, 12)
 MAPS, COILS, SLICES = 2, 3, 3
@@ -74,7 +75,7 @@ def test_images_are_those_of_bart(name, split, toolbox, tmp_path):
     values = weights.random(network, 0)
     expected = images_of_bart(network, values, split, toolbox, tmp_path)
     assert expected.shape == (SLICES, MAPS, *SIZE)
-    found = to_maps(build(network, values).predict(network_inputs(split), verbose=0))
+    found = channels_to_complex(build(network, values).predict(network_inputs(split), verbose=0))
     for number in range(MAPS):
         assert relative_difference(found[:, number], expected[:, number]) < 1e-4
 
@@ -84,7 +85,8 @@ def test_only_the_first_map_is_regularized(split):
     values = weights.random(network, 0)
     without = values | {"rbf": np.zeros_like(values["rbf"])}
     images, unregularized = (
-        to_maps(build(network, chosen).predict(network_inputs(split), verbose=0)) for chosen in (values, without)
+        channels_to_complex(build(network, chosen).predict(network_inputs(split), verbose=0))
+        for chosen in (values, without)
     )
     np.testing.assert_array_equal(images[:, 1], unregularized[:, 1])
     assert relative_difference(images[:, 0], unregularized[:, 0]) > 1e-3

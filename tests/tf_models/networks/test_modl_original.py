@@ -14,7 +14,8 @@ from bart_bridge.files import cfl
 from tests.helper import random_images, relative_difference, to_complex, to_real
 from tf_models.files import model_files, tf1_checkpoints
 from tf_models.networks.modl_original import MoDLOriginal, conjugate_gradient, solve
-from tf_models.operators.sense import SenseNormal, solve_regularized
+from tf_models.operators.conjugate_gradient import solve_regularized
+from tf_models.operators.sense import SenseNormal
 from tf_models.training.network_inputs import network_inputs
 
 PREFIXES = {1: "04Jun_0243pm_5L_1K_100E_AG/model-100", 10: "04Jun_0356pm_5L_10K_50E_AG/model-50"}

@@ -18,9 +18,10 @@ from bart_bridge.reconet.training_settings import Training, stages
 from bart_bridge.tools import process
 from tests.helper import random_complex, relative_difference, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, images_of_bart
+from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.networks.build import build
 from tf_models.training.fit import train
-from tf_models.training.network_inputs import network_inputs, network_reference, to_maps
+from tf_models.training.network_inputs import network_inputs, network_reference
 
 NETWORKS = {
     "varnet": VarNetSettings(**VARNET),
@@ -67,7 +68,7 @@ def differences(network, arrays, split, toolbox, folder):
     for dtype in ("float32", "float64"):
         images = build(network, arrays, dtype=dtype).predict(network_inputs(split), verbose=0)
         assert images.dtype == dtype
-        yield relative_difference(to_maps(images), expected)
+        yield relative_difference(channels_to_complex(images), expected)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -16,10 +16,11 @@ from bart_bridge.reconet.training_settings import Training
 from compare.cli import app
 from tests.helper import random_images, relative_difference, slow_but, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, history_of_bart, images_of_bart
+from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.networks.build import build
 from tf_models.operators.sense import SenseNormal
 from tf_models.training.fit import train
-from tf_models.training.network_inputs import network_inputs, network_reference, to_maps
+from tf_models.training.network_inputs import network_inputs, network_reference
 
 SIZES = [(8, 8), (8, 12), (9, 12), (10, 7), (7, 5)]
 KINDS = ["cartesian", "radial", "spiral"]
@@ -67,7 +68,12 @@ def toeplitz(kind, size, maps=1):
     strengths = np.random.default_rng(1).uniform(0.5, 1.5, size=where.shape[1:])
     psf = np.stack([noncartesian._psf(strengths, where, size)] * 2)
     coils = random_images((2, 3, *size, 2 * maps))
-    return SenseNormal(ops.array(coils), ops.array(psf.astype(np.float32))), to_maps(coils), where, strengths
+    return (
+        SenseNormal(ops.array(coils), ops.array(psf.astype(np.float32))),
+        channels_to_complex(coils),
+        where,
+        strengths,
+    )
 
 
 @pytest.mark.usefixtures("version")
@@ -77,9 +83,9 @@ def toeplitz(kind, size, maps=1):
 def test_toeplitz_is_forward_then_adjoint(kind, size, maps):
     operator, coils, where, strengths = toeplitz(kind, size, maps)
     image = random_images((2, *size, 2 * maps), 5)
-    found = to_maps(ops.convert_to_numpy(operator(ops.array(image))))
+    found = channels_to_complex(ops.convert_to_numpy(operator(ops.array(image))))
     for item in range(2):
-        kspace = forward(np.sum(coils[item] * to_maps(image)[item][:, None], axis=0), where)
+        kspace = forward(np.sum(coils[item] * channels_to_complex(image)[item][:, None], axis=0), where)
         expected = np.sum(coils[item].conj() * noncartesian._adjoint(strengths**2 * kspace, where, size), axis=1)
         assert relative_difference(found[item], expected) < 1e-5
 
@@ -145,7 +151,7 @@ def test_images_are_those_of_bart(name, split, toolbox, tmp_path):
     network = NETWORKS[name]
     values = weights.random(network, 0)
     expected = images_of_bart(network, values, split, toolbox, tmp_path)
-    found = to_maps(build(network, values).predict(network_inputs(split), verbose=0))
+    found = channels_to_complex(build(network, values).predict(network_inputs(split), verbose=0))
     assert relative_difference(found, expected) < 1e-4
 
 

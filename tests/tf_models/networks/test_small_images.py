@@ -12,10 +12,11 @@ from tests.compare.conftest import bart_tf
 from tests.helper import random_images, relative_difference
 from tests.tf_models.against_bart import images_of_bart
 from tests.tf_models.networks.test_networks import TOLERANCE
+from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.files import savedmodel
 from tf_models.kernels import field_of_experts
 from tf_models.networks.build import build
-from tf_models.training.network_inputs import network_inputs, to_maps
+from tf_models.training.network_inputs import network_inputs
 
 # The images of `dataset_folder` have 24 x 24 pixels.
 FITS = VarNetSettings(iterations=1, filters=2, kernel_x=25, kernel_y=3, basis=5)
@@ -32,8 +33,8 @@ def strong(network):
 def test_the_smallest_images_are_those_of_bart(dataset_folder, toolbox, tmp_path):
     split = Dataset.open(dataset_folder).split("test")
     expected = images_of_bart(FITS, strong(FITS), split, toolbox, tmp_path)
-    found = to_maps(build(FITS, strong(FITS)).predict(network_inputs(split), verbose=0))
-    without = to_maps(build(FITS, weights.random(FITS, 0)).predict(network_inputs(split), verbose=0))
+    found = channels_to_complex(build(FITS, strong(FITS)).predict(network_inputs(split), verbose=0))
+    without = channels_to_complex(build(FITS, weights.random(FITS, 0)).predict(network_inputs(split), verbose=0))
     assert relative_difference(found, expected) < TOLERANCE["varnet"]
     assert relative_difference(without, expected) > 0.01
 
@@ -83,4 +84,4 @@ def test_a_saved_model_of_such_images_is_refused(tmp_path):
 
 def test_the_layer_says_what_it_needs():
     with pytest.raises(ValueError, match=r"at least 2 x 25 pixels .* for filters of 3 x 26. Received: 24 x 24"):
-        field_of_experts.mirror(random_images((1, 24, 24, 2)), 2, 25)
+        field_of_experts.pad_symmetric(random_images((1, 24, 24, 2)), 2, 25)

@@ -4,8 +4,9 @@ from keras import ops
 
 from bart_bridge.data.fourier import centred_fft, centred_ifft
 from tests.helper import dot, random_images, relative_difference, to_complex
-from tf_models.operators.sense import SenseNormal, complex_multiply, conjugate_gradient
-from tf_models.training.network_inputs import to_maps
+from tf_models.backend.complex_arrays import channels_to_complex, complex_multiply
+from tf_models.operators.conjugate_gradient import conjugate_gradient
+from tf_models.operators.sense import SenseNormal
 
 SIZES = [(8, 8), (9, 12), (7, 5)]
 MAPS = pytest.mark.parametrize("maps", [1, 2, 3])
@@ -24,10 +25,10 @@ def sense(size, seed=0, maps=1):
 def test_normal_operator_is_the_formula(size, maps):
     operator, coils, psf = sense(size, maps=maps)
     image = random_images((2, *size, 2 * maps), 5)
-    c = to_maps(coils)
-    kspace = centred_fft(np.sum(c * to_maps(image)[:, :, None], axis=1))
+    c = channels_to_complex(coils)
+    kspace = centred_fft(np.sum(c * channels_to_complex(image)[:, :, None], axis=1))
     expected = np.sum(c.conj() * centred_ifft(psf[:, None] * kspace)[:, None], axis=2)
-    assert relative_difference(to_maps(ops.convert_to_numpy(operator(image))), expected) < 1e-6
+    assert relative_difference(channels_to_complex(ops.convert_to_numpy(operator(image))), expected) < 1e-6
 
 
 @pytest.mark.usefixtures("version")

@@ -9,7 +9,8 @@ from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.importers.pattern_choice import PatternChoice
 from tests import foreign
 from tests.helper import relative_difference, to_complex
-from tf_models.operators.sense import SenseNormal, conjugate_gradient
+from tf_models.operators.conjugate_gradient import conjugate_gradient
+from tf_models.operators.sense import SenseNormal
 from tf_models.training.network_inputs import network_inputs, network_reference
 
 KINDS = {

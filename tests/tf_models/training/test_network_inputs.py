@@ -3,7 +3,8 @@ import pytest
 
 from bart_bridge.data.dataset import Dataset, Split
 from tests.helper import relative_difference, to_complex, to_real
-from tf_models.training.network_inputs import from_maps, network_inputs, network_reference, to_maps
+from tf_models.backend.complex_arrays import channels_to_complex, complex_to_channels
+from tf_models.training.network_inputs import network_inputs, network_reference
 
 
 @pytest.fixture
@@ -59,6 +60,6 @@ def test_files_do_not_stay_mapped(split):
 
 
 def test_complex_numbers_and_back(split):
-    images = to_maps(network_reference(split))
-    np.testing.assert_array_equal(from_maps(images), network_reference(split))
+    images = channels_to_complex(network_reference(split))
+    np.testing.assert_array_equal(complex_to_channels(images), network_reference(split))
     np.testing.assert_array_equal(to_complex(to_real(images)), images)

@@ -1,0 +1,27 @@
+"""Which devices Keras's backend computes on."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import keras
+
+
+def sees_gpu() -> bool:
+    """Return whether Keras's backend sees a GPU; `keras.distribution.list_devices` knows only for TensorFlow."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return bool(keras.distribution.list_devices("gpu"))
+
+
+@cache
+def runs_on_tensorflow_cpu() -> bool:
+    """Return whether Keras computes with TensorFlow on a CPU."""
+    return keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")

@@ -1,0 +1,157 @@
+"""The regularizer block of MoDL.
+
+Features are `(batch, y, x, 2 * channels)`: first the real parts of all channels, then the imaginary parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from bart_bridge.reconet.network_settings import ModlSettings
+from tf_models.backend.complex_arrays import complex_multiply, join_maps, split_maps
+from tf_models.backend.ops import Tensor, value_of
+from tf_models.backend.precision import cast_if, to_single_precision
+from tf_models.backend.replicas import replica_count
+from tf_models.kernels.normalization import batch_statistics, normalize
+from tf_models.kernels.same_conv import same_conv
+from tf_models.networks.batch_norm import BatchNorm
+
+
+class ResidualBlock(keras.layers.Layer):
+    """MoDL's regularizer: z = x + N(x) with a network N of complex convolutions.
+
+        h = crelu(BN(conv_0 x) + bias_0);  h = crelu(BN(conv_i h) + bias_i) for the hidden layers
+        N(x) = gamma BN(conv_n h) + bias_n
+
+    Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356, figure 1, as in BART: zero padding, ReLU on the real and on
+    the imaginary part, one complex gamma per iteration after the last layer.
+    """
+
+    def __init__(self, network: ModlSettings, precision: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.network, self.precision = network, precision
+        filters, hidden, iterations = network.filters, network.layers - 2, network.iterations
+        sets = 1 if network.shared_weights else iterations
+        pixels = (network.kernel_y, network.kernel_x)
+        shapes = {
+            "conv_0": (sets, *pixels, 1, filters, 2),
+            "conv_i": (sets, hidden, *pixels, filters, filters, 2),
+            "conv_n": (sets, *pixels, filters, 1, 2),
+        }
+        if network.bias:
+            shapes |= {"bias_0": (sets, filters, 2), "bias_i": (sets, hidden, filters, 2), "bias_n": (sets, 1, 2)}
+        if network.batch_norm:
+            shapes |= {"gamma": (iterations, 2)}
+        self.arrays = {
+            name: self.add_weight(name=name, shape=shape, initializer="zeros") for name, shape in shapes.items()
+        }
+        self.norms: list[BatchNorm] = []
+        if network.batch_norm:
+            channels = [filters] * (network.layers - 1) + [1]
+            self.norms = [
+                BatchNorm(count, iterations, name=f"bn_{layer}", dtype=self.dtype_policy)
+                for layer, count in enumerate(channels)
+            ]
+        self.built = True
+
+    def arrays_of(self, iteration: Any) -> list[Tensor]:
+        """Return the arrays of an iteration, in the order of `arrays`, without their first axis."""
+        shared = self.network.shared_weights
+        return [value_of(array)[0 if shared and name != "gamma" else iteration] for name, array in self.arrays.items()]
+
+    def compute(
+        self, image: Tensor, *arrays: Tensor, statistics: list[list[Tensor]] | None = None
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Compute z without a change to the layer.
+
+        Args:
+            image: `(batch, y, x, 2 * maps)`.
+            arrays: Of one iteration, from `arrays_of`.
+            statistics: Mean and variance for each layer; by default those of the batch.
+
+        Returns:
+            z, `(batch, y, x, 2 * maps)`, and the statistics that were used.
+        """
+        used: list[list[Tensor]] = []
+        first, *others = split_maps(image)
+        features = first
+        for stage in range(self.network.layers + 1):
+            features = self.stage(stage, used[-1] if used else None, statistics is None, features, *arrays)
+            if self.network.batch_norm and stage < self.network.layers:
+                used.append(batch_statistics(features) if statistics is None else statistics[stage])
+        return join_maps([first + features, *others]), used
+
+    def stage(
+        self, stage: int, statistics: list[Tensor] | None, of_batch: bool, features: Tensor, *arrays: Tensor
+    ) -> Tensor:
+        """Compute from one convolution to the next: what comes after the one, then the other itself.
+
+        Args:
+            stage: Of the convolution to end with, counted from 0; one more than the last ends with N(x).
+            statistics: Mean and variance for the features, where there is batch norm and a convolution before.
+            of_batch: Whether they are those of the features themselves, see `normalize`.
+            features: Result of the convolution before, `(batch, y, x, 2 * channels)`; of stage 0, the image.
+            arrays: Of one iteration, from `arrays_of`.
+        """
+        named, last = dict(zip(self.arrays, arrays, strict=True)), self.network.layers - 1
+        bias = None
+        if stage > 0 and self.network.bias:
+            bias = _real_bias(_of(stage - 1, last, "bias", named))
+        if stage == 0:
+            features = cast_if(features, self.precision)
+        elif statistics is not None:
+            (mean, variance), inner = statistics, stage <= last
+            features = normalize(features, mean, variance, bias if inner else None, inner, of_batch)
+        elif stage <= last:
+            features = ops.relu(features if bias is None else features + ops.cast(bias, features.dtype))
+        if stage <= last:
+            return same_conv(features, cast_if(_real_kernel(_of(stage, last, "conv", named)), self.precision))
+        features = to_single_precision(features)
+        if statistics is not None:
+            features = complex_multiply(named["gamma"], features)
+        return features if bias is None else features + bias
+
+    def update(self, iteration: int, statistics: list[list[Tensor]], image: Tensor) -> None:
+        """Take the statistics of a batch of images into those that are stored."""
+        for norm, (mean, variance) in zip(self.norms, statistics, strict=True):
+            norm.update(iteration, mean, variance, _values(image))
+
+    def statistics_of(self, iteration: int) -> list[list[Tensor]]:
+        """Return the stored statistics of an iteration."""
+        return [norm.statistics_of(iteration) for norm in self.norms]
+
+    def call(self, image: Tensor, iteration: int, training: bool = False) -> Tensor:
+        """Return z for images `(batch, y, x, 2 * maps)`, same shape."""
+        statistics = None if training else self.statistics_of(iteration)
+        result, used = self.compute(image, *self.arrays_of(iteration), statistics=statistics)
+        if training and self.norms:
+            self.update(iteration, used, image)
+        return result
+
+
+def _of(layer: int, last: int, kind: str, named: dict[str, Tensor]) -> Tensor:
+    """Return the weights of a kind (`conv`, `bias`) of one layer."""
+    if layer == 0:
+        return named[f"{kind}_0"]
+    return named[f"{kind}_n"] if layer == last else named[f"{kind}_i"][layer - 1]
+
+
+def _values(features: Tensor) -> Tensor:
+    """Return the number of values in a channel, of the whole batch."""
+    return ops.cast(replica_count() * ops.prod(ops.shape(features)[:3]), features.dtype)
+
+
+def _real_kernel(kernel: Tensor) -> Tensor:
+    """Write a complex kernel `(y, x, in, out, 2)` as a real one `(y, x, 2 * in, 2 * out)`."""
+    real, imaginary = kernel[..., 0], kernel[..., 1]
+    from_real = ops.concatenate([real, imaginary], axis=-1)
+    from_imaginary = ops.concatenate([-imaginary, real], axis=-1)
+    return ops.concatenate([from_real, from_imaginary], axis=-2)
+
+
+def _real_bias(bias: Tensor) -> Tensor:
+    """Write complex biases `(channel, 2)` as `(2 * channel)`."""
+    return ops.reshape(ops.transpose(bias), (-1,))
