@@ -185,9 +185,8 @@ def _losses(
     weights.write(initial, network, start)
 
     def bart(split: Split) -> NDArray[np.float64]:
-        argv = commands.train_argv(
-            toolbox, network, training, _EPOCHS, split, trained_path, initial=initial, history=history
-        )
+        files = commands.TrainingFiles(split, trained_path, initial, history)
+        argv = commands.train_argv(toolbox, network, training, _EPOCHS, files)
         commands.check_trained(argv, process.run(argv, folder=folder), network, trained_path, history)
         return np.array(read_history(history, network)["loss"])
 

@@ -55,7 +55,6 @@ LONG_FUNCTIONS = [
     "tf_models.training.fit.train_slices",
 ]
 WIDE_FUNCTIONS = [
-    "bart_bridge.reconet.commands.train_argv",
     "tf_models.training.fit.train",
     "tf_models.training.fit.train_slices",
     "tf_models.training.history.Recorder.__init__",

@@ -106,17 +106,8 @@ class Bart:
     def train(self, folder, network, training, split, initial):
         if training.algorithm == "admm":
             raise UnavailableError("BART has no ADMM for weights")
-        argv = commands.train_argv(
-            self.toolbox,
-            network,
-            training,
-            training.epochs,
-            split,
-            folder / "weights",
-            initial=initial,
-            history=folder / "history",
-            gpu=True,
-        )
+        files = commands.TrainingFiles(split, folder / "weights", initial, folder / "history")
+        argv = commands.train_argv(self.toolbox, network, training, training.epochs, files, gpu=True)
         return argv, lambda finished: commands.check_trained(
             argv, finished, network, folder / "weights", folder / "history"
         )

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -87,14 +86,11 @@ class BartEngine:
         batch_size = min(task.training.batch_size, task.split.slice_count)
         updates = stage.epochs * (task.split.slice_count // batch_size)
         watch = DivergenceWatch(on_progress, updates, stage.earlier_updates)
-        files: dict[str, Any] = {"initial": stage.initial, "history": stage.history}
         with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}along-batch-", dir=task.folder) as name:
             slices = along_batch(task.split, Path(name) / "train")
-            if task.validation is not None:
-                files["validation"] = along_batch(task.validation, Path(name) / "validation")
-            argv = commands.train_argv(
-                self.toolbox, stage.network, task.training, stage.epochs, slices, stage.weights, **files, gpu=self._gpu
-            )
+            validation = task.validation and along_batch(task.validation, Path(name) / "validation")
+            files = commands.TrainingFiles(slices, stage.weights, stage.initial, stage.history, validation)
+            argv = commands.train_argv(self.toolbox, stage.network, task.training, stage.epochs, files, gpu=self._gpu)
             finished, measurement = self._run(argv, task.folder, watch)
         try:
             watch.check()

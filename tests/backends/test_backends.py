@@ -94,7 +94,8 @@ def test_training_follows_bart(backend, name, results, folder, dataset, toolbox,
     """The losses before and after an Adam step, and the lambdas after each of two."""
     network, trained, history = NETWORKS[name], tmp_path / "weights", tmp_path / "history"
     split = dataset.split("train")
-    argv = commands.train_argv(toolbox, network, TRAINING, 1, split, trained, initial=folder / name, history=history)
+    files = commands.TrainingFiles(split, trained, folder / name, history)
+    argv = commands.train_argv(toolbox, network, TRAINING, 1, files)
     commands.check_trained(argv, process.run(argv, folder=tmp_path), network, trained, history)
     found, expected = part(results, f"{name}/history"), read_history(history, network)
     assert found["loss"].shape == (1, 2)

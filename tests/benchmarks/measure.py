@@ -90,9 +90,8 @@ def bart_training(work, steps):
     """Train for so many updates in one command: seconds of each update, of the rest of the command, and memory."""
     network, trained, history = work.case.network, work.folder / "trained", work.folder / "history"
     training = Training(algorithm=ALGORITHMS[work.case.kind], batch_size=work.case.batch, epochs=steps)
-    argv = commands.train_argv(
-        work.toolbox, network, training, steps, work.whole, trained, initial=work.initial, history=history
-    )
+    files = commands.TrainingFiles(work.whole, trained, work.initial, history)
+    argv = commands.train_argv(work.toolbox, network, training, steps, files)
     finished = process.run(argv, folder=work.folder, environment=BART_ENVIRONMENT)
     commands.check_trained(argv, finished, network, trained, history)
     steps_s = read_history(history, network)["seconds"].ravel().tolist()

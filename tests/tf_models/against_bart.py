@@ -26,7 +26,7 @@ def history_of_bart(network, training, split, start, toolbox, folder, validation
     """Train a network by `reconet` and return the history."""
     initial, trained, history = folder / "initial", folder / "trained", folder / "history"
     weights.write(initial, network, start)
-    files = {"initial": initial, "history": history, "validation": validation}
-    argv = commands.train_argv(toolbox, network, training, training.epochs, split, trained, **files)
+    files = commands.TrainingFiles(split, trained, initial, history, validation)
+    argv = commands.train_argv(toolbox, network, training, training.epochs, files)
     commands.check_trained(argv, process.run(argv, folder=folder), network, trained, history)
     return read_history(history, network, validated=validation is not None)

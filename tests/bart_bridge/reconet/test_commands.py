@@ -38,9 +38,8 @@ class Run:
         self.weights, self.history, initial = folder / "weights", folder / "history", folder / "initial"
         self.initial = weights.initial(network, 0)
         weights.write(initial, network, self.initial)
-        self.argv = commands.train_argv(
-            toolbox, network, training, epochs, split, self.weights, initial=initial, history=self.history
-        )
+        files = commands.TrainingFiles(split, self.weights, initial, self.history)
+        self.argv = commands.train_argv(toolbox, network, training, epochs, files)
         options = {"on_line": self.lines.append, **options}
         self.finished = process.run(self.argv, folder=folder, timeout_s=60, **options)
 
@@ -175,8 +174,8 @@ def test_every_loss_is_understood(train, loss):
 
 @pytest.mark.parametrize(("network", "loss"), [(VARNET, "mse-magnitude"), (MODL, "mse")])
 def test_default_loss_is_that_of_the_network(toolbox, split, network, loss):
-    files = {"weights_path": "weights", "initial": "initial", "history": "history"}
-    assert f"--train-loss={loss}=1" in commands.train_argv(toolbox, network, Training(), 1, split, **files)
+    files = commands.TrainingFiles(split, "weights", "initial", "history")
+    assert f"--train-loss={loss}=1" in commands.train_argv(toolbox, network, Training(), 1, files)
 
 
 @pytest.mark.parametrize(

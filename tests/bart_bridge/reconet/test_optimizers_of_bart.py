@@ -18,8 +18,8 @@ def test_what_bart_cannot_train_is_refused_with_the_reason(dataset_folder, toolb
 
     def argv(kind, version, **training):
         box = replace(toolbox, version=version)
-        files = {"initial": tmp_path / "i", "history": tmp_path / "h"}
-        return commands.train_argv(box, SETTINGS[kind], Training(**training), 1, split, tmp_path / "w", **files)
+        files = commands.TrainingFiles(split, tmp_path / "w", tmp_path / "i", tmp_path / "h")
+        return commands.train_argv(box, SETTINGS[kind], Training(**training), 1, files)
 
     with pytest.raises(InputError, match="reconet has no ADMM"):
         argv("varnet", (1, 0, 0), algorithm="admm")

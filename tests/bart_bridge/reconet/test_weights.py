@@ -68,8 +68,8 @@ def train(toolbox, two_slices, tmp_path_factory):
     def train(network, initial):
         folder = tmp_path_factory.mktemp("run")
         trained, history = folder / "trained", folder / "history"
-        options = {"initial": initial, "history": history}
-        argv = commands.train_argv(toolbox, network, Training(), 1, two_slices, trained, **options)
+        files = commands.TrainingFiles(two_slices, trained, initial, history)
+        argv = commands.train_argv(toolbox, network, Training(), 1, files)
         finished = process.run(argv, folder=folder, timeout_s=60)
         commands.check_trained(argv, finished, network, trained, history)
         return weights.read(trained, network), read_history(history, network)

@@ -109,8 +109,8 @@ def test_keras_reconstructs_with_what_bart_trained(name, demo, dataset_folder, c
     # Statistics of the last batch: BART's own need many more updates to settle.
     training = training.model_copy(update={"batch_norm_momentum": 0.0})
     epochs = 2
-    options = {"initial": tmp_path / "initial", "history": history}
-    argv = commands.train_argv(toolbox, network, training, epochs, learn, trained, **options)
+    files = commands.TrainingFiles(learn, trained, tmp_path / "initial", history)
+    argv = commands.train_argv(toolbox, network, training, epochs, files)
     commands.check_trained(argv, process.run(argv, folder=tmp_path), network, trained, history)
     bart_options = commands.apply_options(network)[1:]
     assert command("from-bart", *bart_options, trained, tmp_path / "model.keras")[0] == 0

@@ -188,7 +188,9 @@ def assert_training_follows_bart(network, training, split, toolbox, tmp_path):
     )
     for number, (stage, epochs) in enumerate(stages(network, training)):
         trained, path = tmp_path / f"weights{number}", tmp_path / f"history{number}"
-        argv = commands.train_argv(toolbox, stage, training, epochs, split, trained, initial=initial, history=path)
+        argv = commands.train_argv(
+            toolbox, stage, training, epochs, commands.TrainingFiles(split, trained, initial, path)
+        )
         commands.check_trained(argv, process.run(argv, folder=tmp_path), stage, trained, path)
         history = read_history(path, stage)
         # Four slices in batches of three: one batch, the fourth slice is left out.

@@ -43,9 +43,9 @@ def test_bart_is_not_asked(dataset_folder, toolbox, tmp_path):
     split, files = Dataset.open(dataset_folder).split("train"), [tmp_path / "weights", tmp_path / "images"]
     with pytest.raises(InputError, match=MESSAGE):
         commands.apply_argv(toolbox, TOO_LARGE, split, *files)
-    further = {"initial": tmp_path / "initial", "history": tmp_path / "history"}
+    training_files = commands.TrainingFiles(split, files[0], tmp_path / "initial", tmp_path / "history")
     with pytest.raises(InputError, match=MESSAGE):
-        commands.train_argv(toolbox, TOO_LARGE, Training(), 1, split, tmp_path / "weights", **further)
+        commands.train_argv(toolbox, TOO_LARGE, Training(), 1, training_files)
 
 
 def test_commands_refuse_in_one_line(dataset_folder, tmp_path):

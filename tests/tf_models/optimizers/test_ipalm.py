@@ -181,9 +181,8 @@ def test_ipalm_follows_bart(learning_rate, rejects, dataset_folder, toolbox, tmp
     initial = weights.random(settings, 0)
     weights.write(tmp_path / "initial", settings, initial)
     trained, recorded = tmp_path / "weights", tmp_path / "history"
-    argv = commands.train_argv(
-        toolbox, settings, training, 5, split, trained, initial=tmp_path / "initial", history=recorded
-    )
+    files = commands.TrainingFiles(split, trained, tmp_path / "initial", recorded)
+    argv = commands.train_argv(toolbox, settings, training, 5, files)
     # BART backtracks without a limit on data that determine the weights.
     commands.check_trained(argv, process.run(argv, folder=tmp_path, timeout_s=300), settings, trained, recorded)
     expected = read_history(recorded, settings)
