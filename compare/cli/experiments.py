@@ -42,6 +42,7 @@ def compare(
     from compare.running import locks
     from compare.running.runner import run
     from compare.settings.experiment import load
+    from compare.trace import chapter
 
     if jobs and not on:
         raise InputError("--jobs needs --on local or --on slurm")
@@ -60,7 +61,7 @@ def compare(
         outcome = run(experiment, folder, toolbox, reporter)
         with locks.held(folder):
             table.write(experiment, folder, toolbox)
-            page = reports.write(folder)
+            page = reports.write(folder, chapter.for_report(folder))
     reporter.say(_summary(outcome))
     typer.echo(f"report: {page}")
     if outcome.failed:
@@ -86,13 +87,14 @@ def report(
     from compare.study import report as optimizer_report
     from compare.study import rows as study_rows
     from compare.study.settings import STUDY
+    from compare.trace import chapter
 
     folder = folder.absolute()
     is_study = (folder / STUDY).is_file()
     if not is_study and not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
     with locks.held(folder):
-        page = (optimizer_report if is_study else reports).write(folder)
+        page = optimizer_report.write(folder) if is_study else reports.write(folder, chapter.for_report(folder))
     typer.echo(f"report: {page}")
     if diverged := (study_rows.diverged(folder) if is_study else divergences.in_folder(folder)):
         raise BartTfError(divergences.sentence(diverged))

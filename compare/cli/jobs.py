@@ -183,10 +183,11 @@ def gather(experiment: Experiment, folder: Path, bart: Path | None) -> None:
     from compare.results import table
     from compare.running import locks
     from compare.running import submit as jobs
+    from compare.trace import chapter
 
     with locks.held(folder):
         table.write(experiment, folder, Toolbox.find(bart))
-        page = reports.write(folder)
+        page = reports.write(folder, chapter.for_report(folder))
     typer.echo(f"report: {page}")
     missing = [jobs.part_name(part) for part in jobs.missing(experiment, folder)]
     if missing:

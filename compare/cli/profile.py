@@ -85,7 +85,7 @@ def profile(
         if failed and not any(folder.glob("*/summary.parquet")):
             raise BartTfError(f"no training could be traced: {'; '.join(failed.values())}")
         sources = [folder]
-    made = chapter.of(sources)
+    made = chapter.make_chapter(sources)
     if saved:
         chapter.keep_summaries(sources, folder)
     page = chapter.write(made, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +13,13 @@ from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
 from compare.measuring import machine
 from compare.report import exports, page, viewer
-from compare.report.figures import contents
-from compare.report.figures import images as figures
+from compare.report.figures.contents import CaptionedFigure
+from compare.report.figures.images import ERROR_GAIN
 from compare.report.tables import relative
-from compare.report.tables import table as tables
 from compare.results import divergences, gaps
-from compare.results import images as reconstructions
-from compare.results.images import Images
+from compare.results.images import REFERENCE, Images, open_readable_images
 from compare.results.table import read_history, read_results, select
 from compare.settings.experiment import Experiment, load_kept
-from compare.trace import chapter
 
 if TYPE_CHECKING:
     import pandas
@@ -40,12 +36,13 @@ _FILES = {
 }
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
     """Write the report of an experiment from what is in its folder; nothing is run again.
 
     Args:
         folder: Of the experiment, with `experiment.yaml` and `results.csv`. The page names what it leaves out because
             other files are not there: the images, `history.csv`, `memory.csv`, `machine.json`.
+        gpu: What the GPU did, if that was traced.
 
     Returns:
         The page.
@@ -57,12 +54,12 @@ def write(folder: Path) -> Path:
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
     experiment = load_kept(folder / "experiment.yaml")
     table = read_results(folder)
-    images, faults = reconstructions.open_readable_images(experiment, folder)
-    shown, pictures = exports.write(experiment, folder, images)
-    gpu_tables, gpu_figures, findings = _gpu(folder)
+    images, faults = open_readable_images(experiment, folder)
+    tables, figures = exports.write(experiment, folder, images)
+    gpu = gpu or page.Chapter()
     warnings = _warnings(experiment, folder, table, images, faults)
     description = _machine(folder)
-    measured_on = "; ".join(dict.fromkeys(str(of) for of in table.machine if of))
+    measured_on = "; ".join(dict.fromkeys(filter(None, table.machine)))
     if description and not measured_on:
         measured_on = machine.label(description)
     machines = [description, *description.pop("others", [])] if description else []
@@ -70,9 +67,9 @@ def write(folder: Path) -> Path:
         title=experiment.name,
         description=experiment.description,
         headline=[*relative.headline(table), f"Measured on {measured_on or 'an unknown machine'}."],
-        warnings=warnings + [f"What the GPU did does not add up: {finding}" for finding in findings],
-        tables=[*shown, *gpu_tables],
-        figures=[*(_figure(folder, of) for of in pictures), *gpu_figures],
+        warnings=[*warnings, *gpu.warnings],
+        tables=[*tables, *gpu.tables],
+        figures=[*(_figure(folder, figure) for figure in figures), *gpu.figures],
         viewer=_viewer(images, table) if len(images) > 1 else None,
         setup=_setup(experiment, table, machines),
         files={name: text for name, text in _FILES.items() if name == "tables.md" or (folder / name).exists()},
@@ -87,7 +84,7 @@ def write(folder: Path) -> Path:
     markdown = environment.get_template("tables.md.j2").render(
         experiment=experiment,
         machine=measured_on,
-        tables=[*shown, *gpu_tables],
+        tables=[*tables, *gpu.tables],
         warnings=warnings,
     )
     atomic.write_text(folder / "tables.md", markdown)
@@ -100,61 +97,48 @@ def _setup(
 ) -> dict[str, dict[str, object]]:
     """List machines, versions and settings."""
     versions = {*table[["engine", "engine_version"]].itertuples(index=False, name=None)}
-    shown: dict[str, dict[str, object]] = {
+    setup: dict[str, dict[str, object]] = {
         f"Machine {number}" if len(machines) > 1 else "Machine": {
-            "summary": machine.label(of),
+            "summary": machine.label(description),
             "device of the run": experiment.device,
         }
-        | of
-        for number, of in enumerate(machines, start=1)
+        | description
+        for number, description in enumerate(machines, start=1)
     }
-    shown["Versions"] = {"bart-tf": bart_bridge.__version__, **_joined(versions)}
+    setup["Versions"] = {"bart-tf": bart_bridge.__version__, **_joined(versions)}
     for name, trained in experiment.networks.items():
-        for part, of in (("network", trained.network), ("training", trained.training)):
-            shown[f"{name}, {part}"] = of.model_dump(exclude_none=True)
-    return shown
+        for part, settings in (("network", trained.network), ("training", trained.training)):
+            setup[f"{name}, {part}"] = settings.model_dump(exclude_none=True)
+    return setup
 
 
 def _joined(versions: set[tuple[str, str]]) -> dict[str, str]:
-    """Return the version of each engine, or all where it has several."""
-    found: dict[str, list[str]] = {}
+    """Return the version of each engine, or all of them where it has several."""
+    by_engine: dict[str, list[str]] = {}
     for name, version in sorted(versions):
         if version:
-            found.setdefault(name, []).append(version)
-    return {name: "; ".join(of) for name, of in found.items()}
+            by_engine.setdefault(name, []).append(version)
+    return {name: "; ".join(versions_of_engine) for name, versions_of_engine in by_engine.items()}
 
 
-def _figure(folder: Path, shown: contents.Shown) -> page.Figure:
-    png = (folder / "figures" / f"{shown.slug}.png").read_bytes()
-    return page.Figure(shown.slug, shown.title, shown.caption, png)
-
-
-def _gpu(folder: Path) -> tuple[list[tables.Table], list[page.Figure], list[str]]:
-    """Return tables, figures and what does not add up of the traces, if something was traced."""
-    made = chapter.of_experiment(folder)
-    if made is None:
-        return [], [], []
-    pictures = []
-    for name, figure in made.figures.items():
-        png = io.BytesIO()
-        figure.savefig(png, dpi=130)
-        pictures.append(page.Figure(f"gpu-{name}", f"What the GPU does: {name}", "From `ncu`.", png.getvalue()))
-    return made.tables, pictures, [*map(str, made.findings)]
+def _figure(folder: Path, figure: CaptionedFigure) -> page.Figure:
+    png = (folder / "figures" / f"{figure.slug}.png").read_bytes()
+    return page.Figure(figure.slug, figure.title, figure.caption, png)
 
 
 def _viewer(images: Images, table: pandas.DataFrame) -> dict[str, Any]:
     """Pack some slices of the reference, of what needs no network, and of the trained networks."""
-    chosen = {key: slices for key, slices in images.items() if key[2] in {"", "apply"}}
-    total, *shape = images[reconstructions.REFERENCE].shape
-    numbers = viewer.choose_slices(total, len(chosen), (shape[0], shape[1]))
+    trained = {key: slices for key, slices in images.items() if key[2] in {"", "apply"}}
+    total, *shape = images[REFERENCE].shape
+    numbers = viewer.choose_slices(total, len(trained), (shape[0], shape[1]))
     psnr = select(table, metric="psnr", phase="apply").astype({"slice": str})
     values = psnr.set_index(["network", "engine", "slice"]).value.groupby(level=[0, 1, 2]).mean().to_dict()
     packed = []
-    for (network, engine, _), slices in chosen.items():
-        found = [values.get((network, engine, str(number))) for number in numbers]
-        notes = ["" if value is None else f"PSNR {value:.2f} dB" for value in found]
+    for (network, engine, _), slices in trained.items():
+        psnr_db = [values.get((network, engine, str(number))) for number in numbers]
+        notes = ["" if value is None else f"PSNR {value:.2f} dB" for value in psnr_db]
         packed.append(viewer.Image(engine, engine, network, abs(slices[numbers]), notes))
-    return viewer.pack(packed[0], packed[1:], numbers, figures.ERROR_GAIN, set(table.engine))
+    return viewer.pack(packed[0], packed[1:], numbers, ERROR_GAIN, set(table.engine))
 
 
 def _warnings(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bart_bridge.files import atomic
-from compare.report.figures import contents as all_figures
+from compare.report.figures.contents import CaptionedFigure, figures_of_experiment
 from compare.report.tables.contents import tables_of_experiment
 from compare.report.tables.table import Table
 from compare.results.images import Images
@@ -27,7 +27,7 @@ LIST = ".bart-tf-files.txt"
 _LATEX_WORDS = {"±": r"$\pm$", "°": r"$^\circ$", "−": "$-$"}
 
 
-def write(experiment: Experiment, folder: Path, images: Images) -> tuple[list[Table], list[all_figures.Shown]]:
+def write(experiment: Experiment, folder: Path, images: Images) -> tuple[list[Table], list[CaptionedFigure]]:
     """Write `tables/`, `figures/` and `results.parquet` of an experiment from its results; nothing is run.
 
     Only `results.csv` is needed: figures of images, losses or memory over time are left out where those are missing.
@@ -47,9 +47,9 @@ def write(experiment: Experiment, folder: Path, images: Images) -> tuple[list[Ta
     write_parquet(table, folder / "results.parquet")
     tables = tables_of_experiment(experiment, table)
     write_tables(tables, folder / "tables")
-    shown = list(all_figures.of(experiment, table, read_history(folder), read_memory(folder), images))
-    write_figures(shown, folder / "figures")
-    return tables, shown
+    figures = list(figures_of_experiment(experiment, table, read_history(folder), read_memory(folder), images))
+    write_figures(figures, folder / "figures")
+    return tables, figures
 
 
 def write_tables(tables: Iterable[Table], folder: Path) -> None:
@@ -88,17 +88,17 @@ def latex(table: Table) -> str:
     return text
 
 
-def write_figures(shown: Iterable[all_figures.Shown], folder: Path) -> None:
+def write_figures(figures: Iterable[CaptionedFigure], folder: Path) -> None:
     """Write every figure as `<slug>.png` and `.pdf`; those of an older report are removed."""
-    shown = list(shown)
-    _remove_older(folder, [f"{of.slug}.{suffix}" for of in shown for suffix in ("png", "pdf")])
-    for of in shown:
+    figures = list(figures)
+    _remove_older(folder, [f"{each.slug}.{suffix}" for each in figures for suffix in ("png", "pdf")])
+    for each in figures:
         for suffix in ("png", "pdf"):
             # No date in the file: the same results give the same bytes.
             metadata = {"CreationDate": None} if suffix == "pdf" else None
-            of.figure.savefig(folder / f"{of.slug}.{suffix}", dpi=_PNG_DPI, metadata=metadata)
+            each.figure.savefig(folder / f"{each.slug}.{suffix}", dpi=_PNG_DPI, metadata=metadata)
             # The layout of the first file serves both: it takes half of the time.
-            of.figure.set_layout_engine("none")
+            each.figure.set_layout_engine("none")
 
 
 def write_parquet(table: pandas.DataFrame, path: Path) -> None:
@@ -131,4 +131,4 @@ def _remove_older(folder: Path, names: list[str]) -> None:
 def _escaped(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "|": r"\textbar{}", "<": r"\textless{}"}
     special |= {">": r"\textgreater{}"} | {character: f"\\{character}" for character in "&%$#_{}"}
-    return re.sub(r"[\\^~|<>&%$#_{}]", lambda found: special[found[0]], text)
+    return re.sub(r"[\\^~|<>&%$#_{}]", lambda match: special[match[0]], text)

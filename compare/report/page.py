@@ -53,6 +53,21 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Chapter:
+    """What another part of the project adds to a report.
+
+    Attributes:
+        tables: Stand after those of the report.
+        figures: The same.
+        warnings: What is wrong in them, a sentence each.
+    """
+
+    tables: list[Table] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Page:
     """What is on a page.
 
@@ -112,7 +127,7 @@ def render(page: Page, version: str) -> str:
         page=page,
         version=version,
         tables=[(table, _columns(table)) for table in page.tables],
-        colours=colours.of_engines(page.engines),
+        colours=colours.by_engine(page.engines),
         style=loader.get_source(environment, "page.css")[0],
         script=loader.get_source(environment, "page.js")[0],
     )

@@ -63,12 +63,12 @@ def pack(
     Returns:
         What `templates/page.js` reads, made of JSON types only.
     """
-    shown = [reference, *images]
-    stacks = [_oriented(image.slices) for image in shown]
+    packed = [reference, *images]
+    stacks = [_oriented(image.slices) for image in packed]
     peaks = stacks[0].max(axis=(1, 2), initial=np.finfo(float).tiny)
     ceilings = np.minimum(np.max([stack.max(axis=(1, 2)) for stack in stacks], axis=0), _HIGHEST * peaks)
     ceilings = np.maximum(ceilings, peaks)
-    colour: Mapping[str, str] = colours.of_engines([*engines, *(image.engine for image in shown)])
+    colour: Mapping[str, str] = colours.by_engine([*engines, *(image.engine for image in packed)])
     return {
         "height": stacks[0].shape[1],
         "width": stacks[0].shape[2],
@@ -84,7 +84,7 @@ def pack(
                 "notes": image.notes,
                 "data": [_encode(one, ceiling) for one, ceiling in zip(stack, ceilings, strict=True)],
             }
-            for image, stack in zip(shown, stacks, strict=True)
+            for image, stack in zip(packed, stacks, strict=True)
         ],
     }
 

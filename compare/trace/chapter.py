@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
+from compare.report import page
 from compare.report.tables.table import Cell, Format, Table, slug_of, table_of_rows
 from compare.results import published
 from compare.trace import consistency, published_checks, roofline, roofline_report, sources, summary, tables
@@ -19,17 +21,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SLACK = 0.001
+_DPI = 130
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """What is shown.
+    """What traces say.
 
     Attributes:
         tables: In the order of the thesis.
         figures: By the name of their file.
         findings: What does not add up in these tables.
-        published: What does not add up in the published ones, or why they were not checked; a line each.
+        published: What does not add up in the published tables, or why they were not checked; a line each.
     """
 
     tables: list[Table]
@@ -39,15 +42,15 @@ class Chapter:
 
     def markdown(self) -> str:
         """Return everything but the figures as Markdown."""
-        own = [f"- {finding}" for finding in self.findings] or ["- nothing: every check holds"]
+        findings = [f"- {finding}" for finding in self.findings] or ["- nothing: every check holds"]
         published = [f"- {line}" for line in self.published]
         lines = ["# What the GPU does", "", *(table.markdown() for table in self.tables)]
-        lines += ["## What does not add up in these tables", "", *own, ""]
+        lines += ["## What does not add up in these tables", "", *findings, ""]
         lines += ["## What does not add up in the published tables", "", *published, ""]
         return "\n".join(lines)
 
 
-def of(folders: list[Path]) -> Chapter:
+def make_chapter(folders: list[Path]) -> Chapter:
     """Make the chapter from traces, summaries and counted kernels.
 
     Args:
@@ -57,10 +60,10 @@ def of(folders: list[Path]) -> Chapter:
     Raises:
         InputError: There is no trace, or a file is damaged.
     """
-    summaries = [found for folder in folders for found in sources.read(folder)]
+    summaries = [summary for folder in folders for summary in sources.read(folder)]
     made = tables.all_tables(summaries)
     agreement = tracers_compared(summaries)
-    made += [agreement] if agreement.rows else []
+    made += [agreement] if len(agreement.frame) else []
     figures: dict[str, Figure] = {}
     counted = _counted(folders)
     if counted:
@@ -81,9 +84,22 @@ def _published() -> list[str]:
         return [f"not checked: {error}"]
 
 
-def of_experiment(folder: Path) -> Chapter | None:
-    """Make the chapter from what `bart-tf profile` left in an experiment's folder; None if nothing was traced."""
-    return of([folder / "profile"]) if any(folder.glob("profile/*/summary.parquet")) else None
+def for_report(folder: Path) -> page.Chapter | None:
+    """Make the chapter for the report of an experiment, from the traces that `bart-tf profile` left in its folder.
+
+    Returns:
+        None if nothing was traced.
+    """
+    if not any(folder.glob("profile/*/summary.parquet")):
+        return None
+    chapter = make_chapter([folder / "profile"])
+    figures = []
+    for name, figure in chapter.figures.items():
+        png = io.BytesIO()
+        figure.savefig(png, dpi=_DPI)
+        figures.append(page.Figure(f"gpu-{name}", f"What the GPU does: {name}", "From `ncu`.", png.getvalue()))
+    warnings = [f"What the GPU did does not add up: {finding}" for finding in chapter.findings]
+    return page.Chapter(chapter.tables, figures, warnings)
 
 
 def write(chapter: Chapter, folder: Path) -> Path:
@@ -97,35 +113,35 @@ def write(chapter: Chapter, folder: Path) -> Path:
         atomic.write_text(folder / f"table-{number:02d}-{table.slug}.csv", table.texts.to_csv(index=False))
     for name, figure in chapter.figures.items():
         for suffix in ("png", "pdf"):
-            figure.savefig(folder / f"{name}.{suffix}", dpi=130)
+            figure.savefig(folder / f"{name}.{suffix}", dpi=_DPI)
     atomic.write_text(folder / "tables.md", chapter.markdown())
     return folder / "tables.md"
 
 
 def keep_summaries(folders: list[Path], folder: Path) -> None:
     """Write the summary of each trace as Parquet."""
-    for number, found in enumerate(one for path in folders for one in sources.read(path)):
-        summary.write(found, folder / f"summary-{number:02d}-{slug_of(found.run)}.parquet")
+    for number, traced in enumerate(each for path in folders for each in sources.read(path)):
+        summary.write(traced, folder / f"summary-{number:02d}-{slug_of(traced.run)}.parquet")
 
 
 def tracers_compared(summaries: list[Summary]) -> Table:
     """Compare counts and bytes of runs that both tracers saw; they should agree to 0.1 %."""
     rows: list[list[Cell]] = []
     runs: dict[tuple[str, ...], dict[str, Summary]] = {}
-    for found in summaries:
-        if found.facts.get("engine"):
-            key = tuple(str(found.facts.get(name)) for name in ("network", "engine", "optimizer", "repeat"))
-            runs.setdefault(key, {})[str(found.facts.get("tracer"))] = found
+    for traced in summaries:
+        if traced.facts.get("engine"):
+            key = tuple(str(traced.facts.get(name)) for name in ("network", "engine", "optimizer", "repeat"))
+            runs.setdefault(key, {})[str(traced.facts.get("tracer"))] = traced
     for tracers in runs.values():
         if not {"nsys", "cupti"} <= tracers.keys():
             continue
         sides = [{(row.kind, row.name): row for row in tracers[name].activities} for name in ("nsys", "cupti")]
-        for what in sorted(sides[0].keys() | sides[1].keys()):
-            counts = [side[what].count if what in side else 0 for side in sides]
-            sizes = [side[what].bytes.total if what in side else 0 for side in sides]
+        for operation in sorted(sides[0].keys() | sides[1].keys()):
+            counts = [side[operation].count if operation in side else 0 for side in sides]
+            sizes = [side[operation].bytes.total if operation in side else 0 for side in sides]
             agree = all(abs(a - b) <= _SLACK * max(a, b) for a, b in (counts, sizes))
             agreement = "yes" if agree else "NO"
-            rows.append([tracers["cupti"].run, " ".join(what)[:80], *counts, *sizes, agreement])
+            rows.append([tracers["cupti"].run, " ".join(operation)[:80], *counts, *sizes, agreement])
     columns: dict[str, Format] = {"run": "", "what": "", "count, nsys": "", "count, cupti": ""}
     columns |= {"bytes, nsys": ".0f", "bytes, cupti": ".0f", "agree to 0.1 %": ""}
     return table_of_rows(
@@ -135,11 +151,11 @@ def tracers_compared(summaries: list[Summary]) -> Table:
 
 def _counted(folders: list[Path]) -> list[Counted]:
     """Pair each `ncu.csv` with the summary in its folder or below."""
-    found = []
+    counted = []
     for folder in folders:
         for path in sorted(folder.rglob(roofline.FILE)) if folder.is_dir() else []:
             try:
-                found.append(Counted(sources.read(path.parent)[0], roofline.read(path)))
+                counted.append(Counted(sources.read(path.parent)[0], roofline.read(path)))
             except InputError as error:
                 raise InputError(f"{path}: {error}") from None
-    return found
+    return counted

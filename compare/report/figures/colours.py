@@ -47,13 +47,13 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
     Engines that have none of their own get twelve colours and markers in turn, and after these other pairs of them.
     """
     distinct = set(names)
-    made = {}
+    styles_by_name = {}
     for number, name in enumerate(sorted(distinct - _FIXED.keys())):
         marker = _MARKERS[(number + number // len(_COLOURS)) % len(_MARKERS)]
-        made[name] = Style(_COLOURS[number % len(_COLOURS)], marker, _LINES[number % len(_LINES)])
-    return made | {name: _FIXED[name] for name in distinct & _FIXED.keys()}
+        styles_by_name[name] = Style(_COLOURS[number % len(_COLOURS)], marker, _LINES[number % len(_LINES)])
+    return styles_by_name | {name: _FIXED[name] for name in distinct & _FIXED.keys()}
 
 
-def of_engines(names: Iterable[str]) -> dict[str, str]:
+def by_engine(names: Iterable[str]) -> dict[str, str]:
     """Return the colour of each engine, `#rrggbb`."""
     return {name: style.colour for name, style in styles(names).items()}

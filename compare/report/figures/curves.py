@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compare.report.figures.images import _figure
+from compare.report.figures.images import new_figure
 from compare.report.tables.relative import engines_of
 from compare.results import statistics
 from compare.results.table import select
@@ -27,11 +27,11 @@ def violins(results: pandas.DataFrame, network: str, styles: dict[str, Style]) -
     None where there is no reconstruction.
     """
     names = [("", "zero-filled"), ("", "cg-sense"), *((network, engine) for engine in engines_of(results))]
-    if not any(len(statistics.slices_of(results, of, name, "psnr")) for of, name in names):
+    if not any(len(statistics.slices_of(results, trained, name, "psnr")) for trained, name in names):
         return None
-    figure = _figure(7.5, 3.4)
+    figure = new_figure(7.5, 3.4)
     for axes, (measure, heading) in zip(figure.subplots(1, 2), _HEADINGS.items(), strict=True):
-        columns = [(name, statistics.slices_of(results, of, name, measure).to_numpy()) for of, name in names]
+        columns = [(name, statistics.slices_of(results, trained, name, measure).to_numpy()) for trained, name in names]
         columns = [(name, values[np.isfinite(values)]) for name, values in columns if np.isfinite(values).any()]
         for position, (name, values) in enumerate(columns):
             colour = styles[name].colour
@@ -52,7 +52,7 @@ def bland_altman(results: pandas.DataFrame, network: str, engine: str, base: str
 
     The lines are the mean difference and the limits of agreement, 1.96 standard deviations on either side of it.
     """
-    figure = _figure(7.5, 3.2)
+    figure = new_figure(7.5, 3.2)
     for axes, (measure, heading) in zip(figure.subplots(1, 2), _HEADINGS.items(), strict=True):
         first = statistics.slices_of(results, network, engine, measure)
         second = statistics.slices_of(results, network, base, measure)
@@ -73,14 +73,14 @@ def bland_altman(results: pandas.DataFrame, network: str, engine: str, base: str
 
 def memory_curves(memory: pandas.DataFrame, network: str, phase: str, styles: dict[str, Style]) -> Figure | None:
     """Draw the memory of the first repeat over time, on the GPU where it was read, a panel for each engine."""
-    chosen = select(memory, network=network, phase=phase, repeat=0)
-    if chosen.empty:
+    samples = select(memory, network=network, phase=phase, repeat=0)
+    if samples.empty:
         return None
-    column = "gpu_bytes" if chosen.gpu_bytes.notna().any() else "rss_bytes"
-    engines = list(chosen.engine.unique())
-    figure = _figure(3.6 * len(engines), 2.8)
+    column = "gpu_bytes" if samples.gpu_bytes.notna().any() else "rss_bytes"
+    engines = list(samples.engine.unique())
+    figure = new_figure(3.6 * len(engines), 2.8)
     for axes, engine in zip(figure.subplots(1, len(engines), squeeze=False)[0], engines, strict=True):
-        part = select(chosen, engine=engine)
+        part = select(samples, engine=engine)
         axes.plot(part.seconds, part[column] / 2**20, color=styles[str(engine)].colour)
         axes.set_title(str(engine), fontsize=9)
         axes.set_xlabel("time / s")
@@ -97,18 +97,18 @@ def seconds_by_repeat(results: pandas.DataFrame, styles: dict[str, Style]) -> Fi
     """
     if select(results, metric=("epoch", "inference"), measured=True).empty:
         return None
-    figure = _figure(7.5, 3.2)
+    figure = new_figure(7.5, 3.2)
     panels = (("train", "epoch", "epoch / s"), ("infer", "inference", "slice / s"))
     for axes, (phase, metric, heading) in zip(figure.subplots(1, 2), panels, strict=True):
-        chosen = select(results, phase=phase, metric=metric, measured=True)
-        if chosen.empty:  # such as the epochs of a training that has no second one
+        timed = select(results, phase=phase, metric=metric, measured=True)
+        if timed.empty:  # such as the epochs of a training that has no second one
             axes.text(0.5, 0.5, f"n/a: no {metric} was timed", ha="center", fontsize=9)
             axes.set_axis_off()
             continue
-        networks = list(chosen.network.unique())
+        networks = list(timed.network.unique())
         engines = engines_of(results)
         for number, engine in enumerate(engines):
-            part = select(chosen, engine=engine)
+            part = select(timed, engine=engine)
             offset = (number - (len(engines) - 1) / 2) * 0.25
             positions = np.array([networks.index(network) + offset for network in part.network])
             style = styles[engine]
@@ -116,7 +116,7 @@ def seconds_by_repeat(results: pandas.DataFrame, styles: dict[str, Style]) -> Fi
         axes.set_xticks(range(len(networks)), networks)
         axes.set_xlim(-0.5, len(networks) - 0.5)
         axes.set_ylabel(heading)
-        axes.set_yscale("linear" if (chosen.value <= 0).any() else "log")
+        axes.set_yscale("linear" if (timed.value <= 0).any() else "log")
         axes.grid(alpha=0.3, axis="y")
     # Outside of the panels, where it covers no mark.
     drawn = max(figure.axes, key=lambda axes: len(axes.lines))

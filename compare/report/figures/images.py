@@ -25,12 +25,12 @@ def image_panel(images: Images, results: pandas.DataFrame, slice_number: int) ->
     """Show one slice in every reconstruction, and five times its error below.
 
     Args:
-        images: See `compare.results.images.images`; shown in this order, the reference among them.
+        images: See `compare.results.images.open_images`; drawn in this order, the reference among them.
         results: The results table, for the PSNR in the titles.
         slice_number: Which slice.
     """
     reference = np.abs(images["", "reference", ""][slice_number])
-    figure = _figure(1.8 * len(images), 4.2)
+    figure = new_figure(1.8 * len(images), 4.2)
     axes = figure.subplots(2, len(images), squeeze=False)
     peak = float(reference.max())
     for column, (key, slices) in enumerate(images.items()):
@@ -50,14 +50,14 @@ def numbered_panel(images: Images, results: pandas.DataFrame, slice_number: int)
 
     Arguments as for `image_panel`; None where there is no other reconstruction.
     """
-    shown = {key: slices for key, slices in images.items() if key[1] not in {"reference", "zero-filled"}}
-    if not shown:
+    reconstructed = {key: slices for key, slices in images.items() if key[1] not in {"reference", "zero-filled"}}
+    if not reconstructed:
         return None
-    figure = _figure(2.6 * len(shown), 3.4)
-    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    figure = new_figure(2.6 * len(reconstructed), 3.4)
+    axes = figure.subplots(1, len(reconstructed), squeeze=False)[0]
     peak = float(np.abs(images["", "reference", ""][slice_number]).max())
     measured = select(results, slice=str(slice_number))
-    for panel, (key, slices) in zip(axes, shown.items(), strict=True):
+    for panel, (key, slices) in zip(axes, reconstructed.items(), strict=True):
         _show(panel, np.abs(slices[slice_number]), peak)
         network, engine, phase = key
         panel.set_title(" ".join(filter(None, [network, engine])))
@@ -71,7 +71,7 @@ def numbered_panel(images: Images, results: pandas.DataFrame, slice_number: int)
 
 def loss_curves(history: pandas.DataFrame, network: str, styles: dict[str, Style]) -> Figure:
     """Draw the mean training loss of every epoch, one line for each engine."""
-    figure = _figure(6.0, 3.2)
+    figure = new_figure(6.0, 3.2)
     axes = figure.subplots()
     for engine, part in select(history, network=network).groupby("engine", sort=False):
         mean = part.groupby(["stage", "epoch"]).loss.mean()
@@ -101,7 +101,7 @@ def psnr_by_slice(results: pandas.DataFrame, network: str, styles: dict[str, Sty
     psnr = select(results, metric="psnr", phase="apply", network=["", network], measured=True)
     if psnr.empty:
         return None
-    figure = _figure(6.0, 3.2)
+    figure = new_figure(6.0, 3.2)
     axes = figure.subplots()
     for engine, part in psnr.groupby("engine", sort=False):
         style = styles[str(engine)]
@@ -114,7 +114,8 @@ def psnr_by_slice(results: pandas.DataFrame, network: str, styles: dict[str, Sty
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure, in inches."""
     from matplotlib.figure import Figure as MatplotlibFigure
 
     return MatplotlibFigure(figsize=(width, height), layout="constrained")

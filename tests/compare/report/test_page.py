@@ -122,9 +122,9 @@ def png(figure):
 
 
 def test_engines_have_fixed_colours_and_others_get_different_ones():
-    found = colours.of_engines(["bart", "bart-cudnn", "keras-jax", "keras-tensorflow", "bart"])
+    found = colours.by_engine(["bart", "bart-cudnn", "keras-jax", "keras-tensorflow", "bart"])
     assert len(set(found.values())) == len(found) == 4
-    assert found["bart"] == colours.of_engines(["bart"])["bart"]
+    assert found["bart"] == colours.by_engine(["bart"])["bart"]
 
 
 TWELVE = ["bart", "keras-tensorflow", *(f"bart-{number}" for number in range(10))]
@@ -147,7 +147,7 @@ DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
 def test_colours_differ_for_colour_blind_readers(eyes):
     from skimage.color import deltaE_ciede2000, rgb2lab
 
-    codes = colours.of_engines(["cg-sense", "bart", "keras-tensorflow", *(f"bart-{number}" for number in range(12))])
+    codes = colours.by_engine(["cg-sense", "bart", "keras-tensorflow", *(f"bart-{number}" for number in range(12))])
     shown = np.array([list(bytes.fromhex(code[1:])) for code in codes.values()]) / 255
     linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.transpose(eyes), 0, 1)
@@ -185,7 +185,7 @@ def test_figures_of_twelve_engines_repeat_no_mark():
 def test_the_viewer_has_the_colours_of_the_page():
     shown = [viewer.Image(name, name, "", np.ones((1, 2, 2))) for name in ("reference", "bart-9")]
     (_, packed) = viewer.pack(shown[0], shown[1:], [0], 5, TWELVE)["images"]
-    assert packed["colour"] == colours.of_engines(TWELVE)["bart-9"]
+    assert packed["colour"] == colours.by_engine(TWELVE)["bart-9"]
 
 
 def test_packed_images_are_json_and_small():

@@ -16,7 +16,7 @@ from compare.console import Reporter
 from compare.measuring import machine
 from compare.report import experiment_report
 from compare.running.steps import Step
-from compare.trace import profiler, roofline, summary
+from compare.trace import chapter, profiler, roofline, summary
 from compare.trace.activity import Activity, Distribution
 from compare.trace.summary import Summary
 from tests.compare.conftest import TINY, bart_tf
@@ -155,7 +155,7 @@ def test_the_report_has_a_chapter_where_something_was_traced(tiny, tmp_path):
     row = Activity("memset", "memset", 2, 0, Distribution.of([1000, 3000]), Distribution.of([10, 20]))
     facts = {"network": "varnet", "engine": "bart", "optimizer": "adam", "wall_s": 1.0, "tracer": "cupti"}
     summary.write(Summary([row], facts), folder / "profile" / "varnet-bart-cupti-0" / "summary.parquet")
-    after = experiment_report.write(folder).read_text()
+    after = experiment_report.write(folder, chapter.for_report(folder)).read_text()
     assert "CUDA memory operations by time" not in before
     assert "CUDA memory operations by time" in after
     assert re.search(
