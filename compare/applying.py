@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bart_bridge.data.dataset import Split, each_slice
-from bart_bridge.data.simulation import sampling_pattern
+from bart_bridge.data.patterns import sampling_pattern
 from bart_bridge.errors import InputError, ToolError, first_fault
 from bart_bridge.files import atomic, cfl, yaml_files
 from bart_bridge.files.dims import from_batch_coil_yx, from_batch_map_yx

@@ -30,9 +30,10 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from bart_bridge.data import simulation  # noqa: E402
+from bart_bridge.data.coils import ring_of_coils  # noqa: E402
 from bart_bridge.data.dataset import Split  # noqa: E402
 from bart_bridge.data.fourier import centred_fft  # noqa: E402
+from bart_bridge.data.patterns import sampling_pattern  # noqa: E402
 from bart_bridge.errors import BartTfError  # noqa: E402
 from bart_bridge.files import atomic, cfl  # noqa: E402
 from bart_bridge.files.dims import from_batch_coil_yx  # noqa: E402
@@ -64,8 +65,8 @@ def synthetic(folder, kind):
     size_x, size_y, coil_count, pattern_kind, acceleration, centre = SIZES[kind]
     generator = np.random.default_rng(1)
     y, x = np.mgrid[-1 : 1 : size_y * 1j, -1 : 1 : size_x * 1j].astype(np.float32)
-    coils = simulation.ring_of_coils(size_x, size_y, coil_count)
-    pattern = simulation.sampling_pattern(size_x, size_y, pattern_kind, acceleration, centre, generator)
+    coils = ring_of_coils(size_x, size_y, coil_count)
+    pattern = sampling_pattern(size_x, size_y, pattern_kind, acceleration, centre, generator)
     images = np.zeros((SLICES, size_y, size_x), np.complex64)
     for image in images:
         for _ in range(12):

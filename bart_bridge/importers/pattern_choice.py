@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bart_bridge.data.dataset import SPLITS
-from bart_bridge.data.simulation import sampling_pattern
+from bart_bridge.data.patterns import sampling_pattern
 from bart_bridge.errors import InputError
 from bart_bridge.importers import cfl_files, matlab
 from bart_bridge.importers.source import Complex, Slice
@@ -21,8 +21,7 @@ class PatternChoice:
 
     Attributes:
         kind: `source` (the pattern of the data, default), `regular`, `random`, or the path of a `.cfl` or `.mat` file.
-        acceleration: Undersampling factor from 1 to 1000, see `bart_bridge.data.simulation.sampling_pattern` (default
-            4).
+        acceleration: Undersampling factor from 1 to 1000, see `bart_bridge.data.patterns.sampling_pattern` (default 4).
         reference_size: Width of the fully sampled centre in pixels (default 24).
         seed: Seed of the random patterns; each slice gets another one (default 0).
     """

@@ -9,8 +9,9 @@ from scipy.ndimage import map_coordinates
 
 from bart_bridge.data.dataset import SPLITS, Dataset
 from bart_bridge.data.fourier import centred_fft
-from bart_bridge.data.simulation import Simulation, ring_of_coils, sampling_pattern, simulate
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.data.patterns import sampling_pattern
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.errors import InputError
 
 TINY = {"size": 16, "coil_count": 2, "train": 2, "validation": 1, "test": 1, "reference_size": 4, "seed": 3}
 
@@ -111,38 +112,6 @@ def test_slices_of_a_phantom_are_rotated(tiny):
 
 
 # Sampling
-
-
-@pytest.mark.parametrize("acceleration", [1, 2, 3.7, 8])
-@pytest.mark.parametrize(("size_x", "size_y"), [(24, 24), (25, 17)])
-def test_random_pattern_has_the_exact_acceleration(size_x, size_y, acceleration):
-    pattern = sampling_pattern(size_x, size_y, "random", acceleration, 5, np.random.default_rng(0))
-    assert pattern.shape == (size_y, size_x)
-    assert set(np.unique(pattern)) <= {0, 1}
-    assert pattern.sum() == round(size_x * size_y / acceleration)
-    assert pattern[size_y // 2 - 2 : size_y // 2 + 3, size_x // 2 - 2 : size_x // 2 + 3].all()
-
-
-def test_random_pattern_is_denser_in_the_middle():
-    pattern = sampling_pattern(64, 64, "random", 4, 0, np.random.default_rng(0))
-    assert pattern[16:48, 16:48].sum() > 0.6 * pattern.sum()
-
-
-@pytest.mark.parametrize(
-    ("size", "acceleration", "reference_size", "lines"),
-    [
-        (16, 4, 0, [0, 4, 8, 12]),
-        (16, 4, 4, [0, 4, 6, 7, 8, 9, 12]),
-        (15, 4, 3, [3, 6, 7, 8, 11]),
-        (16, 3.4, 1, [2, 5, 8, 11, 14]),
-        (6, 1, 0, [0, 1, 2, 3, 4, 5]),
-    ],
-)
-def test_regular_pattern_has_these_lines(size, acceleration, reference_size, lines):
-    pattern = sampling_pattern(10, size, "regular", acceleration, reference_size, np.random.default_rng(0))
-    assert pattern.shape == (size, 10)
-    assert list(np.flatnonzero(pattern[:, 0])) == lines
-    assert (pattern == pattern[:, :1]).all()
 
 
 def test_pattern_differs_from_slice_to_slice(tiny):
@@ -289,24 +258,3 @@ def test_more_coils_than_bart_draws(make):
     assert split["coils"].shape == (2, 1, 15, 24, 24)
     np.testing.assert_allclose(np.sum(np.abs(split["coils"]) ** 2, axis=2), 1, rtol=1e-5)
     assert np.abs(split["kspace"] - forward(split)).max() < 1e-5 * np.abs(split["kspace"]).max()
-
-
-def test_ring_of_coils():
-    coils = ring_of_coils(20, 30, 15)
-    assert coils.shape == (15, 30, 20)
-    np.testing.assert_allclose(np.sum(np.abs(coils) ** 2, axis=0), 1, rtol=1e-5)
-    # Independent, smooth, and each strongest on its own side of the image.
-    assert np.linalg.matrix_rank(coils.reshape(15, -1)) == 15
-    assert max(np.abs(np.diff(coils, axis=axis)).max() for axis in (1, 2)) < 0.2
-    y, x = np.mgrid[-1:1:30j, -1:1:20j]
-    for number, coil in enumerate(coils):
-        angle = 2 * np.pi * number / 15
-        moment = np.sum(np.abs(coil) ** 2 * (x + 1j * y))
-        assert abs(np.angle(moment * np.exp(-1j * angle))) < 0.3
-
-
-def test_the_limit_of_bart_is_8_coils(toolbox):
-    """If this fails, BART draws more than it did and `ring_of_coils` is needed less."""
-    assert toolbox.compute("phantom", "-S", 8, "-x", 16).shape[3] == 8
-    with pytest.raises(ToolError):
-        toolbox.compute("phantom", "-S", 9, "-x", 16)
