@@ -1,12 +1,15 @@
 """What the tests against the installed BART share: small networks, and BART's images and history."""
 
 import numpy as np
+from typer.testing import CliRunner
 
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_map_yx
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.history import read_history
 from bart_bridge.tools import process
+from compare.cli import app
+from tests.helper import relative_difference
 
 VARNET = {"iterations": 3, "filters": 4, "kernel_x": 5, "kernel_y": 3, "basis": 9}
 MODL = {"iterations": 2, "layers": 4, "filters": 5}
@@ -30,3 +33,13 @@ def history_of_bart(network, training, split, start, toolbox, folder, validation
     argv = commands.train_argv(toolbox, network, training, training.epochs, files)
     commands.check_trained(argv, process.run(argv, folder=folder), network, trained, history)
     return read_history(history, network, validated=validation is not None)
+
+
+def assert_drop_in_writes_the_images_of_bart(network, split, toolbox, folder, tolerance):
+    """Apply a network by `reconet` and by `bart-tf reconet` and compare the files."""
+    expected = images_of_bart(network, weights.random(network, 0), split, toolbox, folder)
+    arguments = commands.apply_argv(toolbox, network, split, folder / "weights", folder / "ours")[1:]
+    result = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert cfl.read_dims(folder / "ours") == cfl.read_dims(folder / "images")
+    assert relative_difference(to_batch_map_yx(cfl.read(folder / "ours")), expected) < tolerance

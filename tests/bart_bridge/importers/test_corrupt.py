@@ -23,11 +23,6 @@ WRITERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def truth():
-    return foreign.make_truth()
-
-
 @pytest.fixture
 def refused(truth, tmp_path):
     """Import a source of a kind after it was damaged; return the message."""

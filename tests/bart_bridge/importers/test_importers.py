@@ -15,20 +15,7 @@ from bart_bridge.importers.pattern_choice import PatternChoice
 from bart_bridge.importers.source import fully_sampled, parse_split
 from bart_bridge.importers.varnet_mat import published_lines
 from tests import foreign
-
-
-def relative_difference(a, b):
-    return float(np.linalg.norm(np.asarray(a) - np.asarray(b)) / np.linalg.norm(np.asarray(b)))
-
-
-@pytest.fixture(scope="module")
-def truth():
-    return foreign.make_truth()
-
-
-@pytest.fixture
-def coils(truth, tmp_path):
-    return str(foreign.write_coils(truth, tmp_path / "known_coils"))
+from tests.helper import relative_difference
 
 
 def arrays_of(folder, split="test"):

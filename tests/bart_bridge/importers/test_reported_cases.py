@@ -23,16 +23,6 @@ LINES = foreign.regular_lines()
 CALIBRATION, BOTH = ismrmrd.ACQ_IS_PARALLEL_CALIBRATION, ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING
 
 
-@pytest.fixture(scope="module")
-def truth():
-    return foreign.make_truth()
-
-
-@pytest.fixture
-def coils(truth, tmp_path):
-    return str(foreign.write_coils(truth, tmp_path / "known_coils"))
-
-
 def import_(folder, kind, path, coils="", split=None, toolbox=None, pattern="source"):
     """Import and return what the command says of it, and the arrays of the split `test`."""
     source = open_source(kind, path)

@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from bart_bridge.data import noncartesian
 from bart_bridge.data.dataset import Split
@@ -15,14 +14,19 @@ from bart_bridge.files.dims import (
     from_batch_map_coil_yx,
     from_batch_map_yx,
     from_batch_positions,
-    to_batch_map_yx,
 )
-from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
-from compare.cli import app
 from tests.helper import random_complex, relative_difference, slow_but
-from tests.tf_models.against_bart import FIXED, MODL, VARNET, history_of_bart, images_of_bart
+from tests.tf_models.against_bart import (
+    FIXED,
+    MODL,
+    VARNET,
+    assert_drop_in_writes_the_images_of_bart,
+    history_of_bart,
+    images_of_bart,
+)
 from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.networks.build import build
 from tf_models.training.fit import train_slices
@@ -107,10 +111,4 @@ def test_losses_and_measures_are_those_of_bart(name, loss, split, toolbox, tmp_p
 
 @pytest.mark.parametrize("name", ["varnet", "modl"])
 def test_the_drop_in_writes_every_map(name, split, toolbox, tmp_path):
-    network = NETWORKS[name]
-    expected = images_of_bart(network, weights.random(network, 0), split, toolbox, tmp_path)
-    arguments = commands.apply_argv(toolbox, network, split, tmp_path / "weights", tmp_path / "ours")[1:]
-    result = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    assert cfl.read_dims(tmp_path / "ours") == cfl.read_dims(tmp_path / "images")
-    assert relative_difference(to_batch_map_yx(cfl.read(tmp_path / "ours")), expected) < 2e-5
+    assert_drop_in_writes_the_images_of_bart(NETWORKS[name], split, toolbox, tmp_path, 2e-5)

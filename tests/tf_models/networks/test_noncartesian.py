@@ -3,19 +3,24 @@
 import numpy as np
 import pytest
 from keras import ops
-from typer.testing import CliRunner
 
 from bart_bridge.data import noncartesian
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.data.simulation import Simulation, simulate
-from bart_bridge.files import cfl
-from bart_bridge.files.dims import from_batch_coil_yx, from_batch_positions, to_batch_coil_samples, to_batch_map_yx
-from bart_bridge.reconet import commands, weights
+from bart_bridge.files.dims import from_batch_coil_yx, from_batch_positions, to_batch_coil_samples
+from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
-from compare.cli import app
 from tests.helper import random_images, relative_difference, slow_but, to_complex
-from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, history_of_bart, images_of_bart
+from tests.tf_models.against_bart import (
+    FIXED,
+    MODL,
+    OWN,
+    VARNET,
+    assert_drop_in_writes_the_images_of_bart,
+    history_of_bart,
+    images_of_bart,
+)
 from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.networks.build import build
 from tf_models.operators.sense import SenseNormal
@@ -156,13 +161,7 @@ def test_images_are_those_of_bart(name, split, toolbox, tmp_path):
 
 
 def test_the_drop_in_takes_a_trajectory(split, toolbox, tmp_path):
-    network = VarNetSettings(**VARNET)
-    expected = images_of_bart(network, weights.random(network, 0), split, toolbox, tmp_path)
-    arguments = commands.apply_argv(toolbox, network, split, tmp_path / "weights", tmp_path / "ours")[1:]
-    result = CliRunner().invoke(app, [*arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    assert cfl.read_dims(tmp_path / "ours") == cfl.read_dims(tmp_path / "images")
-    assert relative_difference(to_batch_map_yx(cfl.read(tmp_path / "ours")), expected) < 1e-5
+    assert_drop_in_writes_the_images_of_bart(VarNetSettings(**VARNET), split, toolbox, tmp_path, 1e-5)
 
 
 def test_losses_are_those_of_bart(split, toolbox, tmp_path):
