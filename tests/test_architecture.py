@@ -47,7 +47,6 @@ MANY_PARAMETERS = {
 # To be mended: nothing may be added.
 LONG_MODULES = []
 LONG_FUNCTIONS = [
-    "bart_bridge.tools.process.run",
     "tf_models.training.fit.train_slices",
 ]
 WIDE_FUNCTIONS = [
