@@ -34,9 +34,10 @@ def status(target: Target, output: options.Output = None) -> None:
     Example: [bold]bart-tf jobs status configs/demo.yaml[/bold]
     """
     from compare.running.job_states import states
+    from compare.running.pending import check_settings
 
     experiment, folder = _open(target, output)
-    _check_settings(experiment, folder)
+    check_settings(experiment, folder)
     show(states(experiment, folder))
 
 
@@ -83,10 +84,12 @@ def collect(target: Target, output: options.Output = None, bart: options.Bart = 
 
     Example: [bold]bart-tf jobs collect configs/demo.yaml[/bold]
     """
+    from compare.running.pending import check_settings
+
     experiment, folder = _open(target, output)
     if not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
-    _check_settings(experiment, folder)
+    check_settings(experiment, folder)
     gather(experiment, folder, bart)
 
 
@@ -103,17 +106,6 @@ def _open(target: Path, output: Path | None) -> tuple[Experiment, Path]:
     return experiment, options.output_folder(output, experiment.name)
 
 
-def _check_settings(experiment: Experiment, folder: Path) -> None:
-    """Reject a folder whose results belong to other settings than the experiment's."""
-    from compare.running.prepared_data import changed_settings
-
-    # On Slurm, the cores that a job asks for are the threads, see `compare.running.submit.for_place`.
-    on_slurm = experiment.model_copy(update={"threads": experiment.threads or experiment.slurm.cpus})
-    changed = changed_settings(experiment, folder)
-    if changed and changed_settings(on_slurm, folder):
-        raise InputError(f"{folder}: its results have other settings ({changed}); pass the folder itself to see them")
-
-
 def start(
     experiment: Experiment,
     folder: Path,
@@ -128,36 +120,22 @@ def start(
     On this machine, wait for them and collect the results. On Slurm, return.
     """
     from bart_bridge.tools.toolbox import Toolbox
-    from compare.engines.create import toolbox_of
-    from compare.running import job_states, prepared_data
-    from compare.running import submit as jobs
-    from compare.running.runner import all_parts, check_bart
+    from compare.running import job_states, pending, submit
 
-    experiment = jobs.for_place(experiment, on)
-    toolbox = Toolbox.find(bart)
-    needed = {engine for _, engine in (all_parts(experiment) if only is None else only)}
-    names = [name for name in experiment.engines if name in needed]
-    check_bart(experiment, folder, {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in names})
-    changed = prepared_data.changed_settings(experiment, folder)
-    data = prepared_data.prepare(experiment, folder, toolbox, reporter)
-    waiting = [state for state in job_states.states(experiment, folder) if state.active]
-    pending = [
-        part
-        for part in (jobs.outdated(experiment, folder, changed, data.identity) if only is None else only)
-        if part not in {state.part for state in waiting}
-    ]
-    for state in waiting:
+    experiment = submit.for_place(experiment, on)
+    left = pending.prepare(experiment, folder, Toolbox.find(bart), reporter, only)
+    for state in left.queued:
         reporter.say(f"{state.name}: {state.state} as job {state.job.job_id if state.job else ''}, not submitted again")
-    if not pending:
+    if not left.parts:
         typer.echo("nothing to submit; see 'bart-tf jobs status' and 'bart-tf jobs collect'")
         return
     # The jobs may be resumed from another folder.
     bart = bart and bart.expanduser().absolute()
-    submitted = jobs.submit(experiment, folder, pending, on, bart, at_once)
-    typer.echo(f"submitted: {len(pending)} runs as {', '.join(job.job_id for job in submitted)}")
+    jobs = submit.submit(experiment, folder, left.parts, on, bart, at_once)
+    typer.echo(f"submitted: {len(left.parts)} runs as {', '.join(job.job_id for job in jobs)}")
     typer.echo(f"next: bart-tf jobs status {folder}; when all is done: bart-tf jobs collect {folder}")
     if on == "local":
-        job_states.wait(submitted)
+        job_states.wait(jobs)
         show(job_states.states(experiment, folder))
         gather(experiment, folder, bart)
 

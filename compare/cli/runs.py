@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bart_bridge.errors import BartTfError, InputError
 from compare.cli import options
+
+if TYPE_CHECKING:
+    from bart_bridge.data.dataset import Split
 
 
 def register(app: typer.Typer) -> None:
@@ -95,11 +98,7 @@ def apply(
     Example: [bold]bart-tf apply reports/demo/runs/* --kspace kspace --coils sens --reference ref
     --acceleration 4 -o reports/brain[/bold]
     """
-    from dataclasses import replace
-
-    from bart_bridge.data.dataset import NUFFTS, Dataset, Split
-    from bart_bridge.files.cfl import stem
-    from bart_bridge.files.dims import check_axes
+    from bart_bridge.data.dataset import NUFFTS, Dataset
     from bart_bridge.tools.toolbox import Toolbox
     from compare.applying import apply_runs
 
@@ -120,15 +119,9 @@ def apply(
     target = options.writable_folder(output)
     if dataset is not None:
         slices = Dataset.open(dataset.absolute()).split(split)
+        slices.validate()
     else:
-        # A shell completes .cfl or .hdr, which BART does not accept.
-        files = (kspace, coils, pattern, reference, trajectory)
-        paths = [stem(path).absolute() if path else None for path in files]
-        slices = replace(Split(*paths), nufft=nufft)  # type: ignore[arg-type]
-    slices.validate()
-    if dataset is None:
-        _, _, coil, y, x = slices.arrays()["coils"].shape
-        check_axes(str(slices.coils), {"x": x, "y": y, "coil": coil})
+        slices = _slices_of_files((kspace, coils, pattern, reference, trajectory), nufft)
     for warning in slices.trajectory_warnings():
         reporter.say(f"warning: {warning}")
     # A run has the name of its folder, and `..` is no name.
@@ -139,3 +132,20 @@ def apply(
     typer.echo(f"images: {target}")
     if failed:
         raise BartTfError(f"{len(failed)} runs failed: {', '.join(failed)}")
+
+
+def _slices_of_files(files: tuple[Path | None, ...], nufft: str) -> Split:
+    """Open k-space, coils, pattern, reference and trajectory, which need not exist except the first two."""
+    from dataclasses import replace
+
+    from bart_bridge.data.dataset import Split
+    from bart_bridge.files.cfl import stem
+    from bart_bridge.files.dims import check_axes
+
+    # A shell completes .cfl or .hdr, which BART does not accept.
+    paths = [stem(path).absolute() if path else None for path in files]
+    slices = replace(Split(*paths), nufft=nufft)  # type: ignore[arg-type]
+    slices.validate()
+    _, _, coil, y, x = slices.arrays()["coils"].shape
+    check_axes(str(slices.coils), {"x": x, "y": y, "coil": coil})
+    return slices
