@@ -40,8 +40,8 @@ Jobs = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors and results.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show details, such as which BART is used.")]
 
-# For a command with the options of `bart reconet`, which BART's syntax needs a parser of its own for. Typer leaves
-# everything to that parser, even -h, because -Texport-history=x contains one.
+# Commands with the options of `bart reconet` have a parser for BART's syntax. Typer passes everything on to it, even -h,
+# because -Texport-history=x contains one.
 BART_SYNTAX: dict[str, bool | list[str]] = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
@@ -50,15 +50,15 @@ BART_SYNTAX: dict[str, bool | list[str]] = {
 
 
 def show_help(context: typer.Context) -> bool:
-    """Print the help of a command with `BART_SYNTAX` if the user asks for it; return whether that is so."""
-    asked = bool({"-h", "--help"} & set(context.args))
-    if asked:
+    """Print the help of a command with `BART_SYNTAX` if its arguments ask for it; return whether they do."""
+    asks = bool({"-h", "--help"} & set(context.args))
+    if asks:
         typer.echo(context.get_help())
-    return asked
+    return asks
 
 
 def find_bart(bart: Path | None, reporter: Reporter) -> Toolbox:
-    """Return the BART to use, and tell which one it is if the user wants details."""
+    """Return the BART to use. With --verbose, tell which one it is."""
     from bart_bridge.tools.toolbox import Toolbox
 
     toolbox = Toolbox.find(bart)
@@ -68,7 +68,10 @@ def find_bart(bart: Path | None, reporter: Reporter) -> Toolbox:
 
 @contextmanager
 def resumable(finished: str = "finished") -> Iterator[None]:
-    """Turn Ctrl-C into an error that tells how to continue.
+    """Turn Ctrl-C into an error that tells the user how to continue.
+
+    Args:
+        finished: What the command keeps, as a participle.
 
     Raises:
         BartTfError: The user pressed Ctrl-C.

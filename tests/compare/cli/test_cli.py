@@ -14,7 +14,7 @@ from tests.compare.conftest import TINY, bart_tf
 
 
 def one_line(finished, exit_code):
-    """Check that a command failed with one line and return it."""
+    """Check that a command failed with a one-line error, and return this line."""
     lines = finished.stderr.strip().splitlines()
     assert finished.returncode == exit_code, finished.stderr
     assert lines[-1].startswith("error: ")

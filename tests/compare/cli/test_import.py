@@ -1,4 +1,4 @@
-"""`bart-tf import` as a person sees it."""
+"""`bart-tf import`: its messages, errors and results."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def test_a_volume_becomes_a_dataset(volume, tmp_path):
 
 
 def test_what_is_left_out_and_why_stands_on_the_console(tmp_path, bart_tf_here):
-    """The writer adds a line of noise and one for calibration to three slices."""
+    """The file has a line of noise and one for calibration beside its three slices."""
     truth = foreign.make_truth()
     path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5")
     coils = foreign.write_coils(truth, tmp_path / "coils")
@@ -63,7 +63,7 @@ def test_what_is_left_out_and_why_stands_on_the_console(tmp_path, bart_tf_here):
 
 
 def test_what_was_not_typed_is_not_in_an_error(tmp_path, bart_tf_here):
-    """MoDL's public demo file has one test slice; there is nothing to train and none of the published slices."""
+    """MoDL's public demo file has one test slice, nothing to train with, and none of the published slices."""
     path = foreign.write_modl(foreign.make_truth(), tmp_path / "demo.hdf5")
     with h5py.File(path, "r+") as file:
         for name in ("trnOrg", "trnCsm", "trnMask"):
@@ -110,7 +110,7 @@ def test_an_ecalib_that_fails_names_the_slice(volume, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_import_that_is_ended_leaves_nothing(volume, tmp_path, number):
-    """It is ended while a BART that would take minutes runs."""
+    """It is ended while it runs a BART that would take minutes."""
     (tmp_path / "out").mkdir()
     script = tmp_path / "bart"
     script.write_text(f'#!/bin/sh\n[ "$1" = ecalib ] && sleep 300\nexec {bart_path()} "$@"\n')

@@ -1,4 +1,4 @@
-"""Every path of every command may be relative, from any working folder, though children run elsewhere."""
+"""All commands accept relative paths from any working folder, although their children run elsewhere."""
 
 import json
 import os
@@ -30,7 +30,7 @@ EXPERIMENT = {
 
 @pytest.fixture
 def place(dataset_folder, toolbox, tmp_path, monkeypatch):
-    """A folder with data, a BART and an experiment; the working folder is another one beside them."""
+    """A folder with data, a BART and an experiment. The working folder is beside them."""
     shutil.copytree(dataset_folder, tmp_path / "data")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "bart").symlink_to(toolbox.path)
@@ -42,7 +42,7 @@ def place(dataset_folder, toolbox, tmp_path, monkeypatch):
 
 
 def bart_tf(*arguments):
-    """Run a command in this process; what it starts runs in other folders."""
+    """Run a command in this process. Its children run in other folders."""
     result = typer.testing.CliRunner().invoke(app, list(map(str, arguments)), standalone_mode=False)
     assert result.exit_code == 0, f"{arguments}: {result.exception!r}"
     return result.output
@@ -73,7 +73,7 @@ def test_an_experiment_is_run_and_looked_at(place):
     bart_tf(
         "train", "../configs/x.yaml", "--network", "varnet", "--engine", "bart-other", "-o", "out", "--bart", "../bin"
     )
-    # Not in this process: submitit configures logging anew, and absl closes pytest's standard error then.
+    # Not in this process: submitit configures logging, and absl then closes pytest's standard error.
     finished = in_process_of_its_own("compare", "../configs/x.yaml", "-o", "out", "--bart", "../bin", "--on", "local")
     assert finished.returncode == 0, finished.stderr
     # Resumed from another folder, the jobs still find their BART.

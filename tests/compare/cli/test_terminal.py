@@ -39,7 +39,7 @@ OURS = re.compile(
 )
 DATA = "{tmp}/data/test"
 FILES = f"{DATA}/kspace {DATA}/coils {{tmp}}/weights"
-# Every command, and how it is run here. A copy of a finished experiment is in {tmp}/out, its configuration {config}.
+# The arguments of every command. {tmp}/out has a copy of a finished experiment with the configuration {config}.
 COMMANDS = {
     "apply": "{tmp}/out/runs/varnet-keras-tensorflow {tmp}/out/runs/varnet-bart --dataset {tmp}/data -o {tmp}/applied",
     "compare": "{config} -o {tmp}/out",
@@ -64,7 +64,7 @@ COMMANDS = {
     "weights to-savedmodel": "{tmp}/out/runs/varnet-keras-tensorflow/weights.keras {tmp}/saved --x 16 --y 16",
 }
 REFUSED = ("profile", "weights from-tf1")
-# The others differ from one of these in nothing that matters here.
+# The other commands are slow and behave like one of these here.
 QUICK = (
     *("apply", "diff", "doctor", "import", "jobs cancel", "jobs resume", "jobs status", "parity", "profile", "reconet"),
     *("report", "simulate", "train", "weights info", "weights to-savedmodel"),
@@ -78,7 +78,7 @@ def require(backend):
 
 @pytest.fixture(scope="module")
 def place(tiny, tiny_config, dataset_folder, tmp_path_factory):
-    """A folder with what the commands read."""
+    """A folder with the files that the commands read."""
     folder = tmp_path_factory.mktemp("terminal")
     shutil.copytree(tiny[0], folder / "out")
     shutil.copytree(dataset_folder, folder / "data")
@@ -87,12 +87,12 @@ def place(tiny, tiny_config, dataset_folder, tmp_path_factory):
     return {"tmp": folder, "config": tiny_config}
 
 
-def test_every_command_is_here():
+def test_no_command_is_missing():
     assert sorted(COMMANDS) == sorted(leaves(typer.main.get_command(cli.app)))
 
 
 def run(place, name, **environment):
-    """Run a command as on a machine where nobody has set how much TensorFlow says."""
+    """Run a command without TF_CPP_MIN_LOG_LEVEL, as on a user's machine."""
     variables = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     return bart_tf(*name.split(), *shlex.split(COMMANDS[name].format(**place)), env=variables | environment)
 
@@ -168,7 +168,7 @@ def test_a_backend_that_cannot_be_imported_is_an_error_in_one_line(place, name):
     )
 
 
-def test_a_child_tells_what_went_wrong(worker):
+def test_a_child_reports_the_reason(worker):
     finished = worker(KERAS_BACKEND="caffe")
     assert finished.returncode == 1
     assert finished.stderr == ("Keras with the backend caffe cannot be imported: Unable to import backend : caffe",)

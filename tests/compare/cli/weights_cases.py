@@ -20,7 +20,7 @@ NETWORKS = {
 
 
 def refused(result):
-    """Check that a command failed as wrong input, with one line, and return it."""
+    """Check that a command rejected its input with one line, and return this line."""
     code, output, errors = result
     assert (code, output) == (2, ""), errors
     assert errors.startswith("error: ")
@@ -29,7 +29,7 @@ def refused(result):
 
 
 def rows(result):
-    """What `info` said, by name."""
+    """Return the lines of `info` as a dictionary."""
     code, output, errors = result
     assert code == 0, errors
     return {line[:22].strip(): line[22:].strip() for line in output.splitlines()}
