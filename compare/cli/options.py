@@ -40,8 +40,8 @@ Jobs = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors and results.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show details, such as which BART is used.")]
 
-# Commands with the options of `bart reconet` have a parser for BART's syntax. Typer passes everything on to it, even -h,
-# because -Texport-history=x contains one.
+# Commands with the options of `bart reconet` have a parser for BART's syntax. Typer passes everything on to it, even
+# -h, because -Texport-history=x contains one.
 BART_SYNTAX: dict[str, bool | list[str]] = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
