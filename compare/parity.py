@@ -176,6 +176,7 @@ def _image(
 def _losses(
     trained: TrainedNetwork, start: weights.Weights, splits: list[Split], toolbox: Toolbox, folder: Path
 ) -> tuple[float, float]:
+    from tf_models.training.batches import TrainingData
     from tf_models.training.fit import train
     from tf_models.training.network_inputs import network_inputs, network_reference
 
@@ -190,7 +191,8 @@ def _losses(
         commands.check_trained(argv, process.run(argv, folder=folder), network, trained_path, history)
         return np.array(read_history(history, network)["loss"])
 
-    _, histories = train(network, training, network_inputs(splits[0]), network_reference(splits[0]), start)
+    data = TrainingData((network_inputs(splits[0]), network_reference(splits[0])))
+    _, histories = train(network, training, data, start)
     return _differences([bart(split) for split in splits], histories[0]["loss"], _largest_relative_difference)
 
 

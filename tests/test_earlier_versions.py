@@ -25,7 +25,8 @@ from tests.helper import relative_difference
 from tf_models.files import model_files
 from tf_models.programs.worker import TrainJob, checkpoint_settings
 from tf_models.training import checkpoint
-from tf_models.training.fit import train_slices
+from tf_models.training.batches import TrainingData
+from tf_models.training.fit import Execution, train
 from tf_models.training.network_inputs import network_inputs
 
 DATA = Path(__file__).parent / "data" / "version-0.2.0"
@@ -72,7 +73,7 @@ def test_a_stopped_training_goes_on(tmp_path):
     assert kept.state.updates == 1
     split = Dataset.open(folder / "dataset").split("train")
     initial = weights.read(folder / "initial", VARNET)
-    model, histories = train_slices(VARNET, TRAINING, split, initial, lambda progress: None, checkpoints=kept)
+    model, histories = train(VARNET, TRAINING, TrainingData(split), initial, Execution(checkpoints=kept))
     # Another processor or another TensorFlow rounds otherwise.
     for name, values in model_files.load(folder / "finished.keras").named_weights().items():
         np.testing.assert_allclose(model.named_weights()[name], values, rtol=1e-4, atol=1e-6)

@@ -20,7 +20,8 @@ from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from tests.helper import to_complex
 from tf_models.networks.build import build
-from tf_models.training.fit import train
+from tf_models.training.batches import TrainingData
+from tf_models.training.fit import Execution, train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
 VARNET = {"iterations": 2, "filters": 3, "kernel_x": 5, "kernel_y": 3, "basis": 7}
@@ -60,19 +61,19 @@ def results_of(name, folder, test, training):
         model.save(saved)
     else:
         results["images of the saved model"] = to_complex(keras.saving.load_model(saved).predict(test, verbose=0))
-    trained, (history,) = train(network, TRAINING, *training, initial)
+    trained, (history,) = train(network, TRAINING, TrainingData(training), initial)
     results |= {f"history/{column}": values for column, values in history.items()}
     results |= {f"weights/{array}": values for array, values in trained.named_weights().items()}
     # The moments show the size of the gradients; of that, Adam's first steps show nothing.
     for variable in trained.optimizer.variables:
         if len(variable.shape):  # neither the number of the step nor the learning rate
             results[f"moments/{variable.path.split('/')[-1]}"] = ops.convert_to_numpy(variable)
-    leanly, (history,) = train(network, TRAINING, *training, initial, memory="lean")
+    leanly, (history,) = train(network, TRAINING, TrainingData(training), initial, Execution("lean"))
     results["lean loss"] = history["loss"]
     results |= {f"lean weights/{array}": values for array, values in leanly.named_weights().items()}
     # Validated after every epoch, for which the weights are ADMM's z for a while.
     start = start_of_admm(network)
-    split_by_admm, (history,) = train(network, ADMM[network.kind], *training, start, validation=training)
+    split_by_admm, (history,) = train(network, ADMM[network.kind], TrainingData(training, training), start)
     results |= {f"admm history/{column}": values for column, values in history.items()}
     results |= {f"admm weights/{array}": values for array, values in split_by_admm.named_weights().items()}
     if keras.backend.backend() == "torch":

@@ -28,7 +28,8 @@ import numpy as np
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.training_settings import stages
 from tf_models.training import data_parallel
-from tf_models.training.fit import train_slices
+from tf_models.training.batches import TrainingData
+from tf_models.training.fit import Execution, train
 from tf_models.programs.worker import TrainJob
 
 data_parallel.prepare(2, "cpu")
@@ -36,9 +37,8 @@ for line in sys.stdin:
     job = TrainJob.model_validate_json(line)
     initial = weights.read(job.initial, stages(job.network, job.training)[0][0])
     for devices in (1, 2):
-        model, histories = train_slices(
-            job.network, job.training, job.split, initial, validation=job.validation, memory=job.memory, devices=devices
-        )
+        data, execution = TrainingData(job.split, job.validation), Execution(job.memory, devices)
+        model, histories = train(job.network, job.training, data, initial, execution)
         named = {f"weight_{name}": values for name, values in model.named_weights().items()}
         named |= {f"history_{name}": values for name, values in histories[-1].items()}
         np.savez(job.output.with_name(f"{devices}.npz"), **named)

@@ -60,13 +60,15 @@ def train(job):
     """Return the seconds of each update, as the history has them."""
     from bart_bridge.reconet.training_settings import Training
     from tests.benchmarks.measure import ALGORITHMS
-    from tf_models.training.fit import train
+    from tf_models.training.batches import TrainingData
+    from tf_models.training.fit import Execution, train
     from tf_models.training.network_inputs import network_inputs, network_reference
 
     network, split, initial = network_and_files(job)
     training = Training(algorithm=ALGORITHMS[job["kind"]], batch_size=split.slice_count, epochs=job["steps"] + 1)
     reference = network_reference(split)
-    _, histories = train(network, training, network_inputs(split), reference, initial, memory=job["memory"])
+    data = TrainingData((network_inputs(split), reference))
+    _, histories = train(network, training, data, initial, Execution(job["memory"]))
     return histories[0]["seconds"].ravel().tolist()
 
 

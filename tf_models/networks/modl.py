@@ -52,6 +52,11 @@ class Modl(UnrolledNetwork):
             return residual_vjp(self.regularizer, image, *arrays)
         return super().regularized_vjp(image, arrays, statistics)
 
+    @property
+    def batch_norms(self) -> list[BatchNorm]:
+        """The layers of batch norm, from the first to the last."""
+        return list(self.regularizer.norms)
+
     def stacked_statistics(self) -> Statistics:
         """Return stored mean and variance of each batch norm, with an axis for iterations in front."""
         return [

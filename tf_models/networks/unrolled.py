@@ -16,6 +16,7 @@ from tf_models.backend.complex_arrays import split_maps, squared_magnitude
 from tf_models.backend.ops import Tensor, value_of, vjp
 from tf_models.backend.precision import use_full_precision
 from tf_models.backend.replicas import compute_on_each_replica, mean_over_replicas, replica_count
+from tf_models.networks.batch_norm import BatchNorm
 from tf_models.networks.checkpointed import Iterations, Statistics, unroll
 from tf_models.networks.closure_training import ClosureTrainingMixin
 from tf_models.networks.data_consistency import DataConsistency, Measured
@@ -102,6 +103,11 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
     ) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
         """Return the regularized image, and a function from the gradient by it to those by image and arrays."""
         return vjp(lambda image, *arrays: self.regularized(image, list(arrays), statistics)[0], image, *arrays)
+
+    @property
+    def batch_norms(self) -> list[BatchNorm]:
+        """The layers of batch norm, none in a network without any."""
+        return []
 
     def stacked_statistics(self) -> Statistics:
         """Return stored mean and variance of each batch norm, with an axis for iterations in front."""

@@ -26,9 +26,9 @@ from tf_models.backend.devices import sees_gpu
 from tf_models.networks.build import build
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.optimizers.ipalm import COUNTS
-from tf_models.training.batches import Scaled, SliceBatches, Slices, feed
-from tf_models.training.fit import train_slices
-from tf_models.training.history import History, TrainingDivergedError
+from tf_models.training.batches import Scaled, SliceBatches, Slices, TrainingData, feed
+from tf_models.training.fit import Execution, train
+from tf_models.training.history import History, Hooks, TrainingDivergedError
 
 # BART starts from random weights of a fixed seed of its own where none are loaded.
 _SEED = 0
@@ -118,8 +118,13 @@ def _train(
     epochs = command.training.epochs
     start = _start(network, command.load)
     try:
-        model, histories = train_slices(
-            network, command.training, slices, start, on_batch, dump, validation, command.memory
+        model, histories = train(
+            network,
+            command.training,
+            TrainingData(slices, validation),
+            start,
+            Execution(command.memory),
+            Hooks(on_batch, on_epoch=dump),
         )
     except TrainingDivergedError as error:
         if command.history is not None:

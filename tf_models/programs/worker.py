@@ -94,32 +94,40 @@ class ApplyJob(BaseModel):
 
 
 def train(job: TrainJob) -> dict[str, Any]:
-    """Run a training job; the model is written last. Returns what an earlier process has done of it."""
+    """Run a training job; the model is written last.
+
+    Returns:
+        What an earlier process did of the job: `continued_from` updates, `earlier_s` wall time and `earlier_cpu_s`;
+        empty for a training from the start.
+    """
     from tf_models.files import model_files
-    from tf_models.training import data_parallel
-    from tf_models.training import fit as training
+    from tf_models.training.batches import TrainingData
+    from tf_models.training.data_parallel import process
+    from tf_models.training.fit import Execution
+    from tf_models.training.fit import train as train_network
+    from tf_models.training.history import Hooks
 
     first_stage = stages(job.network, job.training)[0][0]
-    kept = _checkpoints(job) if job.checkpoint else None
-    model, histories = training.train_slices(
+    initial = weights.read(job.initial, first_stage)
+    checkpoints = _open_checkpoints(job, job.checkpoint) if job.checkpoint else None
+    first_process = process()[0] == 0
+    model, histories = train_network(
         job.network,
         job.training,
-        job.split,
-        weights.read(job.initial, first_stage),
-        on_batch=lambda progress: None if data_parallel.process()[0] else _print(progress),
-        validation=job.validation,
-        memory=job.memory,
-        checkpoints=kept,
-        devices=job.devices,
+        TrainingData(job.split, job.validation),
+        initial,
+        Execution(job.memory, job.devices, checkpoints),
+        Hooks(on_batch=_print) if first_process else None,
     )
-    if data_parallel.process()[0]:
+    if not first_process:
         return {}
     for path, history in zip(job.histories, histories, strict=True):
         atomic.write_arrays(path, history)
     model_files.save(model, job.output)
-    if kept is None or kept.state is None:
+    state = checkpoints.state if checkpoints else None
+    if state is None:
         return {}
-    return {"continued_from": kept.state.updates, "earlier_s": kept.state.elapsed_s, "earlier_cpu_s": kept.state.cpu_s}
+    return {"continued_from": state.updates, "earlier_s": state.elapsed_s, "earlier_cpu_s": state.cpu_s}
 
 
 def checkpoint_settings(job: TrainJob) -> dict[str, Any]:
@@ -128,18 +136,17 @@ def checkpoint_settings(job: TrainJob) -> dict[str, Any]:
     return settings | {"training": job.training.flat()}
 
 
-def _checkpoints(job: TrainJob) -> Checkpoints:
-    from tf_models.training import checkpoint as resume
+def _open_checkpoints(job: TrainJob, folder: Path) -> Checkpoints:
+    from tf_models.training.checkpoint import Checkpoints, fingerprint
 
-    assert job.checkpoint is not None
     splits = [split for split in (job.split, job.validation) if split is not None]
-    kept = resume.Checkpoints(job.checkpoint, resume.fingerprint(job.initial, splits, checkpoint_settings(job)))
-    if kept.state:
-        print(f"continues after {kept.state.updates} updates, from {kept.path}", flush=True)  # noqa: T201
-    if kept.ignored:
-        print(kept.ignored, flush=True)  # noqa: T201
-    kept.listen()
-    return kept
+    checkpoints = Checkpoints(folder, fingerprint(job.initial, splits, checkpoint_settings(job)))
+    if checkpoints.state:
+        print(f"continues after {checkpoints.state.updates} updates, from {checkpoints.path}", flush=True)  # noqa: T201
+    if checkpoints.ignored:
+        print(checkpoints.ignored, flush=True)  # noqa: T201
+    checkpoints.listen()
+    return checkpoints
 
 
 def apply(job: ApplyJob) -> dict[str, Any]:

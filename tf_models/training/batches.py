@@ -22,11 +22,11 @@ Batch: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Scaled:
-    """Slices of files, each divided by a number of its own, as in the training of a network with `normalize`.
+    """Slices of files, each divided by its own number, as in the training of a network with `normalize`.
 
     Attributes:
         split: The files.
-        divisors: Of each slice, `(slice,)`.
+        divisors: What each slice is divided by, `(slice,)`.
     """
 
     split: Split
@@ -38,7 +38,35 @@ class Scaled:
         return self.split.slice_count
 
 
+# Files, or network inputs and references that are in memory already.
 Slices: TypeAlias = Split | Scaled | tuple[Inputs, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The slices of a training.
+
+    Attributes:
+        slices: Files with a reference; or `tf_models.training.network_inputs.network_inputs` and fully sampled images
+            `(batch, y, x, 2 * maps)` float32.
+        validation: Other slices, measured after each epoch. Defaults to None.
+        memory_limit_bytes: How much of prepared slices to keep for the next epoch. Defaults to half of the memory that
+            is available.
+    """
+
+    slices: Slices
+    validation: Slices | None = None
+    memory_limit_bytes: int | None = None
+
+    def batches(self, batch_size: int) -> tuple[SliceBatches, SliceBatches | None]:
+        """Return the batches of the training and of its validation, which share the memory."""
+        limit = default_memory_limit_bytes() if self.memory_limit_bytes is None else self.memory_limit_bytes
+        validation = None
+        if self.validation is not None:
+            limit //= 2
+            validation = SliceBatches(self.validation, batch_size, memory_limit_bytes=limit)
+        # BART takes the slices in the order of the file and leaves a remainder out.
+        return SliceBatches(self.slices, batch_size, remainder=False, memory_limit_bytes=limit), validation
 
 
 def default_memory_limit_bytes() -> int:
@@ -47,17 +75,17 @@ def default_memory_limit_bytes() -> int:
 
 
 class SliceBatches(keras.utils.PyDataset):
-    """Batches of slices in the order of their file, prepared when they are asked for.
+    """Batches of slices in the order of their file, each prepared when it is needed.
 
-    Give `fit` and `predict` what `feed` makes of it. What is prepared is kept as long as there is room, so that data
-    which fit are read once. The rest is prepared again in each epoch; of the files nothing stays mapped.
+    Pass the result of `feed` to `fit` and `predict`. Batches are kept while there is room, so data that fit are read
+    once; the others are prepared again in each epoch. No file stays mapped.
 
     Args:
-        slices: Files, or inputs and references that are in memory already.
-        batch_size: Slices in a batch, at most as many as there are.
-        remainder: Whether slices that do not fill a batch are a smaller one at the end (default); else they are left
-            out.
-        memory_limit_bytes: How much to keep, by default half of the memory that is available.
+        slices: Files, or inputs and references in memory.
+        batch_size: Slices in a batch, at least 1; at most all of them are used.
+        remainder: Whether slices that do not fill a batch make a smaller one at the end, or are left out. Defaults to
+            True.
+        memory_limit_bytes: How much to keep. Defaults to half of the memory that is available.
     """
 
     def __init__(
@@ -93,30 +121,30 @@ class SliceBatches(keras.utils.PyDataset):
 
 
 class _Rest(keras.utils.PyDataset):
-    """The batches from one on, or of each the part of this process."""
+    """The batches from `first` on; with `share`, of each the slices of this process."""
 
-    def __init__(self, batches: SliceBatches, first: int, parted: bool) -> None:
+    def __init__(self, batches: SliceBatches, first: int, share: bool) -> None:
         super().__init__()
-        self.batches, self.first, self.parted = batches, first, parted
+        self.batches, self.first, self.share = batches, first, share
 
     def __len__(self) -> int:
         return len(self.batches) - self.first
 
     def __getitem__(self, index: int) -> Batch:
         batch = self.batches[self.first + index]
-        return own_part(batch) if self.parted else batch
+        return own_part(batch) if self.share else batch
 
 
 def feed(batches: SliceBatches, first: int = 0) -> Any:
-    """Return the batches, from one on, as what `fit` and `predict` take, the next one prepared while one is used.
+    """Return the batches from `first` on in a form for `fit` and `predict`; the next is prepared while one is used.
 
-    That is `batches` itself but with TensorFlow: Keras would give them to `tf.data.Dataset.from_generator`, which for
-    the whole process has freed memory returned to the system at once (`mallopt`), and slows all that follows.
+    On TensorFlow it is a `tf.data.Dataset`. Keras would wrap `batches` in `tf.data.Dataset.from_generator`, which makes
+    the whole process return freed memory to the system at once (`mallopt`) and slows all that follows.
     """
     if keras.backend.backend() != "tensorflow":
         # Asked here: Keras reads batches in a thread, which does not know of devices that share them.
-        parted = replica_count() > 1 and process()[1] > 1
-        return _Rest(batches, first, parted) if first or parted else batches
+        share = replica_count() > 1 and process()[1] > 1
+        return _Rest(batches, first, share) if first or share else batches
     import tensorflow as tf
 
     example = batches[first]

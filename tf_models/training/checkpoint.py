@@ -1,8 +1,8 @@
-"""Checkpoints: all that a training needs to go on as if nothing had happened to it.
+"""Checkpoints: an interrupted training continues from one as if it had never stopped.
 
-One file holds weights, statistics of batch norm, the optimizer's state, the place in the training and its history, so
-that they cannot disagree. (`keras.callbacks.BackupAndRestore` has no history, no place inside an epoch that `fit` would
-go on from, no stages, and writes its files in place.)
+One file holds the weights, the statistics of batch norm, the state of the optimizer, the position in the training and
+its history, so they cannot disagree. `keras.callbacks.BackupAndRestore` is not enough: it keeps no history, cannot
+continue inside an epoch, knows no stages, and writes its files in place.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import os
 import signal
 import time
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -31,13 +32,14 @@ from bart_bridge.errors import ToolError
 from bart_bridge.files import atomic, cfl
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.training.data_parallel import process
-from tf_models.training.history import History, Recorder, columns, rows_of
+from tf_models.training.history import History, Recorder, Row, columns, rows_of
 
 NAME = "training.npz"
+Array: TypeAlias = NDArray[np.generic]
 
 
 class StoppedError(ToolError):
-    """A training that was asked to stop and has left a checkpoint; exit code 75, EX_TEMPFAIL: to be tried again."""
+    """A training stopped on request and left a checkpoint; exit code 75 (EX_TEMPFAIL) asks the caller to try again."""
 
     exit_code = 75
 
@@ -47,37 +49,39 @@ class State:
     """A training at one moment.
 
     Attributes:
-        stage: The stage that was trained, from 0.
-        variables: Those of the model and then those of its optimizer.
-        histories: Columns `(update,)` of the stages so far; the last one is that of `stage`.
-        elapsed_s, cpu_s: Wall, and user and system seconds of the processes that brought it there.
+        stage: Number of the stage, from 0.
+        variables: Variables of the model, then those of its optimizer.
+        histories: Columns `(update,)` of each stage up to `stage`.
+        elapsed_s: Wall time so far, of all processes that took part in turn.
+        cpu_s: User and system time so far, of the same processes.
     """
 
     stage: int
-    variables: list[NDArray[Any]]
+    variables: list[Array]
     histories: list[History]
     elapsed_s: float
     cpu_s: float
 
     @property
     def updates(self) -> int:
-        """Updates so far, of all stages."""
+        """Number of updates so far, of all stages."""
         return sum(len(history["loss"]) for history in self.histories)
 
 
 class Checkpoints:
-    """The checkpoint of a training: one file, always whole, replaced by the next.
+    """The checkpoint of a training: one file that is always complete, each replaces the one before.
 
-    Whoever has the result in safety removes the folder: until then, a training that is complete is there at once again.
+    Remove the folder once the result is stored. Until then a training that has finished can be restored at once.
 
     Args:
-        folder: Where it is; made if it is missing.
-        fingerprint: Of all that the training depends on; a checkpoint with another one is not used.
+        folder: Folder of the file; it is created if it does not exist.
+        fingerprint: Hash of all that the training depends on, see `fingerprint`. A checkpoint with a different one is
+            ignored.
 
     Attributes:
-        state: What was found, None for a training from the start.
-        ignored: Why a file that is there is not used, else empty.
-        stop_requested: Whether the training is to end after the present batch.
+        state: The state in the file, None for a training from the start.
+        ignored: Why an existing file is ignored, else empty.
+        stop_requested: Whether the training should end after the current batch.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -87,23 +91,27 @@ class Checkpoints:
         self.stop_requested = False
 
     def listen(self) -> None:
-        """Let SIGTERM ask for a stop, from now on; to be called by the main thread of a process."""
+        """Stop the training on SIGTERM from now on; call this in the main thread."""
 
         def request(number: int, frame: object) -> None:
             self.stop_requested = True
 
         signal.signal(signal.SIGTERM, request)
 
-    def write(self, stage: int, variables: list[NDArray[Any]], histories: list[History]) -> None:
-        """Replace the checkpoint; see `State`.
+    def rows(self, stage: int) -> list[Row]:
+        """Return the history of a stage that was interrupted, nothing for one that was not begun."""
+        return rows_of(self.state.histories[stage]) if self.state and self.state.stage == stage else []
+
+    def write(self, variables: list[Array], histories: list[History]) -> None:
+        """Replace the checkpoint; see `State`. The stage is that of the last history.
 
         Raises:
-            ToolError: It cannot be written; the last one is still there.
+            ToolError: The file cannot be written; the one before is kept.
         """
         elapsed_s, cpu_s = _own_seconds()
         content: dict[str, Any] = {
             "fingerprint": self.fingerprint,
-            "stage": stage,
+            "stage": len(histories) - 1,
             "elapsed_s": elapsed_s + (self.state.elapsed_s if self.state else 0.0),
             "cpu_s": cpu_s + (self.state.cpu_s if self.state else 0.0),
         }
@@ -141,34 +149,40 @@ class Checkpoints:
             return None
 
 
-class Keeper(keras.callbacks.Callback):
-    """Write a checkpoint after each epoch of a stage, and when a stop was asked for; comes after the recorder.
+class CheckpointKeeper(keras.callbacks.Callback):
+    """Write a checkpoint after each epoch of a stage, and when a stop was requested; put it after the recorder.
+
+    Args:
+        checkpoints: Where to write.
+        earlier: Histories of the stages before.
+        recorder: Records this stage.
 
     Raises:
-        StoppedError: In `fit`, after the batch in which a stop was asked for.
+        StoppedError: In `fit`, after the batch in which a stop was requested.
     """
 
-    def __init__(self, checkpoints: Checkpoints, stage: int, earlier: list[History], recorder: Recorder) -> None:
+    def __init__(self, checkpoints: Checkpoints, earlier: list[History], recorder: Recorder) -> None:
         super().__init__()
-        self.checkpoints, self.stage, self.earlier, self.recorder = checkpoints, stage, earlier, recorder
+        self.checkpoints, self.recorder = checkpoints, recorder
+        self.earlier = [{name: column.ravel() for name, column in history.items()} for history in earlier]
         self.variables = checkpoints.state.variables if checkpoints.state else []
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop if that was asked for."""
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Write and stop if a stop was requested."""
         if self.checkpoints.stop_requested:
             self._write()
             epoch, batch = self.recorder.position
             raise StoppedError(
-                f"stopped by SIGTERM in stage {self.stage + 1} after {epoch} epochs and {batch} of "
+                f"stopped by SIGTERM in stage {len(self.earlier) + 1} after {epoch} epochs and {batch} of "
                 f"{self.recorder.batches} batches; continues from {self.checkpoints.path}"
             )
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Write."""
         self._write()
 
     def restore(self, model: UnrolledNetwork) -> None:
-        """Let the variables of a model and its optimizer have the values of the last checkpoint."""
+        """Assign the values of the last checkpoint to the variables of a model and its optimizer."""
         for variable, value in zip(_variables(model), self.variables, strict=True):
             variable.assign(value)
 
@@ -176,13 +190,7 @@ class Keeper(keras.callbacks.Callback):
         self.variables = [ops.convert_to_numpy(variable) for variable in _variables(self.model)]
         if process()[0]:
             return
-        flat = [{name: column.ravel() for name, column in history.items()} for history in self.earlier]
-        self.checkpoints.write(self.stage, self.variables, [*flat, columns(self.recorder.rows)])
-
-
-def rows(state: State | None, stage: int) -> list[dict[str, float]]:
-    """Return the history of a stage that was interrupted, nothing for one that was not begun."""
-    return rows_of(state.histories[stage]) if state and state.stage == stage else []
+        self.checkpoints.write(self.variables, [*self.earlier, columns(self.recorder.rows)])
 
 
 def fingerprint(initial: Path, splits: list[Split], settings: dict[str, Any]) -> str:
@@ -190,8 +198,14 @@ def fingerprint(initial: Path, splits: list[Split], settings: dict[str, Any]) ->
 
     Args:
         initial: BART weights file.
-        splits: Slices.
-        settings: What can be written as JSON.
+        splits: Slices of training and validation.
+        settings: Settings in a form that JSON can hold.
+
+    Returns:
+        16 hexadecimal digits of SHA-256.
+
+    Raises:
+        InputError: A file of slices is missing or damaged.
     """
     digest = hashlib.sha256()
     for file in cfl.files(initial):
@@ -203,12 +217,11 @@ def fingerprint(initial: Path, splits: list[Split], settings: dict[str, Any]) ->
     return digest.hexdigest()[:16]
 
 
-def _variables(model: UnrolledNetwork) -> list[Any]:
-    """Return all that an update changes; metrics are not among it, none of ours outlasts a batch."""
+def _variables(model: UnrolledNetwork) -> list[keras.Variable]:
+    """Return all variables that an update changes, except metrics: none of ours outlasts a batch."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    own = [*model.trainable_variables, *model.non_trainable_variables]
-    return [*own, *model.optimizer.variables]
+    return [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
 
 
 def _own_seconds() -> tuple[float, float]:

@@ -1,10 +1,10 @@
-"""What is kept of every update of a training, as BART keeps it."""
+"""The history of a training: what is recorded of each update, in BART's columns."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -26,13 +26,34 @@ History = dict[str, NDArray[np.float64]]
 Row = dict[str, float]
 
 
+def _ignore_batch(progress: Progress) -> None:
+    """Do nothing."""
+
+
+def _ignore_epoch(epoch: int, model: UnrolledNetwork) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Functions that a training calls.
+
+    Attributes:
+        on_batch: Called after each update; epochs are counted through all stages.
+        on_epoch: Called before each epoch of a stage with its number, from 0, and the model.
+    """
+
+    on_batch: Callable[[Progress], None] = _ignore_batch
+    on_epoch: Callable[[int, UnrolledNetwork], None] = _ignore_epoch
+
+
 class TrainingDivergedError(DivergedError):
     """A training by Keras that diverged at its last update.
 
     Args:
-        update: As for `DivergedError`.
+        update: Number of that update, see `DivergedError`.
         reason: What is not finite.
-        history: The columns of the stage, `(epoch, batch)`, up to the epoch in which it diverged; NaN after the update.
+        history: Columns of the stage, `(epoch, batch)`, up to the epoch in which it diverged; NaN after that update.
     """
 
     def __init__(self, update: int, reason: str, history: History) -> None:
@@ -41,32 +62,31 @@ class TrainingDivergedError(DivergedError):
 
 
 class Recorder(keras.callbacks.Callback):
-    """Record a stage of a training; see `tf_models.training.fit.train_slices` for the columns.
+    """Record a stage of a training; see `tf_models.training.fit.train` for the columns.
 
     Args:
-        batches: Updates of an epoch.
-        on_batch: Called after each update.
-        on_epoch: Called before each epoch with its number from 0 and the model.
-        validation: Slices that are measured after the last update of an epoch.
-        measured: A network of one device that is given the weights for it, where several train; else the trained one.
-        earlier_updates: Number of updates of the stages before.
-        rows: What an interrupted training of the stage has recorded already, one row for each update.
+        batches: Updates in an epoch.
+        hooks: Functions to call.
+        validation: Slices that are measured after the last update of an epoch, or None.
+        validation_model: A network on one device to measure with, where several devices train. It gets the weights of
+            the trained one. Defaults to None, the trained network.
+        rows: What an interrupted training of the stage has recorded so far, one row for each update. Defaults to none.
+        earlier_updates: Number of updates of the stages before. Defaults to 0.
     """
 
     def __init__(
         self,
         batches: int,
-        on_batch: Callable[[Progress], None],
-        on_epoch: Callable[[int, UnrolledNetwork], None],
+        hooks: Hooks,
         validation: SliceBatches | None,
-        rows: list[Row],
-        measured: UnrolledNetwork | None = None,
+        validation_model: UnrolledNetwork | None = None,
+        rows: Sequence[Row] = (),
         earlier_updates: int = 0,
     ) -> None:
         super().__init__()
-        self.batches, self.rows = batches, rows
-        self.on_batch, self.on_epoch, self.validation = on_batch, on_epoch, validation
-        self.measured, self.earlier_updates = measured, earlier_updates
+        self.batches, self.hooks, self.rows = batches, hooks, list(rows)
+        self.validation, self.validation_model = validation, validation_model
+        self.earlier_updates = earlier_updates
         self.start_s = 0.0
 
     @property
@@ -74,23 +94,24 @@ class Recorder(keras.callbacks.Callback):
         """The epoch and the batch of the next update, both from 0."""
         return divmod(len(self.rows), self.batches)
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the clock; of an epoch that was interrupted, where it stood."""
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Start the clock; in an epoch that was interrupted, from where it stood."""
         batch = self.position[1]
         if batch == 0:
-            self.on_epoch(epoch, self.model)
+            self.hooks.on_epoch(epoch, self.model)
         self.start_s = time.perf_counter() - (self.rows[-1]["seconds"] if batch else 0.0)
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Record an update.
 
         Raises:
-            TrainingDivergedError: In `fit`, if its loss is not finite.
+            TrainingDivergedError: The loss is not finite.
         """
         epoch, batch = self.position
-        row = {"seconds": time.perf_counter() - self.start_s, "loss": float((logs or {})["batch_loss"])}
+        logs = logs or {}
+        row = {"seconds": time.perf_counter() - self.start_s, "loss": float(logs["batch_loss"])}
         # iPALM counts its work.
-        row |= {name: float(value) for name, value in (logs or {}).items() if name in COUNTS}
+        row |= {name: float(value) for name, value in logs.items() if name in COUNTS}
         last = batch == self.batches - 1
         if (admm := find_admm(self.model)) is not None:
             row |= admm.residuals() if last else dict.fromkeys(RESIDUALS, np.nan)
@@ -102,15 +123,15 @@ class Recorder(keras.callbacks.Callback):
             values = ops.convert_to_numpy(self.model.data_consistency.lambdas)
             row |= {f"lambda_{number}": float(value) for number, value in enumerate(values)}
         self.rows.append(row)
-        self.on_batch(Progress(epoch + 1, batch + 1, self.batches, row["loss"]))
+        self.hooks.on_batch(Progress(epoch + 1, batch + 1, self.batches, row["loss"]))
         if not np.isfinite(row["loss"]):
             raise self._diverged(f"the loss is {row['loss']}")
 
     def check_weights(self, weights: Weights) -> None:
-        """Judge the weights that the stage ends with.
+        """Check the weights that the stage ends with.
 
         Raises:
-            TrainingDivergedError: They are not finite.
+            TrainingDivergedError: A weight is not finite.
         """
         if not all(np.isfinite(values).all() for values in weights.values()):
             raise self._diverged("the weights are not finite after it, the losses were")
@@ -123,12 +144,12 @@ class Recorder(keras.callbacks.Callback):
 
     def _validate(self, batches: SliceBatches) -> dict[str, float]:
         with at_feasible_copy(self.model):
-            if self.measured is None:
+            if self.validation_model is None:
                 return _measure(self.model, batches)
             weights = self.model.named_weights()
         with alone():
-            self.measured.set_named_weights(weights)
-            return _measure(self.measured, batches)
+            self.validation_model.set_named_weights(weights)
+            return _measure(self.validation_model, batches)
 
     def history(self) -> History:
         """Return the columns, each `(epoch, batch)`."""
@@ -136,20 +157,23 @@ class Recorder(keras.callbacks.Callback):
 
 
 def _measure(model: UnrolledNetwork, batches: SliceBatches) -> Row:
+    """Return the mean of each measure over the slices, on images divided by the scale of their slice."""
     images = model.predict(feed(batches), verbose=0)
-    found = []
+    slice_measures = []
     for number in range(len(batches)):
         inputs, reference = batches[number]
         scale = ops.convert_to_numpy(model.scale(inputs))
-        own, images = np.split(images, [len(reference)])
+        batch_images, images = np.split(images, [len(reference)])
         # As in BART, every map is an image of its own.
-        pairs = zip(*(np.concatenate(channels_to_complex(array / scale)) for array in (own, reference)), strict=True)
-        found += [measures(image, truth) for image, truth in pairs]
-    return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
+        pairs = zip(
+            *(np.concatenate(channels_to_complex(array / scale)) for array in (batch_images, reference)), strict=True
+        )
+        slice_measures += [measures(image, truth) for image, truth in pairs]
+    return {name: float(np.mean([values[name] for values in slice_measures])) for name in NAMES}
 
 
 def columns(rows: list[Row]) -> History:
-    """Turn rows into columns `(row,)`."""
+    """Turn rows into columns of shape `(row,)`."""
     return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
 
 

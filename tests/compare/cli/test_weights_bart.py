@@ -14,6 +14,7 @@ from compare.settings.experiment import load
 from tests.compare.cli.weights_cases import NETWORKS, bart_images, refused
 from tests.helper import relative_difference, slow_but, to_complex
 from tf_models.files import model_files
+from tf_models.training.batches import TrainingData
 from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
@@ -91,7 +92,7 @@ def test_bart_reconstructs_with_what_keras_trained(name, demo, dataset_folder, c
     learn, test = dataset.split("train"), dataset.split("test")
     first = network.model_copy(update={"iterations": 1}) if training.pretraining_epochs else network
     references = network_reference(learn)
-    model, _ = train(network, training, network_inputs(learn), references, weights.initial(first, 0))
+    model, _ = train(network, training, TrainingData((network_inputs(learn), references)), weights.initial(first, 0))
     model_files.save(model, tmp_path / "model.keras")
     assert command("to-bart", tmp_path / "model.keras", tmp_path / "weights")[0] == 0
     found = bart_images(toolbox, network, test, tmp_path / "weights", tmp_path)

@@ -29,7 +29,8 @@ from tests.tf_models.against_bart import (
 )
 from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.networks.build import build
-from tf_models.training.fit import train_slices
+from tf_models.training.batches import TrainingData
+from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs
 
 SIZE = (14, 12)
@@ -103,7 +104,7 @@ def test_losses_and_measures_are_those_of_bart(name, loss, split, toolbox, tmp_p
     training = Training(algorithm="adam", learning_rate=0.003, batch_size=2, epochs=3, loss={loss: 1.0})
     start = weights.initial(network, 0)
     expected = history_of_bart(network, training, split, start, toolbox, tmp_path, validation=split)
-    _, histories = train_slices(network, training, split, start, validation=split)
+    _, histories = train(network, training, TrainingData(split, split), start)
     np.testing.assert_allclose(histories[0]["loss"], expected["loss"], rtol={"varnet": 1e-5, "modl": 5e-5}[name])
     for column in expected.keys() - {"seconds", "loss"}:
         np.testing.assert_allclose(histories[0][column], expected[column], rtol=1e-3, err_msg=column)

@@ -13,7 +13,8 @@ from tests.helper import random_images
 from tf_models.networks import checkpointed
 from tf_models.networks.build import build
 from tf_models.programs import process_report
-from tf_models.training.fit import train
+from tf_models.training.batches import TrainingData
+from tf_models.training.fit import Execution, train
 
 VARNET = {"iterations": 3, "filters": 3, "kernel_x": 4, "kernel_y": 3, "basis": 7}
 MODL = {"iterations": 3, "layers": 4, "filters": 3}
@@ -115,7 +116,8 @@ def test_training_is_the_same(name):
     network, x = NETWORKS[name], {key: value.numpy() for key, value in inputs("float32").items()}
     y, initial = random_images((5, *SIZE, 2), 4), weights.random(network, 0)
     training = Training(learning_rate=0.01, epochs=4, batch_size=2)
-    losses = [train(network, training, x, y, initial, memory=memory)[1][0]["loss"] for memory in ("plain", "lean")]
+    data, plans = TrainingData((x, y)), (Execution("plain"), Execution("lean"))
+    losses = [train(network, training, data, initial, plan)[1][0]["loss"] for plan in plans]
     np.testing.assert_allclose(*losses, rtol={"varnet": 1e-5, "modl": 5e-5}[name])
 
 

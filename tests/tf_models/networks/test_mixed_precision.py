@@ -12,6 +12,7 @@ from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from tests.helper import relative_difference, slow_but, to_complex
 from tf_models.networks.build import build
+from tf_models.training.batches import TrainingData
 from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
@@ -64,7 +65,7 @@ def test_training_costs_little_accuracy(name, data):
     initial, psnr = weights.initial(NETWORKS[name], 0), {}
     for precision in ("float32", *SPACING):
         chosen = training.model_copy(update={"precision": precision})
-        model, (history,) = train(NETWORKS[name], chosen, *data, initial)
+        model, (history,) = train(NETWORKS[name], chosen, TrainingData(data), initial)
         assert history["loss"][-1].mean() < history["loss"][0].mean()
         assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
         images = to_complex(model.predict(data[0], verbose=0))

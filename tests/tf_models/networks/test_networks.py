@@ -20,6 +20,7 @@ from tests.helper import random_complex, relative_difference, to_complex
 from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, images_of_bart
 from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.networks.build import build
+from tf_models.training.batches import TrainingData
 from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
@@ -179,13 +180,8 @@ def assert_training_follows_bart(network, training, split, toolbox, tmp_path):
     first = stages(network, training)[0][0]
     initial = tmp_path / "initial"
     weights.write(initial, first, weights.initial(first, 0))
-    _, histories = train(
-        network,
-        training,
-        network_inputs(split),
-        network_reference(split),
-        weights.read(initial, first),
-    )
+    data = TrainingData((network_inputs(split), network_reference(split)))
+    _, histories = train(network, training, data, weights.read(initial, first))
     for number, (stage, epochs) in enumerate(stages(network, training)):
         trained, path = tmp_path / f"weights{number}", tmp_path / f"history{number}"
         argv = commands.train_argv(
@@ -224,6 +220,6 @@ def test_a_model_of_sgd_stops_at_a_negative_lambda(dataset):
     arrays = weights.random(network, 0)
     arrays["lambda"][0] = -0.1
     training = Training(algorithm="sgd", learning_rate=1e-6, batch_size=4, epochs=1)
-    model, histories = train(network, training, network_inputs(split), network_reference(split), arrays)
+    model, histories = train(network, training, TrainingData((network_inputs(split), network_reference(split))), arrays)
     assert histories[0]["lambda_0"][0, 0] == pytest.approx(0, abs=1e-5)
     assert (model.named_weights()["lambda"].real >= 0).all()

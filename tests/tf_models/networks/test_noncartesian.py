@@ -24,6 +24,7 @@ from tests.tf_models.against_bart import (
 from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.networks.build import build
 from tf_models.operators.sense import SenseNormal
+from tf_models.training.batches import TrainingData
 from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
@@ -169,5 +170,5 @@ def test_losses_are_those_of_bart(split, toolbox, tmp_path):
     start = weights.initial(network, 0)
     expected = history_of_bart(network, training, split, start, toolbox, tmp_path)["loss"]
     inputs = network_inputs(split)
-    _, histories = train(network, training, inputs, network_reference(split), start)
+    _, histories = train(network, training, TrainingData((inputs, network_reference(split))), start)
     assert np.max(np.abs(histories[0]["loss"] / expected - 1)) < 1e-5

@@ -21,6 +21,7 @@ from tests.tf_models.optimizers.tiny_networks import SETTINGS, fit, network
 from tf_models.backend import projections
 from tf_models.optimizers.ipalm import IPALM
 from tf_models.optimizers.ipalm_rules import PRESETS
+from tf_models.training.batches import TrainingData
 from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
@@ -187,7 +188,7 @@ def test_ipalm_follows_bart(learning_rate, rejects, dataset_folder, toolbox, tmp
     commands.check_trained(argv, process.run(argv, folder=tmp_path, timeout_s=300), settings, trained, recorded)
     expected = read_history(recorded, settings)
     reference = network_reference(split)
-    model, (found,) = train(settings, training, network_inputs(split), reference, initial)
+    model, (found,) = train(settings, training, TrainingData((network_inputs(split), reference)), initial)
     assert (int(model.optimizer.counts()["backtracks"]) > 0) == rejects
     for column in ("loss", "lambda_0", "lambda_1"):
         np.testing.assert_allclose(found[column], expected[column], rtol=1e-5)

@@ -15,8 +15,8 @@ from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from tf_models.training import batches as streaming
-from tf_models.training.batches import SliceBatches
-from tf_models.training.fit import train, train_slices
+from tf_models.training.batches import SliceBatches, TrainingData
+from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
 
 
@@ -56,8 +56,8 @@ def test_training_is_that_of_slices_in_memory(split):
     training = Training(batch_size=3, epochs=2, pretraining_epochs=1)
     initial = weights.random(network.model_copy(update={"iterations": 1}), 0)
     arrays = network_inputs(split), network_reference(split)
-    _, expected = train(network, training, *arrays, initial, validation=arrays)
-    _, found = train_slices(network, training, split, initial, validation=split, memory_limit_bytes=0)
+    _, expected = train(network, training, TrainingData(arrays, arrays), initial)
+    _, found = train(network, training, TrainingData(split, split, memory_limit_bytes=0), initial)
     for stage, same_stage in zip(found, expected, strict=True):
         assert stage.keys() == same_stage.keys()
         for name in stage.keys() - {"seconds"}:
@@ -72,7 +72,8 @@ from bart_bridge.reconet import weights
 from bart_bridge.data.dataset import Split
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
-from tf_models.training.fit import train_slices
+from tf_models.training.batches import TrainingData
+from tf_models.training.fit import train
 
 def peak_bytes():
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -82,7 +83,7 @@ network = VarNetSettings(iterations=1, filters=1, kernel_x=3, kernel_y=3, basis=
 initial = weights.initial(network, 0)
 def losses(folder, limit):
     split, training = Split.in_folder(Path(folder)), Training(batch_size=4, epochs=2)
-    return train_slices(network, training, split, initial, memory_limit_bytes=limit)[1][0]["loss"].tolist()
+    return train(network, training, TrainingData(split, memory_limit_bytes=limit), initial)[1][0]["loss"].tolist()
 
 losses(sys.argv[1], 0)  # starts everything
 found = {}

@@ -37,7 +37,9 @@ import numpy as np
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.training_settings import stages
 from tf_models.training.checkpoint import Checkpoints, StoppedError
-from tf_models.training.fit import train_slices
+from tf_models.training.batches import TrainingData
+from tf_models.training.fit import Execution, train
+from tf_models.training.history import Hooks
 from tf_models.programs.worker import TrainJob
 
 for number, line in enumerate(sys.stdin):
@@ -50,10 +52,8 @@ for number, line in enumerate(sys.stdin):
             done.append(progress)
             if checkpoints and len(done) == stop_after:
                 checkpoints.stop_requested = True
-        model, histories = train_slices(
-            job.network, job.training, job.split, initial, on_batch, validation=job.validation, memory=job.memory,
-            checkpoints=checkpoints,
-        )
+        data, execution = TrainingData(job.split, job.validation), Execution(job.memory, checkpoints=checkpoints)
+        model, histories = train(job.network, job.training, data, initial, execution, Hooks(on_batch))
         return model.named_weights(), histories, done
 
     expected, histories, all_updates = run()

@@ -16,8 +16,9 @@ from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training, stages
 from tf_models.programs import reconet
 from tf_models.programs.worker import TrainJob
-from tf_models.training.fit import train_slices
-from tf_models.training.history import TrainingDivergedError
+from tf_models.training.batches import TrainingData
+from tf_models.training.fit import train
+from tf_models.training.history import Hooks, TrainingDivergedError
 
 VARNET = VarNetSettings(iterations=2, filters=2, kernel_x=3, kernel_y=3, basis=5)
 MODL = ModlSettings(iterations=2, layers=3, filters=2, max_cg_iterations=3)
@@ -29,16 +30,16 @@ def split(dataset_folder):
     return Dataset.open(dataset_folder).split("train")
 
 
-def train(network, training, split, **options):
+def run(network, training, split, **hooks):
     first = stages(network, training)[0][0]
-    return train_slices(network, training, split, weights.initial(first, 0), **options)
+    return train(network, training, TrainingData(split), weights.initial(first, 0), hooks=Hooks(**hooks))
 
 
 @pytest.mark.parametrize("network", [VARNET, MODL], ids=["varnet", "modl"])
 def test_a_training_that_diverges_ends(network, split):
     shown = []
     with pytest.raises(TrainingDivergedError, match=r"diverged at update [23]: the loss is (nan|inf)") as raised:
-        train(network, Training(**DIVERGING), split, on_batch=shown.append)
+        run(network, Training(**DIVERGING), split, on_batch=shown.append)
     update = raised.value.diverged_at_update
     assert update == len(shown)
     # Whole epochs of two batches; what was not reached is NaN.
@@ -57,7 +58,7 @@ def test_updates_are_counted_over_all_stages(split):
             model.data_consistency.lambdas.assign([lost])
 
     with pytest.raises(TrainingDivergedError, match="diverged at update 3: the loss is nan"):
-        train(MODL, settings, split, on_epoch=spoil)
+        run(MODL, settings, split, on_epoch=spoil)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
@@ -65,7 +66,7 @@ def test_weights_that_only_the_last_update_spoilt(split):
     """The loss of an update is that before it."""
     settings = Training(**DIVERGING | {"batch_size": 4, "epochs": 1, "learning_rate": 1e45})
     with pytest.raises(TrainingDivergedError, match="diverged at update 1: the weights are not finite after it"):
-        train(VARNET, settings, split)
+        run(VARNET, settings, split)
 
 
 def test_the_child_process_says_where(split, tmp_path):
