@@ -1,6 +1,6 @@
-"""Read a command line of `bart reconet`: what `bart-tf reconet` does instead of BART.
+"""Read a command line of `bart reconet` for `bart-tf reconet`, which runs it with Keras.
 
-Every option is either understood or refused by its name; none is ignored.
+Every option is either supported or rejected with an error that names it; none is ignored.
 """
 
 from __future__ import annotations
@@ -14,25 +14,34 @@ from pydantic import ValidationError
 
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError, first_fault
-from bart_bridge.reconet import options as reconet_options
 from bart_bridge.reconet.network_settings import MemoryPlan, ModlSettings, Network, VarNetSettings
-from bart_bridge.reconet.options import Options, file, integer, sub_options
+from bart_bridge.reconet.options import Options, Value, file, integer, last_value, split_arguments, sub_options
 from bart_bridge.reconet.training_settings import Training
 
-_OF_THE_NETWORK = {
+_NETWORK_OPTIONS = {
     *("network", "iterations", "normalize", "rss-norm", "test", "varnet-block", "resnet-block", "data-consistency"),
     *("initial-reco", "shared-weights", "no-shared-weights", "shared-lambda", "no-shared-lambda"),
 }
-# Values that say no more than if they were not given.
-_UNSET = {
-    **{"learning_rate": 0, "epochs": -1, "clip_norm": 0, "clip_value": 0, "final_learning_rate": 0, "cosine_epochs": 0}
+# Values that mean the default to BART.
+_UNSET_TRAINING: dict[str, float] = {
+    "learning_rate": 0,
+    "epochs": -1,
+    "clip_norm": 0,
+    "clip_value": 0,
+    "final_learning_rate": 0,
+    "cosine_epochs": 0,
 }
-# BART's very small networks for tests.
-_TEST = {
+_UNSET_ADAM: dict[str, float] = {"reset_epochs": -1}
+_UNSET_IPALM: dict[str, float] = {"alpha": -1, "beta": -1}
+_UNSET_CONSISTENCY: dict[str, float] = {"fixed_lambda": -1, "initial_lambda": -1}
+_UNSET_INITIALIZATION: dict[str, float] = {"fixed_lambda": -2, "initial_lambda": -1, "max_cg_iterations": -1}
+# The small networks of `--test`.
+_TEST: dict[str, dict[str, Value]] = {
     "varnet": {"iterations": 2, "filters": 5, "kernel_x": 3, "kernel_y": 3, "basis": 5},
     "modl": {"iterations": 2, "layers": 3, "filters": 8},
 }
 Values = dict[str, Any]
+_Model = type[VarNetSettings] | type[ModlSettings]
 
 
 @dataclass(frozen=True)
@@ -40,18 +49,18 @@ class ReconetCommand:
     """A command line of `bart reconet`.
 
     Attributes:
-        mode: What to do.
+        mode: `train`, `apply` or `eval`.
         network: The network.
         training: How it is trained.
-        split: k-space, coils, pattern, trajectory and, to train and evaluate, the reference.
-        weights: Weights file to write in training and to read otherwise.
+        split: K-space, coils, pattern and trajectory; also the reference unless the mode is `apply`.
+        weights: Weights file, written by `train` and read otherwise.
         output: Reconstruction to write; None unless the mode is `apply`.
-        load: Weights to start from.
-        history: Where the history of the training goes.
-        dump_epochs: Write the weights before every so many epochs.
-        validation: Slices to be measured after each epoch.
-        gpu: Run on a GPU.
-        memory: `lean` for `--lowmem`.
+        load: Weights to start from; None draws them.
+        history: Where the history of the training goes; None writes none.
+        dump_epochs: Write the weights before every `dump_epochs`-th epoch too; None writes them only at the end.
+        validation: Slices to measure after each epoch; None measures none.
+        gpu: Whether to run on a GPU.
+        memory: `lean` for `--lowmem`, otherwise `plain`.
     """
 
     mode: Literal["train", "apply", "eval"]
@@ -72,9 +81,9 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
     """Read the arguments that follow `bart reconet`.
 
     Raises:
-        InputError: An option is unknown, not supported here or has a wrong value, or a file is missing from the line.
+        InputError: An option is unknown, not supported or has a wrong value, or a file is missing.
     """
-    options, files = reconet_options.split(arguments)
+    options, files = split_arguments(arguments)
     modes = [mode for mode in ("train", "apply", "eval") if mode in options]
     if len(modes) != 1:
         raise InputError(f"reconet: exactly one of --train, --apply and --eval is needed, received {len(modes)}")
@@ -89,11 +98,8 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
         raise InputError(f"reconet: {first_fault(error)}") from None
     if modes[0] != "train" and "valid-data" in options:
         raise InputError(f"reconet: --valid-data belongs to --train, received --{modes[0]}")
-    kspace, coils, weights, last = (Path(file).absolute() for file in files)
-    pattern, trajectory, load = (
-        path and Path(path).absolute()
-        for path in (reconet_options.value(options, name, file) for name in ("pattern", "trajectory", "load"))
-    )
+    kspace, coils, weights, last = (Path(name).absolute() for name in files)
+    pattern, trajectory, load = (_path(options, name) for name in ("pattern", "trajectory", "load"))
     applies = modes[0] == "apply"
     return ReconetCommand(
         mode=modes[0],
@@ -112,13 +118,13 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
 
 
 def parse_network(arguments: Sequence[str]) -> tuple[Network, list[str]]:
-    """Read the options of `bart reconet` that say which network it is, and the files that follow.
+    """Read the options of `bart reconet` that describe a network, and return the network and the files.
 
     Raises:
-        InputError: An option is unknown, says nothing about the network, or has a wrong value.
+        InputError: An option is unknown, does not describe the network, or has a wrong value.
     """
-    options, files = reconet_options.split(arguments)
-    other = [name for name in options if name not in _OF_THE_NETWORK]
+    options, files = split_arguments(arguments)
+    other = [name for name in options if name not in _NETWORK_OPTIONS]
     if other:
         raise InputError(f"reconet: --{other[0]} says nothing about the network")
     try:
@@ -127,12 +133,17 @@ def parse_network(arguments: Sequence[str]) -> tuple[Network, list[str]]:
         raise InputError(f"reconet: {first_fault(error)}") from None
 
 
+def _path(options: Options, name: str) -> Path | None:
+    path = last_value(options, name, file)
+    return Path(path).absolute() if path else None
+
+
 def _network(options: Options) -> Network:
     kinds = {kind for _, kind in sub_options(options, "network")}
     if len(kinds) != 1:
         raise InputError("reconet: --network=varnet or --network=modl is needed")
     (kind,) = kinds
-    model: type[VarNetSettings | ModlSettings] = VarNetSettings if kind == "varnet" else ModlSettings
+    model: _Model = VarNetSettings if kind == "varnet" else ModlSettings
     values: Values = {"normalize": "normalize" in options, "rss_norm": "rss-norm" in options}
     block, other = ("varnet-block", "resnet-block") if kind == "varnet" else ("resnet-block", "varnet-block")
     if other in options:
@@ -143,29 +154,29 @@ def _network(options: Options) -> Network:
     consistency = sub_options(options, "data-consistency")
     if len({step for field, step in consistency if field == "data_consistency"}) > 1:
         raise InputError("reconet: --data-consistency: gradient-step and proximal-mapping exclude each other")
-    values |= _given(dict(consistency), fixed_lambda=-1, initial_lambda=-1)
+    values |= _without_unset(dict(consistency), _UNSET_CONSISTENCY)
     for name in ("weights", "lambda"):
-        for word, shared in ((f"shared-{name}", True), (f"no-shared-{name}", False)):
-            if word in options:
+        for option, shared in ((f"shared-{name}", True), (f"no-shared-{name}", False)):
+            if option in options:
                 values[f"shared_{name}"] = shared
-    start = _given(dict(sub_options(options, "initial-reco")), fixed_lambda=-2, initial_lambda=-1, max_cg_iterations=-1)
+    start = _without_unset(dict(sub_options(options, "initial-reco")), _UNSET_INITIALIZATION)
     if start.pop("sense", False):
         values["sense_initialization"] = _initialization(start, values, model)
     if "iterations" in options:
-        values["iterations"] = reconet_options.value(options, "iterations", integer)
+        values["iterations"] = last_value(options, "iterations", integer)
     if "test" in options:
-        # As in BART, they win over what is given beside them.
-        values |= _TEST[kind]
+        # As in BART, `--test` takes precedence over other options.
+        values |= _TEST[str(kind)]
     return model.model_validate(values)
 
 
-def _given(values: Values, **unset: float) -> Values:
-    """Leave out values that mean the default to BART; -1 is that of a lambda that is trained."""
+def _without_unset(values: Values, unset: dict[str, float]) -> Values:
+    """Leave out values that mean the default to BART."""
     return {name: value for name, value in values.items() if name not in unset or value != unset[name]}
 
 
-def _initialization(start: Values, network: Values, model: type[VarNetSettings | ModlSettings]) -> Values:
-    """As in BART, lambda of the initialization starts at a value of its own only where it is trained."""
+def _initialization(start: Values, network: Values, model: _Model) -> Values:
+    """Return the settings of the SENSE initialization; as in BART, only a trained lambda has a start value."""
     defaults = {name: field.default for name, field in model.model_fields.items()}
     network = defaults | network
     proximal = network["data_consistency"] == "proximal-mapping"
@@ -176,38 +187,39 @@ def _initialization(start: Values, network: Values, model: type[VarNetSettings |
     if start["fixed_lambda"] != -1:
         return start
     default = network["initial_lambda"] if proximal else 0.1
-    return _given(start, fixed_lambda=-1) | {"initial_lambda": default if initial_lambda is None else initial_lambda}
+    del start["fixed_lambda"]  # -1: train it
+    return start | {"initial_lambda": default if initial_lambda is None else initial_lambda}
 
 
 def _training(options: Options, mode: str, network: Network) -> tuple[Training, Values]:
-    """Return the training, and of its options those that name files."""
+    """Return the training, and the fields `history` and `dump_epochs`, which are no settings of a training."""
     pairs = {name: sub_options(options, name) for name in ("train-algo", "adam", "iPALM")}
-    named = [value for name in pairs for field, value in pairs[name] if field == "algorithm"]
-    if len(named) > 1:
-        raise InputError(f"reconet: name one training algorithm, not {' and '.join(named)}")
-    algorithm = named[0] if named else ("ipalm" if isinstance(network, VarNetSettings) else "adam")
+    algorithms = [str(value) for name in pairs for field, value in pairs[name] if field == "algorithm"]
+    if len(algorithms) > 1:
+        raise InputError(f"reconet: name one training algorithm, not {' and '.join(algorithms)}")
+    algorithm = algorithms[0] if algorithms else ("ipalm" if isinstance(network, VarNetSettings) else "adam")
     values, adam, ipalm = (
         {field: value for field, value in pairs[name] if field not in ("algorithm", "batches")} for name in pairs
     )
     for name, constants in (("adam", adam), ("iPALM", ipalm)):
-        if mode == "train" and constants and named != [name.lower()]:
+        if mode == "train" and constants and algorithms != [name.lower()]:
             raise InputError(f"reconet: BART ignores --{name} unless {name} is named too; add -T {name.lower()}")
     extra: Values = {name: values.pop(name) for name in ("history", "dump_epochs") if name in values}
-    # As in BART, a loss of weight 0 is none.
+    # As in BART, weight 0 removes a loss.
     losses = {loss: weight for loss, weight in dict(sub_options(options, "train-loss")).items() if weight != 0}
-    values = _given(values, **_UNSET) | {"algorithm": algorithm, "loss": losses or None}
+    settings: Values = _without_unset(values, _UNSET_TRAINING) | {"algorithm": algorithm, "loss": losses or None}
     if algorithm == "adam":
-        values["adam"] = _given(adam, reset_epochs=-1)
+        settings["adam"] = _without_unset(adam, _UNSET_ADAM)
     if algorithm == "ipalm":
-        values["ipalm"] = _ipalm_rules(_given(ipalm, alpha=-1, beta=-1))
+        settings["ipalm"] = _ipalm_rules(_without_unset(ipalm, _UNSET_IPALM))
     if "batch-size" in options:
-        values["batch_size"] = reconet_options.value(options, "batch-size", integer)
-    values.setdefault("epochs", 1)  # as in BART
-    return Training.model_validate(values), extra
+        settings["batch_size"] = last_value(options, "batch-size", integer)
+    settings.setdefault("epochs", 1)  # as in BART
+    return Training.model_validate(settings), extra
 
 
 def _ipalm_rules(values: Values) -> Values:
-    """Name the step size: `convex` matters only with the one that is not trivial."""
+    """Combine the two flags of the step size: `convex` has an effect only with `non-trivial-step-size`."""
     convex, adapted = values.pop("convex", False), values.pop("adapted", False)
     return values | {"step": ("convex" if convex else "nonconvex") if adapted else "trivial"}
 

@@ -1,7 +1,7 @@
-"""The options of `bart reconet`, each with its type, and how BART reads them.
+"""Read the options of `bart reconet` as BART does, each with its type; `option_writer` writes them.
 
-Whatever BART refuses is refused. So is what BART takes without a sense: a flag with a value, which it ignores, and an
-integer without digits, which is 0 for it.
+Whatever BART rejects is rejected. Two things that BART accepts are rejected too, because they are mistakes: a value
+after a flag, which BART ignores, and an integer without digits, which BART reads as 0.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import getopt
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from bart_bridge.errors import InputError
 
@@ -20,10 +20,10 @@ _LONG = (
     *("resnet-block=", "varnet-block=", "data-consistency=", "initial-reco=", "shared-weights", "no-shared-weights"),
     *("shared-lambda", "no-shared-lambda", "rss-norm", "pattern=", "valid-data=", "train-loss=", "train-algo="),
     *("adam=", "iPALM=", "load-memory", "lowmem", "trajectory="),
-    # Known to BART and not to us; listed so that they are refused by name.
+    # Supported by BART only; listed so that the error message names them.
     *("mask=", "valid-loss=", "export-graph=", "unet="),
 )
-# Python completes names that are abbreviated, BART does not: with a twin of each, none is complete.
+# Python's `getopt` completes abbreviated names, BART does not. With two candidates for each, nothing is completed.
 _TWINS = tuple(name.rstrip("=") + "\0" for name in _LONG)
 _NAMES = {
     **{"t": "train", "e": "eval", "a": "apply", "g": "gpu", "l": "load", "b": "batch-size", "I": "iterations"},
@@ -32,17 +32,20 @@ _NAMES = {
 _INTEGER = re.compile(r"\s*[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 Options = dict[str, list[str]]
+# Value of a sub-option after it was read.
+Value = str | float
+_T = TypeVar("_T")
 
 
 def integer(text: str) -> int:
-    """Read an integer of at most 32 bits, which is what BART keeps of most."""
+    """Read an integer of at most 32 bits; BART keeps no more of most integers."""
     if not _INTEGER.fullmatch(text) or len(text) > 20 or not -(2**31) <= int(text) < 2**31:
         raise ValueError("an integer")
     return int(text)
 
 
 def number(text: str) -> float:
-    """Read a decimal number; BART would also take hexadecimal ones, infinity and NaN."""
+    """Read a decimal number; BART also accepts hexadecimal numbers, infinity and NaN."""
     if not _NUMBER.fullmatch(text):
         raise ValueError("a decimal number")
     return float(text)
@@ -56,27 +59,27 @@ def file(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Value:
-    """A sub-option with a value: the field of our settings, and what reads the value."""
+class _Argument:
+    """A sub-option with a value: the field of our settings, and the function that reads the value."""
 
     field: str
-    read: Callable[[str], Any]
+    read: Callable[[str], Value]
 
 
 @dataclass(frozen=True)
 class _Flag:
-    """A sub-option without a value: the field of our settings, and what it becomes."""
+    """A sub-option without a value: the field of our settings, and the value that it sets."""
 
     field: str
-    value: Any = True
+    value: Value = True
 
 
-_Table = dict[str, _Value | _Flag]
+_Table = dict[str, _Argument | _Flag]
 
 
-def _values(read: Callable[[str], Any], **fields: str) -> _Table:
-    """Make sub-options of one type: fields, each with the names of its sub-option."""
-    return {name: _Value(field, read) for field, names in fields.items() for name in names.split()}
+def _values(read: Callable[[str], Value], **fields: str) -> _Table:
+    """Return the sub-options of one type, given as fields with the names of their sub-options."""
+    return {name: _Argument(field, read) for field, names in fields.items() for name in names.split()}
 
 
 _KERNEL = _values(integer, filters="F filters", kernel_x="X filter-x", kernel_y="Y filter-y", kernel_z="Z filter-z")
@@ -122,12 +125,12 @@ _SUB_OPTIONS: dict[str, _Table] = {
 }
 
 
-def split(arguments: Sequence[str]) -> tuple[Options, list[str]]:
-    """Return the options by their long names, each with all its values, and the files.
+def split_arguments(arguments: Sequence[str]) -> tuple[Options, list[str]]:
+    """Return all values of each option by its long name, and the files.
 
     Raises:
-        InputError: An option is unknown, not supported here, or has a value where it takes none, or none where it needs
-            one; or two options of which BART takes one are given.
+        InputError: An option is unknown or not supported, lacks its value or has one that it does not take, or excludes
+            another option.
     """
     try:
         pairs, files = getopt.getopt(list(arguments), _SHORT, [*_LONG, *_TWINS])
@@ -145,32 +148,35 @@ def split(arguments: Sequence[str]) -> tuple[Options, list[str]]:
     return options, files
 
 
-def value(options: Options, name: str, read: Callable[[str], Any]) -> Any:
-    """Return the last value of an option, None without the option.
+def last_value(options: Options, name: str, read: Callable[[str], _T]) -> _T | None:
+    """Return the last value of an option, or None if it is not given.
 
     Raises:
-        InputError: A value is not of that type.
+        InputError: A value has another type.
     """
     return [_read(f"--{name}", read, text) for text in options[name]][-1] if name in options else None
 
 
-def sub_options(options: Options, name: str) -> list[tuple[str, Any]]:
-    """Read `a=1,b` of every occurrence of an option into pairs of our fields and values, in their order.
+def sub_options(options: Options, name: str) -> list[tuple[str, Value]]:
+    """Read sub-options such as `a=1,b` from all occurrences of an option.
+
+    Returns:
+        Pairs of a field of our settings and its value, in the order of the command line.
 
     Raises:
-        InputError: A sub-option is unknown or not supported here, its value is not of its type, or a flag has one.
+        InputError: A sub-option is unknown or not supported, its value has another type, or a flag has a value.
     """
-    known = _SUB_OPTIONS[name]
-    pairs: list[tuple[str, Any]] = []
+    table = _SUB_OPTIONS[name]
+    pairs: list[tuple[str, Value]] = []
     for text in options.get(name, []):
-        # BART takes one comma at the end, and nothing at all.
-        for word in text.removesuffix(",").split(",") if text else []:
-            key, given, value = word.partition("=")
-            sub_option = known.get(key)
+        # BART accepts an empty list, and one comma at the end.
+        for item in text.removesuffix(",").split(",") if text else []:
+            key, equals, value = item.partition("=")
+            sub_option = table.get(key)
             if sub_option is None:
-                raise InputError(f"reconet: --{name}: '{key}' is not supported by bart-tf (known: {', '.join(known)})")
+                raise InputError(f"reconet: --{name}: '{key}' is not supported by bart-tf (known: {', '.join(table)})")
             if isinstance(sub_option, _Flag):
-                if given:
+                if equals:
                     raise InputError(f"reconet: --{name}: {key} is a flag and takes no value, received '{value}'")
                 pairs.append((sub_option.field, sub_option.value))
             else:
@@ -178,7 +184,7 @@ def sub_options(options: Options, name: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _read(name: str, read: Callable[[str], Any], text: str) -> Any:
+def _read(name: str, read: Callable[[str], _T], text: str) -> _T:
     try:
         return read(text)
     except ValueError as error:

@@ -80,7 +80,7 @@ REFUSED = {
     "-T adam,e=many": "--train-algo: e needs an integer, received 'many'",
     "-T adam --adam s": "name one training algorithm, not adam and adam",
     "--adam beta1=0": "BART ignores --adam unless adam is named",
-    "--varnet-block F=0": "filters: .*greater than 0, received 0",
+    "--varnet-block F=0": "filters: .*greater than 0 .received 0",
     "--data-consistency gradient-step,proximal-mapping": "exclude each other",
     "-T adam --varnet-block Z=3": "Z must be 1",
     "-T adam --resnet-block L=3": "does not belong to varnet",
