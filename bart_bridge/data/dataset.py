@@ -189,6 +189,18 @@ class Split:
 class Dataset:
     """A dataset folder.
 
+    Example:
+        >>> from bart_bridge import Toolbox
+        >>> from bart_bridge.data.simulation import Simulation, simulate
+        >>> simulate(Path("phantoms"), Simulation(size=24, train=2, validation=1, test=1), Toolbox.find())
+        >>> dataset = Dataset.open(Path("phantoms"))
+        >>> dataset.description["source"]
+        'simulated phantoms'
+        >>> train = dataset.split("train")
+        >>> train.validate()
+        >>> train.arrays()["kspace"].shape  # (batch, coil, y, x)
+        (2, 4, 24, 24)
+
     Attributes:
         folder: Its path.
         description: The content of `dataset.yaml`.

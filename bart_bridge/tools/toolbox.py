@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -22,7 +22,7 @@ Argument: TypeAlias = "str | int | float | Path | NDArray[np.generic]"
 
 _VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
 _STDERR_LINES = 3
-# Versions whose arithmetic is known.
+# Versions whose results are compared with ours.
 _COMPARED = {(0, 8), (1, 0)}
 _UNKNOWN = "Unknown bart command"
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -32,11 +32,19 @@ _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 class Toolbox:
     """A BART binary.
 
+    Example:
+        >>> toolbox = Toolbox.find()
+        >>> image = np.zeros((8, 8), np.complex64)
+        >>> image[4, 4] = 8
+        >>> kspace = toolbox.compute("fft", "-u", 3, image)  # 3 is the bit mask of dimensions 0 and 1
+        >>> bool(np.allclose(kspace, 1))
+        True
+
     Attributes:
         path: The binary.
-        source: What named it: `explicit path`, `BART_TOOLBOX_PATH`, `TOOLBOX_PATH` or `PATH`.
+        source: Where the path comes from: `explicit path`, `BART_TOOLBOX_PATH`, `TOOLBOX_PATH` or `PATH`.
         version: For example `(0, 8, 0)`.
-        build_flags: What `bart version -V` says of the build, for example `{"CUDA": "0", "OMP": "1"}`.
+        build_flags: The build options in the output of `bart version -V`, for example `{"CUDA": "0", "OMP": "1"}`.
     """
 
     path: Path
@@ -46,13 +54,15 @@ class Toolbox:
 
     @classmethod
     def find(cls, path: str | Path | None = None) -> Toolbox:
-        """Find BART: the given path, then `BART_TOOLBOX_PATH`, `TOOLBOX_PATH`, then `PATH`.
+        """Find BART by the given path, by `BART_TOOLBOX_PATH`, by `TOOLBOX_PATH`, or on `PATH`, in this order.
+
+        The first that is given or set decides; if no working BART is there, the others are not tried.
 
         Args:
-            path: The binary or its folder. Where it is given or a variable is set, nothing else is tried.
+            path: The binary or its folder.
 
         Raises:
-            ToolError: There is none, or it does not answer `version -V`.
+            ToolError: There is no BART, or it does not answer `version -V`.
         """
         binary, source = _locate(path)
         finished = _ask(binary, "version", "-V")
@@ -75,18 +85,22 @@ class Toolbox:
 
     @property
     def warning(self) -> str:
-        """What is to be known before results of this version are trusted; empty for 0.8 and 1.0."""
+        """Why to doubt results with this version; empty for 0.8 and 1.0, which are compared with Keras."""
         if self.version[:2] in _COMPARED:
             return ""
         return f"BART {self.version_text} was never compared with ours: run bart-tf parity before you trust results"
 
     def missing(self, *tools: str) -> list[str]:
-        """Name those of some tools that this binary was built without."""
-        said = {tool: (finished := _ask(self.path, tool, "-h")).stderr + finished.stdout for tool in tools}
-        return [tool for tool in tools if any(_UNKNOWN in line for line in said[tool])]
+        """Return those of `tools` that this binary was built without."""
+
+        def is_missing(tool: str) -> bool:
+            finished = _ask(self.path, tool, "-h")
+            return any(_UNKNOWN in line for line in finished.stderr + finished.stdout)
+
+        return [tool for tool in tools if is_missing(tool)]
 
     def require(self, tool: str) -> None:
-        """Fail now, in one line, and not when the tool is needed.
+        """Fail early, in one line, if a tool is missing.
 
         Raises:
             ToolError: This binary was built without the tool.
@@ -95,16 +109,18 @@ class Toolbox:
             raise ToolError(f"BART {self.version_text} at {self.path} was built without '{tool}', which is needed here")
 
     def argv(self, *arguments: str | int | float | Path) -> list[str]:
-        """Return the command line of a tool, to be run by somebody else."""
+        """Return the command line of a tool, for `process.run` or for the user."""
         return [str(self.path), *map(str, arguments)]
 
     def run(
         self,
         *arguments: str | int | float | Path,
         timeout_s: float | None = None,
-        on_line: Callable[[str], bool | None] | None = None,
+        on_line: process.OnLine | None = None,
     ) -> process.Finished:
-        """Run a tool on files, in a private temporary folder; name the files by absolute paths.
+        """Run a tool on files.
+
+        It runs in a temporary folder of its own, so the paths of files must be absolute.
 
         Args:
             arguments: The tool's name and its arguments, each passed on unchanged.
@@ -112,7 +128,7 @@ class Toolbox:
             on_line: Called with each line of output as it comes.
 
         Raises:
-            ToolError: The tool failed, with its command line, exit code and last lines of standard error.
+            ToolError: The tool failed; the error holds its command line, exit code and last lines of standard error.
         """
         argv = self.argv(*arguments)
         with tempfile.TemporaryDirectory(prefix="bart-") as folder:
@@ -124,44 +140,43 @@ class Toolbox:
     def compute(self, *arguments: Argument, timeout_s: float | None = None) -> NDArray[np.complex64]:
         """Run a tool on arrays and return its output.
 
-            image = toolbox.compute("fft", "-iu", 3, kspace)
-
         Args:
-            arguments: The tool's name and its arguments. Arrays stand where the tool expects file names; the name of
-                the output is appended.
+            arguments: The tool's name and its arguments, with arrays in place of the names of input files. The name of
+                the output file is appended.
             timeout_s: Wall seconds after which the tool is ended; unlimited by default.
 
         Returns:
-            The output in memory, complex64, with the dimensions BART gave it.
+            The output in memory, complex64, with BART's dimensions.
 
         Raises:
             ToolError: The tool failed.
         """
         with tempfile.TemporaryDirectory(prefix="bart-") as name:
             folder = Path(name)
-            words: list[str] = []
+            argv: list[str] = []
             for number, argument in enumerate(arguments):
                 if isinstance(argument, np.ndarray):
                     cfl.write(folder / f"input{number}", argument, durable=False)
-                    words.append(str(folder / f"input{number}"))
+                    argv.append(str(folder / f"input{number}"))
                 else:
-                    words.append(str(argument))
-            self.run(*words, folder / "output", timeout_s=timeout_s)
+                    argv.append(str(argument))
+            self.run(*argv, folder / "output", timeout_s=timeout_s)
             return np.array(cfl.read(folder / "output"), order="F")
 
 
 def failure(argv: Sequence[str], finished: process.Finished) -> ToolError:
-    """Describe a BART command that ended badly."""
+    """Return the error for a BART command that failed."""
     lines = (_CONTROL.sub("", line).strip() for line in finished.stderr or finished.stdout)
     tail = [line for line in lines if line][-_STDERR_LINES:]
     return ToolError(f"{' '.join(['bart', *argv[1:2]])} {finished.describe()}", argv, finished.returncode, tail)
 
 
 def _locate(path: str | Path | None) -> tuple[Path, str]:
-    named = [(path, "explicit path")] if path else []
-    named += [(value, variable) for variable in _VARIABLES if (value := os.environ.get(variable))]
-    for candidate, source in named:
-        binary = Path(candidate).expanduser().absolute()
+    settings = [(path, "explicit path"), *((os.environ.get(variable), variable) for variable in _VARIABLES)]
+    for setting, source in settings:
+        if not setting:
+            continue
+        binary = Path(setting).expanduser().absolute()
         if binary.is_dir():
             binary = binary / "bart"
         if not binary.is_file():
