@@ -21,7 +21,8 @@ def difference(
 ) -> None:
     """Compare the results of two experiments, for example of two versions or machines, and show what changed.
 
-    It lists the settings, versions and machines that differ, and the measurements that changed beyond noise.
+    It lists the settings, versions and machines that differ, and the measurements
+    that changed beyond noise.
 
     Example: [bold]bart-tf diff reports/demo reports/demo-other-machine[/bold]
     """

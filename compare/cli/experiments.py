@@ -32,8 +32,9 @@ def compare(
 ) -> None:
     """Train and apply every network on every engine, measure each run, and write the report.
 
-    Completed steps are not repeated, so an interrupted comparison continues where it stopped. With --on slurm, the
-    command submits the runs to a cluster and returns. Use 'bart-tf jobs' from then on.
+    Completed steps are not repeated, so an interrupted comparison continues where
+    it stopped. With --on slurm, the command submits the runs to a cluster and
+    returns. Use 'bart-tf jobs' from then on.
 
     Example: [bold]bart-tf compare configs/demo.yaml[/bold]
     """
@@ -77,7 +78,8 @@ def report(
 ) -> None:
     """Write the report of an experiment or optimizer study again from its results, without running anything.
 
-    The exit code is 1 if a run diverged. The report names this run and shows the others.
+    The exit code is 1 if a run diverged. The report names this run and shows the
+    others.
 
     Example: [bold]bart-tf report reports/demo[/bold]
     """

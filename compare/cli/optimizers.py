@@ -25,7 +25,8 @@ def optimizers(
 ) -> None:
     """Tune several optimizers with the same budget, train with each from several initial weights, and compare them.
 
-    Completed trainings are not repeated, so an interrupted study continues where it stopped.
+    Completed trainings are not repeated, so an interrupted study continues where
+    it stopped.
 
     Example: [bold]bart-tf optimizers configs/optimizers.yaml[/bold]
     """

@@ -18,8 +18,9 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
 
     Example: [bold]bart-tf parity configs/demo.yaml[/bold]
 
-    BART runs three times: on the data of the experiment, and on two copies that differ in the last bit. Keras may be
-    three times as far from BART as BART is from itself. If a stage differs by more, the exit code is 1.
+    BART runs three times: on the data of the experiment, and on two copies that
+    differ in the last bit. Keras may be three times as far from BART as BART is
+    from itself. If a stage differs by more, the exit code is 1.
     """
     from rich.console import Console
     from rich.live import Live

@@ -54,8 +54,8 @@ def profile(
 ) -> None:
     """Trace the CUDA activity of trainings, and make tables of memory operations, functions and kernels.
 
-    Tracing slows a run down. So the traced runs are separate from those of 'bart-tf compare', and their time and memory
-    do not count as measurements.
+    Tracing slows a run down. So the traced runs are separate from those of
+    'bart-tf compare', and their time and memory do not count as measurements.
 
     Example: [bold]bart-tf profile configs/varnet_knee.yaml --engine bart[/bold]
     """

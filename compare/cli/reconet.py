@@ -16,10 +16,12 @@ def register(app: typer.Typer) -> None:
 def reconet(context: typer.Context) -> None:
     """Train, apply or evaluate a network with Keras, using the options and files of bart reconet.
 
-    These options work as in BART: --train, --apply, --eval, --network, -I, -b, --normalize, --rss-norm, --pattern,
-    --trajectory, --load, --varnet-block, --resnet-block, --data-consistency, --initial-reco, --(no-)shared-weights,
-    --(no-)shared-lambda, --train-loss, --train-algo (-T), --adam, --iPALM, --valid-data and --lowmem. Other options are
-    rejected with an error that names them.
+    These options work as in BART: --train, --apply, --eval, --network, -I, -b,
+    --normalize, --rss-norm, --pattern, --trajectory, --load, --varnet-block,
+    --resnet-block, --data-consistency, --initial-reco, --(no-)shared-weights,
+    --(no-)shared-lambda, --train-loss, --train-algo (-T), --adam, --iPALM,
+    --valid-data and --lowmem. Other options are rejected with an error that names
+    them.
 
     Example: [bold]bart-tf reconet --apply --network modl --normalize kspace coils weights output[/bold]
     """

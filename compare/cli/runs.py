@@ -39,7 +39,8 @@ def train(
 ) -> None:
     """Train one network of an experiment on one engine. A later 'bart-tf compare' uses the result.
 
-    Keras writes a checkpoint after each epoch and, on SIGTERM, after the current batch. BART writes none.
+    Keras writes a checkpoint after each epoch and, on SIGTERM, after the current
+    batch. BART writes none.
 
     Example: [bold]bart-tf train configs/demo.yaml --network modl --engine keras-tensorflow[/bold]
     """

@@ -67,9 +67,10 @@ def to_bart(
 def from_bart(context: typer.Context) -> None:
     """Make a Keras model of BART weights. Describe the network with the options of bart reconet, then name two files.
 
-    These options describe a network: --network, -I, --normalize, --rss-norm, --varnet-block, --resnet-block,
-    --data-consistency, --initial-reco, --(no-)shared-weights and --(no-)shared-lambda. Use those that you would pass to
-    bart reconet --apply.
+    These options describe a network: --network, -I, --normalize, --rss-norm,
+    --varnet-block, --resnet-block, --data-consistency, --initial-reco,
+    --(no-)shared-weights and --(no-)shared-lambda. Use those that you would pass
+    to bart reconet --apply.
 
     Example: [bold]bart-tf weights from-bart --network=modl -I5 --normalize wgh_modl modl.keras[/bold]
     """
@@ -107,7 +108,8 @@ def from_tf1(
 ) -> None:
     """Make a Keras model of a TensorFlow 1 checkpoint of the original MoDL or VarNet.
 
-    VarNet's activations are scaled by s: s = 1 for 'tensorflow-icg', s = 0.4 for 'optox'.
+    VarNet's activations are scaled by s: s = 1 for 'tensorflow-icg', s = 0.4 for
+    'optox'.
 
     Example: [bold]bart-tf weights from-tf1 04Jun_0356pm_5L_10K_50E_AG/model-50 modl.keras -I 10[/bold]
     """
@@ -140,8 +142,8 @@ def to_savedmodel(
 
     Example: [bold]bart-tf weights to-savedmodel modl.keras modl_savedmodel --x 230 --y 180[/bold]
 
-    Inputs are adjoint, coils and psf (see tf_models/training/network_inputs.py), and the output is image. The number of
-    slices and coils is free.
+    Inputs are adjoint, coils and psf (see tf_models/training/network_inputs.py),
+    and the output is image. The number of slices and coils is free.
     """
     import_backend()
     from tf_models.files import model_files, savedmodel
