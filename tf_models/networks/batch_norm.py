@@ -11,25 +11,31 @@ from tf_models.backend.ops import Tensor, value_of
 
 
 class BatchNorm(keras.layers.Layer):
-    """The statistics of BART's batch normalisation of complex features, for each unrolled iteration.
+    """The running statistics of BART's batch normalization of complex features, for each unrolled iteration.
 
-    `ResidualBlock` normalises with them, see `tf_models.kernels.normalization`:
+    The layer only holds them; `tf_models.kernels.normalization` computes with them.
 
-        training:   y = (x - m_b) / sqrt(v_b + 1e-3),   m_b, v_b: mean and biased variance over batch, y and x
-                    m <- 0.95 m + 0.05 m_b,   v <- 0.95 v + 0.05 v_b n / (n - 1),   n values per channel
-        inference:  y = (x - m) / sqrt(v + 1e-3)
+    ```
+    training:   y = (x - m_b) / sqrt(v_b + 1e-3)
+                m <- 0.95 m + 0.05 m_b
+                v <- 0.95 v + 0.05 v_b n / (n - 1)
+    inference:  y = (x - m) / sqrt(v + 1e-3)
+    ```
 
-    The mean is complex, the variance mean |x - m|^2 one real number for both parts. As in BART, v starts at 0 without
-    bias correction: after k updates it is too small by the factor 1 - 0.95^k, so train for 60 updates or more before
-    applying a network. There is no scale or shift.
+    m_b and v_b are the mean and the biased variance of a batch over slices, y and x, which are n values per channel.
+    The mean is complex. The variance, mean |x - m_b|^2, is one real number for both parts. There is no scale or shift.
+
+    As in BART, v starts at 0 without bias correction: after k updates it is too small by the factor 1 - 0.95^k. So
+    train for 60 updates or more before you apply a network.
 
     Args:
         channels: Number of complex channels.
         iterations: Number of unrolled iterations.
+        **kwargs: As of `keras.layers.Layer`.
 
     Attributes:
-        momentum: Weight of the old statistics in an update; 0 takes over those of the last batch, which starts from
-            proper statistics: one pass over a batch with it, then 0.95 again.
+        momentum: Weight of the old statistics in an update, 0 to 1; 0.95 in a new layer. With 0 an update replaces the
+            statistics by those of the batch. To start from proper statistics, update once with 0, then go on with 0.95.
     """
 
     def __init__(self, channels: int, iterations: int, **kwargs: Any) -> None:
@@ -47,13 +53,20 @@ class BatchNorm(keras.layers.Layer):
         self.built = True
 
     def statistics_of(self, iteration: int) -> list[Tensor]:
-        """Return the stored mean and variance of an iteration."""
+        """Return the running mean `(2 * channels,)` and variance `(channels,)` of an iteration."""
         return [value_of(variables[iteration]) for variables in (self.mean, self.variance)]
 
     def update(self, iteration: int, mean: Tensor, variance: Tensor, values: Tensor) -> None:
-        """Take the statistics of a batch with so many values per channel into those that are stored."""
+        """Update the running statistics of an iteration.
+
+        Args:
+            iteration: The iteration, from 0.
+            mean: Mean of the batch, `(2 * channels,)`.
+            variance: Biased variance of the batch, `(channels,)`.
+            values: Number of values per channel, n.
+        """
         self._update(self.mean[iteration], mean)
         self._update(self.variance[iteration], variance * values / (values - 1))
 
-    def _update(self, statistic: Any, value: Tensor) -> None:
+    def _update(self, statistic: keras.Variable, value: Tensor) -> None:
         statistic.assign(self.momentum * statistic + (1 - self.momentum) * ops.cast(value, statistic.dtype))

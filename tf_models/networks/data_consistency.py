@@ -51,7 +51,7 @@ class DataConsistency(keras.layers.Layer):
         self.built = True
 
     def weight(self, iteration: int) -> Tensor:
-        """Return lambda of an iteration, a scalar."""
+        """Return lambda_t, a scalar."""
         if self.lambdas is None:
             return ops.convert_to_tensor(self.network.fixed_lambda, self.compute_dtype)
         return self.lambdas[0 if self.network.shared_lambda else iteration]

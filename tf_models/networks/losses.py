@@ -1,6 +1,10 @@
-"""BART's training losses on complex images `(batch, y, x, 2)`; each returns one number.
+"""BART's training losses of complex images x and references r, `(batch, y, x, 2)`; each returns a scalar.
 
-With d = x - r, m(u) = sqrt(|u|^2 + 1e-12), and means over all pixels of all slices unless said otherwise.
+```
+d = x - r,   m(u) = sqrt(|u|^2 + 1e-12)
+```
+
+Means are over all pixels of all slices unless a loss says otherwise.
 """
 
 from __future__ import annotations

@@ -22,12 +22,31 @@ from tf_models.networks.unrolled import UnrolledNetwork
 
 @keras.saving.register_keras_serializable("bart_tf")
 class Modl(UnrolledNetwork):
-    """MoDL (Aggarwal et al. 2019, doi 10.1109/TMI.2018.2865356) as computed by `reconet --network modl`.
+    """MoDL as `bart reconet --network modl` computes it.
 
-        z_t = x_{t-1} + N(x_{t-1}),   x_t = (A^H A + lambda)^-1 (A^H y + lambda z_t),   x_0 = A^H y
+    ```
+    z_t = x_{t-1} + N(x_{t-1})
+    proximal-mapping:  x_t = (A^H A + lambda)^-1 (A^H y + lambda z_t)
+    gradient-step:     x_t = z_t - lambda (A^H A x_{t-1} - A^H y)
+    x_0 = A^H y
+    ```
 
-    or with `data_consistency="gradient-step"` x_t = z_t - lambda (A^H A x_{t-1} - A^H y). N is
-    `tf_models.networks.residual_block.ResidualBlock`. Inputs, output and arguments: `UnrolledNetwork`.
+    `data_consistency` of the settings selects one of the two; BART's default is the proximal mapping. x + N(x) is
+    `tf_models.networks.residual_block.ResidualBlock`. Input and output: see `UnrolledNetwork`.
+
+    Args:
+        network: Sizes and options, or a dictionary of them.
+        loss: Weight of each training loss by its name. Defaults to None, BART's loss for the network.
+        **kwargs: As of `UnrolledNetwork`: `memory`, `precision` and those of `keras.Model`.
+
+    Example:
+        >>> from tf_models import Modl
+        >>> model = Modl({"iterations": 2, "layers": 3, "filters": 4})
+        >>> {name: tuple(variable.shape) for name, variable in model.named_variables().items() if "conv" in name}
+        {'conv_0': (1, 3, 3, 1, 4, 2), 'conv_i': (1, 1, 3, 3, 4, 4, 2), 'conv_n': (1, 3, 3, 4, 1, 2)}
+
+    References:
+        Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356.
     """
 
     network: ModlSettings
@@ -58,14 +77,14 @@ class Modl(UnrolledNetwork):
         return list(self.regularizer.norms)
 
     def stacked_statistics(self) -> Statistics:
-        """Return stored mean and variance of each batch norm, with an axis for iterations in front."""
+        """Return the running mean and variance of each batch norm, with iterations as the first axis."""
         return [
             [ops.stack([value_of(value) for value in values]) for values in (norm.mean, norm.variance)]
             for norm in self.regularizer.norms
         ]
 
     def update_statistics(self, iteration: int, statistics: Statistics, image: Tensor) -> None:
-        """Take the statistics of a batch of images into those that are stored."""
+        """Update the running statistics of an iteration with those of a batch of images."""
         self.regularizer.update(iteration, statistics, image)
 
     def named_variables(self) -> dict[str, Any]:
@@ -73,7 +92,7 @@ class Modl(UnrolledNetwork):
         return {**super().named_variables(), **self.regularizer.arrays}
 
     def set_named_weights(self, weights: Weights) -> None:
-        """Take over weights and statistics with the names and shapes of `bart_bridge.reconet.weights`."""
+        """Set weights and running statistics by their names, with the shapes of `bart_bridge.reconet.weights`."""
         super().set_named_weights(weights)
         for norm, (name, layer) in self._statistics():
             values = weights[name] if layer is None else weights[name][:, layer]
@@ -82,7 +101,7 @@ class Modl(UnrolledNetwork):
                 norm.variance[iteration].assign(variance.real)
 
     def named_weights(self) -> Weights:
-        """Return weights and statistics with the names, shapes and order of `bart_bridge.reconet.weights`."""
+        """Return weights and running statistics by their names, in the order of `bart_bridge.reconet.weights`."""
         weights = super().named_weights()
         hidden = []
         for norm, (name, layer) in self._statistics():
@@ -99,6 +118,6 @@ class Modl(UnrolledNetwork):
         return weights
 
     def _statistics(self) -> list[tuple[BatchNorm, tuple[str, int | None]]]:
-        """Pair each batch norm with its named array and, for a hidden layer, its place there."""
+        """Pair each batch norm with the name of its array and, for a hidden layer, the index in it."""
         hidden = [("bn_i", layer) for layer in range(self.network.layers - 2)]
         return list(zip(self.regularizer.norms, [("bn_0", None), *hidden, ("bn_n", None)], strict=False))

@@ -42,15 +42,19 @@ class ModlOriginalSettings(BaseModel):
 
 @keras.saving.register_keras_serializable("bart_tf")
 class MoDLOriginal(keras.Model):
-    """MoDL (Aggarwal et al. 2019, doi 10.1109/TMI.2018.2865356) as in its authors' TensorFlow 1 code.
+    """MoDL as its authors wrote it in TensorFlow 1.
 
-        z_k = x_{k-1} + N(x_{k-1}),   x_k = (A^H A + lambda)^-1 (A^H y + lambda z_k),   x_0 = A^H y
+    ```
+    z_k = x_{k-1} + N(x_{k-1})
+    x_k = (A^H A + lambda)^-1 (A^H y + lambda z_k)
+    x_0 = A^H y
+    ```
 
-    N: real 3x3 convolutions without bias over the channels (real, imaginary), zero padding, each followed by batch
-    normalisation with scale and offset (epsilon 1e-3, momentum 0.99), and by ReLU but for the last one.
+    N has real 3x3 convolutions without bias over the channels (real, imaginary), with zero padding. Each one is
+    followed by batch normalization with scale and offset (epsilon 1e-3, momentum 0.99), and by a ReLU except the last.
 
-    Nothing is normalised: the published weights are for images with a maximum magnitude of about 1. Lambda is used as
-    it is and may become negative. In training, batch norm's moving statistics are updated once for each iteration.
+    Images are not normalized: the published weights are for a maximum magnitude of about 1. Lambda is not constrained
+    and may become negative. In training, the moving statistics of batch norm are updated once for each iteration.
 
     Inputs: `{"adjoint": (batch, y, x, 2), "coils": (batch, coil, y, x, 2), "psf": (batch, y, x)}`, float32, as from
     `tf_models.training.network_inputs.network_inputs`: the psf is centred (the authors' masks are in corner order:
@@ -60,8 +64,11 @@ class MoDLOriginal(keras.Model):
     A new network has random convolutions (Glorot uniform) and lambda 0.05. Train it with `compile` and `fit`.
 
     Args:
-        network: Sizes and options.
-        **kwargs: Of `keras.Model`; `dtype="float64"` computes in double precision.
+        network: Sizes and options, or a dictionary of them. Defaults to those of the authors.
+        **kwargs: As of `keras.Model`; `dtype="float64"` computes in double precision.
+
+    References:
+        Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356, and the authors' code, github.com/hkaggarwal/modl.
     """
 
     def __init__(self, network: ModlOriginalSettings | dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -69,14 +76,14 @@ class MoDLOriginal(keras.Model):
         use_full_precision()
         self.network = ModlOriginalSettings.model_validate(network or {})
         policy = self.dtype_policy
-        widths = [2, *[self.network.filters] * (self.network.layers - 1), 2]
+        channels = [2, *[self.network.filters] * (self.network.layers - 1), 2]
         self.convolutions, self.norms = [], []
-        for number, (width, filters) in enumerate(pairwise(widths), start=1):
+        for number, (inputs, filters) in enumerate(pairwise(channels), start=1):
             convolution = keras.layers.Conv2D(
                 filters, 3, padding="same", use_bias=False, name=f"layer_{number}", dtype=policy
             )
             norm = keras.layers.BatchNormalization(epsilon=1e-3, name=f"norm_{number}", dtype=policy)
-            convolution.build((None, None, None, width))
+            convolution.build((None, None, None, inputs))
             norm.build((None, None, None, filters))
             self.convolutions.append(convolution)
             self.norms.append(norm)
@@ -84,7 +91,7 @@ class MoDLOriginal(keras.Model):
         self.built = True
 
     def named_variables(self) -> dict[str, Any]:
-        """Return the variables, statistics included, by the names they have in the authors' checkpoints.
+        """Return the variables, moving statistics included, by their names in the authors' checkpoints.
 
         Kernels are `(y, x, in, out)`.
         """
@@ -117,14 +124,14 @@ class MoDLOriginal(keras.Model):
         return image + features
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs."""
+        """Return the arguments."""
         return {"network": self.network.model_dump(), "name": self.name, "dtype": self.dtype_policy.name}
 
 
 def conjugate_gradient(
     normal: SenseNormal, right_hand_side: Tensor, weight: Tensor, iterations: int, tolerance: float
 ) -> Tensor:
-    """Solve `(A^H A + weight) x = right_hand_side` for each slice, from 0, with the authors' stopping rule.
+    """Solve `(A^H A + weight) x = right_hand_side` for each slice, starting at 0, with the authors' stopping rule.
 
     The steps are those of `tf_models.operators.conjugate_gradient.conjugate_gradient`. Before each step, a slice whose
     squared residual norm is not above the tolerance stops and stays where it is.
@@ -133,7 +140,7 @@ def conjugate_gradient(
         normal: The operator A^H A.
         right_hand_side: `(batch, y, x, 2)`.
         weight: Scalar, lambda.
-        iterations: Most steps.
+        iterations: The most steps.
         tolerance: Squared norm, absolute.
 
     Returns:
@@ -158,10 +165,13 @@ def conjugate_gradient(
 def solve(normal: SenseNormal, right_hand_side: Tensor, weight: Tensor, network: ModlOriginalSettings) -> Tensor:
     """Solve `(A^H A + weight) x = right_hand_side` and differentiate as `network.gradient` says.
 
-    With g the gradient of the loss by x and q = (A^H A + weight)^-1 g, the gradient by the right-hand side is q and the
-    one by the weight is -<x, q> (Aggarwal et al. 2019, section III.C). The authors' code leaves the second one out
-    (`modl_legacy`), so that lambda learns through the right-hand side only. It also stops the solve of g by the
-    absolute tolerance, which a small g is below from the start; `implicit` takes all steps there.
+    The implicit derivative is the one of `tf_models.operators.conjugate_gradient.solve_regularized`. The authors' code
+    (`modl_legacy`) leaves out the gradient by the weight, so that lambda learns through the right-hand side only. It
+    also applies the absolute tolerance to the solve of the gradient, so a small gradient takes no step; `implicit`
+    takes all steps there.
+
+    Warning:
+        The implicit derivative is the derivative of the exact solution, whether or not the steps have converged.
 
     Args:
         normal: The operator A^H A.

@@ -21,13 +21,30 @@ from tf_models.networks.batch_norm import BatchNorm
 
 
 class ResidualBlock(keras.layers.Layer):
-    """MoDL's regularizer: z = x + N(x) with a network N of complex convolutions.
+    """MoDL's regularizer z = x + N(x) with a network N of complex convolutions.
 
-        h = crelu(BN(conv_0 x) + bias_0);  h = crelu(BN(conv_i h) + bias_i) for the hidden layers
-        N(x) = gamma BN(conv_n h) + bias_n
+    ```
+    h = crelu(BN(conv_0 x) + bias_0)
+    h = crelu(BN(conv_i h) + bias_i)        for each hidden layer
+    N(x) = gamma BN(conv_n h) + bias_n
+    ```
 
-    Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356, figure 1, as in BART: zero padding, ReLU on the real and on
-    the imaginary part, one complex gamma per iteration after the last layer.
+    As in BART, convolutions pad with zeros, `crelu` is a ReLU of the real and of the imaginary part, and there is one
+    complex gamma for each iteration. BN is batch normalization, see `BatchNorm`; biases and BN can be left out.
+
+    The layer holds the weights of all iterations and is called with the number of one: `layer(image, iteration=0)`.
+
+    Args:
+        network: Sizes and options of the network.
+        precision: `bfloat16` or `float16` for features and convolutions. Defaults to None, the layer's precision.
+        **kwargs: As of `keras.layers.Layer`.
+
+    Attributes:
+        arrays: The variables by their names. The first axis has an entry for each iteration, or one that all share.
+        norms: The batch norm of each convolution; empty without batch norm.
+
+    References:
+        Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356, figure 1.
     """
 
     def __init__(self, network: ModlSettings, precision: str | None = None, **kwargs: Any) -> None:
@@ -57,7 +74,7 @@ class ResidualBlock(keras.layers.Layer):
             ]
         self.built = True
 
-    def arrays_of(self, iteration: Any) -> list[Tensor]:
+    def arrays_of(self, iteration: int) -> list[Tensor]:
         """Return the arrays of an iteration, in the order of `arrays`, without their first axis."""
         shared = self.network.shared_weights
         return [value_of(array)[0 if shared and name != "gamma" else iteration] for name, array in self.arrays.items()]
@@ -65,12 +82,12 @@ class ResidualBlock(keras.layers.Layer):
     def compute(
         self, image: Tensor, *arrays: Tensor, statistics: list[list[Tensor]] | None = None
     ) -> tuple[Tensor, list[list[Tensor]]]:
-        """Compute z without a change to the layer.
+        """Compute z with given weights, without side effects.
 
         Args:
             image: `(batch, y, x, 2 * maps)`.
-            arrays: Of one iteration, from `arrays_of`.
-            statistics: Mean and variance for each layer; by default those of the batch.
+            *arrays: Weights of one iteration, from `arrays_of`.
+            statistics: Mean and variance of each batch norm. Defaults to None, those of the batch.
 
         Returns:
             z, `(batch, y, x, 2 * maps)`, and the statistics that were used.
@@ -87,19 +104,20 @@ class ResidualBlock(keras.layers.Layer):
     def stage(
         self, stage: int, statistics: list[Tensor] | None, of_batch: bool, features: Tensor, *arrays: Tensor
     ) -> Tensor:
-        """Compute from one convolution to the next: what comes after the one, then the other itself.
+        """Compute one stage: normalization, bias and activation of the previous convolution, then the next one.
 
         Args:
-            stage: Of the convolution to end with, counted from 0; one more than the last ends with N(x).
-            statistics: Mean and variance for the features, where there is batch norm and a convolution before.
-            of_batch: Whether they are those of the features themselves, see `normalize`.
-            features: Result of the convolution before, `(batch, y, x, 2 * channels)`; of stage 0, the image.
-            arrays: Of one iteration, from `arrays_of`.
+            stage: Number of the convolution that the stage ends with, from 0. The stage after the last one has no
+                convolution and ends with N(x).
+            statistics: Mean and variance of the features; None without batch norm, and in stage 0.
+            of_batch: Whether they are the statistics of the features themselves, see `normalize`.
+            features: Result of the previous convolution, `(batch, y, x, 2 * channels)`; in stage 0, the image.
+            *arrays: Weights of one iteration, from `arrays_of`.
         """
         named, last = dict(zip(self.arrays, arrays, strict=True)), self.network.layers - 1
         bias = None
         if stage > 0 and self.network.bias:
-            bias = _real_bias(_of(stage - 1, last, "bias", named))
+            bias = _real_bias(_layer_weights("bias", stage - 1, last, named))
         if stage == 0:
             features = cast_if(features, self.precision)
         elif statistics is not None:
@@ -108,19 +126,21 @@ class ResidualBlock(keras.layers.Layer):
         elif stage <= last:
             features = ops.relu(features if bias is None else features + ops.cast(bias, features.dtype))
         if stage <= last:
-            return same_conv(features, cast_if(_real_kernel(_of(stage, last, "conv", named)), self.precision))
+            return same_conv(
+                features, cast_if(_real_kernel(_layer_weights("conv", stage, last, named)), self.precision)
+            )
         features = to_single_precision(features)
         if statistics is not None:
             features = complex_multiply(named["gamma"], features)
         return features if bias is None else features + bias
 
     def update(self, iteration: int, statistics: list[list[Tensor]], image: Tensor) -> None:
-        """Take the statistics of a batch of images into those that are stored."""
+        """Update the running statistics of an iteration with those of a batch of images."""
         for norm, (mean, variance) in zip(self.norms, statistics, strict=True):
-            norm.update(iteration, mean, variance, _values(image))
+            norm.update(iteration, mean, variance, _values_per_channel(image))
 
     def statistics_of(self, iteration: int) -> list[list[Tensor]]:
-        """Return the stored statistics of an iteration."""
+        """Return the running statistics of an iteration, mean and variance of each batch norm."""
         return [norm.statistics_of(iteration) for norm in self.norms]
 
     def call(self, image: Tensor, iteration: int, training: bool = False) -> Tensor:
@@ -132,20 +152,20 @@ class ResidualBlock(keras.layers.Layer):
         return result
 
 
-def _of(layer: int, last: int, kind: str, named: dict[str, Tensor]) -> Tensor:
-    """Return the weights of a kind (`conv`, `bias`) of one layer."""
+def _layer_weights(name: str, layer: int, last: int, arrays: dict[str, Tensor]) -> Tensor:
+    """Return the weights `conv` or `bias` of one layer."""
     if layer == 0:
-        return named[f"{kind}_0"]
-    return named[f"{kind}_n"] if layer == last else named[f"{kind}_i"][layer - 1]
+        return arrays[f"{name}_0"]
+    return arrays[f"{name}_n"] if layer == last else arrays[f"{name}_i"][layer - 1]
 
 
-def _values(features: Tensor) -> Tensor:
-    """Return the number of values in a channel, of the whole batch."""
+def _values_per_channel(features: Tensor) -> Tensor:
+    """Return the number of values per channel in the whole batch."""
     return ops.cast(replica_count() * ops.prod(ops.shape(features)[:3]), features.dtype)
 
 
 def _real_kernel(kernel: Tensor) -> Tensor:
-    """Write a complex kernel `(y, x, in, out, 2)` as a real one `(y, x, 2 * in, 2 * out)`."""
+    """Turn a complex kernel `(y, x, in, out, 2)` into a real one `(y, x, 2 * in, 2 * out)`."""
     real, imaginary = kernel[..., 0], kernel[..., 1]
     from_real = ops.concatenate([real, imaginary], axis=-1)
     from_imaginary = ops.concatenate([-imaginary, real], axis=-1)
@@ -153,5 +173,5 @@ def _real_kernel(kernel: Tensor) -> Tensor:
 
 
 def _real_bias(bias: Tensor) -> Tensor:
-    """Write complex biases `(channel, 2)` as `(2 * channel)`."""
+    """Turn complex biases `(channel, 2)` into real ones `(2 * channel,)`."""
     return ops.reshape(ops.transpose(bias), (-1,))

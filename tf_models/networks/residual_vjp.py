@@ -1,7 +1,8 @@
-"""The derivative of MoDL's regularizer in training, layer by layer, from the results of its inner convolutions alone.
+"""The derivative of MoDL's regularizer in training, layer by layer, for TensorFlow on a CPU.
 
-What comes between two convolutions is computed again when its derivative is due. An automatic derivative keeps features
-several times for each layer, and TensorFlow on a CPU, which starts what it can in any order, some more.
+It stores only the results of the convolutions and recomputes what lies between two of them. Automatic differentiation
+stores the features several times for each layer, and TensorFlow on a CPU, which starts every operation that it can,
+even more often.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
 def residual_vjp(
     block: ResidualBlock, image: Tensor, *arrays: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
-    """Compute what `vjp` does of a block whose batch norm has the statistics of the batch.
+    """Compute the block and its vector-Jacobian product with the statistics of the batch, like `vjp`.
 
     Args:
-        block: Gives the layers.
+        block: The layers.
         image: `(batch, y, x, 2 * maps)`.
-        arrays: Of one iteration, from `ResidualBlock.arrays_of`.
+        *arrays: Weights of one iteration, from `ResidualBlock.arrays_of`.
 
     Returns:
-        z, same shape as the image, and a function from the gradient by z to those by the image and by each array.
+        z, same shape as the image, and a function from the gradient by z to the gradients by the image and each array.
     """
     first, *others = split_maps(image)
     stages: list[Callable[..., Tensor]] = []
@@ -42,7 +43,7 @@ def residual_vjp(
         stage = partial(block.stage, number, statistics, True)
         features = stage(features, *arrays)
         if number == 1:
-            # The first convolution, that of an image, costs little: it is done again with the second.
+            # The first convolution, that of an image, is cheap: it is recomputed with the second.
             stages[0], results[1] = _chain(stages[0], stage), features
         else:
             stages.append(stage)
@@ -50,14 +51,14 @@ def residual_vjp(
     z = join_maps([first + results.pop(), *others])
 
     def gradients(upstream: Tensor) -> list[Tensor]:
-        own, *of_others = split_maps(upstream)
-        of_features, of_arrays = own, [ops.zeros_like(array) for array in arrays]
-        for stage, before in zip(reversed(stages), reversed(results), strict=True):
-            _, product = vjp(stage, after(before, of_features), *arrays)
-            of_features, *parts = product(of_features)
-            of_features = after(of_features, *parts)
-            of_arrays = [total + part for total, part in zip(of_arrays, parts, strict=True)]
-        return [join_maps([own + of_features, *of_others]), *of_arrays]
+        grad_first, *grad_others = split_maps(upstream)
+        grad_features, grad_arrays = grad_first, [ops.zeros_like(array) for array in arrays]
+        for stage, features in zip(reversed(stages), reversed(results), strict=True):
+            _, product = vjp(stage, after(features, grad_features), *arrays)
+            grad_features, *stage_grads = product(grad_features)
+            grad_features = after(grad_features, *stage_grads)
+            grad_arrays = [total + gradient for total, gradient in zip(grad_arrays, stage_grads, strict=True)]
+        return [join_maps([grad_first + grad_features, *grad_others]), *grad_arrays]
 
     return z, gradients
 

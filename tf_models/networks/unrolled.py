@@ -1,4 +1,4 @@
-"""The loop that both networks share: initial image, T times regularizer and data consistency, scaling."""
+"""What VarNet and MoDL share: the initial image, the unrolled iterations, scaling, the loss and named weights."""
 
 from __future__ import annotations
 
@@ -29,24 +29,34 @@ Inputs = dict[str, Tensor]
 
 
 class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
-    """Reconstruct images from `{"adjoint", "coils", "psf"}`; see `network_inputs` for their shapes.
+    """The base of `VarNet` and `Modl`: unrolled iterations of a regularizer and data consistency.
 
-    The output is the image `(batch, y, x, 2 * maps)`, float32. With `normalize`, slices are divided by s = max |A^H y|
-    before the first iteration and the result is multiplied by s; the training loss compares image / s with reference /
-    s. Where coils have several maps, only the image of the first is regularized, the others come from the data, and in
-    the losses each map is an image of its own, as in BART.
+    The input is a dictionary of float32 arrays, from `tf_models.training.network_inputs.network_inputs`: `adjoint`
+    `(batch, y, x, 2 * maps)`, `coils` `(batch, coil, y, x, 2 * maps)` and `psf` `(batch, y, x)` or `(batch, 2y, 2x)`.
+    The output is the image `(batch, y, x, 2 * maps)`.
 
-    A new network has the weights 0: give it some with `set_named_weights`, or load a saved one.
+    If the network normalizes, each slice is divided by s = max |x_0| before the first iteration, x_0 being its initial
+    image, and the result is multiplied by s. The training loss compares image / s with reference / s.
+
+    If the coils have several maps, only the image of the first one is regularized; the others come from the data. The
+    losses take each map as an image of its own. Both is as in BART.
+
+    All weights of a new network are 0. Set them with `set_named_weights`, or load a saved network.
 
     Args:
-        network: Sizes and options.
-        loss: Weight of each training loss by its name; BART's default for the network if None.
-        memory: `plain` (default) is the network as its authors wrote it, `lean` computes the same with little memory,
-            see `tf_models.networks.checkpointed`; it needs the implicit derivative of conjugate gradients.
-        precision: With `mixed_bfloat16` or `mixed_float16`, convolutions and features of the regularizer have that
-            type, and everything else stays in single precision: images, Fourier transforms, conjugate gradients,
-            statistics, losses, weights. `float32` (default) has no reduced precision anywhere.
-        **kwargs: Of `keras.Model`; `dtype="float64"` computes in double precision.
+        network: Sizes and options of the network.
+        loss: Weight of each training loss by its name. Defaults to None, BART's loss for the network.
+        memory: `plain` (default) is the network as its authors wrote it and stores all intermediate results for the
+            derivative. `lean` stores one image for each iteration and recomputes the rest, see
+            `tf_models.networks.checkpointed`; it needs the implicit derivative of conjugate gradients.
+        precision: `float32` (default), `mixed_bfloat16` or `mixed_float16`. The mixed ones compute convolutions and
+            features of the regularizer in that type. Images, Fourier transforms, conjugate gradients, statistics,
+            losses and weights stay in single precision.
+        **kwargs: As of `keras.Model`; `dtype="float64"` computes in double precision.
+
+    Raises:
+        ValueError: `memory` or `precision` has none of these values, or `memory="lean"` comes with
+            `cg_derivative="unrolled"`.
     """
 
     def __init__(
@@ -80,23 +90,23 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
 
     @property
     def feature_dtype(self) -> str | None:
-        """Type of the regularizer's features if they have less than the network's precision."""
+        """The type of the regularizer's features, or None if they have the network's precision."""
         return None if self.precision == "float32" else self.precision.removeprefix("mixed_")
 
     def regularized(
         self, image: Tensor, arrays: list[Tensor], statistics: Statistics | None
     ) -> tuple[Tensor, Statistics]:
-        """Compute what the data-consistency step of an iteration gets, without a change to the network.
+        """Compute the input of the data-consistency block of an iteration, without side effects.
 
         Args:
             image: `(batch, y, x, 2 * maps)`.
             arrays: Weights of the regularizer in this iteration.
-            statistics: Mean and variance for each batch norm; None for those of the batch.
+            statistics: Mean and variance of each batch norm; None for the statistics of the batch.
 
         Returns:
             The regularized image, and the statistics that were used.
         """
-        raise TypeError(f"{type(self).__name__} is not a network of its own; use VarNet or Modl")
+        raise TypeError(f"{type(self).__name__} has no regularizer; use VarNet or Modl")
 
     def regularized_vjp(
         self, image: Tensor, arrays: list[Tensor], statistics: Statistics | None
@@ -110,14 +120,14 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         return []
 
     def stacked_statistics(self) -> Statistics:
-        """Return stored mean and variance of each batch norm, with an axis for iterations in front."""
+        """Return the running mean and variance of each batch norm, with iterations as the first axis."""
         return []
 
     def update_statistics(self, iteration: int, statistics: Statistics, image: Tensor) -> None:
-        """Take the statistics of a batch of images into those that are stored."""
+        """Update the running statistics of an iteration with those of a batch of images."""
 
     def named_variables(self) -> dict[str, Any]:
-        """Return the variables by the names of `bart_bridge.reconet.weights`, without the statistics of batch norm."""
+        """Return the variables by their names in `bart_bridge.reconet.weights`, without running statistics."""
         variables = {"lambda_init": self.own_lambda, "lambda": self.data_consistency.lambdas}
         return {name: variable for name, variable in variables.items() if variable is not None}
 
@@ -156,11 +166,11 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         )
 
     def scale(self, inputs: Inputs) -> Tensor:
-        """Return what each slice is divided by, `(batch, 1, 1, 1)`; 1 without normalisation."""
+        """Return the divisor of each slice, `(batch, 1, 1, 1)`; 1 without normalization."""
         return self._start(inputs["adjoint"], SenseNormal(inputs["coils"], inputs["psf"]))[1]
 
     def _start(self, adjoint: Tensor, normal: SenseNormal) -> tuple[Tensor, Tensor]:
-        """Return the initial image, and what each slice is divided by, `(batch, 1, 1, 1)`."""
+        """Return the initial image and the divisor of each slice, `(batch, 1, 1, 1)`."""
         image = adjoint
         if self.network.sense_initialization is not None:
             fixed_lambda, steps = self.network.initial_solver()
@@ -170,7 +180,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
             weight = ops.cast(weight, adjoint.dtype)
             image = solve_regularized(normal, adjoint, weight, steps, self.network.cg_derivative)
             if fixed_lambda is None:
-                # A trained initial image is part of the network: its data is scaled before it is known.
+                # A trained initial image is part of the network, so the scale comes from its input.
                 return image, self._scale(adjoint)
         return image, self._scale(image)
 
@@ -199,9 +209,9 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         return compute(*state, training=training, optimizer_variables=optimizer_variables)
 
     def set_named_weights(self, weights: Weights) -> None:
-        """Take over weights with the names and shapes of `bart_bridge.reconet.weights`.
+        """Set the weights by their names, with the shapes of `bart_bridge.reconet.weights`.
 
-        Real weights (lambda, activations) take the real part.
+        Real weights (lambda, activations) are set to the real part.
         """
         for name, variable in self.named_variables().items():
             values = weights[name]
@@ -209,7 +219,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
             variable.assign(values.real if real else np.stack([values.real, values.imag], axis=-1))
 
     def named_weights(self) -> Weights:
-        """Return the weights with the names, shapes and order of `bart_bridge.reconet.weights`."""
+        """Return the weights by their names, with the shapes and order of `bart_bridge.reconet.weights`."""
         values = {name: ops.convert_to_numpy(variable) for name, variable in self.named_variables().items()}
         return {
             array.name: _complex(values[array.name], array.shape)
@@ -218,7 +228,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         }
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` needs."""
+        """Return the arguments."""
         policy = self.dtype_policy.name
         return {
             "network": self.network.model_dump(),
@@ -232,23 +242,23 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
 
 @keras.saving.register_keras_serializable("bart_tf")
 class LastValue(keras.metrics.Metric):
-    """The value of the last batch; Keras's own loss metric is the mean over the epoch so far."""
+    """The value of the last batch. Keras's own loss metric is the mean over the batches of the epoch so far."""
 
     def __init__(self, name: str = "last_value", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.value = self.add_variable((), "zeros", name="value")
 
     def update_state(self, value: Tensor, *_: Any, **__: Any) -> None:
-        """Remember a value."""
+        """Store the value of a batch."""
         self.value.assign(ops.stop_gradient(ops.cast(value, self.value.dtype)))
 
     def result(self) -> Tensor:
-        """Return it."""
+        """Return the stored value."""
         return ops.convert_to_tensor(self.value)
 
 
 def _as_batch(images: Tensor) -> Tensor:
-    """Make each map a slice of its own: `(batch, y, x, 2 * maps)` to `(maps * batch, y, x, 2)`."""
+    """Turn each map into a slice of its own: `(batch, y, x, 2 * maps)` to `(maps * batch, y, x, 2)`."""
     maps = split_maps(images)
     return images if len(maps) == 1 else ops.concatenate(maps, axis=0)
 
@@ -256,5 +266,5 @@ def _as_batch(images: Tensor) -> Tensor:
 def _complex(values: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.complex64]:
     if values.shape == shape:
         return values.astype(np.complex64)
-    # Not by arithmetic, which loses the sign of a zero.
+    # A view, because arithmetic loses the sign of a zero.
     return np.ascontiguousarray(values, np.float32).view(np.complex64)[..., 0]

@@ -15,12 +15,39 @@ from tf_models.networks.variational_block import VariationalBlock
 
 @keras.saving.register_keras_serializable("bart_tf")
 class VarNet(UnrolledNetwork):
-    """Variational network (Hammernik et al. 2018, doi 10.1002/mrm.26977) as computed by `reconet --network varnet`.
+    """The variational network as `bart reconet --network varnet` computes it.
 
-        x_t = x_{t-1} - R_t(x_{t-1}) - lambda_t (A^H A x_{t-1} - A^H y),   x_0 = A^H y
+    ```
+    gradient-step:     x_t = x_{t-1} - R_t(x_{t-1}) - lambda_t (A^H A x_{t-1} - A^H y)
+    proximal-mapping:  x_t = (A^H A + lambda_t)^-1 (A^H y + lambda_t (x_{t-1} - R_t(x_{t-1})))
+    x_0 = A^H y
+    ```
 
-    or with `data_consistency="proximal-mapping"` x_t = (A^H A + lambda_t)^-1 (A^H y + lambda_t (x - R_t(x))). R_t is
-    `tf_models.networks.variational_block.VariationalBlock`. Inputs, output and arguments: `UnrolledNetwork`.
+    `data_consistency` of the settings selects one of the two; BART's default is the gradient step. R_t is
+    `tf_models.networks.variational_block.VariationalBlock`. Input and output: see `UnrolledNetwork`.
+
+    Args:
+        network: Sizes and options, or a dictionary of them.
+        loss: Weight of each training loss by its name. Defaults to None, BART's loss for the network.
+        **kwargs: As of `UnrolledNetwork`: `memory`, `precision` and those of `keras.Model`.
+
+    Example:
+        With all weights 0, a network returns A^H y.
+
+        >>> import numpy as np
+        >>> from tf_models import VarNet
+        >>> model = VarNet({"iterations": 2, "filters": 4, "kernel_x": 3, "kernel_y": 3})
+        >>> inputs = {
+        ...     "adjoint": np.ones((1, 8, 8, 2), np.float32),
+        ...     "coils": np.ones((1, 3, 8, 8, 2), np.float32),
+        ...     "psf": np.ones((1, 8, 8), np.float32),
+        ... }
+        >>> image = np.asarray(model(inputs))
+        >>> image.shape, bool(np.allclose(image, inputs["adjoint"]))
+        ((1, 8, 8, 2), True)
+
+    References:
+        Hammernik et al. (2018), doi 10.1002/mrm.26977.
     """
 
     network: VarNetSettings
