@@ -1,4 +1,4 @@
-"""Notice from the output of `bart reconet --train` that a training has diverged: BART itself goes on to the end."""
+"""Detect a diverged training in the output of `bart reconet --train`; BART itself would continue to the last epoch."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable
 from bart_bridge.errors import DivergedError
 from bart_bridge.reconet.history import Progress, parse_progress
 
-# What conjugate gradients say of a right-hand side whose norm is not finite. They return zeros then, so that the loss
-# may be finite though weights are not. Of a right-hand side of zeros they say "data empty".
+# BART's conjugate gradients print this if the norm of the right-hand side is not finite. They then return zeros, so the
+# loss may be finite although the weights are not. For a right-hand side of zeros they print "data empty".
 _CORRUPTED = "Warning: data corrupted"
 
 
 class DivergenceWatch:
-    """Read a training's output line by line, up to the first value that is not finite.
+    """Reads the output of a training line by line, up to the first value that is not finite.
 
     Args:
-        on_progress: Called with each update.
-        updates: Number of updates of this stage.
-        earlier_updates: Number of updates of the stages before.
+        on_progress: Called after each update.
+        updates: Number of updates in this stage.
+        earlier_updates: Number of updates in earlier stages (default 0).
     """
 
     def __init__(self, on_progress: Callable[[Progress], None], updates: int, earlier_updates: int = 0) -> None:
@@ -29,7 +29,7 @@ class DivergenceWatch:
         self._loss = self._warned = ""
 
     def __call__(self, line: str) -> bool:
-        """Take a line, and say whether the training has diverged and should be ended."""
+        """Read a line, and return whether the training has diverged and should be stopped."""
         progress = parse_progress(line)
         if progress and not self._loss:
             self._on_progress(progress)
@@ -41,13 +41,13 @@ class DivergenceWatch:
         return bool(self._loss or self._warned)
 
     def check(self) -> None:
-        """Judge the training after its end.
+        """Check the training after it has ended.
 
         Raises:
-            DivergedError: It diverged.
+            DivergedError: The training diverged.
         """
         if self._loss:
             raise DivergedError(self._earlier + self._last, self._loss)
         if self._warned:
-            # BART warns while it computes the update after the last one that it told of.
+            # BART prints the warning during the update after the last reported one.
             raise DivergedError(self._earlier + min(self._last + 1, self._updates), self._warned)

@@ -67,7 +67,7 @@ def read_history(path: Path, network: Network, validated: bool = False) -> dict[
     """
     history = cfl.read(path)
     lambdas = 0 if network.fixed_lambda is not None else (1 if network.shared_lambda else network.iterations)
-    initial_lambda = ["lambda_init"] if network.start_of_own_lambda() is not None else []
+    initial_lambda = ["lambda_init"] if network.separate_initial_lambda() is not None else []
     measures = list(NAMES) if validated else []
     names = ["seconds", "loss", *measures, *initial_lambda, *(f"lambda_{number}" for number in range(lambdas))]
     recorded, values = np.moveaxis(history.reshape((*history.shape, *(1,) * (4 - history.ndim))).real, 2, 0)

@@ -1,4 +1,4 @@
-"""Which network is trained: the options of `bart reconet` that both engines understand, with BART's defaults."""
+"""Settings of the two networks: the options of `bart reconet` that both engines support, with BART's defaults."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-# `plain` keeps everything that training needs, `lean` little, and computes it again: BART's `--lowmem`.
+# `plain` stores all activations for backpropagation. `lean` stores one image per iteration and recomputes the rest,
+# as BART's `--lowmem` does.
 MemoryPlan = Literal["plain", "lean"]
-# Of the regularizer's convolutions and what lies between them; everything else is float32.
+# Of the regularizer's convolutions and activations; everything else is float32.
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Loss = Literal["mse", "mad", "nmse", "mse-magnitude", "mad-magnitude", "nmse-magnitude", "ssim"]
 
 
 class Settings(BaseModel):
-    """Base of all settings: they do not change, and have no unknown keys, no NaN and no infinity."""
+    """Base of all settings. They are frozen; unknown keys, NaN and infinity are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SenseInitialization(Settings):
-    """Start from (A^H A + lambda)^-1 A^H y by conjugate gradients instead of from A^H y.
+    """Start from the SENSE image (A^H A + lambda)^-1 A^H y, computed by conjugate gradients, instead of from A^H y.
 
-    Lambda is that of the network for proximal mapping, and 0 for gradient steps, if neither of the two below is given.
-    It is trained as a weight of its own, not as the network's, with an `initial_lambda`, and where a network with
-    proximal mapping has a lambda for each iteration or another number of conjugate gradient steps.
+    If neither lambda is given here, proximal mapping uses the network's lambda, and gradient steps use 0.
+
+    With proximal mapping, BART trains one lambda for both the network and its initialization if the network shares one
+    lambda among all iterations, and if both lambdas start at the same value and use the same `max_cg_iterations`.
+    Otherwise a trained lambda of the initialization is a separate weight, `lambda_init`.
 
     Attributes:
-        fixed_lambda: Regularization that is not trained.
-        initial_lambda: Value at which a trained lambda of its own starts. If it is the network's value, and neither of
-            the two reasons above is there, both are one weight with proximal mapping, as in BART.
-        max_cg_iterations: Steps. By default the network's for proximal mapping, and 30 for gradient steps.
+        fixed_lambda: Regularization that is not trained; excludes `initial_lambda`.
+        initial_lambda: Start value of a trained lambda.
+        max_cg_iterations: Conjugate gradient steps. Default: those of the network for proximal mapping, and 30 for
+            gradient steps.
     """
 
     fixed_lambda: float | None = None
@@ -45,17 +48,21 @@ class SenseInitialization(Settings):
 
 
 class NetworkSettings(Settings):
-    """What both networks have.
+    """Settings of both networks.
 
     Attributes:
-        iterations: Unrolled iterations, T.
+        iterations: Number of unrolled iterations, T (default 10).
         normalize: Divide the data of each slice by the maximum magnitude of its initial image, and multiply the result
-            by it (default). The training loss is that of the divided images.
+            by it (default true). The training loss compares the divided images.
         max_cg_iterations: Conjugate gradient steps of a proximal mapping (default 10).
-        fixed_lambda: Weight of the data term that is not trained; trained by default.
-        cg_derivative: `implicit` as in BART, or `unrolled`, for comparison, which BART does not have.
-        sense_initialization: Initial image of regularized SENSE; by default it is A^H y.
-        rss_norm: Multiply reconstructions, not those of training, by the root sum of squares of the coil sensitivities.
+        fixed_lambda: Weight of the data term that is not trained. Default: it is trained.
+        cg_derivative: `implicit` (default) as in BART, or `unrolled` for comparison, which BART does not support.
+        sense_initialization: Start from a regularized SENSE image. Default: start from A^H y.
+        rss_norm: Multiply reconstructions by the root sum of squares of the coil sensitivities, except in training
+            (default false).
+        data_consistency: `gradient-step` or `proximal-mapping`.
+        shared_lambda: Share one lambda among all iterations.
+        initial_lambda: Start value of a trained lambda.
     """
 
     iterations: PositiveInt = 10
@@ -70,21 +77,21 @@ class NetworkSettings(Settings):
     initial_lambda: float
 
     def initial_solver(self) -> tuple[float | None, int]:
-        """Return lambda of the SENSE initialization, None for a trained one, and its steps."""
-        chosen = self.sense_initialization or SenseInitialization()
+        """Return lambda of the SENSE initialization, which is None if it is trained, and the number of CG steps."""
+        start = self.sense_initialization or SenseInitialization()
         proximal = self.data_consistency == "proximal-mapping"
-        steps = chosen.max_cg_iterations or (self.max_cg_iterations if proximal else 30)
-        if chosen.fixed_lambda is not None or chosen.initial_lambda is not None:
-            return chosen.fixed_lambda, steps
+        steps = start.max_cg_iterations or (self.max_cg_iterations if proximal else 30)
+        if start.fixed_lambda is not None or start.initial_lambda is not None:
+            return start.fixed_lambda, steps
         return (self.fixed_lambda if proximal else 0.0), steps
 
-    def start_of_own_lambda(self) -> float | None:
-        """Return where a lambda of the SENSE initialization's own starts; None if it has none."""
-        chosen = self.sense_initialization
+    def separate_initial_lambda(self) -> float | None:
+        """Return the start value of `lambda_init`, the separate lambda of the initialization; None without one."""
+        initialization = self.sense_initialization
         fixed_lambda, steps = self.initial_solver()
-        if chosen is None or fixed_lambda is not None:
+        if initialization is None or fixed_lambda is not None:
             return None
-        start = self.initial_lambda if chosen.initial_lambda is None else chosen.initial_lambda
+        start = self.initial_lambda if initialization.initial_lambda is None else initialization.initial_lambda
         could_share = self.data_consistency == "proximal-mapping" and self.fixed_lambda is None and self.shared_lambda
         same = steps == self.max_cg_iterations and start == self.initial_lambda
         return None if could_share and same else start
@@ -94,12 +101,13 @@ class VarNetSettings(NetworkSettings):
     """The variational network of Hammernik et al. (2018), doi 10.1002/mrm.26977, as BART computes it.
 
     Attributes:
-        filters: Complex filters of each iteration, F.
-        kernel_x, kernel_y: Size of a filter in pixels.
-        basis: Gaussian radial basis functions of each activation on [-1, 1], W.
-        shared_weights, shared_lambda: One set of filters and activations, or one lambda, for all iterations.
-        data_consistency: `gradient-step` or `proximal-mapping`.
-        initial_lambda: Value lambda starts at.
+        filters: Number of complex filters per iteration, F (default 24).
+        kernel_x, kernel_y: Size of a filter in pixels (default 11).
+        basis: Number of Gaussian radial basis functions per activation on [-1, 1], W, at least 2 (default 31).
+        shared_weights: Share filters and activations among all iterations (default false).
+        shared_lambda: Share one lambda among all iterations (default false).
+        data_consistency: `gradient-step` (default) or `proximal-mapping`.
+        initial_lambda: Start value of lambda (default 0.2).
     """
 
     kind: Literal["varnet"] = "varnet"
@@ -114,7 +122,7 @@ class VarNetSettings(NetworkSettings):
 
     @property
     def default_loss(self) -> Loss:
-        """The loss `reconet` minimises where none is named."""
+        """The loss that `reconet` minimizes by default."""
         return "mse-magnitude"
 
 
@@ -122,15 +130,16 @@ class ModlSettings(NetworkSettings):
     """Model-based deep learning of Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356, as BART computes it.
 
     Attributes:
-        layers: Convolutions of the residual block, at least 3, L.
-        filters: Complex filters of each convolution but the last, F.
-        kernel_x, kernel_y: Size of a filter in pixels, odd.
-        batch_norm: Normalise the output of every convolution.
-        bias: Add a bias after every convolution.
-        shared_weights, shared_lambda: One set of convolutions, or one lambda, for all iterations. Batch norm statistics
-            are always kept for each iteration.
-        data_consistency: `gradient-step` or `proximal-mapping`.
-        initial_lambda: Value lambda starts at.
+        layers: Number of convolutions in the residual block, L, at least 3 (default 5).
+        filters: Complex filters of each convolution except the last, F (default 32).
+        kernel_x, kernel_y: Size of a filter in pixels, odd (default 3).
+        batch_norm: Normalize the output of every convolution (default true).
+        bias: Add a bias after every convolution (default true).
+        shared_weights: Share the convolutions among all iterations (default true). Every iteration keeps batch norm
+            statistics of its own.
+        shared_lambda: Share one lambda among all iterations (default true).
+        data_consistency: `gradient-step` or `proximal-mapping` (default).
+        initial_lambda: Start value of lambda (default 0.05).
     """
 
     kind: Literal["modl"] = "modl"
@@ -153,7 +162,7 @@ class ModlSettings(NetworkSettings):
 
     @property
     def default_loss(self) -> Loss:
-        """The loss `reconet` minimises where none is named."""
+        """The loss that `reconet` minimizes by default."""
         return "mse"
 
 

@@ -1,4 +1,4 @@
-"""How a network is trained: the options of `bart reconet` that both engines understand, with BART's defaults."""
+"""Settings of a training: the options of `bart reconet` that both engines support, with BART's defaults."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class IpalmRules(Settings):
     """The constants of `reconet --iPALM`, with BART's defaults; see `tf_models.optimizers.ipalm_rules.Rules`.
 
     Attributes:
-        alpha, beta: Inertia of the step and of its gradient; k / (k + 3) by default.
-        increase: Factor of L after a rejected try.
-        reduce: Divisor of L after an accepted one.
-        smallest, largest: Limits of L.
-        reduce_momentum: Halve the inertia after a rejected try.
-        step: `trivial` is 1 / L; `nonconvex` and `convex` depend on alpha and beta.
+        alpha, beta: Inertia of the step and of the point of its gradient, at least 0 (default k / (k + 3) in update k).
+        increase: Factor of the Lipschitz estimate L after a rejected step, above 1 (default 2).
+        reduce: Divisor of L after an accepted step, at least 1 (default 1.2).
+        smallest, largest: Limits of L (default 1e-10 and 1e10).
+        reduce_momentum: Halve the inertia after a rejected step (default true).
+        step: `trivial` (default) is 1 / L; `nonconvex` and `convex` depend on alpha and beta.
     """
 
     alpha: float | None = Field(default=None, ge=0)
@@ -80,26 +80,27 @@ class Training(Settings):
     The keys of version 0.2.0, such as `adam_beta_1` for `beta_1` of `adam`, are accepted too.
 
     Attributes:
-        algorithm: `adam`, `sgd`, `ipalm` or `admm`, which BART does not have.
-        learning_rate: Step size (default 0.001); the first one for iPALM, which then adapts it (default 1).
-        final_learning_rate: Let the step size fall to this: exponentially over all epochs, or as a cosine.
-        cosine_epochs: Period of the cosine in epochs; needs a final learning rate.
-        warmup_epochs: Epochs in which the step size grows linearly from 0; the other rules start after them.
-        weight_decay: After each update divide weights without a constraint by 1 + learning_rate * weight_decay.
-        clip_norm, clip_value: Clip gradients, array by array, as `reconet` does; see
-            `tf_models.optimizers.bart_modifiers.clip_gradient`.
+        algorithm: `adam` (default), `sgd`, `ipalm`, or `admm`, which BART does not support.
+        learning_rate: Step size (default 0.001). iPALM adapts it and takes this as its first step (default 1).
+        final_learning_rate: Reduce the step size to this value, exponentially over all epochs, or as a cosine. Default:
+            it is constant.
+        cosine_epochs: Period of the cosine in epochs, at least 2; requires `final_learning_rate`.
+        warmup_epochs: Epochs in which the step size grows linearly from 0, before any other schedule (default 0).
+        weight_decay: Divide weights without a constraint by 1 + learning_rate * weight_decay after each update
+            (default 0).
+        clip_norm, clip_value: Clip the gradient of each array as `reconet` does; see
+            `tf_models.optimizers.bart_modifiers.clip_gradient`. Default: no clipping.
         adam: Constants of Adam.
         ipalm: Rules of iPALM.
         admm: Constants of ADMM.
-        batch_norm_momentum: Weight of the old statistics in an update (default 0.95).
-        batch_size: Slices per update (default 10); a remainder of the slices is left out, as in BART.
-        epochs: Passes over the training slices.
-        pretraining_epochs: Passes with one unrolled iteration before that, from whose weights the network with all of
-            its iterations starts: BART's two stages for MoDL (default 0).
-        loss: What is minimised: a loss, or several with their weights; by default `mse-magnitude` for VarNet and `mse`
-            for MoDL.
-        precision: Of Keras engines, see `tf_models.networks.unrolled.UnrolledNetwork` (default `float32`); BART always
-            computes in single precision.
+        batch_norm_momentum: Weight of the old statistics in an update, 0 to 1 (default 0.95).
+        batch_size: Slices per update (default 10). As in BART, an incomplete last batch is dropped.
+        epochs: Passes over the training slices (default 10).
+        pretraining_epochs: Passes over the training slices with one unrolled iteration. The full network then starts
+            from these weights, as in BART's two stages for MoDL (default 0).
+        loss: A loss, or several losses with their weights. Default: `mse-magnitude` for VarNet and `mse` for MoDL.
+        precision: Precision of Keras engines, see `tf_models.networks.unrolled.UnrolledNetwork` (default `float32`).
+            BART always computes in single precision.
     """
 
     algorithm: Literal["adam", "sgd", "ipalm", "admm"] = "adam"
@@ -139,7 +140,7 @@ class Training(Settings):
 
     @model_validator(mode="after")
     def _ipalm_adapts_its_step(self) -> Training:
-        """BART ignores schedules with iPALM, and its weight decay takes tau for the step size there."""
+        """Reject what BART ignores with iPALM (schedules) or computes with tau instead of the step (weight decay)."""
         scheduled = self.final_learning_rate is not None or self.warmup_epochs
         modified = self.weight_decay or self.clip_norm is not None or self.clip_value is not None
         if self.algorithm == "ipalm" and (scheduled or modified):
@@ -160,7 +161,7 @@ class Training(Settings):
         return self
 
     def loss_weights(self, network: Network) -> dict[Loss, float]:
-        """Return the weight of each loss that is minimised for a network."""
+        """Return the weight of each loss in the training of a network."""
         loss = self.loss or network.default_loss
         return loss if isinstance(loss, dict) else {loss: 1.0}
 
@@ -224,27 +225,27 @@ def dotted(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def check_shared(training: Training, batch_size: int, devices: int) -> None:
-    """Refuse what several devices cannot train together.
+    """Check that several devices can share a training.
 
     Args:
         training: The training.
-        batch_size: Slices of a batch.
-        devices: Devices that share every batch.
+        batch_size: Slices per batch.
+        devices: Number of devices that share every batch.
 
     Raises:
-        InputError: With the reason.
+        InputError: They cannot; the message has the reason.
     """
     if devices > 1 and training.algorithm == "ipalm":
         raise InputError(
-            f"devices: ipalm trains on one device, received {devices}: it goes array by array, and tries each step "
-            "again until the loss of the whole batch is low enough"
+            f"devices: ipalm trains on one device, received {devices}: it updates one array at a time, and repeats "
+            "each step until the loss of the whole batch is low enough"
         )
     if batch_size % devices:
         raise InputError(f"devices: a batch of {batch_size} slices cannot be shared evenly by {devices} devices")
 
 
 def stages(network: Network, training: Training) -> list[tuple[Network, int]]:
-    """Return the networks that are trained one after the other, each with its number of epochs."""
+    """Return the networks that are trained in turn, each with its number of epochs."""
     single = network.model_copy(update={"iterations": 1})
     pretraining = [(single, training.pretraining_epochs)] if training.pretraining_epochs else []
     return [*pretraining, (network, training.epochs)]

@@ -1,10 +1,10 @@
-"""Named weights to and from BART's weight files, which know positions only.
+"""Read and write BART's weights files, whose arrays have positions but no names.
 
 A named array is the transposed BART array without its z axis: BART's `[out, in, x, y, z, iteration]` becomes
 `(iteration, y, x, in, out)`, the layout of a Keras convolution kernel, and `[channel, iteration]` becomes
-`(iteration, channel)`. All values are complex64, also the real ones.
+`(iteration, channel)`. All arrays are complex64, even those with real values.
 
-BART stores hidden layers last one first; named arrays have them in the order in which they are applied.
+BART stores the last hidden layer first. Named arrays have the hidden layers in the order in which they are applied.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSe
 
 Weights = dict[str, NDArray[np.complex64]]
 
-# Arrays whose weights are real; the others are complex.
+# Arrays with real weights; all others are complex.
 REAL = ("lambda_init", "lambda", "rbf")
 
 
@@ -32,10 +32,10 @@ class WeightArray:
     """One array of a weights file.
 
     Attributes:
-        name: `lambda`, `lambda_init` of a SENSE initialization with a trained lambda of its own, `conv`, ...
-        bart_dims: Its dimensions in the file.
-        shape: Its shape as a named array.
-        hidden_layers: Whether axis 1 of the named array runs over hidden layers.
+        name: `lambda`, `lambda_init` (the separate lambda of a SENSE initialization), `conv`, ...
+        bart_dims: Dimensions in the file.
+        shape: Shape of the named array.
+        hidden_layers: Whether axis 1 of the named array counts hidden layers.
     """
 
     name: str
@@ -46,13 +46,11 @@ class WeightArray:
 
 def layout(network: Network) -> list[WeightArray]:
     """List the arrays of a network's weights file in BART's order."""
-    iterations = network.iterations
-    lambdas = 1 if network.shared_lambda else iterations
-    trained = [] if network.start_of_own_lambda() is None else [WeightArray("lambda_init", (1,), (1,))]
-    trained += [] if network.fixed_lambda is not None else [WeightArray("lambda", (lambdas,), (lambdas,))]
-    sets = 1 if network.shared_weights else iterations
-    arrays = _varnet(network, sets) if isinstance(network, VarNetSettings) else _modl(network, sets)
-    return trained + arrays
+    lambda_count = 1 if network.shared_lambda else network.iterations
+    lambdas = [] if network.separate_initial_lambda() is None else [WeightArray("lambda_init", (1,), (1,))]
+    lambdas += [] if network.fixed_lambda is not None else [WeightArray("lambda", (lambda_count,), (lambda_count,))]
+    sets = 1 if network.shared_weights else network.iterations
+    return lambdas + (_varnet(network, sets) if isinstance(network, VarNetSettings) else _modl(network, sets))
 
 
 def _varnet(network: VarNetSettings, sets: int) -> list[WeightArray]:
@@ -64,13 +62,8 @@ def _varnet(network: VarNetSettings, sets: int) -> list[WeightArray]:
 
 
 def _modl(network: ModlSettings, sets: int) -> list[WeightArray]:
-    filters, kx, ky, hidden, t = (
-        network.filters,
-        network.kernel_x,
-        network.kernel_y,
-        network.layers - 2,
-        network.iterations,
-    )
+    filters, kx, ky = network.filters, network.kernel_x, network.kernel_y
+    hidden, iterations = network.layers - 2, network.iterations
     arrays = [
         WeightArray("conv_0", (filters, 1, kx, ky, 1, sets), (sets, ky, kx, 1, filters)),
         WeightArray(
@@ -87,10 +80,10 @@ def _modl(network: ModlSettings, sets: int) -> list[WeightArray]:
     if network.batch_norm:
         # The axis of 2 holds mean and variance.
         arrays += [
-            WeightArray("gamma", (1, 1, 1, 1, 1, t), (t,)),
-            WeightArray("bn_0", (filters, 1, 1, 1, 1, 2, t), (t, 2, filters)),
-            WeightArray("bn_i", (filters, 1, 1, 1, 1, 2, hidden, t), (t, hidden, 2, filters), True),
-            WeightArray("bn_n", (1, 1, 1, 1, 1, 2, t), (t, 2, 1)),
+            WeightArray("gamma", (1, 1, 1, 1, 1, iterations), (iterations,)),
+            WeightArray("bn_0", (filters, 1, 1, 1, 1, 2, iterations), (iterations, 2, filters)),
+            WeightArray("bn_i", (filters, 1, 1, 1, 1, 2, hidden, iterations), (iterations, hidden, 2, filters), True),
+            WeightArray("bn_n", (1, 1, 1, 1, 1, 2, iterations), (iterations, 2, 1)),
         ]
     return arrays
 
@@ -99,14 +92,14 @@ def read(path: str | Path, network: Network) -> Weights:
     """Read a BART weights file.
 
     Raises:
-        InputError: The file is damaged, does not belong to the network, or has a value that is not finite; the first
-            array of that kind is named.
+        InputError: The file is damaged, does not fit the network, or has a value that is not finite. The message names
+            the first such array.
     """
     stored, expected = multi_cfl.read(path), layout(network)
-    for array, found in zip(expected, stored, strict=False):
-        if found.shape != array.bart_dims:
+    for array, values in zip(expected, stored, strict=False):
+        if values.shape != array.bart_dims:
             raise InputError(
-                f"{path}: array '{array.name}' must have dimensions {array.bart_dims}, found {found.shape}"
+                f"{path}: array '{array.name}' must have dimensions {array.bart_dims}, found {values.shape}"
             )
     if len(stored) != len(expected):
         raise InputError(f"{path}: {network.kind} has {len(expected)} arrays, the file {len(stored)}")
@@ -124,8 +117,8 @@ def write(path: str | Path, network: Network, weights: Weights) -> None:
 
     Args:
         path: Name of the file.
-        network: The network whose weights these are.
-        weights: Every array of `layout(network)` by its name, in its shape.
+        network: The network.
+        weights: The arrays of `layout(network)` by name.
 
     Raises:
         InputError: An array is missing, unknown or has another shape.
@@ -145,18 +138,22 @@ def write(path: str | Path, network: Network, weights: Weights) -> None:
 
 
 def initial(network: Network, seed: int) -> Weights:
-    """Draw initial weights with the distributions of `reconet`, so that both engines can start from the same ones.
+    """Draw initial weights from the distributions of `reconet`, so that both engines can start from the same weights.
 
-    VarNet: activations rise from -0.04 to 0.04, filters are complex Gaussian with zero mean and unit norm.
-    MoDL: convolutions are complex Gaussian with E|k|^2 = 2 / (out * in * x); everything else, also batch norm's factor
-    gamma and both of its statistics, is 0, so that the untrained network is a conjugate gradient SENSE reconstruction.
+    VarNet: activations rise from -0.04 to 0.04, and filters are complex Gaussian with zero mean and unit norm.
+    MoDL: convolutions are complex Gaussian with E|k|^2 = 2 / (out * in * x). Everything else is 0, including gamma and
+    the statistics of batch norm, so that the untrained network is a conjugate gradient SENSE reconstruction.
+
+    Args:
+        network: The network.
+        seed: Seed of the random numbers.
     """
     generator = np.random.default_rng(seed)
     weights = {array.name: np.zeros(array.shape, np.complex64) for array in layout(network)}
     if "lambda" in weights:
         weights["lambda"][:] = network.initial_lambda
     if "lambda_init" in weights:
-        weights["lambda_init"][:] = network.start_of_own_lambda()
+        weights["lambda_init"][:] = network.separate_initial_lambda()
     for array in layout(network):
         if array.name.startswith("conv"):
             weights[array.name][:] = _complex_normal(generator, array.shape) * np.sqrt(2 / prod(array.bart_dims[:3]))
@@ -169,7 +166,7 @@ def initial(network: Network, seed: int) -> Weights:
 
 
 def random(network: Network, seed: int) -> Weights:
-    """Draw weights of which none is 0, also where training starts from 0: for comparisons, which zeros would blind."""
+    """Draw weights that are nowhere 0, for comparisons: weights that start at 0 would hide differences."""
     weights = initial(network, seed)
     generator = np.random.default_rng([seed, 1])
     for name, values in weights.items():
@@ -181,16 +178,16 @@ def random(network: Network, seed: int) -> Weights:
 
 
 def truncate(weights: Weights, network: Network, iterations: int) -> tuple[Network, Weights]:
-    """Return the network that stops after so many unrolled iterations, and its weights."""
+    """Return the network with only the first `iterations` unrolled iterations, and its weights."""
     shorter = network.model_copy(update={"iterations": iterations})
     return shorter, {array.name: weights[array.name][: array.shape[0]] for array in layout(shorter)}
 
 
 def expand(weights: Weights, source: Network, target: Network) -> Weights:
-    """Repeat weights of a network with one iteration for all iterations of another, as `reconet --load` does.
+    """Repeat the weights of a network with one iteration for all iterations of a network, as `reconet --load` does.
 
     Raises:
-        InputError: The networks differ in more than that.
+        InputError: The networks differ in more than the number of iterations, or `source` has several.
     """
     if source.iterations != 1 or source != target.model_copy(update={"iterations": 1}):
         raise InputError("only weights of the same network with one iteration can be repeated for more")
@@ -198,6 +195,6 @@ def expand(weights: Weights, source: Network, target: Network) -> Weights:
 
 
 def _complex_normal(generator: Generator, shape: tuple[int, ...]) -> NDArray[np.complex64]:
-    """Complex Gaussian numbers with E|z|^2 = 1."""
+    """Draw complex Gaussian numbers with E|z|^2 = 1."""
     real, imaginary = generator.normal(scale=np.sqrt(0.5), size=(2, *shape))
     return (real + 1j * imaginary).astype(np.complex64)

@@ -1,4 +1,4 @@
-"""What a weights file holds, as far as it can be told from the file alone."""
+"""Describe a weights file, as far as the file alone allows."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from bart_bridge.reconet.weights import REAL, Weights
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What weights are.
+    """Description of a set of weights.
 
     Attributes:
-        network: For example `VarNet`.
-        sizes: Sizes by their names, iterations left out.
-        iterations: Unrolled iterations; None where the file does not say.
-        complex_parameters, real_parameters: Trained numbers of each kind.
-        statistics: Real numbers that are not trained: means and variances of batch norm.
-        lambdas: Values of lambda; empty where it is fixed and so not in the file.
-        initial_lambda: Lambda of the SENSE initialization; None where it has no trained one of its own.
+        network: Name of the network, for example `VarNet`.
+        sizes: Sizes of the network by name, except the number of iterations.
+        iterations: Number of unrolled iterations; None if the file does not say.
+        complex_parameters: Number of trained complex weights.
+        real_parameters: Number of trained real weights.
+        statistics: Number of real values that are not trained: means and variances of batch norm.
+        lambdas: Values of lambda; empty if lambda is fixed, because then it is not in the file.
+        initial_lambda: Separate lambda of the SENSE initialization; None without one.
     """
 
     network: str
@@ -41,13 +42,13 @@ class WeightsInfo:
     initial_lambda: float | None = None
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return all of it as pairs of a name and a text."""
+        """Return the description as pairs of a name and a text."""
         total = 2 * self.complex_parameters + self.real_parameters
         rows = [("network", self.network)]
         rows.append(("iterations", "not in the file" if self.iterations is None else str(self.iterations)))
         rows += [(name, str(size)) for name, size in self.sizes.items()]
-        kinds = f"{self.complex_parameters} complex and {self.real_parameters} real"
-        rows.append(("trained parameters", f"{kinds}: {total} real numbers"))
+        counts = f"{self.complex_parameters} complex and {self.real_parameters} real"
+        rows.append(("trained parameters", f"{counts}: {total} real numbers"))
         rows.append(("batch norm statistics", f"{self.statistics} real numbers"))
         rows.append(("lambda", " ".join(f"{value:.6g}" for value in self.lambdas) or "not in the file (fixed)"))
         if self.initial_lambda is not None:
@@ -56,12 +57,12 @@ class WeightsInfo:
 
 
 def describe(network: Network, arrays: Weights, iterations: int | None) -> WeightsInfo:
-    """Describe weights of VarNet or MoDL of BART.
+    """Describe the weights of a VarNet or MoDL.
 
     Args:
-        network: Their network.
-        arrays: Named arrays.
-        iterations: Unrolled iterations, None if unknown.
+        network: The network.
+        arrays: Its named arrays.
+        iterations: Number of unrolled iterations; None if unknown.
     """
     sizes: dict[str, int | str] = {
         "filters": f"{network.filters} complex",
@@ -73,7 +74,7 @@ def describe(network: Network, arrays: Weights, iterations: int | None) -> Weigh
         sizes |= {"layers": network.layers, "batch norm": _yes(network.batch_norm), "bias": _yes(network.bias)}
     sizes["sets of filters"] = len(arrays["conv" if "conv" in arrays else "conv_0"])
     trained = {name: values.size for name, values in arrays.items() if not name.startswith("bn")}
-    # One half of the stored complex numbers are means, the other half variances, which are real.
+    # Half of the stored complex numbers are means; the other half are variances, which are real.
     statistics = sum(values.size for name, values in arrays.items() if name.startswith("bn")) // 2 * 3
     return WeightsInfo(
         network="VarNet" if isinstance(network, VarNetSettings) else "MoDL",
@@ -91,26 +92,26 @@ def describe_file(path: Path) -> WeightsInfo:
     """Describe a BART weights file.
 
     Raises:
-        InputError: The file is damaged or holds no weights of VarNet or MoDL.
+        InputError: The file is damaged or does not contain weights of a VarNet or MoDL.
     """
     network = infer(path)
     arrays = weights.read(path, network)
     single = all(len(values) == 1 for values in arrays.values())
     batch_norm = isinstance(network, ModlSettings) and network.batch_norm
-    # One set of everything: a network of one iteration, or one that shares it among all of them.
+    # With one set of everything the network has one iteration, or shares its weights among all of them.
     return describe(network, arrays, None if single and not batch_norm else network.iterations)
 
 
 def infer(path: Path) -> Network:
-    """Tell VarNet or MoDL and the sizes from the dimensions in a BART weights file.
+    """Infer the network and its sizes from the dimensions in a BART weights file.
 
-    What is not in the file (normalisation, data consistency, initial image, the value of a fixed lambda) has its
-    default. Where only one set of everything is stored, one iteration is assumed. Of two lambdas the first is of the
-    initialization; a single one could be of either, and is taken for the network's. `bart_bridge.reconet.weights.read`
-    with the result says whether the arrays fit together.
+    Settings that the file does not contain have their defaults: normalization, data consistency, initial image and the
+    value of a fixed lambda. If the file has only one set of everything, one iteration is assumed. Of two lambdas, the
+    first belongs to the initialization. A single lambda is ambiguous and is assigned to the network.
+    `bart_bridge.reconet.weights.read` with the result checks that the arrays fit together.
 
     Raises:
-        InputError: The file is damaged or holds no weights of VarNet or MoDL.
+        InputError: The file is damaged or does not contain weights of a VarNet or MoDL.
     """
     dims = [values.shape for values in multi_cfl.read(path)]
     scalars = [shape[0] for shape in takewhile(lambda shape: len(shape) == 1, dims[:2])]
@@ -135,7 +136,7 @@ def infer(path: Path) -> Network:
         "shared_weights": sets == 1,
         "shared_lambda": lambdas == 1,
         "fixed_lambda": 0.0 if lambdas is None else None,
-        # Any value that is not one at which a network's own lambda starts.
+        # Any value that differs from the start values of the networks' lambdas, so that this one is separate.
         "sense_initialization": {"initial_lambda": 0.1} if len(scalars) == 2 else None,
     }
     model = VarNetSettings if settings["kind"] == "varnet" else ModlSettings

@@ -81,7 +81,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         self.training_loss: dict[Loss, float] = loss or {network.default_loss: 1.0}
         self.data_consistency = DataConsistency(network, name="data_consistency", dtype=self.dtype_policy)
         self.own_lambda = None
-        if network.start_of_own_lambda() is not None:
+        if network.separate_initial_lambda() is not None:
             self.own_lambda = self.add_weight(
                 name="lambda_init", shape=(1,), initializer="zeros", constraint=keras.constraints.NonNeg()
             )
