@@ -1,10 +1,9 @@
-"""What one would use without a network: reconstructions by BART's own tools."""
+"""Baselines: reconstructions without a network, by BART's own tools."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,21 +23,20 @@ from bart_bridge.tools.toolbox import Argument, Toolbox
 
 CG_SENSE_ITERATIONS = 50
 CG_SENSE_GRID = tuple(float(weight) for weight in np.logspace(-4, 0, 9))
+Complex = NDArray[np.complex64]
 OnSlice = Callable[[], None]
 
 
-def cg_sense(
-    split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None
-) -> NDArray[np.complex64]:
+def cg_sense(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
     """Reconstruct with `bart pics`: argmin_x |P F C x - y|^2 + regularization |x|^2 by conjugate gradients.
 
-    Pruessmann et al. (2001), doi 10.1002/mrm.1241. Where an image of Cartesian data has an odd number of pixels along
-    an axis, BART 0.8.00 is wrong, and the same steps are taken here.
+    Pruessmann et al. (2001), doi 10.1002/mrm.1241. BART 0.8.00 is wrong for Cartesian data whose image has an odd
+    number of pixels along an axis; the same steps run in Python for them.
 
     Args:
         split: The slices.
         toolbox: The BART to use.
-        regularization: Weight of the l2 term, on the scale to which `pics` brings the data.
+        regularization: Weight of the l2 term, on the scale to which `pics` normalizes the data.
         on_slice: Called after each slice.
 
     Returns:
@@ -49,31 +47,28 @@ def cg_sense(
     """
     if split.trajectory is None and _is_odd(split):
         images = []
-        for kspace, coils, pattern, _ in _slices(split):
-            images.append(_solve(kspace, coils, pattern, regularization))
+        for data in _slices(split):
+            images.append(_solve(data, regularization))
             on_slice()
         return np.stack(images)
     return _pics(split, toolbox, ("-l2", "-r", regularization, "-i", CG_SENSE_ITERATIONS), on_slice)
 
 
-def l1_wavelet(
-    split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None
-) -> NDArray[np.complex64]:
+def l1_wavelet(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
     """Reconstruct with `bart pics`: argmin_x |P F C x - y|^2 / 2 + regularization |W x|_1 by FISTA.
 
-    Lustig et al. (2007), doi 10.1002/mrm.21391; W is an orthogonal wavelet transform. Arguments, result: `cg_sense`.
+    Lustig et al. (2007), doi 10.1002/mrm.21391; W is an orthogonal wavelet transform. Arguments and result as for
+    `cg_sense`.
 
     Raises:
         InputError: The image has an odd number of pixels along an axis.
         ToolError: BART failed.
     """
-    # Without -e the step is too long for data whose A^H A has eigenvalues above 1.
+    # Without -e, FISTA's step is too long for data whose A^H A has eigenvalues above 1.
     return _pics(split, toolbox, ("-e", "-i", 100, "-R", f"W:3:0:{regularization:g}"), on_slice)
 
 
-def total_variation(
-    split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None
-) -> NDArray[np.complex64]:
+def total_variation(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
     """Reconstruct with `bart pics`: argmin_x |P F C x - y|^2 / 2 + regularization TV(x) by ADMM.
 
     Block et al. (2007), doi 10.1002/mrm.21236. Arguments, result and errors as for `l1_wavelet`.
@@ -81,14 +76,12 @@ def total_variation(
     return _pics(split, toolbox, ("-i", 50, "-R", f"T:3:0:{regularization:g}"), on_slice)
 
 
-def gridding(
-    split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None
-) -> NDArray[np.complex64]:
-    """Invert the sampling of non-Cartesian data coil by coil and combine: no parallel imaging.
+def gridding(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
+    """Reconstruct non-Cartesian data coil by coil and combine the coil images: no parallel imaging.
 
-    Each coil image is argmin_z |F z - y|^2 + regularization |z|^2, by `bart nufft -i`. The image x is that whose coil
-    images C x are nearest to them, sum_c conj(C_c) z_c / sum_c |C_c|^2 for one map. Arguments and result as for
-    `cg_sense`.
+    Each coil image is argmin_z |F z - y|^2 + regularization |z|^2, by `bart nufft -i`. They are combined by least
+    squares: the image is argmin_x |C x - z|^2, which is sum_c conj(C_c) z_c / sum_c |C_c|^2 for one map. Arguments and
+    result as for `cg_sense`.
 
     Raises:
         InputError: The data are Cartesian.
@@ -100,11 +93,12 @@ def gridding(
         y, x = split.arrays()["coils"].shape[-2:]
         raise InputError(f"{split.coils}: bart nufft is right for even numbers of pixels only, found {x} x {y}")
     images = []
-    for kspace, coils, pattern, positions in _slices(split):
-        size = f"{coils.shape[-1]}:{coils.shape[-2]}:1"
-        files = from_batch_positions(positions[None]), from_batch_coil_samples(_unweighted(kspace, pattern)[None])
-        found = toolbox.compute("nufft", "-i", "-l", regularization, "-m", 30, "-d", size, *files)
-        images.append(_combine(to_batch_coil_yx(found)[0], coils))
+    for data in _slices(split):
+        assert data.positions is not None
+        size = f"{data.coils.shape[-1]}:{data.coils.shape[-2]}:1"
+        files = from_batch_positions(data.positions[None]), from_batch_coil_samples(_unweighted(data)[None])
+        coil_images = toolbox.compute("nufft", "-i", "-l", regularization, "-m", 30, "-d", size, *files)
+        images.append(_combine(to_batch_coil_yx(coil_images)[0], data.coils))
         on_slice()
     return np.stack(images)
 
@@ -115,10 +109,10 @@ class Baseline:
 
     Attributes:
         reconstruct: One of the functions above.
-        grid: Regularizations to choose from, on validation slices.
+        grid: Regularizations, of which the validation slices choose one.
     """
 
-    reconstruct: Callable[[Split, Toolbox, float, OnSlice], NDArray[np.complex64]]
+    reconstruct: Callable[[Split, Toolbox, float, OnSlice], Complex]
     grid: tuple[float, ...]
 
 
@@ -130,35 +124,35 @@ BASELINES = {
 }
 
 
-def _pics(split: Split, toolbox: Toolbox, options: tuple[Argument, ...], on_slice: OnSlice) -> NDArray[np.complex64]:
+def _pics(split: Split, toolbox: Toolbox, options: tuple[Argument, ...], on_slice: OnSlice) -> Complex:
     if _is_odd(split):
         y, x = split.arrays()["coils"].shape[-2:]
         raise InputError(f"{split.coils}: bart pics is right for even numbers of pixels only, found {x} x {y}")
     images = []
-    for kspace, coils, pattern, positions in _slices(split):
-        words: list[Argument] = ["-S", *options]
+    for data in _slices(split):
+        argv: list[Argument] = ["-S", *options]
         sign = 1
-        if positions is None:
+        if data.positions is None:
             if toolbox.version < (1, 0):
-                # pics turned the sign for each axis of 4n + 2 pixels up to 0.9.00.
-                sign = (-1) ** sum(size % 4 == 2 for size in coils.shape[-2:])
-            if pattern is not None:
-                words += ["-p", from_batch_coil_yx(pattern[None, None])]
-            data = from_batch_coil_yx(kspace[None])
+                # Up to 0.9.00, pics turns the sign for each axis of 4n + 2 pixels.
+                sign = (-1) ** sum(size % 4 == 2 for size in data.coils.shape[-2:])
+            if data.pattern is not None:
+                argv += ["-p", from_batch_coil_yx(data.pattern[None, None])]
+            kspace = from_batch_coil_yx(data.kspace[None])
         else:
-            words += ["-t", from_batch_positions(positions[None])]
-            if pattern is not None:
+            argv += ["-t", from_batch_positions(data.positions[None])]
+            if data.pattern is not None:
                 # Unlike reconet, pics multiplies k-space with the weights itself.
-                words += ["-p", from_batch_coil_samples(pattern[None, None])]
-            data = from_batch_coil_samples(_unweighted(kspace, pattern)[None])
-        image = toolbox.compute("pics", *words, data, from_batch_map_coil_yx(coils[None]))
+                argv += ["-p", from_batch_coil_samples(data.pattern[None, None])]
+            kspace = from_batch_coil_samples(_unweighted(data)[None])
+        image = toolbox.compute("pics", *argv, kspace, from_batch_map_coil_yx(data.coils[None]))
         images.append(sign * to_batch_map_yx(image)[0])
         on_slice()
     return np.stack(images)
 
 
-def _combine(coil_images: NDArray[np.complex64], coils: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Solve C x = z by least squares in each pixel: z `(coil, y, x)`, x `(map, y, x)`, 0 where C is."""
+def _combine(coil_images: Complex, coils: Complex) -> Complex:
+    """Solve C x = z by least squares in each pixel: z `(coil, y, x)`, x `(map, y, x)`; x is 0 where C is 0."""
     inverse = np.linalg.pinv(coils.transpose(2, 3, 1, 0), rcond=1e-6)
     image = (inverse @ coil_images.transpose(1, 2, 0)[..., None])[..., 0]
     return image.transpose(2, 0, 1).astype(np.complex64)
@@ -168,38 +162,57 @@ def _is_odd(split: Split) -> bool:
     return any(size % 2 for size in split.arrays()["coils"].shape[-2:])
 
 
-def _unweighted(kspace: NDArray[np.complex64], pattern: NDArray[np.complex64] | None) -> NDArray[np.complex64]:
-    if pattern is None:
-        return kspace
-    return np.divide(kspace, pattern, out=np.zeros_like(kspace), where=np.broadcast_to(pattern != 0, kspace.shape))
+@dataclass(frozen=True)
+class _Slice:
+    """The arrays of one slice.
+
+    Attributes:
+        kspace: `(coil, y, x)`, or `(coil, spokes, samples)`.
+        coils: `(map, coil, y, x)`.
+        pattern: `(y, x)`, or the weights of samples `(spokes, samples)`, if there are any.
+        positions: `(3, spokes, samples)` of non-Cartesian data.
+    """
+
+    kspace: Complex
+    coils: Complex
+    pattern: Complex | None
+    positions: Complex | None
 
 
-def _slices(split: Split) -> Iterator[tuple[NDArray[np.complex64], NDArray[np.complex64], Any, Any]]:
-    """Yield k-space, coils `(map, coil, y, x)`, and pattern and positions or None, of each slice."""
+def _slices(split: Split) -> Iterator[_Slice]:
     arrays = split.arrays()
 
-    def optional(name: str, item: int) -> Any:
+    def shared_or_own(name: str, number: int) -> Complex | None:
         array = arrays.get(name)
-        return None if array is None else array[item if len(array) > 1 else 0]
+        return None if array is None else array[number if len(array) > 1 else 0]
 
-    for item in range(split.slice_count):
-        pattern, positions = optional("pattern", item), optional("trajectory", item)
-        yield arrays["kspace"][item], arrays["coils"][item], None if pattern is None else pattern[0], positions
+    for number in range(split.slice_count):
+        pattern, positions = shared_or_own("pattern", number), shared_or_own("trajectory", number)
+        yield _Slice(
+            arrays["kspace"][number], arrays["coils"][number], None if pattern is None else pattern[0], positions
+        )
 
 
-def _solve(
-    kspace: NDArray[np.complex64], coils: NDArray[np.complex64], pattern: NDArray[np.complex64] | None, weight: float
-) -> NDArray[np.complex64]:
+def _unweighted(data: _Slice) -> Complex:
+    """Divide k-space by its weights, which it was multiplied with."""
+    if data.pattern is None:
+        return data.kspace
+    is_weighted = np.broadcast_to(data.pattern != 0, data.kspace.shape)
+    return np.divide(data.kspace, data.pattern, out=np.zeros_like(data.kspace), where=is_weighted)
+
+
+def _solve(data: _Slice, weight: float) -> Complex:
     """Take the steps of `pics -l2` in double precision, from 0; the result is `(map, y, x)`."""
     from scipy.sparse.linalg import LinearOperator, cg
 
-    sampled = np.any(kspace != 0, axis=0) if pattern is None else pattern
-    energy = np.abs(sampled) ** 2
-    adjoint = np.sum(coils.conj() * centred_ifft(sampled.conj() * kspace), axis=1).astype(np.complex128)
+    coils = data.coils
+    pattern = np.any(data.kspace != 0, axis=0) if data.pattern is None else data.pattern
+    psf = np.abs(pattern) ** 2
+    adjoint = np.sum(coils.conj() * centred_ifft(pattern.conj() * data.kspace), axis=1).astype(np.complex128)
 
     def normal(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
         image = values.reshape(adjoint.shape)
-        coil_images = centred_ifft(energy * centred_fft(np.sum(coils * image[:, None], axis=0)))
+        coil_images = centred_ifft(psf * centred_fft(np.sum(coils * image[:, None], axis=0)))
         return (np.sum(coils.conj() * coil_images, axis=1) + weight * image).ravel()
 
     operator = LinearOperator((adjoint.size, adjoint.size), matvec=normal, dtype=np.complex128)
