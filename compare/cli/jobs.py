@@ -94,6 +94,7 @@ def collect(target: Target, output: options.Output = None, bart: options.Bart = 
 
 
 def _open(target: Path, output: Path | None) -> tuple[Experiment, Path]:
+    """Return the experiment and its folder, given either its YAML file or its folder."""
     from compare.settings.experiment import load, load_kept
 
     if target.is_dir():

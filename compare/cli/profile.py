@@ -85,11 +85,11 @@ def profile(
         if failed and not any(folder.glob("*/summary.parquet")):
             raise BartTfError(f"no training could be traced: {'; '.join(failed.values())}")
         sources = [folder]
-    made = chapter.make_chapter(sources)
+    tables = chapter.make_chapter(sources)
     if saved:
         chapter.keep_summaries(sources, folder)
-    page = chapter.write(made, folder)
-    for finding in made.findings:
+    page = chapter.write(tables, folder)
+    for finding in tables.findings:
         reporter.say(f"does not add up: {finding}")
     typer.echo(f"tables: {page}")
     if failed:

@@ -153,6 +153,11 @@ def to_savedmodel(
 
 
 def _describe(path: Path) -> WeightsInfo:
+    """Describe a weights file of any kind, without importing TensorFlow for BART's.
+
+    Raises:
+        InputError: The path is no weights file, or a damaged one.
+    """
     from bart_bridge.files import cfl
     from bart_bridge.reconet import weights_info
 
