@@ -9,6 +9,7 @@ from bart_bridge.files import multi_cfl
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.history import read_history
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.option_writer import network_options
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 
@@ -82,7 +83,7 @@ def train_from_scratch(toolbox, two_slices, tmp_path):
     """Let BART draw the initial weights and train one epoch; return the names of the initial and trained files."""
 
     def train(network):
-        options = [*commands._network_options(network), f"--pattern={two_slices.pattern}", "-Tepochs=1,dump-mod=1"]
+        options = [*network_options(network), f"--pattern={two_slices.pattern}", "-Tepochs=1,dump-mod=1"]
         files = [two_slices.kspace, two_slices.coils, tmp_path / "trained", two_slices.reference]
         toolbox.run("reconet", "--train", *options, *files, timeout_s=60)
         return tmp_path / "trained_0", tmp_path / "trained"
