@@ -102,7 +102,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 def run_python(code, *arguments):
-    argv = [sys.executable, "-c", code, *arguments]
+    argv = [sys.executable, "-W", "error", "-c", code, *arguments]
     return subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
