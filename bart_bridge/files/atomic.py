@@ -14,9 +14,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 PREFIX = ".bart-tf-unfinished-"
 # What file systems answer that have no fsync, for example of folders.
@@ -102,6 +103,19 @@ def write_arrays(path: Path, arrays: Mapping[str, ArrayLike], compressed: bool =
     save = np.savez_compressed if compressed else np.savez
     with new_file(path) as temporary, temporary.open("wb") as file:
         save(file, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an `.npz` file.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+        ValueError: It holds something else, or arrays that need `pickle`.
+        zipfile.BadZipFile: It is damaged.
+    """
+    # Opened here because NumPy never closes a damaged file that it opened itself.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def sync(path: Path) -> None:

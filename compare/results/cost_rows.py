@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bart_bridge.files import atomic
 from compare.measuring import timing
 from compare.measuring.memory_sampling import GPU_TOLERANCE_BYTES, RSS_TOLERANCE, Curve, level_before_growth
 from compare.running import records
@@ -57,8 +58,7 @@ def why_missing(failure: dict[str, Any]) -> str:
 def curve(record_path: Path) -> Curve:
     """Read the samples that belong to a record; empty where there are none, or they are damaged."""
     try:
-        with np.load(record_path.with_suffix(".npz")) as samples:
-            return {name: samples[name] for name in samples.files}
+        return atomic.read_arrays(record_path.with_suffix(".npz"))
     except (OSError, ValueError, zipfile.BadZipFile):
         return {}
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError, ToolError
+from bart_bridge.files import atomic
 from bart_bridge.tools.toolbox import Toolbox
 from compare.measuring import machine, memory_sampling, quality
 from compare.results import cost_rows
@@ -192,28 +193,28 @@ def history_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
     for run in runs(experiment, folder):
         if not run.record("train").exists():
             continue
-        with _opened(run.folder / "history.npz") as history:
-            first = 0
-            for stage in (1, 2):
-                if f"stage{stage}_loss" not in history:
-                    break
-                losses, seconds = history[f"stage{stage}_loss"], history[f"stage{stage}_seconds"]
-                for epoch, batch in np.ndindex(losses.shape):
-                    yield {
-                        "network": run.name,
-                        "engine": run.engine,
-                        "stage": stage,
-                        "epoch": first + epoch + 1,
-                        "batch": batch + 1,
-                        "seconds": seconds[epoch, batch],
-                        "loss": losses[epoch, batch],
-                    }
-                first += len(losses)
+        history = _read_history(run.folder / "history.npz")
+        first = 0
+        for stage in (1, 2):
+            if f"stage{stage}_loss" not in history:
+                break
+            losses, seconds = history[f"stage{stage}_loss"], history[f"stage{stage}_seconds"]
+            for epoch, batch in np.ndindex(losses.shape):
+                yield {
+                    "network": run.name,
+                    "engine": run.engine,
+                    "stage": stage,
+                    "epoch": first + epoch + 1,
+                    "batch": batch + 1,
+                    "seconds": seconds[epoch, batch],
+                    "loss": losses[epoch, batch],
+                }
+            first += len(losses)
 
 
-def _opened(path: Path) -> Any:
+def _read_history(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        return np.load(path)
+        return atomic.read_arrays(path)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read ({error}); bart-tf compare trains again") from None
 

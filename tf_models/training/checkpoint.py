@@ -131,8 +131,7 @@ class Checkpoints:
         if not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                content = dict(file)
+            content = atomic.read_arrays(self.path)
             if str(content["fingerprint"]) != self.fingerprint:
                 self.ignored = f"{self.path}: not used, it is of another training (settings, data or software)"
                 return None
