@@ -117,11 +117,11 @@ class BartEngine:
     ) -> tuple[Measurement, Inference]:
         """Time whole commands, and take one slice from all: a command has a start that a slice has not."""
         with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}one-slice-", dir=folder) as name:
-            one, output = first_slice(split, Path(name)), Path(name) / "images"
-            total = first = self.apply(folder, network, one, weights, output)
+            single_slice, output = first_slice(split, Path(name)), Path(name) / "images"
+            total = first = self.apply(folder, network, single_slice, weights, output)
             wall_s, cpu_s = [], []
             for _ in range(calls if split.slice_count > 1 else 0):
-                single = self.apply(folder, network, one, weights, output)
+                single = self.apply(folder, network, single_slice, weights, output)
                 whole = self.apply(folder, network, split, weights, output)
                 total = total.then(single).then(whole)
                 wall_s.append((whole.elapsed_s - single.elapsed_s) / (split.slice_count - 1))

@@ -132,8 +132,8 @@ def _largest(curve: Curve, name: str) -> int | None:
 
 
 def _larger(first: int | None, second: int | None) -> int | None:
-    known = [value for value in (first, second) if value is not None]
-    return max(known) if known else None
+    values = [value for value in (first, second) if value is not None]
+    return max(values) if values else None
 
 
 def _joined(first: Curve, second: Curve, offset_s: float) -> Curve:

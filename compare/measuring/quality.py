@@ -104,11 +104,11 @@ def measured_by_bart(
 
 def recomputed(image: NDArray[np.complex64], reference: NDArray[np.complex64]) -> dict[str, float]:
     """Compare one slice `(y, x)` by BART's definitions without BART, by the names of `RECOMPUTED_DEFINITIONS`."""
-    found = bart_measures(image, reference)
+    values = bart_measures(image, reference)
     return {
-        "psnr_recomputed": found["psnr"],
-        "ssim_recomputed": found["ssim"],
-        "nmse_recomputed": found["nmse mag"],
+        "psnr_recomputed": values["psnr"],
+        "ssim_recomputed": values["ssim"],
+        "nmse_recomputed": values["nmse mag"],
     }
 
 

@@ -23,8 +23,8 @@ def continued(ending: str) -> str:
     Args:
         ending: How its measurement ended, see `compare.measuring.monitor.Measurement`.
     """
-    found = re.search(r"continued after \d+ updates", ending)
-    return f"n/a: {found[0]}" if found else ""
+    continuation = re.search(r"continued after \d+ updates", ending)
+    return f"n/a: {continuation[0]}" if continuation else ""
 
 
 def training_seconds(histories: list[dict[str, NDArray[np.float64]]], elapsed_s: float) -> dict[str, float | None]:

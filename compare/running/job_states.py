@@ -95,22 +95,22 @@ def cancel(folder: Path) -> list[Submitted]:
     if on_slurm:
         _slurm("scancel", *on_slurm)
     for job in ended:
-        if job.on == "local" and (found := _local_process(job)):
+        if job.on == "local" and (running := _local_process(job)):
             with suppress(psutil.NoSuchProcess):
-                found.send_signal(signal.SIGTERM)
+                running.send_signal(signal.SIGTERM)
     return ended
 
 
 def wait(jobs: list[Submitted]) -> None:
     """Wait until jobs on this machine have ended, and end them if this process is interrupted."""
     try:
-        found = [process for job in jobs if (process := _local_process(job))]
-        psutil.wait_procs(found)
+        processes = [process for job in jobs if (process := _local_process(job))]
+        psutil.wait_procs(processes)
     except KeyboardInterrupt:
-        for process in found:
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGTERM)
-        psutil.wait_procs(found)
+        psutil.wait_procs(processes)
         raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
 
 
@@ -172,8 +172,8 @@ def _slurm(*argv: str) -> list[str]:
 def _local_process(job: Submitted) -> psutil.Process | None:
     """Find the process of a job on this machine; a number may belong to another process by now."""
     try:
-        found = psutil.Process(int(job.job_id))
-        ours = any("submitit" in word for word in found.cmdline()) and found.uids().real == os.getuid()
-        return found if ours and found.status() != psutil.STATUS_ZOMBIE else None
+        candidate = psutil.Process(int(job.job_id))
+        ours = any("submitit" in word for word in candidate.cmdline()) and candidate.uids().real == os.getuid()
+        return candidate if ours and candidate.status() != psutil.STATUS_ZOMBIE else None
     except (psutil.Error, ValueError):
         return None

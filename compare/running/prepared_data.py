@@ -139,10 +139,10 @@ def grid(split: Split, toolbox: Toolbox, remove_leftovers: bool = False) -> Spli
         remove_leftovers: Whether it is that of a dataset, in whose folder nothing else of ours is written (default
             false). Hashes that are remembered there at this moment are hashed again the next time.
     """
-    place = split.cache or split.kspace.parent
-    with locks.held(place) if split.trajectory else nullcontext():
+    parent = split.cache or split.kspace.parent
+    with locks.held(parent) if split.trajectory else nullcontext():
         if remove_leftovers:
-            atomic.remove_leftovers(place)
+            atomic.remove_leftovers(parent)
         return noncartesian.prepare(split, toolbox)
 
 
@@ -155,19 +155,19 @@ def description(folder: Path) -> dict[str, Any]:
 
 
 def _simulate(settings: Simulation, folder: Path, toolbox: Toolbox, reporter: Reporter) -> None:
-    place = folder / "dataset"
-    if place.exists():
+    target = folder / "dataset"
+    if target.exists():
         expected = {"bart": toolbox.version_text, "simulation": settings.model_dump()}
-        there = {name: description(place).get(name) for name in expected}
+        there = {name: description(target).get(name) for name in expected}
         changed = records.differences(there, expected)
         if not changed:
             return
         with _nobody_at_work(folder, changed):
-            older = records.Older(folder).keep([place])
+            older = records.Older(folder).keep([target])
         reporter.say(f"dataset: simulated anew, {changed}; the old one is in {older}")
     total = sum(getattr(settings, split) for split in SPLITS)
     with reporter.step(f"dataset: simulate {total} slices", total) as advance:
-        simulate(place, settings, toolbox, lambda done, _: advance(done))
+        simulate(target, settings, toolbox, lambda done, _: advance(done))
 
 
 @contextmanager

@@ -92,8 +92,10 @@ def differences(before: Determinants, after: Determinants) -> str:
     """Name what changed, from what to what, in one line; empty if nothing did."""
     old, new = _flat(_as_json(before)), _flat(_as_json(after))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    shown = [f"{name} changed from {old.get(name, 'nothing')} to {new.get(name, 'nothing')}" for name in names[:_SHOWN]]
-    return "; ".join(shown) + (f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    sentences = [
+        f"{name} changed from {old.get(name, 'nothing')} to {new.get(name, 'nothing')}" for name in names[:_SHOWN]
+    ]
+    return "; ".join(sentences) + (f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 class Older:

@@ -128,8 +128,8 @@ def submit(
     """
     import submitit
 
-    place = folder / "jobs"
-    place.mkdir(parents=True, exist_ok=True)
+    jobs_folder = folder / "jobs"
+    jobs_folder.mkdir(parents=True, exist_ok=True)
     if on == "slurm":
         loads = [Work(experiment, folder, [part], bart, _grace_s(experiment.slurm)) for part in parts]
     else:
@@ -138,26 +138,26 @@ def submit(
     jobs: list[submitit.Job[Outcome]] = []
     try:
         if on == "slurm":
-            cluster = submitit.AutoExecutor(place, "slurm", slurm_max_num_timeout=experiment.slurm.timeouts)
+            cluster = submitit.AutoExecutor(jobs_folder, "slurm", slurm_max_num_timeout=experiment.slurm.timeouts)
             cluster.update_parameters(**_parameters(experiment, at_once))
             with cluster.batch():
                 jobs = [cluster.submit(load) for load in loads]
         else:
             for number, load in enumerate(loads):
-                local = submitit.LocalExecutor(place)
+                local = submitit.LocalExecutor(jobs_folder)
                 local.update_parameters(timeout_min=_YEAR_MIN, **_local_gpu(number))
                 jobs.append(local.submit(load))
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ToolError(f"Slurm did not take the jobs: {lines[-1] if lines else 'it does not say why'}") from None
-    made = [
+    entries = [
         Submitted(on, job.job_id, load.parts, bart=str(bart) if bart else None)
         for job, load in zip(jobs, loads, strict=True)
     ]
-    with locks.held(place):
-        content = [asdict(entry) for entry in [*submitted(folder), *made]]
-        atomic.write_text(place / "jobs.json", json.dumps(content, indent=1) + "\n")
-    return made
+    with locks.held(jobs_folder):
+        content = [asdict(entry) for entry in [*submitted(folder), *entries]]
+        atomic.write_text(jobs_folder / "jobs.json", json.dumps(content, indent=1) + "\n")
+    return entries
 
 
 def submitted(folder: Path) -> list[Submitted]:
@@ -198,7 +198,7 @@ def _parameters(experiment: Experiment, at_once: int | None) -> dict[str, Any]:
     gpus = slurm.gpus if slurm.gpus is not None else experiment.devices * (experiment.device == "gpu")
     cpus = slurm.cpus or experiment.threads
     setup = [*(f"module load {name}" for name in slurm.modules), *slurm.setup]
-    chosen = {
+    parameters = {
         "name": experiment.name,
         "timeout_min": slurm.time_min,
         "gpus_per_node": gpus or None,
@@ -215,7 +215,7 @@ def _parameters(experiment: Experiment, at_once: int | None) -> dict[str, Any]:
         "slurm_srun_args": [f"--cpus-per-task={cpus}"] if cpus else None,
         "slurm_additional_parameters": {"requeue": True, **slurm.options},
     }
-    return {name: value for name, value in chosen.items() if value is not None}
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _local_gpu(number: int) -> dict[str, Any]:
@@ -267,7 +267,7 @@ def find_part(experiment: Experiment, name: str) -> Part:
     Raises:
         InputError: There is none.
     """
-    known = {part_name(part): part for part in all_parts(experiment)}
-    if name not in known:
-        raise InputError(f"no run '{name}' (found: {', '.join(known)})")
-    return known[name]
+    by_name = {part_name(part): part for part in all_parts(experiment)}
+    if name not in by_name:
+        raise InputError(f"no run '{name}' (found: {', '.join(by_name)})")
+    return by_name[name]

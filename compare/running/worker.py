@@ -56,22 +56,22 @@ class Worker:
         busy: set[Path] = set()
         later: list[tuple[str, Path, Step]] = []
         for number, step in enumerate(steps, start=1):
-            title, place = f"[{number}/{len(steps)}] {step.title}", self._locked_folder(step)
-            if place in busy:
-                later.append((title, place, step))
+            title, locked = f"[{number}/{len(steps)}] {step.title}", self._locked_folder(step)
+            if locked in busy:
+                later.append((title, locked, step))
             elif self._is_done(step, title):
                 continue
             else:
                 try:
-                    with locks.held(place, wait=False):
+                    with locks.held(locked, wait=False):
                         self._check()
                         self._do(step, title)
                 except locks.BusyError:
                     self._reporter.say(f"{title}: another process works on this run, it is looked at again at the end")
-                    busy.add(place)
-                    later.append((title, place, step))
-        for title, place, step in later:
-            with locks.held(place):
+                    busy.add(locked)
+                    later.append((title, locked, step))
+        for title, locked, step in later:
+            with locks.held(locked):
                 self._check()
                 self._do(step, title)
         return self._outcome
@@ -125,11 +125,11 @@ class Worker:
 
     def _make_room(self, step: Step, title: str, determinants: Determinants) -> None:
         """Move the results that a step is about to replace, and remove what an interrupted one left."""
-        place = step.record.parent
-        atomic.remove_leftovers(place)
+        folder = step.record.parent
+        atomic.remove_leftovers(folder)
         if step.record.exists():
             changed = records.changes(step.record, determinants) or step.damage()
-            kept = self._older.keep({path for pattern in step.files for path in place.glob(pattern)})
+            kept = self._older.keep({path for pattern in step.files for path in folder.glob(pattern)})
             self._reporter.say(f"{title}: done again, {changed}; the old results are in {kept}")
 
 

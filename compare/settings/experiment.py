@@ -119,8 +119,8 @@ class Experiment(Settings):
                 raise ValueError(f"names of bart_binaries must begin with 'bart-', received '{name}'")
         for name in self.engines:
             if name not in (*ENGINES, *self.bart_binaries):
-                known = ", ".join([*ENGINES, *self.bart_binaries])
-                raise ValueError(f"engines: no engine '{name}' (found: {known})")
+                available = ", ".join([*ENGINES, *self.bart_binaries])
+                raise ValueError(f"engines: no engine '{name}' (found: {available})")
         if len(set(self.engines)) != len(self.engines):
             raise ValueError(f"engines must differ, received {', '.join(self.engines)}")
         plans = {keras.memory_plan for keras in map(KerasEngineName.parse, self.engines) if keras}

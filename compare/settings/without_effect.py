@@ -86,7 +86,7 @@ def in_training(training: Training, network: Network) -> Iterator[Fault]:
             yield from below(algorithm, _vain(settings, dict.fromkeys(type(settings).model_fields, reason)))
     if network.kind != "modl" or not network.batch_norm:
         yield from _vain(training, {"batch_norm_momentum": "this network has no batch norm"})
-    if isinstance(training.loss, dict) and not (training.loss and all(of > 0 for of in training.loss.values())):
+    if isinstance(training.loss, dict) and not (training.loss and all(weight > 0 for weight in training.loss.values())):
         yield "loss", f"losses need positive weights, received {training.loss}"
 
 

@@ -129,8 +129,8 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
             part = select(curves, network=network, engine=engine)
             ends = {axis: _common_end(part, axis) for axis in AXES}
             for optimizer in part.optimizer.unique():
-                own = select(part, optimizer=optimizer)
-                cells = [_mean_of_seeds(_at(own, axis, ends[axis]).reindex(study.seeds)) for axis in AXES]
+                curve = select(part, optimizer=optimizer)
+                cells = [_mean_of_seeds(_at(curve, axis, ends[axis]).reindex(study.seeds)) for axis in AXES]
                 rows.append([network, optimizer, engine, *cells])
     return table_of_rows(
         "Error of the validation slices at equal cost, mean ± standard deviation over seeds",
@@ -146,14 +146,14 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
 
 def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) -> list[str]:
     """Say which optimizer was fastest, best and cheapest in Keras, where the seeds leave no doubt."""
-    part, own = (select(rows, network=network, engine=KERAS) for rows in (curves, table))
+    part, results = (select(rows, network=network, engine=KERAS) for rows in (curves, table))
     sentences = []
     last = part[part.epoch == part.epoch.max()]
     for name, ends in last.groupby("optimizer", sort=False).error:
         lost = len(ends) - int(np.isfinite(ends).sum())
         if lost:
             sentences.append(f"{lost} of {len(ends)} runs of {name} ended without a finite error: it is not compared.")
-            part, own, last = (rows[rows.optimizer != name] for rows in (part, own, last))
+            part, results, last = (rows[rows.optimizer != name] for rows in (part, results, last))
     if last.empty:
         return sentences
     # The worst end of all runs: the error that every one of them reaches.
@@ -168,12 +168,12 @@ def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) ->
         full = {name: values for name, values in errors.items() if len(values) == part.seed.nunique()}
         spent = f"{end:.3g}" if np.isfinite(end) else "n/a"
         sentences.append(_verdict(f"After equal {label} ({spent}), the least error", full, "{:.5f}"))
-    psnr = {name: list(-rows.psnr) for name, rows in own.groupby("optimizer", sort=False)}
+    psnr = {name: list(-rows.psnr) for name, rows in results.groupby("optimizer", sort=False)}
     sentences.append(
         _verdict("After the last epoch, the best mean PSNR of the test slices", psnr, "{:.2f} dB", sign=-1)
     )
     for engine, rows in select(table, network=network).groupby("engine", sort=False):
-        steps = {name: list(1000 * of.step_s) for name, of in rows.groupby("optimizer", sort=False)}
+        steps = {name: list(1000 * runs.step_s) for name, runs in rows.groupby("optimizer", sort=False)}
         sentences.append(_verdict(f"The least time of a step by {engine}", steps, "{:.1f} ms"))
     return sentences + [f"{line}." for line in _continued(select(table, network=network))]
 
@@ -231,16 +231,16 @@ def _verdict(what: str, costs: dict[Any, list[float]], form: str, sign: int = 1)
         form: Of a value.
         sign: -1 where the values are shown with the opposite sign.
     """
-    known = {name: values for name, values in costs.items() if values and all(value == value for value in values)}
-    if not known:
+    finite = {name: values for name, values in costs.items() if values and all(value == value for value in values)}
+    if not finite:
         return f"{what}: n/a."
-    means = {name: sum(values) / len(values) for name, values in known.items()}
+    means = {name: sum(values) / len(values) for name, values in finite.items()}
     best, *others = sorted(means, key=lambda name: means[name])
-    shown = ", ".join(f"{name} {_range(known[name], form, sign)}" for name in (best, *others))
-    rivals = [name for name in others if min(known[name]) <= max(known[best])]
+    ranges = ", ".join(f"{name} {_range(finite[name], form, sign)}" for name in (best, *others))
+    rivals = [name for name in others if min(finite[name]) <= max(finite[best])]
     if rivals:
-        return f"{what}: the seeds do not tell {best} from {' and '.join(rivals)} ({shown})."
-    return f"{what}: {best} ({shown})."
+        return f"{what}: the seeds do not tell {best} from {' and '.join(rivals)} ({ranges})."
+    return f"{what}: {best} ({ranges})."
 
 
 def _range(values: Sequence[float], form: str, sign: int) -> str:

@@ -138,7 +138,7 @@ def curve_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
         training_s = np.cumsum(history["step_s"].sum(axis=1))
         # SGD, Adam and ADMM take one gradient a step; of BART's iPALM nobody knows how many.
         gradients = history["gradient_evaluations"][:, -1] if "gradient_evaluations" in history else steps
-        known = run.engine == KERAS or algorithm != "ipalm"
+        counts_gradients = run.engine == KERAS or algorithm != "ipalm"
         continued = timing.continued(json.loads(run.record("train").read_text())["measurement"]["ending"])
         for epoch in range(epochs):
             yield {
@@ -148,7 +148,7 @@ def curve_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
                 "seed": experiment.seed,
                 "epoch": epoch + 1,
                 "steps": int(steps[epoch]),
-                "gradient_evaluations": float(gradients[epoch]) if known else None,
+                "gradient_evaluations": float(gradients[epoch]) if counts_gradients else None,
                 "training_s": None if continued else _known(training_s[epoch]),
                 "loss": float(history["loss"][epoch].mean()),
                 "error": float(history[CHOSEN_BY][epoch, -1]),

@@ -125,8 +125,10 @@ def load_kept(path: Path) -> Study:
 def candidates(study: Study) -> dict[str, TrainedNetwork]:
     """Name all that is trained to choose the settings of each optimizer, `<network>-<optimizer>-<number>`."""
     return {
-        f"{network}-{algorithm}-{number}": TrainedNetwork(network=of, training=study.trained(algorithm, candidate))
-        for network, of in study.networks.items()
+        f"{network}-{algorithm}-{number}": TrainedNetwork(
+            network=settings, training=study.trained(algorithm, candidate)
+        )
+        for network, settings in study.networks.items()
         for algorithm, grid in study.optimizers.items()
         for number, candidate in enumerate(grid)
     }

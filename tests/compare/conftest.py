@@ -20,6 +20,7 @@ networks:
   modl:
     network: {kind: modl, iterations: 2, layers: 3, filters: 4}
     training: {learning_rate: 0.005, batch_size: 2, epochs: 2, pretraining_epochs: 1}
+inference_calls: 3
 """
 
 

@@ -1,5 +1,6 @@
 """Whatever step of an experiment fails, the report of the others is made, and the exit code is 1."""
 
+import io
 import json
 import os
 import re
@@ -69,6 +70,23 @@ def bart_without(tmp_path, toolbox):
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Make figures but do not draw them, which is most of the time of a report: their files are an empty image."""
+    from matplotlib.figure import Figure
+
+    empty = io.BytesIO()
+    Figure((1, 1)).savefig(empty, format="png", dpi=10)
+
+    def savefig(figure, target, **options):
+        if isinstance(target, io.BytesIO):
+            target.write(empty.getvalue())
+        else:
+            Path(target).write_bytes(empty.getvalue())
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+
+
+@pytest.fixture
 def compare(monkeypatch, capsys):
     """Run `bart-tf compare` in this process, and return its exit code and what it said."""
 
@@ -109,6 +127,7 @@ def test_each_step_may_fail(step, finished, folder, config, bart_without, compar
     assert figures(folder) == figures(finished) - lost
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_failed_baseline_left_before_is_no_result(folder, config, bart_without, compare):
     forget(folder, "references/cg-sense")
     assert (folder / "references" / "cg-sense.cfl").exists()
@@ -120,6 +139,7 @@ def test_what_a_failed_baseline_left_before_is_no_result(folder, config, bart_wi
     assert "Without a result: cg-sense." in (folder / "index.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_step_without_bart_may_fail(folder, config, compare):
     """A folder that is not empty stands where the images are to be."""
     forget(folder, "references/zero-filled")
@@ -131,6 +151,7 @@ def test_a_step_without_bart_may_fail(folder, config, compare):
     assert "zero-filled" in said_on_page(folder)[0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_needs_a_failed_training_is_not_run(folder, config, bart_without, compare):
     runs = [f"runs/modl-bart/{name}" for name in ("train", "apply", "infer", "repeat-1/train", "repeat-1/infer")]
     forget(folder, *runs)
@@ -154,6 +175,7 @@ def test_what_needs_a_failed_training_is_not_run(folder, config, bart_without, c
     assert not said_on_page(folder)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_failed_training_by_keras(tiny, tiny_config, tmp_path, compare):
     """A folder that is not empty stands where the weights are to be."""
     folder = shutil.copytree(tiny[0], tmp_path / "out")
@@ -171,6 +193,7 @@ def test_a_failed_training_by_keras(tiny, tiny_config, tmp_path, compare):
     assert (trained.drop(("modl", "keras-tensorflow")) != "n/a").all()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_everything_fails(folder, config, bart_without, compare):
     for record in [*folder.glob("runs/**/*.json"), *folder.glob("references/*.json")]:
         record.unlink()
@@ -183,6 +206,7 @@ def test_everything_fails(folder, config, bart_without, compare):
     assert "Without a result: zero-filled, cg-sense, modl on bart." in (folder / "index.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("name", "truncated", "steps"),
     [
@@ -205,6 +229,7 @@ def test_what_is_gone_or_damaged_of_a_finished_step_is_done_again(name, truncate
     assert "Without a result" not in (folder / "index.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_damaged_samples_cost_what_is_read_of_them(folder, config, compare):
     os.truncate(folder / "runs/modl-bart/train.npz", 100)
     code, said = compare(config, "-o", folder)
@@ -237,6 +262,7 @@ def test_a_merge_names_a_damaged_record(name, content, folder):
 
 
 @pytest.mark.parametrize("all_of_them", [False, True])
+@pytest.mark.usefixtures("undrawn")
 def test_baselines_alone_that_fail(config, tmp_path, bart_without, compare, all_of_them):
     path, out = tmp_path / "baselines.yaml", tmp_path / "out"
     path.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"networks": {}}))
@@ -249,6 +275,7 @@ def test_baselines_alone_that_fail(config, tmp_path, bart_without, compare, all_
     assert len(said_on_page(out)) == 1 + all_of_them
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_bart_without_measure(folder, config, bart_without, compare):
     code, _ = compare(config, "-o", folder, "--bart", bart_without(" measure "))
     assert code == 0

@@ -39,7 +39,7 @@ def test_the_table_is_tidy_and_complete(tiny):
     assert len(parts) == 4
     assert (parts.setup + parts.compilation + parts.training).to_numpy() == pytest.approx(parts.elapsed.to_numpy())
     calls = table[table.metric == "inference"].groupby(["network", "engine"]).size()
-    assert calls.tolist() == [20] * 4
+    assert calls.tolist() == [3] * 4
     # Two batches an epoch; MoDL has one epoch with a single iteration before its two.
     assert history.groupby(["network", "engine"]).size().unique().tolist() == [6, 4]
 

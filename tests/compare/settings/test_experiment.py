@@ -29,6 +29,7 @@ def test_defaults_are_those_of_bart(tmp_path):
     settings = experiment.networks["vn"].network
     assert (settings.iterations, settings.filters, settings.kernel_x, settings.basis) == (10, 24, 11, 31)
     assert experiment.engines == ["bart", "keras-tensorflow"]
+    assert experiment.inference_calls == 20
 
 
 @pytest.mark.parametrize(
