@@ -115,7 +115,7 @@ class BartEngine:
     def infer(
         self, folder: Path, network: Network, split: Split, weights: Path, calls: int
     ) -> tuple[Measurement, Inference]:
-        """Time whole commands, and take one slice from all: a command has a start that a slice has not."""
+        """Time commands for all slices and for one: the difference is without the start of the command."""
         with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}one-slice-", dir=folder) as name:
             single_slice, output = first_slice(split, Path(name)), Path(name) / "images"
             total = first = self.apply(folder, network, single_slice, weights, output)
@@ -148,7 +148,7 @@ class BartEngine:
         )
 
     def _measure_baseline(self, folder: Path) -> int | None:
-        """Return what BART has in memory after its start and a small kernel; None if that fails."""
+        """Return the memory of BART after its start and a small kernel; None if that fails."""
         with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}baseline-", dir=folder) as name:
             zeros = Path(name) / "zeros"
             cfl.write(zeros, np.zeros((8, 8), np.complex64))

@@ -1,4 +1,4 @@
-"""What an engine is: something that can train and apply a network. Each call runs child processes."""
+"""The interface of engines, which train and apply networks. Each call runs child processes."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Inference:
         first_s: Wall seconds of the first call.
         wall_s: Wall seconds of each later call.
         cpu_s: User and system seconds of each later call.
-        definition: What a call is.
-        first_definition: What the first call is.
+        definition: Definition of a later call, or why there is none.
+        first_definition: Definition of the first call.
     """
 
     first_s: float
@@ -69,13 +69,13 @@ class TrainingTask:
 
 
 class Engine(Protocol):
-    """Something that can train a network, apply it, and keep its weights in a file.
+    """A program that trains a network, applies it, and keeps its weights in a file.
 
     Attributes:
-        name: As in the configuration.
-        version: Of the program that computes.
-        backend: What runs under it, empty if nothing does.
-        memory_plan: How it spends memory, empty if there is no choice.
+        name: Its name in the configuration.
+        version: Version of the program that computes.
+        backend: Backend of Keras; empty for BART.
+        memory_plan: How a training spends memory; empty for BART.
         weights_name: Name of the file of trained weights in a run's folder.
     """
 
@@ -99,7 +99,7 @@ class Engine(Protocol):
         ...
 
     def apply(self, folder: Path, network: Network, split: Split, weights: Path, output: Path) -> Measurement:
-        """Reconstruct a split with weights of this engine, or with BART weights, into a BART array.
+        """Reconstruct a split, with weights of this engine or with BART weights, into a BART array.
 
         Raises:
             MeasuredError: The reconstruction failed, or its images are refused by
@@ -110,7 +110,7 @@ class Engine(Protocol):
     def infer(
         self, folder: Path, network: Network, split: Split, weights: Path, calls: int
     ) -> tuple[Measurement, Inference]:
-        """Time the reconstruction of the first slice, once and then `calls` times, and measure the memory of it all.
+        """Time the reconstruction of the first slice, once and then `calls` times, and measure the memory of all calls.
 
         Raises:
             MeasuredError: A reconstruction failed.

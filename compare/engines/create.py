@@ -18,9 +18,9 @@ def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None 
 
     Args:
         name: `keras-tensorflow`, `bart`, or `bart-` and anything for another binary.
-        device: Where it computes.
-        bart: The binary that a BART engine runs.
-        threads: Threads that it uses; default as many as `usable_threads`.
+        device: Device that it computes on.
+        bart: The binary of a BART engine.
+        threads: Number of threads; default `usable_threads`.
 
     Raises:
         InputError: The engine cannot use the device.
@@ -31,7 +31,7 @@ def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None 
 
 
 def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) -> Toolbox:
-    """Find the BART of an engine: one of `binaries`, or the one in use.
+    """Return the BART of an engine: the one in `binaries`, or the default.
 
     Raises:
         ToolError: The binary is missing or does not work.
@@ -40,6 +40,6 @@ def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) ->
 
 
 def usable_threads() -> int:
-    """Return OMP_NUM_THREADS if it is a number, else the number of cores that this process may use."""
+    """Return OMP_NUM_THREADS if it is a positive number, otherwise the number of cores that this process may use."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))

@@ -53,10 +53,10 @@ class KerasEngine:
         self._environment |= growth if device == "gpu" else {"CUDA_VISIBLE_DEVICES": "-1"}
 
     def train(self, task: TrainingTask, on_progress: OnProgress) -> tuple[Measurement, list[History]]:
-        """Train all stages in one child process, from the checkpoint of one that was interrupted if there is one.
+        """Train all stages in one child process, which continues an interrupted one from its checkpoint.
 
-        The times are then those of all processes, up to the checkpoint and from it on; the memory is that of the last,
-        unknown if nothing was left for it to train.
+        The times are then the sum over all processes, before the checkpoint and after it. The memory is that of the
+        last process, and unknown if nothing was left for it to train.
         """
         from tf_models.programs.worker import TrainJob
 
@@ -76,7 +76,7 @@ class KerasEngine:
             checkpoint=folder / "checkpoint",
             devices=task.devices,
         )
-        # Should this training fail, no weights of an earlier one may pass for its own.
+        # If this training fails, weights of an earlier one must not be mistaken for its result.
         job.output.unlink(missing_ok=True)
         measurement, report = self._run(folder / "train-job.json", job, on_progress)
         histories = []
@@ -96,7 +96,7 @@ class KerasEngine:
     def infer(
         self, folder: Path, network: Network, split: Split, weights: Path, calls: int
     ) -> tuple[Measurement, Inference]:
-        """Time calls of the loaded network, after it has reconstructed the split."""
+        """Time calls of the loaded network, after it reconstructed the split."""
         output = folder / "infer-images"
         measurement, report = self._apply(folder, network, split, weights, output, calls)
         remove_array(output)

@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""The machine and the software that numbers were measured with."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def software(toolboxes: Mapping[str, Toolbox]) -> Description:
 
 
 def label(description: Description) -> str:
-    """Return a machine in one line, as it stands in the results."""
+    """Describe a machine in one line, as in the results."""
     memory_gib = description["memory_bytes"] / 2**30
     parts = [description["processor"], f"{description['cores']} cores", f"{memory_gib:.0f} GiB", *description["gpus"]]
     return ", ".join(parts)
@@ -69,7 +69,7 @@ def package_version(package: str) -> str | None:
 
 
 def _commit() -> str:
-    """Return the git commit that this code is of, with `-dirty` if it was changed since; `n/a` with the reason else."""
+    """Return the git commit of this code, with `-dirty` if it has changes, or `n/a` with the reason."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return "n/a: not run from a git checkout"

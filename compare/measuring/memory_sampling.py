@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from bart_bridge.tools import process
 from compare.measuring import nvidia
 
-# 50 times a second; the processes of the tree are listed anew ten times a second, which costs more.
+# 50 samples a second. Listing the process tree costs more, so it is listed ten times a second.
 INTERVAL_S = 0.02
 _SAMPLES_PER_LISTING = 5
-# How far below the peak a level must be to count as one, and what it must last without moving by a tenth of that: less
-# would take a pause of a process that is busy filling its memory for a level.
+# A level lies this far below the peak and stays for this time within a tenth of that tolerance. A shorter time would
+# mistake a pause of a process that is filling its memory for a level.
 HELD_S = 0.3
 GPU_TOLERANCE_BYTES = 32 * 2**20
 RSS_TOLERANCE = 0.01
@@ -43,7 +43,7 @@ class Sampler:
     """Sample one process and its children until it ends.
 
     Attributes:
-        gpu_note: How the GPU memory was read, or why it was not.
+        gpu_note: How the GPU memory was read, or why there is none.
     """
 
     def __init__(self) -> None:
@@ -55,15 +55,15 @@ class Sampler:
         self._thread: threading.Thread | None = None
 
     def start(self, pid: int) -> None:
-        """Start to sample a process; the first sample is taken at once."""
+        """Start to sample a process, with the first sample at once."""
         self._thread = threading.Thread(target=self._sample, args=(pid,), daemon=True)
         self._thread.start()
 
     def stop(self) -> Curve:
-        """Stop, and return the samples by the names of `NAMES`; NaN where something was not read.
+        """Stop, and return the samples by the names of `NAMES`, with NaN for values that could not be read.
 
-        `rss_bytes` is the resident set of the process or, where it has children, the sum of the proportional set sizes;
-        `gpu_device_bytes` the memory in use on all GPUs above that before the process started.
+        `rss_bytes` is the resident set size of the process or, if it has children, the sum of the proportional set
+        sizes. `gpu_device_bytes` is the growth of the memory in use on all GPUs since the sampler was made.
         """
         self._ended.set()
         if self._thread:
@@ -112,17 +112,17 @@ class Sampler:
         )
 
 
-# A shell that becomes a Python once the command has ended: the kernel keeps the largest of the children waited for, and
-# a shell is smaller than any command, where the launcher is not.
+# A shell that runs the command and then turns into a Python that reports its largest child. A shell is smaller than any
+# command; our launcher is not, and would hide small ones.
 _REPORT_LARGEST = '"$@" && exec "$0" -I -S -c "import resource as r; print(r.getrusage(r.RUSAGE_CHILDREN).ru_maxrss)"'
 
 
 def high_water_bytes(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> int | None:
     """Return the largest resident memory of a command that may live for milliseconds, None if it fails.
 
-    It is defined as `Measurement.peak_rss_bytes`: the high-water mark of the command or of a process that it started,
-    or what all of them have with shared pages counted once, whichever is most. The kernel reports the first; the second
-    is sampled a thousand times a second.
+    The definition is that of `Measurement.peak_rss_bytes`: the larger of two numbers. The first is the high-water mark
+    of the largest single process, which the kernel reports. The second is the sum over all processes with shared pages
+    counted once, sampled a thousand times a second.
     """
     together: list[int] = []
     ended = threading.Event()
@@ -150,7 +150,7 @@ def high_water_bytes(argv: Sequence[str], folder: Path, environment: Mapping[str
 
 
 def _family(pid: int) -> list[int]:
-    """List a process and all that it started; psutil, which asks every process for its parent, takes too long."""
+    """List a process and its descendants, faster than psutil, which asks every process for its parent."""
     children: list[str] = []
     with suppress(OSError):  # it has ended
         for path in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -159,7 +159,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _has_execed(pid: int) -> bool:
-    """Return whether a process has left the memory of the one that forked it; False if it has ended."""
+    """Return whether a process runs a program of its own since the fork; False if it has ended."""
     try:
         parent = re.search(r"^PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
         parent_command = Path(f"/proc/{parent[1]}/cmdline").read_bytes() if parent else b""
@@ -169,7 +169,7 @@ def _has_execed(pid: int) -> bool:
 
 
 def _read_bytes(pid: int, file: str, name: str) -> int:
-    """Read an amount of memory from a file of /proc; 0 if the process has ended or is not ours."""
+    """Read an amount of memory from /proc; 0 if the process has ended or belongs to another user."""
     try:
         match = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/{file}").read_text(), re.MULTILINE)
     except OSError:
@@ -178,14 +178,14 @@ def _read_bytes(pid: int, file: str, name: str) -> int:
 
 
 def level_before_growth(seconds: NDArray[np.float64], level: NDArray[np.float64], tolerance: float) -> float | None:
-    """Return the highest level that was held before the peak was reached, None if none was.
+    """Return the highest level that was held before the peak was reached, None if there is none.
 
-    An allocator that grows in steps needs more than this and at most the peak: it is a lower bound on the need.
+    It is a lower bound on the memory that is needed: an allocator that grows in steps grew because this was too little.
 
     Args:
         seconds: Time of each sample, rising.
-        level: Memory at that time, NaN where it was not read.
-        tolerance: How far below the peak a level must be; it is held if it moves by at most a tenth of that in 0.3 s.
+        level: Memory of each sample, NaN if it was not read.
+        tolerance: Least distance of a level from the peak. A level moves by at most a tenth of it in 0.3 s.
     """
     read = np.isfinite(level)
     seconds, level = seconds[read], level[read]
@@ -203,7 +203,7 @@ def level_before_growth(seconds: NDArray[np.float64], level: NDArray[np.float64]
 
 
 def _resident_bytes(tree: list[psutil.Process]) -> int:
-    """Return what the processes have in memory, pages that they share counted once."""
+    """Return the resident memory of the processes, with shared pages counted once."""
     if len(tree) == 1:
         return int(tree[0].memory_info().rss)
     total = 0

@@ -20,17 +20,18 @@ class Measurement:
     Attributes:
         elapsed_s: Wall seconds.
         cpu_s: User and system seconds.
-        peak_rss_bytes: Largest resident memory: that of the largest process, or the largest sampled sum over the
-            processes with shared pages counted once, whichever is more; None if it is less than can be told.
+        peak_rss_bytes: Largest resident memory: the high-water mark of the largest process, or the largest sampled sum
+            over all processes with shared pages counted once, whichever is larger. None if it is below what the
+            launcher itself had, which hides it.
         gpu_peak_bytes: Largest GPU memory, sampled; None if unknown.
-        gpu_note: Why `gpu_peak_bytes` is None, or how it was measured.
-        ending: How it ended: `exited with code 0`, `was ended by SIGKILL`.
+        gpu_note: How `gpu_peak_bytes` was measured, or why it is None.
+        ending: How it ended, such as `exited with code 0` or `was ended by SIGKILL`.
         baseline_rss_bytes: Resident memory after imports and a first kernel; None if unknown.
-        baseline_note: What the baseline is, or why there is none.
+        baseline_note: What the baseline is, or why it is None.
         allocator_peak_bytes: Peak of the device allocator by its own count; None if unknown.
-        allocator_note: Why not, or whose count it is.
+        allocator_note: Which allocator it is, or why the peak is None.
         curve: All samples, see `compare.measuring.memory_sampling.Sampler.stop`.
-        rss_note: Why `peak_rss_bytes` is None, if that is not for its smallness.
+        rss_note: Why `peak_rss_bytes` is None, if the reason is not that it is too small.
     """
 
     elapsed_s: float
@@ -47,7 +48,7 @@ class Measurement:
     rss_note: str = ""
 
     def without_memory(self, reason: str) -> Measurement:
-        """Keep the times alone, where another process did what the memory should tell of."""
+        """Return the times alone, for a process that did not do the work whose memory is asked for."""
         return Measurement(
             self.elapsed_s,
             self.cpu_s,
@@ -61,7 +62,7 @@ class Measurement:
         )
 
     def then(self, later: Measurement) -> Measurement:
-        """Combine with a process that ran after this one: times add up, the larger peak counts."""
+        """Combine with a process that ran after this one: times are added, and the larger peak is kept."""
         return Measurement(
             self.elapsed_s + later.elapsed_s,
             self.cpu_s + later.cpu_s,
@@ -79,10 +80,10 @@ class Measurement:
 
 
 class MeasuredError(ToolError):
-    """A child process that failed, with what it used until then.
+    """The failure of a child process that was measured.
 
     Attributes:
-        measurement: What it used.
+        measurement: What the process used until it failed.
     """
 
     def __init__(self, error: ToolError, measurement: Measurement) -> None:
@@ -104,7 +105,7 @@ def run(
         argv: The program and its arguments.
         folder: Working directory of the child.
         environment: Variables set on top of this process's.
-        on_line: Called with each line of output as it comes; where it returns True, the child is ended.
+        on_line: Called with each line of output as it comes. If it returns True, the child is terminated.
 
     Raises:
         ToolError: The program cannot be started.
@@ -137,7 +138,7 @@ def _larger(first: int | None, second: int | None) -> int | None:
 
 
 def _joined(first: Curve, second: Curve, offset_s: float) -> Curve:
-    """Put one curve behind the other, with a gap between them."""
+    """Append one curve to another, with a gap between them."""
     if not first or not second:
         return first or second
     gap = {name: np.array([np.nan]) for name in first} | {"seconds": np.array([max(0.0, offset_s - INTERVAL_S / 2)])}

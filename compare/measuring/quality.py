@@ -34,9 +34,9 @@ UNITS = {"psnr": "dB", "ssim": "1", "nmse": "1"}
 
 
 def combine_maps(images: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Return the image that is measured and shown, `(batch, y, x)`, of those of each map, `(batch, map, y, x)`.
+    """Combine the images of all maps, `(batch, map, y, x)`, into the one that is measured and shown, `(batch, y, x)`.
 
-    That is the image itself for one map, and the root sum of squares for several (soft SENSE).
+    With several maps (soft SENSE) it is the root sum of squares. With one map it is that image itself.
     """
     if images.shape[1] == 1:
         return images[:, 0]
@@ -44,9 +44,9 @@ def combine_maps(images: NDArray[np.complex64]) -> NDArray[np.complex64]:
 
 
 def check_images(images: NDArray[np.complex64]) -> None:
-    """Refuse what is no reconstruction: a slice that is not finite, or the same number everywhere, such as 0.
+    """Reject images that are no reconstruction: with values that are not finite, or with one value everywhere.
 
-    No slice may be 0 for want of a signal: `Split.validate` refuses such k-space.
+    A slice of zeros cannot be a correct result either, because `Split.validate` rejects k-space without a signal.
 
     Args:
         images: `(batch, map, y, x)`.

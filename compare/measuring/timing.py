@@ -1,4 +1,4 @@
-"""The parts of the time of a training, from the history that every engine leaves."""
+"""Split the time of a training into its parts, from the history that every engine writes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DEFINITIONS = {
 
 
 def continued(ending: str) -> str:
-    """Return why a training has no times if it continued after an interruption, empty if it did not.
+    """Return why a training that continued after an interruption has no times; empty if it was not interrupted.
 
-    Its times are those of several processes, each with a start and a compilation of its own.
+    The times of several processes, each with its own start and compilation, are not those of one training.
 
     Args:
         ending: How its measurement ended, see `compare.measuring.monitor.Measurement`.
@@ -28,7 +28,7 @@ def continued(ending: str) -> str:
 
 
 def training_seconds(histories: list[dict[str, NDArray[np.float64]]], elapsed_s: float) -> dict[str, float | None]:
-    """Take the time of a training apart.
+    """Split the time of a training.
 
     Args:
         histories: `seconds` since the start of the epoch after each batch, `(epoch, batch)`, of each stage.

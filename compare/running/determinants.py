@@ -1,4 +1,4 @@
-"""What the result of each step depends on: a record with other determinants belongs to another result."""
+"""What the result of each step depends on. A record with other determinants belongs to another result."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def of_baseline(name: str, data: PreparedData, toolbox: Toolbox) -> Determinants
 
 
 def of_run(inputs: RunInputs) -> dict[str, Callable[[], Determinants]]:
-    """Return the determinants of each phase of a run, to be asked for when its turn comes.
+    """Return functions that return the determinants of each phase of a run, for the moment when the phase is next.
 
-    The number of threads is one of them only where the experiment says it: by default it depends on where a process
-    runs, and what it changes, rounding and time, is not worth a training again.
+    The number of threads is one of them only if the experiment sets it. By default it depends on where a process runs,
+    and it changes rounding and time only, which is not worth another training.
     """
     experiment, trained, engine, identity = inputs.experiment, inputs.trained, inputs.engine, inputs.data.identity
     common: Determinants = {
@@ -64,7 +64,7 @@ def _common(data: Identity) -> Determinants:
 
 
 def _tested(identity: Identity) -> Identity:
-    """Return what reconstructions see of the test slices, which is not the reference."""
+    """Return what reconstructions read of the test slices: everything except the reference."""
     return {"test": {name: digest for name, digest in identity["test"].items() if name != "reference"}}
 
 

@@ -1,4 +1,4 @@
-"""What became of the jobs of an experiment, and how to cancel them."""
+"""States of the jobs of an experiment; waiting for them and cancelling them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class State:
     """How far a part of an experiment is.
 
     Attributes:
-        part: Which.
-        state: `done`, `failed`, `stopped`, `not submitted`; while its job is in the queue Slurm's word for it in lower
-            case, such as `pending` or `running`.
-        steps: Steps that are complete.
-        total: Steps that it has.
+        part: The part.
+        state: `done`, `failed`, `stopped` or `not submitted`. While its job is in the queue it is Slurm's state in
+            lower case, such as `pending` or `running`.
+        steps: Number of complete steps.
+        total: Number of all steps.
         job: Its last job, None if there was none.
-        detail: Why it failed or stopped, last lines of what it wrote; empty otherwise.
+        detail: Why it failed or stopped, and the last lines of its output; empty otherwise.
     """
 
     part: Part
@@ -56,7 +56,7 @@ class State:
 
 
 def states(experiment: Experiment, folder: Path) -> list[State]:
-    """Find out how far each part is.
+    """Return the state of each part.
 
     Raises:
         InputError: `jobs.json` is damaged.
@@ -69,7 +69,7 @@ def states(experiment: Experiment, folder: Path) -> list[State]:
 
 
 def active(jobs: list[Submitted]) -> dict[str, str]:
-    """Return what Slurm says of the jobs that wait or run, and `running` for those on this machine, by their ids."""
+    """Return the state of each job that waits or runs, by its id: Slurm's state, or `running` on this machine."""
     running = {job.job_id: "running" for job in jobs if job.on == "local" and _local_process(job)}
     on_slurm = {job.job_id for job in jobs if job.on == "slurm"}
     if not on_slurm:
@@ -80,7 +80,7 @@ def active(jobs: list[Submitted]) -> dict[str, str]:
 
 
 def cancel(folder: Path) -> list[Submitted]:
-    """Cancel all jobs that wait or run; a training by Keras leaves a checkpoint.
+    """Cancel all jobs that wait or run. Trainings by Keras leave a checkpoint.
 
     Returns:
         The jobs.
@@ -102,7 +102,7 @@ def cancel(folder: Path) -> list[Submitted]:
 
 
 def wait(jobs: list[Submitted]) -> None:
-    """Wait until jobs on this machine have ended, and end them if this process is interrupted."""
+    """Wait for jobs on this machine; terminate them if this process is interrupted."""
     try:
         processes = [process for job in jobs if (process := _local_process(job))]
         psutil.wait_procs(processes)
@@ -139,7 +139,7 @@ def _failure(record: Path) -> str:
 
 
 def _ended(folder: Path, part: Part, job: Submitted, steps: int, total: int) -> State:
-    """Describe a part whose job is gone without a record of its end: it was ended, or it broke."""
+    """Describe a part whose job ended without a record: it was stopped, or it raised an exception."""
     broke = (folder / "jobs" / f"{job.job_id}_0_result.pkl").exists()
     reason = [_reason(job)] if job.on == "slurm" and not broke else []
     log = folder / "jobs" / f"{job.job_id}_0_log.err"
@@ -150,7 +150,7 @@ def _ended(folder: Path, part: Part, job: Submitted, steps: int, total: int) -> 
 
 
 def _reason(job: Submitted) -> str:
-    """Ask Slurm's accounting, where there is one, how a job ended."""
+    """Ask Slurm's accounting, if the cluster has one, how a job ended."""
     if shutil.which("sacct"):
         with suppress(ToolError):
             lines = _slurm(
@@ -170,7 +170,7 @@ def _slurm(*argv: str) -> list[str]:
 
 
 def _local_process(job: Submitted) -> psutil.Process | None:
-    """Find the process of a job on this machine; a number may belong to another process by now."""
+    """Find the process of a job on this machine; its id may meanwhile belong to another process."""
     try:
         candidate = psutil.Process(int(job.job_id))
         ours = any("submitit" in word for word in candidate.cmdline()) and candidate.uids().real == os.getuid()

@@ -1,11 +1,11 @@
-"""Locks of an experiment's folder, so that two processes do not do a run twice or write over each other's files.
+"""Locks on the folders of an experiment, so that two processes neither repeat a run nor overwrite each other's files.
 
-A lock is an advisory lock of the kernel (flock) on a file `.lock`, taken through the library filelock. The file stays;
-it is the lock on it that counts. The kernel drops it when the last process that has the file open is gone, however it
-ended, so that a lock never outlives its holder and there is nothing to clean up. The small processes that watch our
-child processes keep it open too: a child that is still writing after its parent was killed keeps its run locked.
+A lock is an advisory lock of the kernel (flock) on a file `.lock`, taken through the library filelock. The kernel holds
+the lock, not the file, which stays. It is released when the last process that has the file open exits, so a lock never
+outlives its holder and needs no cleaning up. The launchers of our child processes keep the file open too: a child that
+still writes after its parent was killed keeps its run locked.
 
-On network file systems see docs/jobs.md.
+For network file systems see docs/jobs.md.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ class BusyError(BartTfError):
 
 @contextmanager
 def held(folder: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a folder, which is made if it is missing, for the `with` block.
+    """Hold the lock of a folder for the `with` block; the folder is created if it is missing.
 
     Args:
-        folder: What is locked.
-        wait: Wait until it is free, however long that takes.
+        folder: The folder to lock.
+        wait: Wait until the lock is free, however long that takes (default).
 
     Raises:
-        BusyError: It is not free and is not to be waited for.
-        ToolError: The file system has no locks.
-        OSError: The folder cannot be written.
+        BusyError: Another process holds the lock, and `wait` is false.
+        ToolError: The file system does not support locks.
+        OSError: The folder is not writable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptors: list[int] = []
     path = folder / NAME
-    # No soft lock in place of a real one: it would outlive a holder that was killed.
+    # A soft lock instead would outlive a holder that was killed.
     lock = filelock.FileLock(path, fallback_to_soft=False, on_acquired=descriptors.append, poll_interval=0.2)
     with ExitStack() as stack:
         try:

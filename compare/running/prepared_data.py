@@ -1,4 +1,4 @@
-"""The settings and the dataset of an experiment, before anything is done with them: accepted, checked, identified."""
+"""Accept the settings of an experiment, and check and identify its dataset, before anything is computed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Re
 
 
 def refuse_foreign(folder: Path, settings: str) -> None:
-    """Refuse a folder with files that a report would replace, and without the file of settings that our folders have.
+    """Refuse a folder that has files a report would replace, but not the settings file of our own folders.
 
     Raises:
         InputError: It is such a folder.
@@ -77,14 +77,14 @@ def refuse_foreign(folder: Path, settings: str) -> None:
 
 
 def changed_settings(experiment: Experiment, folder: Path, since: bool = False) -> str | None:
-    """Say in what an experiment differs from `experiment.yaml`; empty if in nothing, None if there is no such file.
+    """Describe how an experiment differs from `experiment.yaml`; empty if it does not, None if there is no such file.
 
-    What no result depends on is not looked at: the block `slurm` and the description.
+    The block `slurm` and the description are not compared, because no result depends on them.
 
     Args:
         experiment: The experiment.
-        folder: Of `experiment.yaml`.
-        since: Whether the file is the newer one (default false).
+        folder: Folder of `experiment.yaml`.
+        since: Whether the file is the newer of the two (default false).
     """
     try:
         before = load_kept(folder / "experiment.yaml")
@@ -98,10 +98,10 @@ def changed_settings(experiment: Experiment, folder: Path, since: bool = False) 
 
 
 def open_dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> PreparedData:
-    """Open the dataset of an experiment, simulated first where it is missing, and say what it holds.
+    """Open the dataset of an experiment, which is simulated first if it is missing, and hash its arrays.
 
-    What is computed and remembered of a dataset that cannot be written goes to `data` in the experiment's folder, whose
-    lock must be held.
+    For a dataset that is not writable, derived arrays and hashes go to `data` in the experiment's folder. The caller
+    must hold the lock of that folder.
 
     Raises:
         InputError: The dataset is not usable.
@@ -136,8 +136,9 @@ def grid(split: Split, toolbox: Toolbox, remove_leftovers: bool = False) -> Spli
     Args:
         split: The split.
         toolbox: The BART to use.
-        remove_leftovers: Whether it is that of a dataset, in whose folder nothing else of ours is written (default
-            false). Hashes that are remembered there at this moment are hashed again the next time.
+        remove_leftovers: Remove what interrupted writers left beside the split (default false). Use it only for the
+            split of a dataset, where we write nothing else. Hashes that another process stores there at this moment
+            are computed again the next time.
     """
     parent = split.cache or split.kspace.parent
     with locks.held(parent) if split.trajectory else nullcontext():
@@ -147,7 +148,7 @@ def grid(split: Split, toolbox: Toolbox, remove_leftovers: bool = False) -> Spli
 
 
 def description(folder: Path) -> dict[str, Any]:
-    """Return what the `dataset.yaml` of a folder says; empty if there is none."""
+    """Return the content of `dataset.yaml` in a folder; empty if there is none."""
     try:
         return Dataset.open(folder).description
     except InputError:
@@ -172,7 +173,7 @@ def _simulate(settings: Simulation, folder: Path, toolbox: Toolbox, reporter: Re
 
 @contextmanager
 def _nobody_at_work(folder: Path, changed: str) -> Iterator[None]:
-    """Hold all locks below a folder, or refuse what changed."""
+    """Hold all locks below a folder; fail if another process holds one."""
     with ExitStack() as stack:
         for lock in sorted(folder.glob(f"*/**/{locks.NAME}")):
             try:

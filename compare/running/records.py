@@ -1,4 +1,4 @@
-"""Records of finished steps: what lets an experiment that was interrupted go on with what is missing."""
+"""Records of finished steps, by which an interrupted experiment knows what is still missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN = 3
 
 
 def read(path: Path, determinants: Determinants) -> Record | None:
-    """Return a record if it is there, readable, and of a result that depends on the same."""
+    """Return a record; None if it is missing, unreadable, or of a result with other determinants."""
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -34,14 +34,14 @@ def read(path: Path, determinants: Determinants) -> Record | None:
 
 
 def load(path: Path, *needed: str) -> Record:
-    """Read a record, whatever its result depends on.
+    """Read a record, whatever its determinants are.
 
     Args:
         path: The record.
-        needed: Keys of which it must have one.
+        needed: Keys of which the record must have at least one.
 
     Raises:
-        InputError: It cannot be read, or has none of the keys.
+        InputError: The record cannot be read, or has none of the keys.
     """
     try:
         record = json.loads(path.read_text())
@@ -53,15 +53,16 @@ def load(path: Path, *needed: str) -> Record:
 
 
 def write(path: Path, determinants: Determinants, measurement: Measurement | None = None, **details: object) -> Record:
-    """Write the record of a finished step; do it last, after everything else of the step.
+    """Write the record of a finished step, as the last thing of the step.
 
-    The curve of a measurement goes to the `.npz` beside it. What lies beside the record is on the disk before it.
+    The curve of a measurement goes to the `.npz` beside the record. All files beside the record are synced to the disk
+    before the record itself is written.
 
     Args:
         path: The record.
-        determinants: All that the result depends on; what can be written as JSON.
+        determinants: All that the result depends on; JSON types, or anything with a `str`.
         measurement: What the step used.
-        details: What else belongs into the record.
+        details: Further entries of the record.
     """
     record: Record = {"determinants": _as_json(determinants), **details}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ def write(path: Path, determinants: Determinants, measurement: Measurement | Non
 
 
 def changes(path: Path, determinants: Determinants) -> str:
-    """Say in what the result of a record differs from one with these determinants; empty without a record."""
+    """Describe how a record differs from one with these determinants; empty if there is no record."""
     if not path.exists():
         return ""
     try:
@@ -89,7 +90,7 @@ def changes(path: Path, determinants: Determinants) -> str:
 
 
 def differences(before: Determinants, after: Determinants) -> str:
-    """Name what changed, from what to what, in one line; empty if nothing did."""
+    """List the changes in one line, each with the values before and after; empty if there are none."""
     old, new = _flat(_as_json(before)), _flat(_as_json(after))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     sentences = [
@@ -99,7 +100,7 @@ def differences(before: Determinants, after: Determinants) -> str:
 
 
 class Older:
-    """Where results go that are about to be replaced: `older/<date and time>`, with the layout of the experiment.
+    """Keeps results that are about to be replaced in `older/<date and time>`, laid out as in the experiment.
 
     Args:
         root: Folder of the experiment.
@@ -112,7 +113,7 @@ class Older:
     def keep(self, paths: Iterable[Path]) -> Path:
         """Move files or folders of the experiment there, records last, and return the folder.
 
-        What has the name of something that was moved before stays.
+        A file stays where it is if one of the same name was moved before.
         """
         folder = self._open()
         for path in sorted(paths, key=lambda path: (path.suffix == ".json", path)):

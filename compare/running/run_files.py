@@ -1,4 +1,4 @@
-"""Where the files of a run are: one network on one engine, in the folder of an experiment."""
+"""The files of a run, one network on one engine, in the folder of an experiment."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Run:
     """The files of one network on one engine.
 
     Attributes:
-        name: Of the network, in the results.
+        name: Name of the network in the results.
         engine: Name of the engine.
         repeat: 0, or the number of a repeated measurement.
-        folder: Where the files are.
+        folder: Folder of the files.
     """
 
     def __init__(self, root: Path, name: str, engine: str, repeat: int = 0) -> None:
@@ -38,5 +38,5 @@ class Run:
 
 
 def failure_record(record: Path) -> Path:
-    """Return where the failure of a step is recorded."""
+    """Return the path of the record of a step's failure."""
     return record.with_name(f"{record.stem}-failed.json")

@@ -1,4 +1,4 @@
-"""Run an experiment: what is done already, and then one step after the other.
+"""Run an experiment: find out which steps are done, and do the others one after the other.
 
 Several processes, on several machines that share the folder, may do this at once: each run has a lock, see
 `compare.running.locks`.
@@ -28,8 +28,8 @@ from compare.running.worker import Outcome, Worker
 from compare.settings.engine_names import EngineName, is_bart
 from compare.settings.experiment import Experiment
 
-# A part of an experiment that one process does: a network on an engine, with all its repeats, so that these say how
-# the times of one machine spread; or all reconstructions without a network.
+# A part of an experiment, the work of one process: a network on an engine, or all baselines. A network's repeats belong
+# to one part, so that they measure the spread of times on one machine.
 Part = tuple[str, str]
 BASELINES_PART: Part = ("", "references")
 
@@ -62,16 +62,16 @@ def run(
     selection: Selection = EVERYTHING,
     settings: Experiment | None = None,
 ) -> Outcome:
-    """Do what is missing of an experiment; a step that fails is named and the others go on.
+    """Do what is missing of an experiment. A step that fails is reported, and the others continue.
 
     Args:
         experiment: What is compared.
         folder: Where everything goes.
-        toolbox: The BART that makes data and baselines, and is the engine `bart`.
-        reporter: Tells a person what happens.
+        toolbox: The BART that simulates data, computes baselines and is the engine `bart`.
+        reporter: Shows progress to a person.
         selection: What is done of the experiment.
-        settings: What the folder keeps as its experiment, where that is not this one: `experiment` may have more
-            engines, for a training alone.
+        settings: The experiment that the folder keeps, if it is another one: for a single training `experiment` may
+            have an engine more.
 
     Raises:
         InputError: The dataset is not usable, an engine cannot use the device, or BART cannot take a path.
@@ -135,7 +135,7 @@ def _network_steps(
 
 
 def check_bart(experiment: Experiment, folder: Path, toolboxes: Mapping[EngineName, Toolbox]) -> None:
-    """Fail before any work, not in the middle, where a BART engine among those of `toolboxes` cannot run in `folder`.
+    """Fail before any work starts if one of the BART engines in `toolboxes` cannot run in `folder`.
 
     Raises:
         ToolError: A BART has no `reconet`.
@@ -150,7 +150,7 @@ def check_bart(experiment: Experiment, folder: Path, toolboxes: Mapping[EngineNa
 
 
 def all_parts(experiment: Experiment) -> list[Part]:
-    """List what can be done by a process each: the baselines first, then each network on each engine."""
+    """List all parts of an experiment: the baselines first, then each network on each engine."""
     return [BASELINES_PART, *((name, engine) for name in experiment.networks for engine in experiment.engines)]
 
 

@@ -37,19 +37,20 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do.
+    """One step of an experiment.
 
     Attributes:
-        title: What a person reads.
-        record: Where its record goes.
-        files: Patterns of the files beside the record that it writes, or that follow from them.
-        determinants: Returns everything it depends on, when its turn comes: some of that is made by other steps.
-        version: Of the program that does it, as it stands in the results.
-        threads: Threads that it computes with.
-        total: Number of its units of progress.
-        work: Does it and returns what belongs into the record.
-        after: The step whose output it uses; it is not run without that.
-        leaves: What others read of it, BART arrays, `.npz` and `.keras`; it is done again if one is gone or damaged.
+        title: Its title in the output.
+        record: Path of its record.
+        files: Patterns of the files beside the record that the step writes, or that follow from those.
+        determinants: Returns everything the result depends on. It is called late, because other steps make some of it.
+        version: Version, in the results, of the program that computes.
+        threads: Number of threads of the computation.
+        total: Number of units of progress.
+        work: Does the step and returns the entries of its record.
+        after: The step whose output this one needs; without that output it is not run.
+        leaves: Output that others read: BART arrays, `.npz` and `.keras`. The step is repeated if one of them is
+            missing or damaged.
     """
 
     title: str
@@ -64,7 +65,7 @@ class Step:
     leaves: tuple[Path, ...] = ()
 
     def damage(self) -> str:
-        """Say what is gone or damaged of what it left; empty if nothing is."""
+        """Describe what is missing or damaged of the output; empty if nothing is."""
         for path in self.leaves:
             try:
                 if path.suffix:

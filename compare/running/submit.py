@@ -1,8 +1,8 @@
 """The runs of an experiment as jobs of submitit: on a Slurm cluster, or several at once on this machine.
 
-A job calls `experiment.run` for its parts, so that all that is known about an experiment is in its folder, whoever
-computed it: a job that is started again, by Slurm or a person, goes on with what is missing. `jobs/` in that folder has
-submitit's files and logs, and `jobs.json`, which says what was submitted.
+A job calls `compare.running.runner.run` for its parts. All state of an experiment is in its folder, whoever computed
+it, so a job that is started again, by Slurm or by a person, continues with what is missing. `jobs/` in that folder has
+submitit's files and logs, and `jobs.json`, the list of submitted jobs.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _GRACE_S = 25  # Slurm kills 30 s after SIGTERM, by default
 
 @dataclass
 class Work:
-    """What a job does; submitit keeps it in a file and calls it.
+    """The work of a job; submitit pickles it and calls it.
 
     Attributes:
         experiment: The experiment.
         folder: Its folder.
-        parts: What of it is done here.
-        bart: BART binary or its folder; default: the one that is found where the job runs.
-        grace_s: Seconds that a training has for its checkpoint when the job's time is over.
+        parts: The parts that this job computes.
+        bart: BART binary or its folder; default the one that is found where the job runs.
+        grace_s: Seconds that a training may take for its checkpoint when the job's time is over.
     """
 
     experiment: Experiment
@@ -57,7 +57,7 @@ class Work:
     grace_s: int = _GRACE_S
 
     def __call__(self) -> Outcome:
-        """Do the parts, or what is missing of them."""
+        """Compute what is missing of the parts."""
         signal.signal(signal.SIGTERM, _end)
         if changed := prepared_data.changed_settings(self.experiment, self.folder, since=True):
             raise InputError(f"{self.folder}: other settings than when this job was submitted ({changed})")
@@ -65,7 +65,7 @@ class Work:
         return run(self.experiment, self.folder, toolbox, Reporter(), Selection(parts=self.parts))
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Stop, because the time is over or somebody else gets the node, and say what is to be called later."""
+        """Stop because the time is over or the job is preempted; return what submitit calls later."""
         import submitit
 
         process.end_running(self.grace_s)
@@ -73,7 +73,7 @@ class Work:
 
 
 def _end(number: int, frame: object) -> None:
-    """End as asked (cancelled, preempted), with a checkpoint of the training that runs."""
+    """Terminate on a signal (cancelled, preempted), and leave a checkpoint of the running training."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     process.end_running(_GRACE_S)
     sys.exit(128 + number)
@@ -84,11 +84,11 @@ class Submitted:
     """A job that was submitted.
 
     Attributes:
-        on: Where.
-        job_id: As Slurm or submitit names it; on this machine the number of its process.
-        parts: What it does.
-        at: When it was submitted, UTC.
-        bart: The BART that was asked for, if any.
+        on: Where it runs.
+        job_id: Its id in Slurm; on this machine its process id.
+        parts: The parts that it computes.
+        at: Time of submission, UTC.
+        bart: The BART that was given, if any.
     """
 
     on: Place
@@ -99,7 +99,7 @@ class Submitted:
 
 
 def part_name(part: Part) -> str:
-    """Name a part as its folder is named, such as `modl-bart`."""
+    """Return the name of a part, which is that of its folder, such as `modl-bart`."""
     return "-".join(name for name in part if name)
 
 
@@ -111,17 +111,17 @@ def submit(
     bart: Path | None = None,
     at_once: int | None = None,
 ) -> list[Submitted]:
-    """Submit jobs for parts of an experiment; on Slurm one array, on this machine processes that share the parts.
+    """Submit jobs for parts of an experiment: an array on Slurm, or processes that share the parts on this machine.
 
-    The dataset should be there already (`prepared_data.prepare`): jobs make it if not, while the others wait.
+    Prepare the dataset first (`prepared_data.prepare`); otherwise one job prepares it while the others wait.
 
     Args:
-        experiment: The experiment, with what its jobs ask for.
-        folder: Its folder, which all nodes must see at the same path.
-        parts: What is to be done.
-        on: Where.
+        experiment: The experiment, with the resources of its jobs.
+        folder: Its folder, which must have the same path on all nodes.
+        parts: The parts to compute.
+        on: Where the jobs run.
         bart: BART binary or its folder.
-        at_once: Jobs at the same time; default all on Slurm, one on this machine.
+        at_once: Number of jobs at the same time; default all on Slurm, one on this machine.
 
     Raises:
         ToolError: Slurm refused the jobs.
@@ -177,7 +177,7 @@ def submitted(folder: Path) -> list[Submitted]:
 
 
 def for_place(experiment: Experiment, on: Place) -> Experiment:
-    """Return the experiment as its jobs have it: threads, on which results depend, are the cores that a job asks for.
+    """Return the experiment of the jobs, whose threads are the cores of a job, because results depend on them.
 
     Raises:
         InputError: There is no Slurm.
@@ -219,7 +219,7 @@ def _parameters(experiment: Experiment, at_once: int | None) -> dict[str, Any]:
 
 
 def _local_gpu(number: int) -> dict[str, Any]:
-    """Give each process a GPU of its own, in turn; submitit hides them otherwise."""
+    """Give each process its own GPU, in turn; without this submitit hides all GPUs."""
     count = len(machine.gpus())
     return {"gpus_per_node": 1, "visible_gpus": [number % count]} if count else {}
 

@@ -20,11 +20,11 @@ BaselineName = Literal["cg-sense", "gridding", "l1-wavelet", "total-variation"]
 
 
 class DatasetChoice(Settings):
-    """Where the data comes from: exactly one of the two.
+    """The source of the data, exactly one of the two.
 
     Attributes:
-        simulate: Phantoms to be made in the experiment's folder.
-        folder: A dataset folder that exists; a relative path starts at the folder of the configuration file.
+        simulate: Phantoms to simulate into the experiment's folder.
+        folder: An existing dataset folder. A relative path starts at the folder of the configuration file.
     """
 
     simulate: Simulation | None = None
@@ -38,11 +38,11 @@ class DatasetChoice(Settings):
 
 
 class TrainedNetwork(Settings):
-    """A network and how it is trained.
+    """A network and its training.
 
     Attributes:
-        network: Its sizes and options.
-        training: Its training.
+        network: Sizes and options of the network.
+        training: How it is trained.
     """
 
     network: Network

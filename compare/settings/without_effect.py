@@ -1,6 +1,6 @@
-"""Settings of a configuration file that do nothing beside the others, or contradict them.
+"""Find settings of a configuration file that have no effect beside the others, or contradict them.
 
-The files that experiments keep are not looked at: they may be older than a rule.
+Only files that a user wrote are checked. Those that experiments keep may be older than a rule.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ Fault = tuple[str, str]  # the key, and what is wrong with it
 
 
 def refuse(path: Path, faults: Iterable[Fault]) -> None:
-    """Refuse the first fault.
+    """Raise an error for the first fault.
 
     Raises:
-        InputError: There is one; the message has the file, its key and the reason.
+        InputError: There is a fault; the message has the file, the key and the reason.
     """
     for key, reason in faults:
         raise InputError(f"{path}: {key}: {reason}")
 
 
 def in_experiment(experiment: Experiment) -> Iterator[Fault]:
-    """Yield keys that differ from their default and do nothing, or contradict others."""
+    """Yield keys that have a value other than the default without any effect, or contradict others."""
     if experiment.repeats == 1:
         yield from _vain(experiment, {"repeat_epochs": "there are no further repeats, repeats is 1"})
     for name in experiment.bart_binaries:

@@ -145,7 +145,7 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
 
 
 def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) -> list[str]:
-    """Say which optimizer was fastest, best and cheapest in Keras, where the seeds leave no doubt."""
+    """Write which optimizer was fastest, best and cheapest in Keras, if all seeds agree."""
     part, results = (select(rows, network=network, engine=KERAS) for rows in (curves, table))
     sentences = []
     last = part[part.epoch == part.epoch.max()]

@@ -1,4 +1,4 @@
-"""The tables of an optimizer study: what each run cost, how well it reconstructs, and where it was after each epoch."""
+"""The tables of an optimizer study: cost and quality of each run, and its error after each epoch."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read(folder: Path) -> tuple[Study, Choices, pandas.DataFrame, pandas.DataFra
 
 
 def diverged(folder: Path) -> dict[str, str]:
-    """Say why runs of a study have no result, by their names; empty for studies of earlier versions.
+    """Return why runs of a study have no result, by their names; empty for studies of earlier versions.
 
     Raises:
         InputError: The folder holds no finished study.
@@ -103,7 +103,7 @@ def read_history(run: Run) -> dict[str, NDArray[np.float64]]:
 
 
 def cost_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
-    """Say what each run cost and how well it reconstructs the test slices."""
+    """Yield the cost of each run and the quality of its test slices."""
     images = reconstructions.open_images(experiment, folder)
     reference = images.pop(reconstructions.REFERENCE)
     quality: dict[str, dict[str, list[float]]] = {}
@@ -129,14 +129,14 @@ def cost_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
 
 
 def curve_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
-    """Say where each run is after each epoch."""
+    """Yield the state of each run after each epoch."""
     for run in reconstructions.runs(experiment, folder):
         network, algorithm = parts_of(run.name)
         history = read_history(run)
         epochs, batches = history["loss"].shape
         steps = batches * np.arange(1, epochs + 1)
         training_s = np.cumsum(history["step_s"].sum(axis=1))
-        # SGD, Adam and ADMM take one gradient a step; of BART's iPALM nobody knows how many.
+        # SGD, Adam and ADMM evaluate one gradient a step. BART does not report how many its iPALM evaluates.
         gradients = history["gradient_evaluations"][:, -1] if "gradient_evaluations" in history else steps
         counts_gradients = run.engine == KERAS or algorithm != "ipalm"
         continued = timing.continued(json.loads(run.record("train").read_text())["measurement"]["ending"])
@@ -157,13 +157,13 @@ def curve_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
 
 
 def diverged_rows(experiment: Experiment, failures: Mapping[str, Record]) -> Iterator[Row]:
-    """Say where trainings diverged, from the records of their failures by name; all else of them is missing."""
+    """Yield where trainings diverged, from the records of their failures by name; all other columns are empty."""
     for name, failure in failures.items():
         yield _keys(experiment, name) | {DIVERGED: failure[DIVERGED]}
 
 
 def diverged_curves(experiment: Experiment, failures: Mapping[str, Record]) -> Iterator[Row]:
-    """Say that after the last epoch, which these trainings did not reach, there is no finite error."""
+    """Yield a point without a finite error after the last epoch, which these trainings did not reach."""
     for name in failures:
         training = experiment.networks[name].training
         epochs = training.pretraining_epochs + training.epochs
@@ -177,22 +177,22 @@ def _keys(experiment: Experiment, name: str) -> Row:
 
 
 def _known(seconds: float) -> float | None:
-    """Return seconds, None where they could not be taken."""
+    """Return seconds, None if they are NaN."""
     return None if np.isnan(seconds) else float(seconds)
 
 
 def _step_s(seconds: NDArray[np.float64]) -> float:
     """Return the mean seconds of a step; NaN with fewer than two epochs or three batches.
 
-    Without the first epoch, in which graphs are made, without first batches, whose start is not recorded, and without
-    last ones, which may have the validation in them.
+    The first epoch is left out because graphs are compiled in it, the first batch of each epoch because its start is
+    not recorded, and the last because it may include the validation.
     """
     steps = np.diff(seconds, axis=1)[1:, :-1]
     return float(steps.mean()) if steps.size else float("nan")
 
 
 def _state_bytes(model: Path) -> int:
-    """Add up what the optimizer keeps, from the saved model."""
+    """Return the size of the optimizer's state in a saved model, bytes."""
     import h5py
 
     with zipfile.ZipFile(model) as archive, archive.open("model.weights.h5") as file, h5py.File(file) as stored:

@@ -24,10 +24,27 @@ inference_calls: 3
 """
 
 
+COMMAND = [sys.executable, "-c", "from compare.cli import main; main()"]
+
+
 def bart_tf(*arguments, **options):
     """Run the command line as a user does."""
-    argv = [sys.executable, "-c", "from compare.cli import main; main()", *map(str, arguments)]
+    argv = [*COMMAND, *map(str, arguments)]
     return subprocess.run(argv, capture_output=True, text=True, check=False, **options)
+
+
+def start_bart_tf(*arguments):
+    """Start the command line, for tests that meet it in the middle."""
+    argv = [*COMMAND, *map(str, arguments)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def bart_script(folder, toolbox, *lines):
+    """Make `FOLDER/bart`, a script that does something before, or instead of, what BART does."""
+    script = folder / "bart"
+    script.write_text("\n".join(["#!/bin/sh", *lines, f'exec {toolbox.path} "$@"', ""]))
+    script.chmod(0o755)
+    return script
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """A seconds-long experiment, and what must be so of its folder after it was disturbed and resumed."""
 
 import json
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -10,7 +8,7 @@ import pandas as pd
 import psutil
 
 from compare.results import table as results
-from tests.compare.conftest import bart_tf
+from tests.compare.conftest import bart_tf, start_bart_tf
 
 # One thread: the results are the same to the last bit.
 SHORT = """
@@ -29,8 +27,7 @@ MEASURED = {"s", "byte", "%", "C", "W"}
 
 def start(config, folder, *options):
     """Start a comparison."""
-    argv = [sys.executable, "-c", "from compare.cli import main; main()", "compare", str(config), "-o", str(folder)]
-    return subprocess.Popen([*argv, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return start_bart_tf("compare", config, "-o", folder, *options)
 
 
 def finish(config, folder):

@@ -1,6 +1,5 @@
 """What BART cannot do is said before any work starts: a tool that it was built without, a path that it cannot take."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from bart_bridge.tools.toolbox import Toolbox
 from compare.running.runner import check_bart
 from compare.settings.experiment import load
 from tests.compare.cli.test_cli import one_line
-from tests.compare.conftest import TINY, bart_tf
+from tests.compare.conftest import TINY, bart_script, bart_tf
 
 STUDY = {
     "name": "study",
@@ -24,16 +23,12 @@ STUDY = {
 
 
 @pytest.fixture
-def without(tmp_path):
+def without(tmp_path, toolbox):
     """Make a BART that was built without some tools."""
 
     def make(*tools):
-        path = tmp_path / "bart"
         refuse = "echo 'Unknown bart command: \"'$1'\".' >&2; exit 255"
-        cases = f"case $1 in {'|'.join(tools)}) {refuse};; esac"
-        path.write_text(f'#!/bin/sh\n{cases}\nexec {shutil.which("bart")} "$@"\n')
-        path.chmod(0o755)
-        return path
+        return bart_script(tmp_path, toolbox, f"case $1 in {'|'.join(tools)}) {refuse};; esac")
 
     return make
 

@@ -15,7 +15,7 @@ import yaml
 from bart_bridge.files import atomic
 from compare.cli import main
 from compare.results import table as results
-from tests.compare.conftest import TINY, bart_tf
+from tests.compare.conftest import TINY, bart_script, bart_tf
 
 MODL = "modl on bart"
 TRAINING = f"{MODL}: train 3 epochs"
@@ -58,13 +58,8 @@ def bart_without(tmp_path, toolbox):
     """Make a BART that works, except for commands that have a text in them."""
 
     def make(*texts):
-        script = tmp_path / "bart"
         cases = "|".join(f'*"{text}"*' for text in texts)
-        script.write_text(
-            f'#!/bin/sh\ncase "$0 $*" in {cases}) echo "no luck today" >&2; exit 1;; esac\nexec {toolbox.path} "$@"\n'
-        )
-        script.chmod(0o755)
-        return script
+        return bart_script(tmp_path, toolbox, f'case "$0 $*" in {cases}) echo "no luck today" >&2; exit 1;; esac')
 
     return make
 

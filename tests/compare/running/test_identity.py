@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ from compare.running import locks, prepared_data, runner, submit
 from compare.settings.experiment import Experiment, load
 from compare.study import run as optimizer_study
 from compare.study import settings as study_settings
-from tests.compare.conftest import bart_tf
+from tests.compare.conftest import bart_tf, start_bart_tf
 
 TRAINING = {"learning_rate": 0.01, "batch_size": 2, "epochs": 1}
 SETTINGS = {
@@ -332,8 +331,7 @@ def test_train_with_a_memory_plan_changes_the_experiment_of_nobody(tmp_path, dat
     content = {**SETTINGS, "dataset": {"folder": str(dataset_folder)}, "engines": ["bart", "keras-tensorflow"]}
     config.write_text(yaml.safe_dump(content))
     arguments = ["--network", "varnet", "--engine", "keras-tensorflow", "--memory", "lean", "-o", tmp_path / "out"]
-    argv = [sys.executable, "-c", "from compare.cli import main; main()", "train", str(config), *map(str, arguments)]
-    training = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    training = start_bart_tf("train", config, *arguments)
     while not (tmp_path / "out/runs/varnet-keras-tensorflow-lean/train-job.json").exists():
         assert training.poll() is None, training.communicate()[1]
         time.sleep(0.05)

@@ -12,6 +12,7 @@ import yaml
 
 from bart_bridge.tools.toolbox import Toolbox
 from compare.running import job_states
+from tests.compare.conftest import bart_script
 from tests.compare.running.disturbed import SHORT
 
 # As on a terminal: what starts tests in the background may have SIGINT ignored.
@@ -71,11 +72,7 @@ def test_while_slurm_does_not_answer(tmp_path, waiting_tool):
 
 def waiting_in(tmp_path, tool):
     """Make a BART that says that one of its tools was started, which then hangs."""
-    path = tmp_path / "bart"
-    waits = f'[ "$1" = {tool} ] && touch {tmp_path}/started && exec sleep 300'
-    path.write_text(f'#!/bin/sh\n{waits}\nexec {Toolbox.find().path} "$@"\n')
-    path.chmod(0o755)
-    return path
+    return bart_script(tmp_path, Toolbox.find(), f'[ "$1" = {tool} ] && touch {tmp_path}/started && exec sleep 300')
 
 
 def test_a_training_says_how_it_goes_on(tmp_path):

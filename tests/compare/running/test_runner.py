@@ -1,8 +1,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import keras
@@ -14,7 +12,7 @@ import yaml
 
 from bart_bridge.files import cfl, multi_cfl
 from compare.results import table as results
-from tests.compare.conftest import TINY, bart_tf
+from tests.compare.conftest import TINY, bart_script, bart_tf, start_bart_tf
 from tests.helper import relative_difference, to_complex
 
 
@@ -81,9 +79,7 @@ def test_progress_counts_the_epoch_of_pretraining(tiny, engine):
 @pytest.mark.slow
 def test_a_killed_run_continues_with_what_is_missing(tiny, tiny_config, tmp_path):
     out = tmp_path / "out"
-    code = "from compare.cli import main; main()"
-    argv = [sys.executable, "-c", code, "compare", str(tiny_config), "-o", str(out)]
-    process = subprocess.Popen(argv, stderr=subprocess.PIPE)
+    process = start_bart_tf("compare", tiny_config, "-o", out)
     # In the middle of a training by Keras, when everything of BART is done.
     job = out / "runs/varnet-keras-tensorflow/train-job.json"
     while not job.exists():
@@ -162,10 +158,7 @@ def test_repeats_take_turns_with_several_binaries(tmp_path, toolbox):
 
 def test_a_killed_child_leaves_a_record_and_no_number(tmp_path, toolbox):
     """The engine is ended by a signal: its phase has a record that says so, and n/a with the reason in the results."""
-    script = tmp_path / "bart"
-    kill = '[ "$1" = reconet ] && [ "$2" = --train ] && kill -9 $$'
-    script.write_text(f'#!/bin/sh\n{kill}\nexec {toolbox.path} "$@"\n')
-    script.chmod(0o755)
+    script = bart_script(tmp_path, toolbox, '[ "$1" = reconet ] && [ "$2" = --train ] && kill -9 $$')
     content = yaml.safe_load(TINY) | {"engines": ["bart"]}
     del content["networks"]["varnet"]
     config, out = tmp_path / "tiny.yaml", tmp_path / "out"

@@ -13,7 +13,7 @@ import pytest
 
 from compare.results import cost_rows
 from compare.running.run_files import Run
-from tests.compare.conftest import TINY, bart_tf
+from tests.compare.conftest import TINY, bart_tf, start_bart_tf
 from tests.helper import slow_but
 
 LONGER = TINY.replace("batch_size: 2, epochs: 2, pretraining_epochs: 1", "batch_size: 2, epochs: 40")
@@ -47,8 +47,7 @@ def finish(config, folder):
 @pytest.mark.parametrize("number", slow_but([signal.SIGTERM, signal.SIGKILL, signal.SIGINT], signal.SIGKILL))
 def test_goes_on_from_its_checkpoint(config, undisturbed, tmp_path, number):
     """The command ends at once; its child, which is told so, leaves a checkpoint of the batch that it was at."""
-    argv = [sys.executable, "-c", "from compare.cli import main; main()", "train", str(config), *ARGUMENTS]
-    process = subprocess.Popen([*argv, "-o", str(tmp_path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = start_bart_tf("train", config, *ARGUMENTS, "-o", tmp_path)
     checkpoint = tmp_path / "runs" / "modl-keras-tensorflow" / "checkpoint" / "training.npz"
     while not checkpoint.exists():
         assert process.poll() is None
