@@ -1,11 +1,11 @@
-"""Apply trained runs to data of one's own."""
+"""Apply trained runs to other data."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from compare.console import Reporter
 from compare.engines.base import Device, Engine
 from compare.engines.create import create
 from compare.measuring import quality
-from compare.report.figures import images as figures
+from compare.report.figures.images import image_panel
 from compare.report.tables import measured
 from compare.results import images as reconstructions
 from compare.results.rows import quality_rows
@@ -32,7 +32,7 @@ from compare.results.table_files import write_csv
 from compare.running import locks
 from compare.running.prepared_data import grid
 from compare.running.run_files import failure_record
-from compare.settings.engine_names import ENGINES, KerasEngineName, is_bart
+from compare.settings.engine_names import ENGINES, EngineName, KerasEngineName, is_bart
 
 # Width of the fully sampled centre relative to the image, about that of the published patterns.
 _CENTRE = 0.1
@@ -65,18 +65,30 @@ def undersample(split: Split, acceleration: float, folder: Path) -> Split:
     return replace(split, pattern=folder / "pattern")
 
 
+@dataclass(frozen=True)
+class ApplySettings:
+    """How runs are applied.
+
+    Attributes:
+        memory: Memory plan of Keras runs; by default the one they were trained with.
+        acceleration: Factor to undersample the split by, see `undersample`.
+    """
+
+    memory: MemoryPlan | None = None
+    acceleration: float | None = None
+
+
 def apply_runs(
     runs: list[Path],
     split: Split,
     folder: Path,
     toolbox: Toolbox,
     reporter: Reporter,
-    memory: MemoryPlan | None = None,
-    acceleration: float | None = None,
+    settings: ApplySettings,
 ) -> tuple[str, dict[str, str]]:
-    """Reconstruct a split with trained runs; one that fails is named and the others go on.
+    """Reconstruct a split with trained runs. One that fails is named, and the others go on.
 
-    Nothing is written before all that is named can be used.
+    Nothing is written before all runs and the split are known to be usable.
 
     Args:
         runs: Run folders of `bart-tf train` or `bart-tf compare`.
@@ -85,8 +97,7 @@ def apply_runs(
             name have the names of folders above them in front, as many as tell them apart.
         toolbox: The BART to use.
         reporter: Tells a person what happens.
-        memory: Memory plan of Keras runs; by default the one they were trained with.
-        acceleration: Undersample the split, see `undersample`.
+        settings: Memory plan and undersampling.
 
     Returns:
         The quality table as Markdown, empty without a reference; and what went wrong, by the label of the run.
@@ -97,14 +108,14 @@ def apply_runs(
         ToolError: The zero-filled images are not usable.
         BusyError: Another process works on the folder.
     """
-    appliers = _appliers(runs, toolbox, memory)
-    if acceleration is not None:
-        check_acceleration(split, acceleration)
+    appliers = _appliers(runs, toolbox, settings.memory)
+    if settings.acceleration is not None:
+        check_acceleration(split, settings.acceleration)
     for applier in appliers:
         check_filters(applier.network, split)
     with locks.held(folder, wait=False):
-        if acceleration is not None:
-            split = undersample(split, acceleration, folder)
+        if settings.acceleration is not None:
+            split = undersample(split, settings.acceleration, folder)
         return _apply(appliers, grid(split, toolbox), folder, reporter)
 
 
@@ -150,7 +161,7 @@ def _apply(appliers: list[_Applier], split: Split, folder: Path, reporter: Repor
 
 
 def _check_weights(run: Path, weights: Path) -> None:
-    """Refuse a run without weights, with the reason where its training left one."""
+    """Reject a run without weights, with the reason if its training failed."""
     if weights.exists() or cfl.exists(weights):
         return
     try:
@@ -169,8 +180,8 @@ def _compare(images: reconstructions.Images, reference: NDArray[np.complex64], f
     table = pd.DataFrame(rows, columns=columns)
     markdown = measured.quality(table).markdown()
     atomic.write_text(folder / "quality.md", markdown)
-    shown = {("", "reference", ""): reference, **images}
-    figures.image_panel(shown, table, 0).savefig(folder / "images.png", dpi=130)
+    panels = {reconstructions.REFERENCE: reference, **images}
+    image_panel(panels, table, 0).savefig(folder / "images.png", dpi=130)
     return markdown
 
 
@@ -192,11 +203,11 @@ def _appliers(runs: list[Path], toolbox: Toolbox, memory: MemoryPlan | None) -> 
 
 
 def _labels(runs: list[Path]) -> list[str]:
-    """Name runs by the ends of their paths, as much of these as tells all runs apart."""
-    places = [run.resolve() for run in runs]
-    for place in places:
-        if places.count(place) > 1:
-            raise InputError(f"{place}: the run is named twice")
+    """Name runs by the shortest ends of their paths that tell all runs apart."""
+    resolved = [run.resolve() for run in runs]
+    for run in resolved:
+        if resolved.count(run) > 1:
+            raise InputError(f"{run}: the run is named twice")
     for depth in range(1, max(len(run.parts) for run in runs) + 1):
         labels = ["-".join(part for part in run.parts[-depth:] if part not in {"/", "runs"}) for run in runs]
         if len(set(labels)) == len(labels):
@@ -204,8 +215,8 @@ def _labels(runs: list[Path]) -> list[str]:
     raise InputError(f"{runs[0]}: the paths of the runs do not tell them apart; rename one")
 
 
-def _settings(run: Path) -> tuple[Any, Any, Network, Any]:
-    """Read engine, device, network and, where it is not the one in use, BART binary of a run."""
+def _settings(run: Path) -> tuple[EngineName, Device, Network, Path | None]:
+    """Read the engine, device and network of a run, and its BART binary if it has one of its own."""
     try:
         content = yaml_files.read(run / "run.yaml")
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What a person sees while something runs: a progress bar on a terminal, plain lines elsewhere."""
+"""Messages and progress while something runs: a progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _PLAIN_STEPS = 5
 
 
 class Advance(Protocol):
-    """Tell how far a step is."""
+    """Report the progress of a step."""
 
     def __call__(self, completed: int, note: str = "") -> None:
-        """Say that `completed` units are done, and something about them."""
+        """Report that `completed` units are done, with a note such as the loss."""
         ...
 
 
@@ -69,17 +69,17 @@ class Reporter:
 
 
 class _PlainLines:
-    """A few lines on the way, evenly spread."""
+    """Progress as a few lines, evenly spread."""
 
     def __init__(self, reporter: Reporter, total: int) -> None:
         self.reporter = reporter
         self.total = total
-        self.shown = 0
+        self.lines = 0
 
     def __call__(self, completed: int, note: str = "") -> None:
         part = completed * _PLAIN_STEPS // max(self.total, 1)
-        if part > self.shown:
-            self.shown = part
+        if part > self.lines:
+            self.lines = part
             self.reporter.say(f"    {completed} of {self.total}" + (f", {note}" if note else ""))
 
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ _PERTURBED_RUNS = 2
 _EPOCHS = 3
 _SEED = 0
 
-Distance: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], float]
+Value = TypeVar("Value", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,11 @@ def _starts(network: Network) -> dict[str, weights.Weights]:
     return {"initial": initial} | ({} if same else {"nonzero": random})
 
 
-def _differences(answers: list[NDArray[Any]], keras_answer: NDArray[Any], distance: Distance) -> tuple[float, float]:
+def _differences(
+    answers: list[NDArray[Value]],
+    keras_answer: NDArray[Value],
+    distance: Callable[[NDArray[Value], NDArray[Value]], float],
+) -> tuple[float, float]:
     """Return the distances of Keras, and of BART for perturbed data, from BART for the data, which is the first."""
     expected, *perturbed = answers
     return distance(keras_answer, expected), max(distance(answer, expected) for answer in perturbed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,8 +13,8 @@ from compare.cli import options
 
 if TYPE_CHECKING:
     from compare.console import Reporter
-    from compare.settings.engine_names import EngineName
     from compare.settings.experiment import Experiment
+    from compare.trace.profiler import Tracing
 
 Tracer = Literal["nsys", "cupti", "auto"]
 
@@ -61,6 +60,7 @@ def profile(
     """
     from compare.settings.experiment import load
     from compare.trace import chapter
+    from compare.trace.profiler import Tracing
 
     reporter = options.reporter(quiet, verbose)
     failed: dict[str, str] = {}
@@ -80,7 +80,7 @@ def profile(
                 raise InputError(f"{config}: no engine '{name}' (found: {', '.join(experiment.engines)})")
         results = options.output_folder(output, experiment.name)
         names = [name for name in experiment.engines if not engine or name in engine]
-        failed = _trace(experiment, results, _Tracing(names, tracer, repeats, roofline), bart, reporter)
+        failed = _trace(experiment, results, Tracing(names, tracer, repeats, roofline), bart, reporter)
         folder = results / "profile"
         if failed and not any(folder.glob("*/summary.parquet")):
             raise BartTfError(f"no training could be traced: {'; '.join(failed.values())}")
@@ -96,18 +96,8 @@ def profile(
         raise BartTfError(f"{len(failed)} traces failed: {', '.join(failed)}")
 
 
-@dataclass(frozen=True)
-class _Tracing:
-    """Engines to trace, with which tracer, how often, and whether `ncu` counts operations for a roofline."""
-
-    engines: list[EngineName]
-    tracer: Tracer
-    repeats: int
-    roofline: bool
-
-
 def _trace(
-    experiment: Experiment, folder: Path, tracing: _Tracing, bart: Path | None, reporter: Reporter
+    experiment: Experiment, folder: Path, tracing: Tracing, bart: Path | None, reporter: Reporter
 ) -> dict[str, str]:
     """Trace the trainings of an experiment; return for each one that failed the reason."""
     from bart_bridge.files import atomic
@@ -119,10 +109,7 @@ def _trace(
     if tracing.roofline and (reason := roofline.unusable()):
         raise BartTfError(f"--roofline: {reason}")
     with options.resumable("traced"):
-        failed = profiler.profile(
-            *(experiment, folder, Toolbox.find(bart), reporter, tracer, tracing.engines, tracing.repeats),
-            tracing.roofline,
-        )
+        failed = profiler.profile(experiment, folder, Toolbox.find(bart), reporter, tracer, tracing)
     ceilings = folder / "profile" / roofline.CEILINGS
     if tracing.roofline and not ceilings.exists():
         atomic.write_text(ceilings, json.dumps(roofline.measure_ceilings(), indent=1) + "\n")

@@ -101,7 +101,7 @@ def apply(
     """
     from bart_bridge.data.dataset import NUFFTS, Dataset
     from bart_bridge.tools.toolbox import Toolbox
-    from compare.applying import apply_runs
+    from compare.applying import ApplySettings, apply_runs
 
     if dataset is not None:
         names = ("kspace", "coils", "pattern", "reference", "trajectory", "nufft")
@@ -127,7 +127,7 @@ def apply(
         reporter.say(f"warning: {warning}")
     # A run has the name of its folder, and `..` is no name.
     runs = [path.resolve() if ".." in path.parts else path.absolute() for path in run]
-    table, failed = apply_runs(runs, slices, target, Toolbox.find(bart), reporter, memory, acceleration)
+    table, failed = apply_runs(runs, slices, target, Toolbox.find(bart), reporter, ApplySettings(memory, acceleration))
     if table:
         typer.echo(table)
     typer.echo(f"images: {target}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 
@@ -37,7 +37,7 @@ _FILES = {
 
 
 def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
-    """Write the report of an experiment from what is in its folder; nothing is run again.
+    """Write the report of an experiment from the files in its folder; nothing is run.
 
     Args:
         folder: Of the experiment, with `experiment.yaml` and `results.csv`. The page names what it leaves out because
@@ -93,7 +93,7 @@ def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
 
 
 def _setup(
-    experiment: Experiment, table: pandas.DataFrame, machines: list[dict[str, Any]]
+    experiment: Experiment, table: pandas.DataFrame, machines: list[machine.Description]
 ) -> dict[str, dict[str, object]]:
     """List machines, versions and settings."""
     versions = {*table[["engine", "engine_version"]].itertuples(index=False, name=None)}
@@ -101,8 +101,8 @@ def _setup(
         f"Machine {number}" if len(machines) > 1 else "Machine": {
             "summary": machine.label(description),
             "device of the run": experiment.device,
+            **description,
         }
-        | description
         for number, description in enumerate(machines, start=1)
     }
     setup["Versions"] = {"bart-tf": bart_bridge.__version__, **_joined(versions)}
@@ -126,8 +126,8 @@ def _figure(folder: Path, figure: CaptionedFigure) -> page.Figure:
     return page.Figure(figure.slug, figure.title, figure.caption, png)
 
 
-def _viewer(images: Images, table: pandas.DataFrame) -> dict[str, Any]:
-    """Pack some slices of the reference, of what needs no network, and of the trained networks."""
+def _viewer(images: Images, table: pandas.DataFrame) -> dict[str, object]:
+    """Pack some slices of the reference, of the baselines and of the trained networks."""
     trained = {key: slices for key, slices in images.items() if key[2] in {"", "apply"}}
     total, *shape = images[REFERENCE].shape
     numbers = viewer.choose_slices(total, len(trained), (shape[0], shape[1]))
@@ -144,7 +144,7 @@ def _viewer(images: Images, table: pandas.DataFrame) -> dict[str, Any]:
 def _warnings(
     experiment: Experiment, folder: Path, table: pandas.DataFrame, images: Images, faults: list[str]
 ) -> list[str]:
-    """Say what diverged, what failed, what is not there, and what is not to be compared; a sentence each."""
+    """Say what diverged, failed, is missing or cannot be compared; a sentence each."""
     diverged = divergences.find(table, read_history(folder))
     missing = [run for run in gaps.missing(experiment, table) if run not in diverged]
     left_out = gaps.left_out(experiment, folder, table, images, faults)
@@ -157,7 +157,7 @@ def _warnings(
     ]
 
 
-def _machine(folder: Path) -> dict[str, Any]:
+def _machine(folder: Path) -> machine.Description:
     """Read `machine.json`; empty where it is not there.
 
     Raises:
@@ -167,7 +167,7 @@ def _machine(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        description: dict[str, Any] = json.loads(path.read_text())
+        description: machine.Description = json.loads(path.read_text())
         for each in (description, *description.get("others", [])):
             machine.label(each)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -53,7 +53,7 @@ def write(experiment: Experiment, folder: Path, images: Images) -> tuple[list[Ta
 
 
 def write_tables(tables: Iterable[Table], folder: Path) -> None:
-    """Write every table as `<slug>.csv`, `.md` and `.tex`; those of an older report are removed."""
+    """Write every table as `<slug>.csv`, `.md` and `.tex`, and remove those of an older report."""
     tables = list(tables)
     _remove_older(folder, [f"{table.slug}.{suffix}" for table in tables for suffix in ("csv", "md", "tex")])
     for table in tables:
@@ -63,13 +63,13 @@ def write_tables(tables: Iterable[Table], folder: Path) -> None:
 
 
 def csv(table: Table) -> str:
-    """Return a table as CSV; title and definitions stand before it in lines that begin with `#`."""
+    """Return a table as CSV. Title and notes come first, in lines that begin with `#`."""
     notes = "".join(f"# {line}\n" for line in [table.title, *table.notes])
     return notes + table.texts.to_csv(index=False)
 
 
 def latex(table: Table) -> str:
-    """Return a table for LaTeX with the package booktabs; the definitions stand below it."""
+    """Return a table for LaTeX (package booktabs), with its notes below."""
     styler = table.texts.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
     text = styler.to_latex(
         hrules=True,
@@ -89,7 +89,7 @@ def latex(table: Table) -> str:
 
 
 def write_figures(figures: Iterable[CaptionedFigure], folder: Path) -> None:
-    """Write every figure as `<slug>.png` and `.pdf`; those of an older report are removed."""
+    """Write every figure as `<slug>.png` and `.pdf`, and remove those of an older report."""
     figures = list(figures)
     _remove_older(folder, [f"{each.slug}.{suffix}" for each in figures for suffix in ("png", "pdf")])
     for each in figures:
@@ -102,7 +102,7 @@ def write_figures(figures: Iterable[CaptionedFigure], folder: Path) -> None:
 
 
 def write_parquet(table: pandas.DataFrame, path: Path) -> None:
-    """Write the results table as Parquet; values that are not available are null, others may be NaN or infinite."""
+    """Write the results table as Parquet. A value that is not available is null; others may be NaN or infinite."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -117,7 +117,7 @@ def write_parquet(table: pandas.DataFrame, path: Path) -> None:
 
 
 def _remove_older(folder: Path, names: list[str]) -> None:
-    """Make a folder, and remove the files of an older report, which must not pass for a part of this one.
+    """Make a folder, and remove the files of an older report: they would pass for a part of this one.
 
     Only the files in the list that the older report wrote are removed; `names` becomes the list of this one.
     """

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file with its tables, figures and images inside, which asks for nothing else."""
+"""The page of a report: one HTML file that contains its tables, figures and images and needs nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import jinja2
 
@@ -43,12 +42,12 @@ class Figure:
 
     @property
     def wide(self) -> bool:
-        """Whether it needs the width of the page."""
+        """Whether it takes the whole width of the page."""
         return self.size[0] > _WIDE * self.size[1]
 
     @property
     def source(self) -> str:
-        """The picture as an address that contains it."""
+        """The picture as a data URL."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
@@ -90,7 +89,7 @@ class Page:
     tables: list[Table]
     figures: list[Figure]
     warnings: list[str] = field(default_factory=list)
-    viewer: Mapping[str, Any] | None = None
+    viewer: Mapping[str, object] | None = None
     setup: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     engines: list[str] = field(default_factory=list)

@@ -6,7 +6,6 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +38,7 @@ class Image:
 
 
 def choose_slices(total: int, image_count: int, shape: tuple[int, int]) -> list[int]:
-    """Choose evenly spread slices: at most 12, and no more than keep the page at a few megabytes."""
+    """Choose evenly spread slices: at most 12, and so few that the page stays within a few megabytes."""
     affordable = _MOST_PIXELS // (image_count * shape[0] * shape[1])
     count = max(1, min(total, affordable, _MOST_SLICES))
     return [number * total // count for number in range(count)]
@@ -47,7 +46,7 @@ def choose_slices(total: int, image_count: int, shape: tuple[int, int]) -> list[
 
 def pack(
     reference: Image, images: list[Image], numbers: list[int], error_gain: float, engines: Iterable[str] = ()
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Pack the images for the page.
 
     Values are rounded to 4095 steps between 0 and the largest magnitude of a slice, at most twice the largest of its
@@ -95,7 +94,7 @@ def _oriented(slices: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _encode(image: NDArray[np.float64], ceiling: float) -> str:
-    """Compress differences of neighbours, high bytes before low ones, which takes half of what the values take."""
+    """Compress differences of neighbours, high bytes before low ones: half the size of the compressed values."""
     codes = np.rint(np.clip(image / ceiling, 0, 1) * _LEVELS).astype(np.uint16).ravel()
     differences = np.diff(codes, prepend=np.uint16(0))
     planes = bytes((differences >> 8).astype(np.uint8)) + bytes((differences & 255).astype(np.uint8))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bart_bridge.files import atomic
 from compare.measuring import timing
 from compare.measuring.memory_sampling import GPU_TOLERANCE_BYTES, RSS_TOLERANCE, Curve, level_before_growth
 from compare.running import records
-from compare.running.records import DIVERGED
+from compare.running.records import DIVERGED, Record
 from compare.running.run_files import Run
 from compare.running.steps import NOT_RUN
 
@@ -25,7 +25,9 @@ _STATE["utilisation"] = ("gpu_utilisation_percent", "%")
 
 
 def costs_of_phase(run: Run, phase: str) -> Iterator[Value]:
-    """Yield metric, value, unit and definition (or why there is no value) of a phase that ended, well or not.
+    """Yield metric, value, unit and definition for a phase that finished or failed.
+
+    Where there is no value, the definition says why.
 
     Raises:
         InputError: Its record is damaged.
@@ -45,8 +47,8 @@ def costs_of_phase(run: Run, phase: str) -> Iterator[Value]:
     yield from _of_record(record, curve(record_path))
 
 
-def why_missing(failure: dict[str, Any]) -> str:
-    """Say from the record of a failure why there is no value."""
+def why_missing(failure: Record) -> str:
+    """Explain from the record of a failure why there is no value."""
     reason: str = failure["failed"]
     if reason.startswith(NOT_RUN):
         return f"n/a: {reason}"
@@ -56,14 +58,14 @@ def why_missing(failure: dict[str, Any]) -> str:
 
 
 def curve(record_path: Path) -> Curve:
-    """Read the samples that belong to a record; empty where there are none, or they are damaged."""
+    """Read the memory samples of a record. Without samples, or if they are damaged, the curve is empty."""
     try:
         return atomic.read_arrays(record_path.with_suffix(".npz"))
     except (OSError, ValueError, zipfile.BadZipFile):
         return {}
 
 
-def _of_record(record: dict[str, Any], samples: Curve) -> Iterator[Value]:
+def _of_record(record: Record, samples: Curve) -> Iterator[Value]:
     used = record["measurement"]
     untimed = timing.continued(used.get("ending", ""))
     definition = "wall seconds of the child processes, their start and set-up included"
@@ -86,7 +88,7 @@ def _seconds(metric: str, value: float | None, definition: str, missing: str) ->
     return metric, None if missing else value, "s", missing or definition
 
 
-def _memory(used: dict[str, Any], samples: Curve) -> Iterator[Value]:
+def _memory(used: Record, samples: Curve) -> Iterator[Value]:
     peak, baseline = used["peak_rss_bytes"], used["baseline_rss_bytes"]
     definition = "largest resident memory of the process and its children, pages that they share counted once"
     # Records of earlier versions have no such note.
@@ -114,7 +116,7 @@ def _memory(used: dict[str, Any], samples: Curve) -> Iterator[Value]:
     yield "allocator_peak", used["allocator_peak_bytes"], "byte", used["allocator_note"]
 
 
-def _gpu_state(used: dict[str, Any], samples: Curve) -> Iterator[Value]:
+def _gpu_state(used: Record, samples: Curve) -> Iterator[Value]:
     for metric, (name, unit) in _STATE.items():
         values = _finite(samples, name)
         for kind, reduce in (("mean", np.mean), ("max", np.max)):
@@ -124,20 +126,20 @@ def _gpu_state(used: dict[str, Any], samples: Curve) -> Iterator[Value]:
             yield f"gpu_{metric}_{kind}", value, unit, definition if value is not None else reason
 
 
-def _inference(times: dict[str, Any]) -> Iterator[Value]:
+def _inference(times: Record) -> Iterator[Value]:
     yield "inference_first", times["first_s"], "s", f"wall seconds of the {times['first_definition']}"
     for metric, key in (("inference", "wall_s"), ("inference_cpu", "cpu_s")):
         kind = "wall seconds" if key == "wall_s" else "user and system seconds"
         for value in times[key] or [None]:
-            shown = times["definition"] if value is None else f"{kind} of a slice: {times['definition']}"
-            yield metric, value, "s", shown
+            definition = times["definition"] if value is None else f"{kind} of a slice: {times['definition']}"
+            yield metric, value, "s", definition
 
 
 def _level(samples: Curve, name: str, tolerance: float) -> float | None:
     return level_before_growth(samples["seconds"], samples[name], tolerance) if name in samples else None
 
 
-def _finite(samples: Curve, name: str) -> Any:
+def _finite(samples: Curve, name: str) -> NDArray[np.floating]:
     values = samples.get(name, np.empty(0))
     return values[np.isfinite(values)]
 
@@ -146,4 +148,4 @@ _NOTES = dict.fromkeys(("gpu_note", "baseline_note", "allocator_note"), "")
 _NUMBERS = dict.fromkeys(
     ("elapsed_s", "cpu_s", "gpu_peak_bytes", "baseline_rss_bytes", "allocator_peak_bytes", "peak_rss_bytes")
 )
-_EMPTY: dict[str, Any] = {"measurement": {**_NOTES, **_NUMBERS}}
+_EMPTY: Record = {"measurement": {**_NOTES, **_NUMBERS}}

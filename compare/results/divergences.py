@@ -1,4 +1,4 @@
-"""Which runs of an experiment diverged, and where, as its tables tell."""
+"""Find out from the tables of an experiment which runs diverged, and where."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def in_folder(folder: Path) -> dict[str, str]:
-    """Say of each run that diverged where it did, by its name such as `modl on bart`; from the tables of a folder.
+    """Read the tables of a folder, and say for each run that diverged, such as `modl on bart`, where it did.
 
     Raises:
         InputError: `results.csv` is missing or damaged, or `history.csv` is damaged.
@@ -27,7 +27,7 @@ def in_folder(folder: Path) -> dict[str, str]:
 def find(table: pandas.DataFrame, history: pandas.DataFrame) -> dict[str, str]:
     """Do the same from the results table and the losses, which may be empty.
 
-    Trainings end when they diverge, and their rows say so. Those of earlier versions went on: their losses or measures
+    A training stops when it diverges, and its rows say so. In earlier versions it went on, and its losses or measures
     are not finite.
     """
     diverged = {}
@@ -47,5 +47,5 @@ def find(table: pandas.DataFrame, history: pandas.DataFrame) -> dict[str, str]:
 
 
 def sentence(diverged: dict[str, str]) -> str:
-    """Name the runs that diverged in one line."""
+    """List the runs that diverged in one line."""
     return "; ".join(f"{run}: {reason}" for run, reason in diverged.items())

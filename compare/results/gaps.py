@@ -1,4 +1,4 @@
-"""What a report does not have, and why: steps that failed, times that say nothing, files that are not there."""
+"""What is missing in a report, and why: failed steps, times that cannot be compared, missing files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONTINUED = "n/a: continued after"
 
 
 def failures(results: pandas.DataFrame) -> list[str]:
-    """Name each step that failed or was not run, with the reason.
+    """List the steps that failed or did not run, with the reason.
 
     Args:
         results: The results table.
@@ -33,7 +33,7 @@ def failures(results: pandas.DataFrame) -> list[str]:
 
 
 def missing(experiment: Experiment, results: pandas.DataFrame) -> list[str]:
-    """Name the reconstructions without a network, and the trained networks, of which there is no quality."""
+    """List the baselines and the trained networks whose image quality was not measured."""
     measured = select(results, metric="psnr", phase="apply", measured=True)
     present = {*zip(measured.network, measured.engine, strict=True)}
     expected = [("", name) for name in baseline_names(experiment)]
@@ -42,7 +42,7 @@ def missing(experiment: Experiment, results: pandas.DataFrame) -> list[str]:
 
 
 def continued(results: pandas.DataFrame) -> list[str]:
-    """Name each training that continued after an interruption, whose times are not to be compared."""
+    """List the trainings that continued after an interruption: their times cannot be compared."""
     elapsed = select(results, metric="elapsed")
     trainings = elapsed[elapsed.definition.str.startswith(_CONTINUED)]
     return [
@@ -54,7 +54,7 @@ def continued(results: pandas.DataFrame) -> list[str]:
 def left_out(
     experiment: Experiment, folder: Path, results: pandas.DataFrame, images: Images, faults: list[str]
 ) -> list[str]:
-    """Name what a report is made without, because its files are not there, and say which.
+    """List what is missing in a report, and the files that it would need.
 
     Args:
         experiment: The experiment.

@@ -1,4 +1,4 @@
-"""The images of an experiment: the reference of the test slices, and what was reconstructed of them."""
+"""The images of an experiment: the references of the test slices and their reconstructions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ REFERENCE: Key = ("", "reference", "")
 
 
 def open_readable_images(experiment: Experiment, folder: Path) -> tuple[Images, list[str]]:
-    """Open the images as `open_images` does, but leave out those that are damaged or gone.
+    """Open the images as `open_images` does, but leave out those that are damaged or missing.
 
     Returns:
-        The images, none without the reference, and why others are not among them.
+        The images, and why others are left out. Without the reference there are no images.
     """
     try:
         reference = test_references(experiment, folder)
@@ -47,7 +47,7 @@ def open_readable_images(experiment: Experiment, folder: Path) -> tuple[Images, 
 
 
 def open_images(experiment: Experiment, folder: Path) -> Images:
-    """Open the images of the test slices that are there, `(batch, y, x)`, by (network, engine, phase).
+    """Open the images of the test slices that exist, `(batch, y, x)` complex64, by (network, engine, phase).
 
     The reference has the key `REFERENCE`.
     """
@@ -56,7 +56,7 @@ def open_images(experiment: Experiment, folder: Path) -> Images:
 
 
 def _image_files(experiment: Experiment, folder: Path) -> Iterator[tuple[Key, Path]]:
-    """Yield where the images of each finished step are; what a step left that failed later is none of its images."""
+    """Yield key and path of the images of each finished step. What a failed step left behind does not count."""
     for name in baseline_names(experiment):
         if baseline_record(folder, name).exists():
             yield ("", name, "apply"), folder / BASELINES_FOLDER / name
@@ -67,18 +67,18 @@ def _image_files(experiment: Experiment, folder: Path) -> Iterator[tuple[Key, Pa
 
 
 def test_references(experiment: Experiment, folder: Path) -> NDArray[np.complex64]:
-    """Open the reference images of the test slices, `(batch, y, x)`."""
+    """Open the reference images of the test slices, `(batch, y, x)` complex64."""
     dataset = Dataset.open(experiment.dataset.folder or folder / "dataset")
     return quality.combine_maps(dataset.split("test").arrays()["reference"])
 
 
 def read_images(path: Path) -> NDArray[np.complex64]:
-    """Open images of a BART file as `(batch, y, x)`, those of several maps combined."""
+    """Open the images in a BART file as `(batch, y, x)`; the images of several maps are combined."""
     return quality.combine_maps(to_batch_map_yx(cfl.read(path)))
 
 
 def runs(experiment: Experiment, folder: Path, repeats: int = 1) -> list[Run]:
-    """List the runs of an experiment, network by network; the first of each, or more of the repeated measurements."""
+    """List the runs of an experiment, network by network: the first run of each, or up to `repeats` of them."""
     return [
         Run(folder, name, engine, repeat)
         for name in experiment.networks

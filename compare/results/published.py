@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "reports" / "published"
 
 
 def installed() -> bool:
-    """Tell whether the published figures are here: they are part of the repository, not of the package."""
+    """Tell whether the published figures exist here. They are part of the repository, not of the package."""
     return FOLDER.is_dir()
 
 
@@ -32,7 +32,7 @@ def read(name: str) -> pandas.DataFrame:
 
 
 def text(name: str) -> str:
-    """Return what is in a file of published figures, whose checksum is in `SHA256SUMS` beside it.
+    """Return the content of a file of published figures, after checking it against `SHA256SUMS` beside it.
 
     Raises:
         InputError: The file is missing or damaged.

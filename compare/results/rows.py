@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 def quality_rows(images: Images, reference: NDArray[np.complex64], toolbox: Toolbox | None = None) -> Iterator[Row]:
-    """Measure every reconstruction against the reference `(batch, y, x)`, by `bart measure` too if there is a BART."""
+    """Measure every reconstruction against the reference, `(batch, y, x)`; with a BART also by `bart measure`."""
     for (network, engine, phase), reconstruction in images.items():
         columns = {"network": network, "engine": engine, "phase": phase}
         for number, pair in enumerate(zip(reconstruction, reference, strict=True)):
@@ -113,7 +113,7 @@ def _regularization_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
 
 
 def _failed_images(experiment: Experiment, folder: Path) -> Iterator[Row]:
-    """Say of each reconstruction that failed why it has no quality."""
+    """Yield a row for each reconstruction that failed, with the reason in place of a value."""
     images = [("", name, "apply", baseline_record(folder, name)) for name in baseline_names(experiment)]
     for run in runs(experiment, folder):
         images += [(run.name, run.engine, phase, run.record(phase)) for phase in ("initial", "apply")]
@@ -126,7 +126,7 @@ def _failed_images(experiment: Experiment, folder: Path) -> Iterator[Row]:
 
 
 def _origin(path: Path) -> Row:
-    """Return machine and version of the program from a record, or from that of the failure in its place."""
+    """Return the machine and the version of the engine from a record, or from the record of its failure."""
     record = _record(path) or _record(failure_record(path))
     if "machine" not in record:
         return {"machine": f"{NOT_AVAILABLE}: not in the record"} if record else {}

@@ -19,7 +19,7 @@ _RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean of differences, item by item.
+    """The mean of paired differences.
 
     Attributes:
         count: Number of items.
@@ -39,7 +39,7 @@ class Difference:
 
 
 def paired(first: NDArray[np.floating], second: NDArray[np.floating]) -> Difference:
-    """Compare two columns of values of the same items: first less second.
+    """Compare two measurements of the same items: first minus second.
 
     The interval is the bias-corrected and accelerated one (Efron 1987, doi 10.1080/01621459.1987.10478410) of 9999
     resamples, the same ones each time.
@@ -86,31 +86,47 @@ class Ratio:
     high: float
     repeats: int
 
+    @classmethod
+    def of_repeats(cls, ratios: NDArray[np.floating]) -> Ratio:
+        """Describe the ratios of one or more repeats."""
+        from scipy import stats
+
+        return cls(float(stats.gmean(ratios)), float(ratios.min()), float(ratios.max()), len(ratios))
+
     @property
     def inverse(self) -> Ratio:
-        """The same ratio the other way round."""
+        """The reciprocal."""
         return Ratio(1 / self.mean, 1 / self.high, 1 / self.low, self.repeats)
 
 
 def ratio(results: pandas.DataFrame, network: str, phase: str, metric: str, engine: str, base: str) -> Ratio | None:
-    """Divide what an engine needs by what another one needs, repeat by repeat; None where that cannot be said.
+    """Divide the cost of an engine by that of another, repeat by repeat; None if no repeat has both.
 
-    Of several values in a repeat, which are calls, the median counts.
+    A repeat may have several calls; their median counts.
     """
     costs = select(results, network=network, phase=phase, metric=metric)
-    wide = costs.pivot_table(index="repeat", columns="engine", values="value", aggfunc="median")
-    if not {engine, base} <= set(wide.columns):
+    return ratio_of_columns(costs, "engine", engine, base)
+
+
+def ratio_of_columns(costs: pandas.DataFrame, column: str, above: str, below: str) -> Ratio | None:
+    """Divide the costs of two engines, or of two networks, repeat by repeat; None where no repeat has both.
+
+    Args:
+        costs: Rows of one metric.
+        column: `engine` or `network`.
+        above: Whose costs are divided.
+        below: By whose costs.
+    """
+    by_repeat = costs.pivot_table(index="repeat", columns=column, values="value", aggfunc="median")
+    if not {above, below} <= set(by_repeat.columns):
         return None
     # A difference of commands can be below the noise: such a repeat has no ratio.
-    wide = wide[(wide[engine] > 0) & (wide[base] > 0)]
-    if wide.empty:
-        return None
-    ratios = (wide[engine] / wide[base]).to_numpy()
-    return Ratio(float(np.exp(np.log(ratios).mean())), float(ratios.min()), float(ratios.max()), len(ratios))
+    by_repeat = by_repeat[(by_repeat[above] > 0) & (by_repeat[below] > 0)]
+    return None if by_repeat.empty else Ratio.of_repeats((by_repeat[above] / by_repeat[below]).to_numpy())
 
 
 def slices_of(results: pandas.DataFrame, network: str, engine: str, metric: str) -> pandas.Series[float]:
-    """Return a measure of every test slice of a trained network or of a reference, by slice."""
+    """Return a measure of every test slice, by slice, for a trained network or a baseline."""
     rows = select(results, network=network, engine=engine, phase="apply", metric=metric)
     numbers = rows["slice"].astype(str)
     values: pandas.Series[float] = rows.set_index(numbers).value[(numbers != "").to_numpy()]
@@ -118,5 +134,5 @@ def slices_of(results: pandas.DataFrame, network: str, engine: str, metric: str)
 
 
 def base_of(engines: list[str]) -> str:
-    """Return the engine that others are compared with: `bart` where it is among them, else the first."""
+    """Return the engine that the others are compared with: `bart` if it is among them, else the first."""
     return "bart" if "bart" in engines else engines[0]

@@ -1,6 +1,7 @@
-"""The tables of an experiment: `results.csv`, on which everything that is shown is a query, and those beside it.
+"""Read, write and query the tables of an experiment.
 
-`history.csv` has the losses, which have an epoch, and `memory.csv` the samples of memory over time.
+Everything in the report is a query on `results.csv`. `history.csv` has the loss of every batch, and `memory.csv` the
+samples of memory over time.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ MEMORY_COLUMNS = ("network", "engine", "repeat", "phase", *memory_sampling.NAMES
 
 
 def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
-    """Write `results.csv`, `history.csv`, `memory.csv` and `machine.json` of an experiment from what is there of it.
+    """Write `results.csv`, `history.csv`, `memory.csv` and `machine.json` from the finished runs of an experiment.
 
-    Machine and software are those of the records, which may have been made on several machines. `machine.json` has the
-    one that made most of them, and the others as `others`.
+    Machine and software come from the records, which may stem from several machines. `machine.json` describes the one
+    with most records, and lists the others under `others`.
     """
     description = rows.machines(experiment, folder) or machine.describe() | machine.software({"bart": toolbox})
     atomic.write_text(folder / "machine.json", json.dumps(description, indent=1) + "\n")
@@ -61,7 +62,7 @@ def write(experiment: Experiment, folder: Path, toolbox: Toolbox) -> None:
 
 
 def read_results(folder: Path) -> pandas.DataFrame:
-    """Read `results.csv`; `value` is a float, NaN where it is not available (see `is_not_available`), `repeat` an int.
+    """Read `results.csv`. `value` is a float, NaN if not available (see `is_not_available`), and `repeat` an int.
 
     Raises:
         InputError: It is missing or has other columns.
@@ -74,7 +75,7 @@ def read_results(folder: Path) -> pandas.DataFrame:
 
 
 def read_history(folder: Path) -> pandas.DataFrame:
-    """Read `history.csv`, the losses, which may be NaN or infinite; empty where it is missing.
+    """Read the losses from `history.csv`; they may be NaN or infinite. Without the file, the table is empty.
 
     Raises:
         InputError: It is damaged.
@@ -88,7 +89,7 @@ def read_history(folder: Path) -> pandas.DataFrame:
 
 
 def read_memory(folder: Path) -> pandas.DataFrame:
-    """Read `memory.csv`, the samples of every run, NaN for what was not read; empty where it is missing.
+    """Read the samples of every run from `memory.csv`, NaN if not sampled. Without the file, the table is empty.
 
     Raises:
         InputError: It is damaged.

@@ -1,4 +1,4 @@
-"""Tables of numbers as CSV files: a number, NaN, an infinity, "not available" and "missing" are told apart.
+"""Tables of numbers as CSV files that distinguish a number, NaN, an infinity, "not available" and "missing".
 
 In the file, these are the number, `nan`, `inf` or `-inf`, `n/a`, and an empty cell. In rows to be written, None means
 "not available", and a key that is not there "missing": it does not apply. A column of numbers is read as floats, with
@@ -25,7 +25,7 @@ _NO_NUMBER = [NOT_AVAILABLE, "nan", ""]
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write a table with a heading, a line for each row."""
+    """Write a table: a heading, then a line for each row."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -37,7 +37,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
 def read_csv(
     path: Path, numbers: Iterable[str], counts: Iterable[str] = (), needed: Iterable[str] = ()
 ) -> pandas.DataFrame:
-    """Read a table; columns of numbers are floats whatever is in them, all others are texts.
+    """Read a table. The columns named as numbers become floats, all others stay text.
 
     Args:
         path: The file.
@@ -63,5 +63,5 @@ def read_csv(
 
 
 def is_not_available(table: pandas.DataFrame) -> pandas.Series[bool]:
-    """Tell rows of a results table without a value from those with one, be it NaN: `definition` begins with `n/a`."""
+    """Mark the rows of a results table that have no value: their `definition` begins with `n/a`. NaN can be a value."""
     return table.value.isna() & table.definition.str.startswith(NOT_AVAILABLE)

@@ -1,4 +1,4 @@
-"""Counts and distributions of what a GPU did, by kind and name: what every tracer's output becomes."""
+"""Counts and distributions of what a GPU did, by kind and name: the common form of every tracer's output."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ class Distribution:
 
     @property
     def mean(self) -> float | None:
-        """Arithmetic mean; None of nothing."""
+        """Arithmetic mean; None without values."""
         return self.total / self.count if self.count else None
 
     @property
     def std(self) -> float | None:
-        """Standard deviation of a sample (n - 1), as Nsight has it; None of fewer than two."""
+        """Standard deviation of a sample (n - 1 in the denominator, as Nsight has it); None below two values."""
         return sqrt(self.squares / (self.count - 1)) if self.count > 1 else None
 
     @property
     def median(self) -> float | None:
-        """Median, within 0.4 % where it comes from buckets; None where neither is known."""
+        """Median, within 0.4 % if it comes from buckets; None without buckets or an exact median."""
         if self.exact_median is not None:
             return self.exact_median
         if not self.buckets:
@@ -63,7 +63,7 @@ class Distribution:
         return (self._ordered((self.count - 1) // 2) + self._ordered(self.count // 2)) / 2
 
     def _ordered(self, rank: int) -> float:
-        """Return about the value with so many smaller ones, from the buckets."""
+        """Estimate from the buckets the value that has `rank` smaller ones."""
         below = 0
         for lower in sorted(self.buckets):
             below += self.buckets[lower]
@@ -73,7 +73,7 @@ class Distribution:
         return self.maximum
 
     def plus(self, other: Distribution) -> Distribution:
-        """Put the values of two distributions together; an exact median is lost."""
+        """Merge two distributions; an exact median is lost."""
         if not self.count or not other.count:
             return self if self.count else other
         count = self.count + other.count

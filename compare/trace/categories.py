@@ -1,4 +1,4 @@
-"""What kind of work a kernel does, by its name."""
+"""What kind of work a kernel does, judged by its name."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ CATEGORIES = (*dict.fromkeys(category for category, _ in PATTERNS), UNCLASSIFIED
 
 
 def category(name: str) -> str:
-    """Return the category of a kernel, `unclassified` where no pattern is found in its name."""
-    return next((found for found, pattern in _COMPILED if pattern.search(name)), UNCLASSIFIED)
+    """Return the category of a kernel, `unclassified` if no pattern matches its name."""
+    return next((each for each, pattern in _COMPILED if pattern.search(name)), UNCLASSIFIED)
 
 
 def times_ns(summary: Summary) -> dict[str, tuple[int, float]]:
     """Return number and nanoseconds of the kernels of each category."""
-    found = dict.fromkeys(CATEGORIES, (0, 0.0))
+    times = dict.fromkeys(CATEGORIES, (0, 0.0))
     for row in summary.of("kernel"):
-        count, total_ns = found[category(row.name)]
-        found[category(row.name)] = (count + row.count, total_ns + row.time_ns.total)
-    return found
+        count, total_ns = times[category(row.name)]
+        times[category(row.name)] = (count + row.count, total_ns + row.time_ns.total)
+    return times
 
 
 def short(name: str) -> str:
-    """Return the readable part of a kernel's name: without arguments, templates and the marks of mangling.
+    """Return the readable part of a kernel's name, without arguments, templates and mangling.
 
     `_ZN3foo3barIfEEvPT_` becomes `foo::bar`, `void foo::bar<float>(float*)` too.
     """

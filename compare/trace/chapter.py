@@ -1,4 +1,4 @@
-"""The chapter about the GPU: every table, figure and finding of the traces in a folder, re-made from their files."""
+"""The chapter about the GPU: tables, figures and findings, made from the files of traces."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
 from compare.report import page
 from compare.report.tables.table import Cell, Format, Table, slug_of, table_of_rows
 from compare.results import published
-from compare.trace import consistency, published_checks, roofline, roofline_report, sources, summary, tables
+from compare.trace import consistency, published_checks, roofline, roofline_report, sources, summary
+from compare.trace import tables as trace_tables
 from compare.trace.roofline_report import Counted
 from compare.trace.summary import Summary
 
@@ -61,18 +62,18 @@ def make_chapter(folders: list[Path]) -> Chapter:
         InputError: There is no trace, or a file is damaged.
     """
     summaries = [summary for folder in folders for summary in sources.read(folder)]
-    made = tables.all_tables(summaries)
+    tables = trace_tables.all_tables(summaries)
     agreement = tracers_compared(summaries)
-    made += [agreement] if len(agreement.frame) else []
+    tables += [agreement] if len(agreement.frame) else []
     figures: dict[str, Figure] = {}
     counted = _counted(folders)
     if counted:
         path = folders[0] / roofline.CEILINGS
-        ceilings: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-        made.append(roofline_report.table(counted, ceilings))
+        ceilings: roofline.Ceilings | None = json.loads(path.read_text()) if path.exists() else None
+        tables.append(roofline_report.table(counted, ceilings))
         figures["roofline"] = roofline_report.figure(counted, ceilings)
-    findings = consistency.check(consistency.figures_of_tables(made))
-    return Chapter(made, figures, findings, _published())
+    findings = consistency.check(consistency.figures_of_tables(tables))
+    return Chapter(tables, figures, findings, _published())
 
 
 def _published() -> list[str]:
@@ -125,7 +126,7 @@ def keep_summaries(folders: list[Path], folder: Path) -> None:
 
 
 def tracers_compared(summaries: list[Summary]) -> Table:
-    """Compare counts and bytes of runs that both tracers saw; they should agree to 0.1 %."""
+    """Compare counts and bytes of runs that both tracers recorded; they should agree to 0.1 %."""
     rows: list[list[Cell]] = []
     runs: dict[tuple[str, ...], dict[str, Summary]] = {}
     for traced in summaries:

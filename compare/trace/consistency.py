@@ -202,7 +202,7 @@ def _agreements(figures: list[Figure]) -> Iterator[Finding]:
 
 
 def _factor(ratio: float) -> str:
-    """Say that two figures are a power of 1000 apart: their units then are not what they are called."""
+    """Say if two figures differ by a power of 1000: then one of the units has a wrong name."""
     if ratio <= 0:
         return ""
     power = round(log10(ratio) / 3)

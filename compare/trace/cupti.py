@@ -1,4 +1,4 @@
-"""Build the tracer, a C file against CUPTI that the CUDA driver loads into any process, and read what it wrote."""
+"""Build the tracer, a C library on CUPTI that the CUDA driver loads into every process, and read its output."""
 
 from __future__ import annotations
 
@@ -119,13 +119,13 @@ def records(header: Path) -> dict[str, str]:
         ToolError: A type is missing.
     """
     text = header.read_text(errors="replace")
-    found = {}
+    newest = {}
     for name, record in _RECORDS.items():
         numbers = re.findall(rf"\}} {record}(\d*);", text)
         if not numbers:
             raise ToolError(f"{header}: {record} was not found in it")
-        found[name] = record + max(numbers, key=lambda number: int(number or 1))
-    return found
+        newest[name] = record + max(numbers, key=lambda number: int(number or 1))
+    return newest
 
 
 def environment(library: Path, folder: Path) -> dict[str, str]:
@@ -138,7 +138,7 @@ def environment(library: Path, folder: Path) -> dict[str, str]:
 
 
 def read(folder: Path) -> tuple[list[Activity], dict[str, str]]:
-    """Read what the processes of one run wrote, added up.
+    """Read and add up what the processes of one run wrote.
 
     Args:
         folder: With a `trace-PID.tsv` for each process that used CUDA.
@@ -166,15 +166,15 @@ def read(folder: Path) -> tuple[list[Activity], dict[str, str]]:
                     _add_fact(facts, *cells)
                 else:
                     row = _row(cells)
-                    known = rows.get((row.kind, row.name))
-                    rows[row.kind, row.name] = known.plus(row) if known else row
+                    before = rows.get((row.kind, row.name))
+                    rows[row.kind, row.name] = before.plus(row) if before else row
             except (ValueError, TypeError):
                 raise InputError(f"{path}: damaged line '{line[:80]}'") from None
     return list(rows.values()), facts
 
 
 def _add_fact(facts: dict[str, str], name: str, value: str) -> None:
-    """Add up counts over processes, and list what differs."""
+    """Add up counts over processes; list different values."""
     if name in {"records", "dropped", "buffers_refused", "further_names"}:
         facts[name] = str(int(facts.get(name, 0)) + int(value))
     elif name != "wall_ns" and value and value not in facts.get(name, "").split(", "):

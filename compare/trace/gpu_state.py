@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from types import TracebackType
-from typing import Any
 
 from compare.measuring import nvidia
 
@@ -44,7 +43,7 @@ class GpuState:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> GpuState:
-        """Start to sample."""
+        """Start sampling."""
         gpus = nvidia.Gpus()
         if gpus.handles:
             self._thread = threading.Thread(target=self._sample, args=(gpus.handles[0],), daemon=True)
@@ -56,18 +55,18 @@ class GpuState:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop to sample."""
+        """Stop sampling."""
         self._ended.set()
         if self._thread:
             self._thread.join()
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """Return mean and maximum of each quantity, the number of samples, and the note."""
         columns = list(zip(*self.samples, strict=True))[1:]
-        found: dict[str, Any] = {"note": self.note, "samples": len(self.samples)}
+        summary: dict[str, object] = {"note": self.note, "samples": len(self.samples)}
         for name, values in zip(QUANTITIES, columns, strict=False):
-            found[name] = {"mean": sum(values) / len(values), "max": max(values)}
-        return found
+            summary[name] = {"mean": sum(values) / len(values), "max": max(values)}
+        return summary
 
     def _sample(self, gpu: nvidia.Handle) -> None:
         import pynvml

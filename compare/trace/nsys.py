@@ -31,7 +31,7 @@ _UNITS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9, "B": 1, "KB": 1e3, "KiB": 102
 
 
 def unusable() -> str:
-    """Say why Nsight Systems cannot be used here, empty if it can: it must be there and make a report of `true`."""
+    """Say why Nsight Systems cannot be used here; empty if it makes a report of the command `true`."""
     if shutil.which("nsys") is None:
         return "nsys is not installed"
     with tempfile.TemporaryDirectory() as folder:
@@ -43,13 +43,13 @@ def unusable() -> str:
 
 
 def prefix(folder: Path) -> list[str]:
-    """Return what goes before a command to leave a report of it in a folder; `ENVIRONMENT` must be set."""
+    """Return the words before a command that leave a report of it in a folder; set `ENVIRONMENT` with them."""
     options = ["--trace=cuda", "--sample=none", "--cpuctxsw=none", "--force-overwrite=true"]
     return ["nsys", "profile", *options, f"--output={folder}/report-%p"]
 
 
 def read_reports(folder: Path) -> list[Activity]:
-    """Export the reports that traced commands left in a folder and add them up.
+    """Export the reports that traced commands left in a folder, and add them up.
 
     Raises:
         ToolError: There is none, or an export failed.
@@ -65,8 +65,8 @@ def read_reports(folder: Path) -> list[Activity]:
         if finished.returncode != 0 or not target.exists():
             raise ToolError("nsys export failed", argv, finished.returncode, finished.stderr.splitlines()[-2:])
         for row in read_sqlite(target):
-            known = rows.get((row.kind, row.name))
-            rows[row.kind, row.name] = known.plus(row) if known else row
+            before = rows.get((row.kind, row.name))
+            rows[row.kind, row.name] = before.plus(row) if before else row
     return list(rows.values())
 
 
@@ -93,7 +93,7 @@ def read_csv(paths: Iterable[Path]) -> list[Activity]:
     Raises:
         InputError: There is no such report in them, or a row does not fit its header.
     """
-    found: dict[tuple[str, str], Activity] = {}
+    rows: dict[tuple[str, str], Activity] = {}
     for path in paths:
         header: list[tuple[str, float]] | None = None
         title = ""
@@ -105,13 +105,13 @@ def read_csv(paths: Iterable[Path]) -> list[Activity]:
                     header, title = columns, " ".join(cells)
                 elif header and len(cells) >= len(header):
                     row = _csv_row(path, cells, header, title)
-                    known = found.get((row.kind, row.name))
-                    found[row.kind, row.name] = _joined(known, row) if known else row
+                    before = rows.get((row.kind, row.name))
+                    rows[row.kind, row.name] = _joined(before, row) if before else row
                 elif not cells:
                     header = None
-    if not found:
+    if not rows:
         raise InputError(f"{', '.join(map(str, paths)) or 'no file'}: no report of nsys stats with rows was found")
-    return list(found.values())
+    return list(rows.values())
 
 
 def operation(text: str) -> tuple[str, str]:
@@ -176,20 +176,20 @@ def _key(kind: str, name: str | int | None) -> tuple[str, str]:
 
 
 def _call(name: str) -> tuple[str, str]:
-    """Tell functions of the runtime (cuda...) from those of the driver (cu...), without their version."""
+    """Return the kind of a function, runtime (cuda...) or driver (cu...), and its name without the version."""
     plain = re.sub(r"^(cu\w+?)(_ptsz)?_v\d{4,5}$", r"\1", name)
     return ("runtime" if plain.startswith("cuda") else "driver"), plain
 
 
 def _header(cells: list[str]) -> list[tuple[str, float]]:
-    """Return name and unit of each column if this is a header, else nothing; columns of no interest are empty."""
+    """Return name and unit of each column if this is a header, else nothing. Unused columns have no name."""
     parts = [re.fullmatch(r"\s*(.*?)\s*(?:\((.*)\))?\s*", cell) for cell in cells]
-    found = [(_COLUMNS.get(part[1], ""), part[2] or "") for part in parts if part]
-    if not {"name", "count", "total", "mean", "min", "max"} <= {name for name, _ in found}:
+    columns = [(_COLUMNS.get(part[1], ""), part[2] or "") for part in parts if part]
+    if not {"name", "count", "total", "mean", "min", "max"} <= {name for name, _ in columns}:
         return []
     # Old releases name the unit of the total time only, and none for sizes, which are in KiB.
-    default = next(unit for name, unit in found if name == "total") or "KiB"
-    return [(name, _UNITS.get(unit or default, 1.0)) for name, unit in found]
+    default = next(unit for name, unit in columns if name == "total") or "KiB"
+    return [(name, _UNITS.get(unit or default, 1.0)) for name, unit in columns]
 
 
 def _csv_row(path: Path, cells: list[str], header: list[tuple[str, float]], title: str) -> Activity:

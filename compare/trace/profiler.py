@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bart_bridge.errors import BartTfError, InputError, ToolError
 from bart_bridge.files import atomic
@@ -27,14 +27,31 @@ from compare.settings.experiment import Experiment
 from compare.trace import cupti, nsys, roofline, summary
 from compare.trace.activity import Activity
 from compare.trace.gpu_state import GpuState
-from compare.trace.summary import Summary
+from compare.trace.summary import Facts, Summary
 
 TracerName = Literal["nsys", "cupti", "auto"]
 
 
 @dataclass(frozen=True)
+class Tracing:
+    """What is traced of an experiment, and how.
+
+    Attributes:
+        engines: Engines of the experiment to run.
+        tracer: What traces; `auto` takes what works here, see `choose`.
+        repeats: How often each training is run.
+        roofline: Count operations and bytes of a sample of kernels with `ncu`, in one more run of each.
+    """
+
+    engines: list[EngineName]
+    tracer: TracerName = "auto"
+    repeats: int = 1
+    roofline: bool = False
+
+
+@dataclass(frozen=True)
 class Tracer:
-    """What traces.
+    """A tracer that works here.
 
     Attributes:
         name: `nsys` or `cupti`.
@@ -59,7 +76,7 @@ class Tracer:
                 yield
 
     def read(self, folder: Path) -> tuple[list[Activity], dict[str, str]]:
-        """Read what was traced."""
+        """Read the trace: activities, and facts about the tracer."""
         if self.library is None:
             return nsys.read_reports(folder), {"tracer": "nsys"}
         return cupti.read(folder)
@@ -82,36 +99,27 @@ def choose(name: TracerName) -> Tracer:
 
 
 def profile(
-    experiment: Experiment,
-    folder: Path,
-    toolbox: Toolbox,
-    reporter: Reporter,
-    tracer: Tracer,
-    engine_names: list[EngineName],
-    repeats: int,
-    with_roofline: bool,
+    experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter, tracer: Tracer, tracing: Tracing
 ) -> dict[str, str]:
     """Trace the training of every network on every engine; what was traced before with the same settings is kept.
 
     Args:
         experiment: What is trained; its device must be `gpu`.
-        folder: Of the experiment; traces go to `profile` in it, so that no measured run is touched.
-        toolbox: The BART.
+        folder: Folder of the experiment. Traces go to `profile` in it, so that no measured run is touched.
+        toolbox: The BART to use.
         reporter: Tells a person what happens.
-        tracer: From `choose`.
-        engine_names: Engines of the experiment to run.
-        repeats: How often each is run.
-        with_roofline: Count operations and bytes of a sample of kernels with `ncu`, in one more run of each.
+        tracer: What `choose` returned.
+        tracing: What to trace.
 
     Returns:
-        What went wrong, by title.
+        What went wrong, by the title of the step.
 
     Raises:
         InputError: The experiment is not one for a GPU, or its dataset is not usable.
     """
     if experiment.device != "gpu":
         raise InputError(f"device: profile traces the GPU and needs 'gpu', received '{experiment.device}'")
-    toolboxes = {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in engine_names}
+    toolboxes = {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in tracing.engines}
     check_bart(experiment, folder, toolboxes)
     available = [create(name, experiment.device, bart, experiment.threads) for name, bart in toolboxes.items()]
     with locks.held(folder):
@@ -121,9 +129,9 @@ def profile(
     failed: dict[str, str] = {}
     for engine in available:
         for network, trained in experiment.networks.items():
-            for repeat in range(repeats):
-                place = root / f"{network}-{engine.name}-{tracer.name}-{repeat}"
-                step = run_steps(RunInputs(place, experiment, network, engine, data))["train"]
+            for repeat in range(tracing.repeats):
+                run_folder = root / f"{network}-{engine.name}-{tracer.name}-{repeat}"
+                step = run_steps(RunInputs(run_folder, experiment, network, engine, data))["train"]
                 facts = common | {
                     "network": network,
                     "network_kind": trained.network.kind,
@@ -134,38 +142,38 @@ def profile(
                 }
                 title = f"{step.title}, traced by {tracer.name}"
                 try:
-                    _trace(step, title, place, tracer, facts, reporter)
-                    if with_roofline and repeat == 0:
-                        _count(step, f"{step.title}, counted by ncu", place, reporter)
+                    _trace(step, title, run_folder, tracer, facts, reporter)
+                    if tracing.roofline and repeat == 0:
+                        _count(step, f"{step.title}, counted by ncu", run_folder, reporter)
                 except BartTfError as error:
                     reporter.say(f"{title}: FAILED: {error}", level=-1)
                     failed[title] = str(error)
     return failed
 
 
-def _trace(step: Step, title: str, place: Path, tracer: Tracer, facts: dict[str, Any], reporter: Reporter) -> None:
+def _trace(step: Step, title: str, run_folder: Path, tracer: Tracer, facts: Facts, reporter: Reporter) -> None:
     determinants = {"step": step.determinants(), "tracer": tracer.name}
-    if records.read(place / "trace.json", determinants):
+    if records.read(run_folder / "trace.json", determinants):
         reporter.say(f"{title}: done before")
         return
-    (place / "trace.json").unlink(missing_ok=True)
+    (run_folder / "trace.json").unlink(missing_ok=True)
     _begin_again(step)
     state = GpuState()
-    with reporter.step(title, step.total) as advance, state, tracer.around(place / "trace"):
+    with reporter.step(title, step.total) as advance, state, tracer.around(run_folder / "trace"):
         details = step.work(advance)
-    activities, traced = tracer.read(place / "trace")
+    activities, traced = tracer.read(run_folder / "trace")
     facts = traced | facts | {"wall_s": details["measurement"].elapsed_s, "state": state.summary()}
-    summary.write(Summary(activities, facts), place / "summary.parquet")
-    records.write(place / "trace.json", determinants)
+    summary.write(Summary(activities, facts), run_folder / "summary.parquet")
+    records.write(run_folder / "trace.json", determinants)
 
 
 def _begin_again(step: Step) -> None:
-    """Remove the checkpoint of a training that was interrupted: the rest of it alone would be traced."""
+    """Remove the checkpoint of an interrupted training; otherwise only the rest of it would be traced."""
     shutil.rmtree(step.record.parent / "checkpoint", ignore_errors=True)
 
 
-def _count(step: Step, title: str, place: Path, reporter: Reporter) -> None:
-    log = place / roofline.FILE
+def _count(step: Step, title: str, run_folder: Path, reporter: Reporter) -> None:
+    log = run_folder / roofline.FILE
     if log.exists():
         reporter.say(f"{title}: done before")
         return

@@ -17,13 +17,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bart_bridge.errors import InputError, ToolError
 from compare.trace.summary import Summary
 
 FILE = "ncu.csv"
 CEILINGS = "ceilings.json"
+Ceilings: TypeAlias = dict[str, Any]
+"""What a GPU can do, see `measure_ceilings`."""
 PRECISIONS = {"fp64": "d", "fp32": "f", "fp16": "h"}
 _OPERATIONS = {"add": 1, "mul": 1, "fma": 2}
 _TIME, _BYTES = "gpu__time_duration.sum", "dram__bytes.sum"
@@ -67,17 +69,17 @@ class Kernel:
 
     @property
     def intensity(self) -> float | None:
-        """FLOP per byte; None where no byte was moved."""
+        """FLOP per byte; None if no byte was moved."""
         return sum(self.flop.values()) / self.bytes if self.bytes else None
 
 
 def unusable() -> str:
-    """Say why `ncu` cannot be used, empty if it is there."""
+    """Say why `ncu` cannot be used; empty if it is installed."""
     return "" if shutil.which("ncu") else "ncu (Nsight Compute) is not installed"
 
 
 def prefix(log: Path) -> list[str]:
-    """Return what goes before a command to count a sample of its kernel launches into a CSV file."""
+    """Return the words before a command that count a sample of its kernel launches into a CSV file."""
     options = ["--clock-control", "none", "--target-processes", "all", "--kernel-id", f":::{_LAUNCHES}"]
     form = ["--csv", "--page", "raw", "--print-units", "base", "--print-kernel-base", "mangled"]
     return ["ncu", *options, "--metrics", ",".join(METRICS), *form, "--log-file", str(log)]
@@ -138,18 +140,18 @@ def whole(kernels: list[Kernel], summary: Summary) -> tuple[Kernel | None, float
         of the trace that the sampled names have.
     """
     sampled = {kernel.name: kernel for kernel in kernels}
-    found = [(row, sampled[row.name]) for row in summary.of("kernel") if row.name in sampled]
-    if not found:
+    counted = [(row, sampled[row.name]) for row in summary.of("kernel") if row.name in sampled]
+    if not counted:
         return None, 0.0
-    flop = {p: sum(row.count * kernel.flop[p] for row, kernel in found) for p in PRECISIONS}
-    moved = sum(row.count * kernel.bytes for row, kernel in found)
-    time_s = sum(row.time_ns.total for row, _ in found) / 1e9
+    flop = {p: sum(row.count * kernel.flop[p] for row, kernel in counted) for p in PRECISIONS}
+    moved = sum(row.count * kernel.bytes for row, kernel in counted)
+    time_s = sum(row.time_ns.total for row, _ in counted) / 1e9
     covered = time_s * 1e9 / summary.total_ns("kernel")
-    return Kernel(summary.run, sum(kernel.launches for _, kernel in found), flop, moved, time_s), covered
+    return Kernel(summary.run, sum(kernel.launches for _, kernel in counted), flop, moved, time_s), covered
 
 
-def measure_ceilings() -> dict[str, Any]:
-    """Measure with a CUDA program of ours what the first GPU can do.
+def measure_ceilings() -> Ceilings:
+    """Measure with our own CUDA program what the first GPU can do.
 
     Returns:
         `name` of the GPU, `copy_bytes_per_s` (read and written), and `fp64`, `fp32`, `fp16` in FLOP/s without tensor
@@ -170,5 +172,5 @@ def measure_ceilings() -> dict[str, Any]:
                 raise ToolError(
                     "the ceilings cannot be measured", argv, finished.returncode, finished.stderr.splitlines()[-2:]
                 )
-    found: dict[str, Any] = json.loads(finished.stdout)
-    return found
+    ceilings: Ceilings = json.loads(finished.stdout)
+    return ceilings

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compare.report.tables.table import Cell, Format, Table, table_of_rows
 from compare.trace import categories
-from compare.trace.roofline import PRECISIONS, Kernel, whole
+from compare.trace.roofline import PRECISIONS, Ceilings, Kernel, whole
 from compare.trace.summary import Summary
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Counted:
     kernels: list[Kernel]
 
 
-def table(counted: list[Counted], ceilings: dict[str, Any] | None) -> Table:
+def table(counted: list[Counted], ceilings: Ceilings | None) -> Table:
     """Show the arithmetic intensity and the rates of whole runs and of the kernels that take most time."""
     rows: list[list[Cell]] = []
     for run in counted:
@@ -55,7 +55,7 @@ def table(counted: list[Counted], ceilings: dict[str, Any] | None) -> Table:
     return table_of_rows("Roofline of sampled kernel launches", columns, rows, notes)
 
 
-def figure(counted: list[Counted], ceilings: dict[str, Any] | None) -> Figure:
+def figure(counted: list[Counted], ceilings: Ceilings | None) -> Figure:
     """Draw kernels (area by their time) and whole runs over the machine's ceilings, both axes logarithmic."""
     import numpy as np
     from matplotlib.figure import Figure as MatplotlibFigure
@@ -96,7 +96,7 @@ def _longest(run: Counted) -> list[Kernel]:
     return sorted(run.kernels, key=lambda kernel: -times.get(kernel.name, 0.0))
 
 
-def _cells(kernel: Kernel, ceilings: dict[str, Any] | None) -> list[Cell]:
+def _cells(kernel: Kernel, ceilings: Ceilings | None) -> list[Cell]:
     flop = sum(kernel.flop.values())
     bound = None
     if ceilings and kernel.intensity is not None:

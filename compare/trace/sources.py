@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from bart_bridge.errors import InputError
 from compare.trace import cupti, nsys, summary
-from compare.trace.summary import Summary
+from compare.trace.summary import Facts, Summary
 
 FACTS = "facts.json"
 
@@ -27,10 +26,10 @@ def read(path: Path) -> list[Summary]:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if path.is_dir():
-        found = _folder(path)
-        if not found:
+        summaries = _folder(path)
+        if not summaries:
             raise InputError(f"{path}: no summary, trace or export of Nsight Systems in it")
-        return found
+        return summaries
     if path.suffix == ".parquet":
         return [summary.read(path)]
     if path.suffix == ".sqlite":
@@ -41,24 +40,24 @@ def read(path: Path) -> list[Summary]:
 
 
 def _folder(folder: Path) -> list[Summary]:
-    found = [summary.read(path) for path in sorted(folder.glob("*.parquet"))]
-    if found:
+    summaries = [summary.read(path) for path in sorted(folder.glob("*.parquet"))]
+    if summaries:
         # Made of the traces below, which must not count twice.
-        return found
+        return summaries
     if any(folder.glob("trace-*.tsv")):
         activities, facts = cupti.read(folder)
-        found.append(Summary(activities, facts | _facts(folder, folder.name)))
+        summaries.append(Summary(activities, facts | _facts(folder, folder.name)))
     for path in sorted(folder.glob("*.sqlite")):
-        found.append(Summary(nsys.read_sqlite(path), {"tracer": "nsys"} | _facts(folder, path.name)))
+        summaries.append(Summary(nsys.read_sqlite(path), {"tracer": "nsys"} | _facts(folder, path.name)))
     exports = sorted(path for path in folder.glob("*.csv") if _is_export(path))
     if exports:
-        found.append(Summary(nsys.read_csv(exports), {"tracer": "nsys"} | _facts(folder, folder.name)))
-    if found:
-        return found
-    return [one for inner in sorted(folder.iterdir()) if inner.is_dir() for one in _folder(inner)]
+        summaries.append(Summary(nsys.read_csv(exports), {"tracer": "nsys"} | _facts(folder, folder.name)))
+    if summaries:
+        return summaries
+    return [each for inner in sorted(folder.iterdir()) if inner.is_dir() for each in _folder(inner)]
 
 
-def _facts(folder: Path, source: str) -> dict[str, Any]:
+def _facts(folder: Path, source: str) -> Facts:
     path = folder / FACTS
     if not path.exists():
         return {"source": source}
@@ -70,7 +69,7 @@ def _facts(folder: Path, source: str) -> dict[str, Any]:
 
 
 def _is_export(path: Path) -> bool:
-    """Tell a report of `nsys stats` from any other CSV file that may lie beside it, such as a table of ours."""
+    """Tell a report of `nsys stats` from other CSV files beside it, such as our own tables."""
     try:
         nsys.read_csv([path])
     except InputError as error:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
 from compare.trace.activity import BUSY, MEMORY, NOTHING, Activity, Distribution
 
+Facts: TypeAlias = dict[str, Any]
+"""What is known of a run, JSON types only."""
+Row: TypeAlias = dict[str, Any]
 _PARTS = (("time_ns", "ns"), ("bytes", "bytes"))
 
 
@@ -25,7 +28,7 @@ class Summary:
     """
 
     activities: list[Activity]
-    facts: dict[str, Any]
+    facts: Facts
 
     @property
     def run(self) -> str:
@@ -58,8 +61,8 @@ class Summary:
         return {name: row.time_ns.total / whole if whole else None for name, whole in wholes.items()}
 
 
-def rows(summary: Summary) -> list[dict[str, Any]]:
-    """Return a summary as rows of plain numbers; None where something is not known."""
+def rows(summary: Summary) -> list[Row]:
+    """Return a summary as rows of plain numbers; None if something is unknown."""
     return [
         {"kind": row.kind, "name": row.name, "count": row.count, "untimed": row.untimed}
         | {key: value for part, unit in _PARTS for key, value in _columns(getattr(row, part), unit).items()}
@@ -110,7 +113,7 @@ def _columns(part: Distribution, unit: str) -> dict[str, float | None]:
     }
 
 
-def _activity(row: dict[str, Any]) -> Activity:
+def _activity(row: Row) -> Activity:
     count, untimed = row["count"], row["untimed"]
     return Activity(
         row["kind"],
@@ -122,7 +125,7 @@ def _activity(row: dict[str, Any]) -> Activity:
     )
 
 
-def _distribution(row: dict[str, Any], unit: str, count: int) -> Distribution:
+def _distribution(row: Row, unit: str, count: int) -> Distribution:
     if row[f"total_{unit}"] is None:
         return NOTHING
     squares = (row[f"std_{unit}"] or 0.0) ** 2 * (count - 1)

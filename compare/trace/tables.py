@@ -1,4 +1,4 @@
-"""Tables 4 to 12 of the thesis and the kernels' categories, each made from the summaries of one's own runs."""
+"""Tables 4 to 12 of the thesis, and the categories of kernels, made from the summaries of traced runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def all_tables(summaries: list[Summary]) -> list[Table]:
 
 
 def gpu_state(summaries: list[Summary]) -> Table:
-    """Table 4: temperature, power, utilisation and clocks, mean and maximum over the traced run."""
+    """Make table 4: temperature, power, utilisation and clocks, mean and maximum over the traced run."""
     rows: list[list[Cell]] = []
     notes = []
     for summary in summaries:
@@ -52,7 +52,7 @@ def gpu_state(summaries: list[Summary]) -> Table:
 
 
 def memory_by_time(summaries: list[Summary]) -> Table:
-    """Table 5: the time of memory operations, with three shares that must not be mixed up."""
+    """Make table 5: the time of memory operations, with three shares that must not be mixed up."""
     rows: list[list[Cell]] = []
     for summary in summaries:
         for row in _memory(summary):
@@ -67,7 +67,7 @@ def memory_by_time(summaries: list[Summary]) -> Table:
 
 
 def memory_by_size(summaries: list[Summary]) -> Table:
-    """Table 6: the bytes of memory operations."""
+    """Make table 6: the bytes of memory operations."""
     rows: list[list[Cell]] = []
     for summary in summaries:
         for row in _memory(summary):
@@ -80,7 +80,7 @@ def memory_by_size(summaries: list[Summary]) -> Table:
 
 
 def by_optimizer(summaries: list[Summary]) -> list[Table]:
-    """Tables 7 and 8: size and mean time of each operation across optimizers, one row per network and engine."""
+    """Make tables 7 and 8: size and mean time of each operation across optimizers, one row per network and engine."""
     size = _across(summaries, lambda row: _megabytes(row.bytes.total if row.bytes.count else None))
     mean = _across(summaries, lambda row: row.time_ns.mean)
     labels: dict[str, Format] = {"network, engine": "", "operation": ""}
@@ -93,7 +93,7 @@ def by_optimizer(summaries: list[Summary]) -> list[Table]:
 
 
 def functions(summaries: list[Summary]) -> list[Table]:
-    """Tables 9 to 12: host time of CUDA functions under two optimizers side by side.
+    """Make tables 9 to 12: host time of CUDA functions under two optimizers side by side.
 
     A difference of means is marked where it exceeds the spread between repeats of both optimizers.
     """
@@ -129,7 +129,7 @@ def functions(summaries: list[Summary]) -> list[Table]:
 
 
 def kernel_categories(summaries: list[Summary]) -> Table:
-    """Time of kernels by what they do; the rows of a run sum to 100 % of kernel time."""
+    """Show the time of kernels by what they do; the rows of a run sum to 100 % of kernel time."""
     rows: list[list[Cell]] = []
     for summary in summaries:
         kernel_ns = summary.total_ns("kernel")
@@ -143,7 +143,7 @@ def kernel_categories(summaries: list[Summary]) -> Table:
 
 
 def longest_kernels(summaries: list[Summary]) -> Table:
-    """The kernels that take most time."""
+    """Show the kernels that take most time."""
     rows: list[list[Cell]] = []
     for summary in summaries:
         for row in summary.of("kernel")[:_SHOWN_FUNCTIONS]:
@@ -157,7 +157,7 @@ def longest_kernels(summaries: list[Summary]) -> Table:
 
 
 def traces(summaries: list[Summary]) -> Table:
-    """How each trace was taken and what it may lack."""
+    """Show how each trace was taken and what it may lack."""
     names = ("tracer", "wall_s", "records", "dropped", "end", "errors", "machine")
     rows: list[list[Cell]] = [
         [

@@ -42,9 +42,9 @@ _LINES = ("-.", ":", "--", "-")
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
-    """Return a style for each engine, the same for the same names in any order.
+    """Return a style for each engine, whatever the order of the names.
 
-    Engines that have none of their own get twelve colours and markers in turn, and after these other pairs of them.
+    Engines without a style of their own take twelve colours and markers in turn, then other pairs of these.
     """
     distinct = set(names)
     styles_by_name = {}

@@ -47,7 +47,7 @@ def figures_of_experiment(
     memory: pandas.DataFrame,
     images: Images,
 ) -> Iterator[CaptionedFigure]:
-    """Make the figures one by one; those that have nothing to show are left out.
+    """Make the figures one by one, and leave out those that would be empty.
 
     Args:
         experiment: The experiment.
@@ -114,7 +114,7 @@ def _bland_altman(results: pandas.DataFrame, name: str) -> Iterator[CaptionedFig
 
 
 def _captioned(network: str, slug: str, title: str, caption: str, figure: Figure | None) -> Iterator[CaptionedFigure]:
-    """Name a figure after its network if it has one; nothing where there is nothing to show."""
+    """Name a figure after its network if it has one; yield nothing without a figure."""
     if figure is not None:
         slug = "-".join(filter(None, [network, slug])).lower().replace("_", "-")
         yield CaptionedFigure(slug, ", ".join(filter(None, [network, title])), caption, network, figure)

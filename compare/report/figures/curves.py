@@ -1,4 +1,4 @@
-"""Pictures of what was measured: quality slice by slice, memory over time, seconds."""
+"""Figures of what was measured: quality slice by slice, memory over time, seconds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIMITS = 1.96
 
 
 def violins(results: pandas.DataFrame, network: str, styles: dict[str, Style]) -> Figure | None:
-    """Draw how PSNR and SSIM of the test slices are distributed, for each reconstruction; dots are slices.
+    """Draw the distribution of PSNR and SSIM over the test slices for each reconstruction; dots are slices.
 
     None where there is no reconstruction.
     """
@@ -72,7 +72,7 @@ def bland_altman(results: pandas.DataFrame, network: str, engine: str, base: str
 
 
 def memory_curves(memory: pandas.DataFrame, network: str, phase: str, styles: dict[str, Style]) -> Figure | None:
-    """Draw the memory of the first repeat over time, on the GPU where it was read, a panel for each engine."""
+    """Draw the memory of the first repeat over time, a panel for each engine; GPU memory if it was sampled."""
     samples = select(memory, network=network, phase=phase, repeat=0)
     if samples.empty:
         return None

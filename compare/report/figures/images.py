@@ -1,4 +1,4 @@
-"""The pictures of the report, made with matplotlib from the results and the images of an experiment."""
+"""Figures of images, losses and PSNR, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def loss_curves(history: pandas.DataFrame, network: str, styles: dict[str, Style
 
 
 def psnr_by_slice(results: pandas.DataFrame, network: str, styles: dict[str, Style]) -> Figure | None:
-    """Draw the PSNR of every test slice, one mark for each reconstruction; None where there is none."""
+    """Draw the PSNR of every test slice, a mark for each reconstruction; None without any PSNR."""
     psnr = select(results, metric="psnr", phase="apply", network=["", network], measured=True)
     if psnr.empty:
         return None
@@ -115,7 +115,7 @@ def psnr_by_slice(results: pandas.DataFrame, network: str, styles: dict[str, Sty
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure, in inches."""
+    """Make an empty figure of a size in inches."""
     from matplotlib.figure import Figure as MatplotlibFigure
 
     return MatplotlibFigure(figsize=(width, height), layout="constrained")

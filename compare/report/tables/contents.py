@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def tables_of_experiment(experiment: Experiment, results: pandas.DataFrame) -> list[Table]:
-    """Make the tables of an experiment from its results table alone; those with nothing in them are left out."""
+    """Make the tables of an experiment from its results table alone, and leave out those without rows."""
     kinds: dict[str, str] = {name: trained.network.kind for name, trained in experiment.networks.items()}
     tables = [
         relative.ratios(results),

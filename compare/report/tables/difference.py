@@ -1,4 +1,4 @@
-"""What changed between two experiments, versions or machines, and what of it is more than noise."""
+"""What changed between two experiments, versions or machines, and which changes exceed the noise."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _COSTS = {
 
 
 def read_settings(folder: Path) -> dict[str, str]:
-    """Read what an experiment was asked for, by dotted keys such as `networks.modl.training.algorithm`.
+    """Read the settings of an experiment, by dotted keys such as `networks.modl.training.algorithm`.
 
     The file is taken as it is, because one of another version may have other keys.
 
@@ -66,7 +66,7 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 def settings(
     first: pandas.DataFrame, second: pandas.DataFrame, configured: tuple[dict[str, str], dict[str, str]]
 ) -> Table:
-    """Name what differs of the settings, the versions of the engines, and the machines.
+    """List the differences of the settings, the versions of the engines, and the machines.
 
     Args:
         first: `results.csv` of one experiment.
@@ -123,7 +123,7 @@ def changes(first: pandas.DataFrame, second: pandas.DataFrame) -> Table:
 
 
 def same_data(first: pandas.DataFrame, second: pandas.DataFrame) -> bool:
-    """Tell whether the test slices of both are the same: the zero-filled images, which no engine changes, tell."""
+    """Tell whether both have the same test slices, from the zero-filled images, which no engine changes."""
     for metric in _QUALITY:
         one, two = (statistics.slices_of(table, "", ZERO_FILLED, metric) for table in (first, second))
         if one.empty or not one.index.equals(two.index) or not np.allclose(one, two, rtol=_SAME_DATA, atol=0):
@@ -171,7 +171,7 @@ def _row(start: list[str], a: np.ndarray, b: np.ndarray, p: float, known: bool) 
 
 
 def verdict(one: float, two: float, p: float, known: bool) -> str:
-    """Judge a change by its size, its p (NaN where there is nothing to test), and whether its noise is known."""
+    """Judge a change by its size, its p (NaN if there is nothing to test), and whether its noise is known."""
     if not np.isfinite([one, two]).all():
         return "changed" if np.isfinite([one, two]).any() else NOT_AVAILABLE
     if abs(two - one) <= LEAST * max(abs(one), abs(two)):
@@ -204,7 +204,7 @@ def _repeats(table: pandas.DataFrame, network: str, engine: str, phase: str, met
 def _keys(
     first: pandas.DataFrame, second: pandas.DataFrame, phase: str, metrics: tuple[str, ...]
 ) -> list[tuple[str, str]]:
-    """List network and engine of everything that either has, in its order."""
+    """List network and engine of everything that either table has, in its order."""
     keys: dict[tuple[str, str], None] = {}
     for table in (first, second):
         rows = select(table, phase=phase, metric=metrics)

@@ -1,10 +1,11 @@
-"""The published figures as tables, and how one's own compare with them."""
+"""The published figures as tables, and how those of an experiment compare with them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,22 +26,48 @@ _SOURCES = [
 ]
 # A ratio or a difference in dB that is nearer to "no difference" than this has no direction.
 _NONE = 0.01
-Spread = tuple[float, float, float]
+
+
+class Spread(NamedTuple):
+    """A mean and the range around it."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A quantity that was measured here and published.
+
+    Attributes:
+        network: Name in the experiment, or two of them.
+        quantity: What is compared.
+        neutral: Value that means no difference: 1 for ratios, 0 for differences.
+        ours: What was measured here.
+        theirs: What was published.
+    """
+
+    network: str
+    quantity: str
+    neutral: float
+    ours: Spread
+    theirs: Spread
 
 
 def memory(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
-    """Peaks of one's own runs beside the published ones, each in columns of their own."""
+    """Show the memory peaks of this experiment beside the published ones, each in columns of their own."""
     table = published.read("memory")
     gpus = list(table.gpu.unique())
     rows: list[list[Cell]] = []
     for network in networks_of(results):
         for engine in engines_of(results):
             for phase in ("train", "infer"):
-                own = [_mean(_values(results, network, engine, phase, metric)) for metric in ("peak_rss", "gpu_peak")]
+                ours = [_mean(_values(results, network, engine, phase, metric)) for metric in ("peak_rss", "gpu_peak")]
                 peaks = select(table, network=kinds[network], engine=_family(engine), phase=phase).set_index("gpu")
                 theirs = [Numbers((peaks.main_gb[gpu], peaks.second_gb[gpu]), "{} ({})") for gpu in gpus]
-                own_mib = [None if peak is None else peak / MIB for peak in own]
-                rows.append([network, engine, _TITLES[phase], *own_mib, *theirs])
+                ours_mib = [None if peak is None else peak / MIB for peak in ours]
+                rows.append([network, engine, _TITLES[phase], *ours_mib, *theirs])
     columns: dict[str, Format] = dict.fromkeys(["network", "engine", "phase"], "")
     columns |= {"ours: process peak / MiB": ".0f", "ours: GPU process peak / MiB": ".0f"}
     columns |= {f"published: {gpu} / GB": "" for gpu in gpus}
@@ -55,7 +82,7 @@ def memory(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
 
 
 def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
-    """Times of one's own runs beside the published ones."""
+    """Show the times of this experiment beside the published ones."""
     table = published.read("time")
     rows: list[list[Cell]] = []
     for network in networks_of(results):
@@ -63,10 +90,10 @@ def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
             # Later repeats may train for fewer epochs.
             training_s = _values(results, network, engine, "train", "elapsed")[:1]
             slice_s = _values(results, network, engine, "infer", "inference")
-            own = [_mean(training_s / 60), _mean(slice_s * 1e3)]
+            ours = [_mean(training_s / 60), _mean(slice_s * 1e3)]
             times = select(table, network=kinds[network], engine=_family(engine), gpu=_GPU)
             theirs = [_mean(select(times, phase=phase).value) for phase in ("train", "infer")]
-            rows.append([network, engine, *own, *theirs])
+            rows.append([network, engine, *ours, *theirs])
     columns: dict[str, Format] = {"network": "", "engine": "", "ours: training / min": ".2f", "ours: slice / ms": ".2f"}
     columns |= {f"published: training, {_GPU} / min": "g", f"published: inference, {_GPU} / ms": "g"}
     notes = [
@@ -81,7 +108,7 @@ def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
 
 
 def quality(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
-    """Quality of trained networks beside the published means, which are recomputed from the published slices."""
+    """Show the quality of trained networks beside the published means, recomputed from the published slices."""
     slices, printed = published.read("quality_per_slice"), published.read("quality")
     rows: list[list[Cell]] = []
     for keys, group in slices.groupby(["figure", "network", "data", "engine", "variant"], sort=False):
@@ -91,9 +118,9 @@ def quality(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
         ]
         match = select(printed, figure=figure, network=network, engine=engine)
         as_printed = [match[name].iloc[0] if len(match) else None for name in ("psnr_db", "ssim")]
-        own = [_own_quality(results, kinds, network, engine, name) for name in ("psnr_bart", "ssim_bart")]
+        ours = [_own_quality(results, kinds, network, engine, name) for name in ("psnr_bart", "ssim_bart")]
         name = ", ".join(filter(None, [network, data, variant]))
-        rows.append([figure.replace("_", " "), name, engine, len(group) // 2, *theirs, *as_printed, *own])
+        rows.append([figure.replace("_", " "), name, engine, len(group) // 2, *theirs, *as_printed, *ours])
     columns: dict[str, Format] = dict.fromkeys(["figure", "published for", "engine", "slices"], "")
     columns |= {"published: PSNR / dB": ".2f", "published: SSIM / 1": ".4f"}
     columns |= {"published as printed: PSNR / dB": ".2f", "published as printed: SSIM / 1": ".3f"}
@@ -108,10 +135,16 @@ def quality(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
 
 
 def agreement(results: pandas.DataFrame, kinds: dict[str, str]) -> Table | None:
-    """Say where this experiment agrees with what was published and where not; None without anything to compare."""
+    """Say where this experiment agrees with what was published and where not; None if nothing can be compared."""
     rows: list[list[Cell]] = [
-        [network, quantity, _with_range(own), _with_range(theirs), verdict(own, theirs, neutral)]
-        for network, quantity, neutral, own, theirs in _claims(results, kinds)
+        [
+            claim.network,
+            claim.quantity,
+            _with_range(claim.ours),
+            _with_range(claim.theirs),
+            verdict(claim.ours, claim.theirs, claim.neutral),
+        ]
+        for claim in _claims(results, kinds)
     ]
     if not rows:
         return None
@@ -130,17 +163,23 @@ def agreement(results: pandas.DataFrame, kinds: dict[str, str]) -> Table | None:
     return table_of_rows(title, columns, rows, notes, "agreement")
 
 
-def verdict(own: Spread, theirs: Spread, neutral: float) -> str:
-    """Judge two spreads (mean, low, high): `agrees`, `same direction` or `differs`."""
-    if own[1] <= theirs[2] and theirs[1] <= own[2]:
+def verdict(ours: Spread, theirs: Spread, neutral: float) -> str:
+    """Judge two spreads: `agrees`, `same direction` or `differs`.
+
+    Args:
+        ours: What was measured here.
+        theirs: What was published.
+        neutral: Value that means no difference.
+    """
+    if ours.low <= theirs.high and theirs.low <= ours.high:
         return "agrees"
-    ours, published_one = own[0] - neutral, theirs[0] - neutral
-    directed = min(abs(ours), abs(published_one)) >= _NONE
-    return "same direction" if directed and ours * published_one > 0 else "differs"
+    our_effect, their_effect = ours.mean - neutral, theirs.mean - neutral
+    directed = min(abs(our_effect), abs(their_effect)) >= _NONE
+    return "same direction" if directed and our_effect * their_effect > 0 else "differs"
 
 
-def _claims(results: pandas.DataFrame, kinds: dict[str, str]) -> Iterator[tuple[str, str, float, Spread, Spread]]:
-    """Yield network, quantity, what means no difference, our spread and the published one."""
+def _claims(results: pandas.DataFrame, kinds: dict[str, str]) -> Iterator[Claim]:
+    """Yield what can be compared, for each network."""
     for network in networks_of(results):
         for engine in engines_of(results):
             if _family(engine) == "tensorflow" and "bart" in engines_of(results):
@@ -152,62 +191,56 @@ def _claims(results: pandas.DataFrame, kinds: dict[str, str]) -> Iterator[tuple[
         yield from _network_claims(results, pair[0][0], pair[1][0])
 
 
-def _memory_claims(
-    results: pandas.DataFrame, network: str, kind: str, engine: str
-) -> Iterator[tuple[str, str, float, Spread, Spread]]:
+def _memory_claims(results: pandas.DataFrame, network: str, kind: str, engine: str) -> Iterator[Claim]:
     table = published.read("memory")
     for phase in ("train", "infer"):
         peaks = select(table, network=kind, phase=phase)
         wide = peaks.pivot_table(index="gpu", columns="engine", values="main_gb")
-        ratios = (wide["tensorflow"] / wide["bart"]).to_numpy()
-        theirs = (float(np.exp(np.log(ratios).mean())), float(ratios.min()), float(ratios.max()))
+        theirs = _spread(statistics.Ratio.of_repeats((wide["tensorflow"] / wide["bart"]).to_numpy()))
         for metric, where in (("gpu_peak", "GPU"), ("rss_above_baseline", "host")):
-            own = statistics.ratio(results, network, phase, metric, engine, "bart")
-            if own:
+            ours = statistics.ratio(results, network, phase, metric, engine, "bart")
+            if ours:
                 quantity = f"peak memory of {_TITLES[phase]}, {engine} / bart (ours: {where})"
-                yield network, quantity, 1.0, (own.mean, own.low, own.high), theirs
+                yield Claim(network, quantity, 1.0, _spread(ours), theirs)
                 break
 
 
-def _quality_claims(
-    results: pandas.DataFrame, network: str, kind: str, engine: str
-) -> Iterator[tuple[str, str, float, Spread, Spread]]:
+def _quality_claims(results: pandas.DataFrame, network: str, kind: str, engine: str) -> Iterator[Claim]:
     slices = published.read("quality_per_slice")
     figure = {"varnet": "Figure_04a", "modl": "Figure_04b"}[kind]
     psnr = select(slices, figure=figure, metric="psnr_bart")
     psnr = psnr.pivot_table(index="slice", columns="engine", values="value")
     theirs = statistics.paired(psnr["tensorflow"].to_numpy(), psnr["bart"].to_numpy())
-    ours = statistics.slices_of(results, network, engine, "psnr_bart")
-    base = statistics.slices_of(results, network, "bart", "psnr_bart")
-    common = ours.index.intersection(base.index)
-    own = statistics.paired(ours[common].to_numpy(), base[common].to_numpy())
-    if np.isfinite(own.low):
+    of_engine = statistics.slices_of(results, network, engine, "psnr_bart")
+    of_bart = statistics.slices_of(results, network, "bart", "psnr_bart")
+    common = of_engine.index.intersection(of_bart.index)
+    ours = statistics.paired(of_engine[common].to_numpy(), of_bart[common].to_numpy())
+    if np.isfinite(ours.low):
         quantity = f"PSNR / dB by bart measure, {engine} - bart"
-        yield network, quantity, 0.0, (own.mean, own.low, own.high), (theirs.mean, theirs.low, theirs.high)
+        yield Claim(network, quantity, 0.0, _spread(ours), _spread(theirs))
 
 
-def _network_claims(
-    results: pandas.DataFrame, modl: str, varnet: str
-) -> Iterator[tuple[str, str, float, Spread, Spread]]:
+def _network_claims(results: pandas.DataFrame, modl: str, varnet: str) -> Iterator[Claim]:
     table = published.read("time")
     bart = select(table, engine="bart", gpu=_GPU).set_index(["network", "phase"]).value
     for phase, metric, word in (("train", "elapsed", "whole training"), ("infer", "inference", "a slice")):
-        own = _network_ratio(results, phase, metric, modl, varnet)
-        if own:
-            theirs = float(bart["modl", phase] / bart["varnet", phase])
-            yield f"{modl} / {varnet}", f"seconds of {word}, bart", 1.0, own, (theirs, theirs, theirs)
+        ours = _network_ratio(results, phase, metric, modl, varnet)
+        if ours:
+            ratio = float(bart["modl", phase] / bart["varnet", phase])
+            theirs = Spread(ratio, ratio, ratio)
+            yield Claim(f"{modl} / {varnet}", f"seconds of {word}, bart", 1.0, ours, theirs)
 
 
 def _network_ratio(results: pandas.DataFrame, phase: str, metric: str, first: str, second: str) -> Spread | None:
     rows = select(results, engine="bart", phase=phase, metric=metric)
     if metric == "elapsed":
         rows = select(rows, repeat=0)
-    wide = rows.pivot_table(index="repeat", columns="network", values="value", aggfunc="median")
-    if not {first, second} <= set(wide.columns):
-        return None
-    wide = wide[(wide[first] > 0) & (wide[second] > 0)]
-    ratios = (wide[first] / wide[second]).to_numpy()
-    return (float(np.exp(np.log(ratios).mean())), float(ratios.min()), float(ratios.max())) if len(ratios) else None
+    ratio = statistics.ratio_of_columns(rows, "network", first, second)
+    return _spread(ratio) if ratio else None
+
+
+def _spread(spread: statistics.Ratio | statistics.Difference) -> Spread:
+    return Spread(spread.mean, spread.low, spread.high)
 
 
 def _family(engine: str) -> str:
@@ -240,4 +273,4 @@ def _own_quality(results: pandas.DataFrame, kinds: dict[str, str], kind: str, en
 
 
 def _with_range(spread: Spread) -> Cell:
-    return spread[0] if spread[1] == spread[2] else Numbers(spread, "{} ({} to {})")
+    return spread.mean if spread.low == spread.high else Numbers(spread, "{} ({} to {})")

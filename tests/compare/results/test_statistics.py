@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from compare.measuring.timing import training_seconds
-from compare.report.tables.published import verdict
+from compare.report.tables.published import Spread, verdict
 from compare.results import statistics
 
 
@@ -92,7 +92,7 @@ def test_a_time_below_the_noise_gives_no_ratio():
     ],
 )
 def test_agreement_follows_from_the_numbers(own, theirs, neutral, expected):
-    assert verdict(own, theirs, neutral) == expected
+    assert verdict(Spread(*own), Spread(*theirs), neutral) == expected
 
 
 def test_the_parts_of_a_training_time():
