@@ -1,1 +1,1 @@
-"""What is started as a process of its own."""
+"""Programs that are started as processes of their own."""

@@ -1,19 +1,22 @@
-"""What only the Keras process itself can tell: its memory before the work, its allocator's peak, the time of a call."""
+"""What only the Keras process itself can measure: memory before the work, peak of the allocator, time of a call."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    import keras
+
 _NAMES = {"jax": "JAX", "torch": "PyTorch"}
 
 
 def baseline_rss_bytes() -> int:
-    """Return the resident memory of this process after imports and a first kernel: what it has before any work."""
+    """Return the resident memory of this process after imports and a first kernel, before any work."""
     from keras import ops
 
     import tf_models.training.fit  # noqa: F401  part of the imports
@@ -24,10 +27,13 @@ def baseline_rss_bytes() -> int:
 
 
 def allocator_peak_bytes(device: str) -> tuple[int | None, str]:
-    """Return the peak of the device allocator by its own count, or None, and whose count it is or why there is none.
+    """Return the peak of the device allocator by its own count.
 
     Args:
         device: Where this process computed, `cpu` or `gpu`.
+
+    Returns:
+        The peak in bytes and whose count it is; or None and why there is no count.
     """
     import keras
 
@@ -53,28 +59,30 @@ def allocator_peak_bytes(device: str) -> tuple[int | None, str]:
 
 
 def _cpu_peak_bytes() -> tuple[int | None, str]:
-    """Return what TensorFlow counts on a CPU: oneDNN's allocator does, the one it has without oneDNN does not."""
+    """Return TensorFlow's count on a CPU; only its allocator for oneDNN counts."""
     import tensorflow as tf
 
     try:
         peak = tf.config.experimental.get_memory_info("CPU:0")["peak"]
     except ValueError:
         return None, "n/a: TensorFlow counts on a CPU with oneDNN only, which is off here"
-    return int(
-        peak
-    ), "TensorFlow's get_memory_info, peak of what tensors used, without the scratch of Fourier transforms"
+    source = "TensorFlow's get_memory_info, peak of what tensors used, without the scratch of Fourier transforms"
+    return int(peak), source
 
 
-def time_calls(model: Any, inputs: dict[str, NDArray[np.float32]], calls: int) -> dict[str, Any]:
+def time_calls(
+    model: keras.Model, inputs: dict[str, NDArray[np.float32]], calls: int
+) -> dict[str, float | list[float]]:
     """Time the reconstruction of the first slice, from arrays in memory to an array in memory.
 
     Args:
         model: The network.
-        inputs: `tf_models.training.network_inputs.network_inputs` of one slice or more.
-        calls: Number of calls after the first, which traces and compiles for one slice.
+        inputs: `tf_models.training.network_inputs.network_inputs` of at least one slice.
+        calls: Number of calls after the first one, which traces and compiles for one slice.
 
     Returns:
-        `first_s`, and lists `wall_s` and `cpu_s` (user and system seconds of all threads) of the others.
+        `first_s`, the wall time of the first call, and lists of the others: `wall_s`, and `cpu_s`, user and system
+        seconds of all threads.
     """
     one = {name: values[:1] for name, values in inputs.items()}
     wall_s, cpu_s = [], []

@@ -1,4 +1,4 @@
-"""Do what a command line of `bart reconet` says, with Keras, and write the files that BART would write."""
+"""Run a command line of `bart reconet` with Keras, and write the files that BART would write."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,29 +27,34 @@ from tf_models.backend.devices import sees_gpu
 from tf_models.networks.build import build
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.optimizers.ipalm import COUNTS
-from tf_models.training.batches import Scaled, SliceBatches, Slices, TrainingData, feed
+from tf_models.training.batches import Scaled, SliceBatches, TrainingData, feed
 from tf_models.training.fit import Execution, train
 from tf_models.training.history import History, Hooks, TrainingDivergedError
 
-# BART starts from random weights of a fixed seed of its own where none are loaded.
+# Without weights to load, BART starts from random ones of a fixed seed.
 _SEED = 0
+# Slices that are reconstructed at a time.
+_SLICES = 10
+Divisors: TypeAlias = NDArray[np.float32]
 
 
 def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[str, float]:
-    """Train, apply or evaluate a network; slices without a signal, with which BART computes, are a warning at most.
+    """Train, apply or evaluate a network.
+
+    As in BART, slices without a signal are no error; with `--normalize` each gets a warning on standard error.
 
     Args:
         command: What to do, and with which files.
         on_batch: Called after each update of a training.
 
     Returns:
-        The measures of `bart_bridge.measures`, mean over slices, if the command is to evaluate, else nothing.
+        The measures of `bart_bridge.measures`, mean over slices, for an evaluation; else nothing.
 
     Raises:
         InputError: A file is missing or damaged, or does not belong to the network.
-        ToolError: A GPU is wanted and Keras sees none.
-        TrainingDivergedError: The training diverged. BART would go on, and write weights that are not finite; here the
-            history is written up to that update, and a weights file that is there already stays as it is.
+        ToolError: The command asks for a GPU and Keras sees none.
+        TrainingDivergedError: The training diverged. BART would continue and write weights that are not finite; here
+            the history is written up to that update, and an existing weights file is kept.
     """
     import keras
 
@@ -58,74 +64,78 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
         split.validate_form()
         check_filters(command.network, split)
         _check_batch_dimensions(split)
-    network, divisors = command.network, None
-    along_slices = _batch_dims(command.split.kspace)[0]
-    if network.normalize and along_slices > 1:
-        # As in BART, slices along dimension 13 share a scale; the network's own is that of one slice.
-        divisors = _scales(network, command.split).reshape(-1, along_slices).max(axis=1).repeat(along_slices)
-        network = network.model_copy(update={"normalize": False})
-    divided_by_zero = [
-        (number, fault)
-        for number, fault in _without_scale(command.network, command.split)
+    network, divisors = _with_shared_scales(command.network, command.split)
+    divided_by_zero = {
+        number: fault
+        for number, fault in _without_scale(command.network, command.split).items()
         if divisors is None or divisors[number] == 0
-    ]
-    faults = [*divided_by_zero, *(_without_scale(command.network, command.validation) if command.validation else ())]
-    for _, fault in faults:
+    }
+    of_validation = _without_scale(command.network, command.validation) if command.validation else {}
+    for fault in (*divided_by_zero.values(), *of_validation.values()):
         sys.stderr.write(f"warning: {fault}; --normalize divides it by 0, as in BART\n")
     if command.mode == "train":
         _train(command, network, divisors, on_batch)
         return {}
-    model = build(network, weights.read(command.weights, network), memory=command.memory)
-    slices = replace(command.split, reference=None)
-    batches = SliceBatches(slices if divisors is None else Scaled(slices, divisors), 10, memory_limit_bytes=0)
-    images = model.predict(feed(batches), verbose=0)
-    images = channels_to_complex(images if divisors is None else images * divisors[:, None, None, None])
+    images = _reconstruct(command, network, divisors)
     if command.network.data_consistency == "proximal-mapping":
         # BART's conjugate gradients leave 0 where they begin with NaN.
-        images[[number for number, _ in divided_by_zero]] = 0
+        images[list(divided_by_zero)] = 0
     if command.output is not None:
         _write_images(command.output, images, command.split)
         return {}
     references = command.split.arrays()["reference"]
-    found = [measures(*pair) for pair in zip(np.concatenate(images), np.concatenate(references), strict=True)]
-    return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
+    pairs = zip(np.concatenate(images), np.concatenate(references), strict=True)
+    slice_measures = [measures(image, reference) for image, reference in pairs]
+    return {name: float(np.mean([values[name] for values in slice_measures])) for name in NAMES}
 
 
-def _without_scale(network: Network, split: Split) -> list[tuple[int, str]]:
-    """List number and fault of the slices whose own scale is 0."""
-    return list(replace(split, reference=None).without_signal()) if network.normalize else []
+def _with_shared_scales(network: Network, split: Split) -> tuple[Network, Divisors | None]:
+    """Return the network to compute with, and what to divide each slice by before it, None for nothing.
+
+    In BART, slices along dimension 13 share a scale. The scale that a network with `normalize` computes is that of one
+    slice, so slices are divided outside of the network.
+    """
+    along_slices = _batch_dims(split.kspace)[0]
+    if not network.normalize or along_slices == 1:
+        return network, None
+    divisors = _scales(network, split).reshape(-1, along_slices).max(axis=1).repeat(along_slices)
+    return network.model_copy(update={"normalize": False}), divisors
+
+
+def _without_scale(network: Network, split: Split) -> dict[int, str]:
+    """Return number and fault of the slices whose own scale is 0."""
+    return dict(replace(split, reference=None).without_signal()) if network.normalize else {}
+
+
+def _reconstruct(command: ReconetCommand, network: Network, divisors: Divisors | None) -> NDArray[np.complex64]:
+    """Return images `(batch, map, y, x)`."""
+    model = build(network, weights.read(command.weights, network), memory=command.memory)
+    split = replace(command.split, reference=None)
+    batches = SliceBatches(split if divisors is None else Scaled(split, divisors), _SLICES, memory_limit_bytes=0)
+    images = model.predict(feed(batches), verbose=0)
+    return channels_to_complex(images if divisors is None else images * divisors[:, None, None, None])
 
 
 def _train(
-    command: ReconetCommand,
-    network: Network,
-    divisors: NDArray[np.float32] | None,
-    on_batch: Callable[[Progress], None],
+    command: ReconetCommand, network: Network, divisors: Divisors | None, on_batch: Callable[[Progress], None]
 ) -> None:
-    slices: Slices = command.split
-    validation: Slices | None = command.validation
+    data = TrainingData(command.split, command.validation)
     if divisors is not None:
-        slices = Scaled(command.split, divisors)
+        data = TrainingData(Scaled(command.split, divisors))
         if command.validation is not None:
             # To BART these are slices along dimension 15 before they are scaled.
-            validation = Scaled(command.validation, _scales(command.network, command.validation))
+            scales = _scales(command.network, command.validation)
+            data = replace(data, validation=Scaled(command.validation, scales))
 
     def dump(epoch: int, model: UnrolledNetwork) -> None:
         if command.dump_epochs and epoch % command.dump_epochs == 0:
             path = command.weights.with_name(f"{command.weights.name}_{epoch}")
             weights.write(path, command.network, model.named_weights())
 
-    epochs = command.training.epochs
-    start = _start(network, command.load)
+    epochs, execution = command.training.epochs, Execution(command.memory)
+    initial = _initial_weights(network, command.load)
     try:
-        model, histories = train(
-            network,
-            command.training,
-            TrainingData(slices, validation),
-            start,
-            Execution(command.memory),
-            Hooks(on_batch, on_epoch=dump),
-        )
+        model, histories = train(network, command.training, data, initial, execution, Hooks(on_batch, on_epoch=dump))
     except TrainingDivergedError as error:
         if command.history is not None:
             _write_history(command.history, error.history, epochs)
@@ -145,8 +155,8 @@ def _check_batch_dimensions(split: Split) -> None:
     """Refuse files whose slices lie along different dimensions, as BART does with references."""
     batch = _batch_dims(split.kspace)
     for path in filter(None, (split.coils, split.reference, split.pattern, split.trajectory)):
-        once = path in (split.pattern, split.trajectory) and _batch_dims(path) == (1, 1, 1)
-        if _batch_dims(path) != batch and not once:
+        for_all_slices = path in (split.pattern, split.trajectory) and _batch_dims(path) == (1, 1, 1)
+        if _batch_dims(path) != batch and not for_all_slices:
             raise InputError(
                 f"{path}: dimensions 13, 14 and 15 must be those of {split.kspace}, "
                 f"{' x '.join(map(str, batch))}, found {' x '.join(map(str, _batch_dims(path)))}"
@@ -154,17 +164,17 @@ def _check_batch_dimensions(split: Split) -> None:
 
 
 def _scales(network: Network, split: Split) -> NDArray[np.float32]:
-    """Return what a network with `normalize` divides each slice by, `(slice,)`; it does not depend on its weights."""
+    """Return what a network with `normalize` divides each slice by, `(slice,)`; its weights do not matter."""
     from keras import ops
 
     model = build(network, weights.initial(network, _SEED))
-    batches = SliceBatches(replace(split, reference=None), 10, memory_limit_bytes=0)
+    batches = SliceBatches(replace(split, reference=None), _SLICES, memory_limit_bytes=0)
     parts = [ops.convert_to_numpy(model.scale(batches[number][0])).ravel() for number in range(len(batches))]
     return np.concatenate(parts)
 
 
-def _start(network: Network, load: Path | None) -> Weights:
-    """Read the weights to start from; those of one iteration are repeated, as in BART."""
+def _initial_weights(network: Network, load: Path | None) -> Weights:
+    """Read the weights to start from; as in BART, those of one iteration are repeated for all."""
     if load is None:
         return weights.initial(network, _SEED)
     try:
@@ -178,9 +188,9 @@ def _start(network: Network, load: Path | None) -> Weights:
 
 
 def _write_history(path: Path, history: History, epochs: int) -> None:
-    """Write `[epochs, batches, 2, columns]`: whether a value was acquired, and the value.
+    """Write an array `[epochs, batches, 2, columns]`: whether a value was acquired, and the value.
 
-    Of epochs that `history` does not have, and of updates without a time, nothing was acquired.
+    Nothing was acquired in epochs that `history` does not have, and in updates without a time.
     """
     names = [name for name in history if name not in COUNTS]
     missing = epochs - len(history["seconds"])

@@ -1,9 +1,9 @@
-"""The child process of a Keras engine: train or apply one network, as a job file says.
+"""The child process of a Keras engine: train or apply one network as a job file describes.
 
     python -m tf_models.programs.worker JOB.json
 
-The backend is the one of the environment variable KERAS_BACKEND. Progress goes to standard output in the form of
-`bart reconet`, so that one reader serves both engines.
+The environment variable KERAS_BACKEND chooses the backend. Progress goes to standard output in the format of `bart
+reconet`, so one reader serves both engines.
 """
 
 from __future__ import annotations
@@ -34,18 +34,22 @@ class TrainJob(BaseModel):
     """Train a network.
 
     Attributes:
+        network: The network to train.
+        training: How to train it.
         split: Slices with a reference.
-        initial: BART weights file to start from, of the first stage's network.
-        output: The trained model, a `.keras` file.
-        histories: One `.npz` for each stage.
-        device: `cpu` or `gpu`; refused if Keras sees no GPU.
-        validation: Slices to be measured after each epoch.
-        report: Where what this process observed of itself goes, JSON; of a training that diverged, where and why.
-        memory: See `tf_models.networks.unrolled.UnrolledNetwork`.
-        checkpoint: Folder of the checkpoint, see `tf_models.training.checkpoint`. If there is one of the same job, the
-            training continues from it; on SIGTERM it ends after the present batch with one, and exit code 75.
-        devices: How many share every batch, see `tf_models.training.data_parallel`. Of several processes, the first one
-            writes.
+        initial: BART weights file of the first stage's network to start from.
+        output: File of the trained model, ends with `.keras`.
+        histories: A `.npz` file for each stage.
+        device: `cpu` or `gpu`; it is an error if Keras sees no GPU. Defaults to `cpu`.
+        validation: Slices to measure after each epoch. Defaults to none.
+        report: JSON file for what this process observes of itself, or for where and why a training diverged. Defaults
+            to none.
+        memory: Memory plan, see `tf_models.networks.unrolled.UnrolledNetwork`. Defaults to `plain`.
+        checkpoint: Folder of the checkpoint, see `tf_models.training.checkpoint`. The training continues from the
+            checkpoint of an earlier process of the same job. On SIGTERM it writes one after the current batch and ends
+            with exit code 75. Defaults to none.
+        devices: Number of devices that share each batch, see `tf_models.training.data_parallel`. Of several processes,
+            the first one writes. Defaults to 1.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,14 +73,17 @@ class ApplyJob(BaseModel):
     """Reconstruct slices.
 
     Attributes:
+        network: The network of a BART weights file; a `.keras` file knows its own.
         split: The slices.
-        weights: A `.keras` file, or a BART weights file.
-        output: BART array of the images.
-        batch_size: Slices at a time.
-        device: `cpu` or `gpu`; refused if Keras sees no GPU.
-        report: Where what this process observed of itself goes, JSON.
-        timed_calls: Reconstruct the first slice this often again, and once before, to time it (default 0: not at all).
-        memory: See `tf_models.networks.unrolled.UnrolledNetwork`; the one of a `.keras` file does not matter.
+        weights: A `.keras` file or a BART weights file.
+        output: BART array for the images.
+        batch_size: Slices at a time, at least 1. Defaults to 10.
+        device: `cpu` or `gpu`; it is an error if Keras sees no GPU. Defaults to `cpu`.
+        report: JSON file for what this process observes of itself. Defaults to none.
+        timed_calls: How often to reconstruct the first slice again to time it, after one call more that compiles.
+            Defaults to 0, no timing.
+        memory: Memory plan, see `tf_models.networks.unrolled.UnrolledNetwork`; it replaces that of a `.keras` file.
+            Defaults to `plain`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -173,34 +180,42 @@ def apply(job: ApplyJob) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run the job of the command line."""
+    """Run the job of the command line and return the exit code."""
     adapter: TypeAdapter[TrainJob | ApplyJob] = TypeAdapter(Annotated[TrainJob | ApplyJob, Field(discriminator="kind")])
     job = adapter.validate_json(Path(sys.argv[1]).read_bytes())
     try:
         import_backend()
-        from tf_models.programs import process_report
-        from tf_models.training import data_parallel
-
-        if isinstance(job, TrainJob):
-            data_parallel.prepare(job.devices, job.device)
-        _check_device(job.device)
-        baseline_rss_bytes = process_report.baseline_rss_bytes()
-        observed = train(job) if isinstance(job, TrainJob) else apply(job)
-        if job.report and not data_parallel.process()[0]:
-            peak_bytes, note = process_report.allocator_peak_bytes(job.device)
-            observed |= {"baseline_rss_bytes": baseline_rss_bytes}
-            observed |= {"allocator_peak_bytes": peak_bytes, "allocator_note": note}
-            job.report.write_text(json.dumps(observed, indent=1) + "\n")
+        _run(job)
     except BartTfError as error:
         print(error, file=sys.stderr)  # noqa: T201
-        if isinstance(error, DivergedError) and job.report and not data_parallel.process()[0]:
-            content = {"diverged_at_update": error.diverged_at_update, "reason": error.reason}
-            job.report.write_text(json.dumps(content) + "\n")
+        if isinstance(error, DivergedError):
+            _write_report(job, {"diverged_at_update": error.diverged_at_update, "reason": error.reason}, indent=None)
         return error.exit_code
     except OSError as error:
         print(f"{error.filename or job.output}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+def _run(job: TrainJob | ApplyJob) -> None:
+    from tf_models.programs import process_report
+    from tf_models.training.data_parallel import prepare
+
+    if isinstance(job, TrainJob):
+        prepare(job.devices, job.device)
+    _check_device(job.device)
+    observations: dict[str, Any] = {"baseline_rss_bytes": process_report.baseline_rss_bytes()}
+    observations = (train(job) if isinstance(job, TrainJob) else apply(job)) | observations
+    if job.report:
+        peak_bytes, note = process_report.allocator_peak_bytes(job.device)
+        _write_report(job, observations | {"allocator_peak_bytes": peak_bytes, "allocator_note": note}, indent=1)
+
+
+def _write_report(job: TrainJob | ApplyJob, content: dict[str, Any], indent: int | None) -> None:
+    from tf_models.training.data_parallel import process
+
+    if job.report and process()[0] == 0:
+        job.report.write_text(json.dumps(content, indent=indent) + "\n")
 
 
 def _check_device(device: str) -> None:
