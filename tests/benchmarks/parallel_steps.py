@@ -73,7 +73,7 @@ def measure(name, devices, cpu):
     network, inputs, reference = problem(kind, (32, 36, 3) if cpu else SIZES[kind])
     if keras.backend.backend() == "jax":
         data_parallel.prepare(devices, "cpu" if cpu else "gpu")
-        scope = data_parallel.spread_over(devices)
+        scope = data_parallel.on_devices(devices)
     else:
         scope = mirrored(devices, cpu)
     with scope:

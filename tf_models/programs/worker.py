@@ -109,7 +109,7 @@ def train(job: TrainJob) -> dict[str, Any]:
     """
     from tf_models.files import model_files
     from tf_models.training.batches import TrainingData
-    from tf_models.training.data_parallel import process
+    from tf_models.training.data_parallel import process_index
     from tf_models.training.fit import Execution
     from tf_models.training.fit import train as train_network
     from tf_models.training.history import Hooks
@@ -117,7 +117,7 @@ def train(job: TrainJob) -> dict[str, Any]:
     first_stage = stages(job.network, job.training)[0][0]
     initial = weights.read(job.initial, first_stage)
     checkpoints = _open_checkpoints(job, job.checkpoint) if job.checkpoint else None
-    first_process = process()[0] == 0
+    first_process = process_index() == 0
     model, histories = train_network(
         job.network,
         job.training,
@@ -212,9 +212,9 @@ def _run(job: TrainJob | ApplyJob) -> None:
 
 
 def _write_report(job: TrainJob | ApplyJob, content: dict[str, Any], indent: int | None) -> None:
-    from tf_models.training.data_parallel import process
+    from tf_models.training.data_parallel import process_index
 
-    if job.report and process()[0] == 0:
+    if job.report and process_index() == 0:
         job.report.write_text(json.dumps(content, indent=indent) + "\n")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.data.dataset import Split
 from tf_models.backend.replicas import replica_count
-from tf_models.training.data_parallel import own_part, process
+from tf_models.training.data_parallel import process_count, slices_of_this_process
 from tf_models.training.network_inputs import network_inputs, network_reference
 
 Inputs: TypeAlias = dict[str, NDArray[np.float32]]
@@ -106,13 +106,13 @@ class SliceBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> Batch:
         """Return a batch."""
-        items = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        selection = slice(index * self.batch_size, (index + 1) * self.batch_size)
         if isinstance(self.slices, tuple):
             inputs, reference = self.slices
-            return {name: values[items] for name, values in inputs.items()}, reference[items]
+            return {name: values[selection] for name, values in inputs.items()}, reference[selection]
         if index in self._kept:
             return self._kept[index]
-        batch = _read(self.slices, items)
+        batch = _read(self.slices, selection)
         size = sum(array.nbytes for array in keras.tree.flatten(batch))
         if self.kept_bytes + size <= self.memory_limit_bytes:
             self._kept[index] = batch
@@ -132,7 +132,7 @@ class _Rest(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> Batch:
         batch = self.batches[self.first + index]
-        return own_part(batch) if self.share else batch
+        return slices_of_this_process(batch) if self.share else batch
 
 
 def feed(batches: SliceBatches, first: int = 0) -> Any:
@@ -143,7 +143,7 @@ def feed(batches: SliceBatches, first: int = 0) -> Any:
     """
     if keras.backend.backend() != "tensorflow":
         # Asked here: Keras reads batches in a thread, which does not know of devices that share them.
-        share = replica_count() > 1 and process()[1] > 1
+        share = replica_count() > 1 and process_count() > 1
         return _Rest(batches, first, share) if first or share else batches
     import tensorflow as tf
 
@@ -161,11 +161,11 @@ def feed(batches: SliceBatches, first: int = 0) -> Any:
     return tf.data.Dataset.range(first, len(batches)).map(batch).prefetch(1)
 
 
-def _read(slices: Split | Scaled, items: slice) -> Batch:
+def _read(slices: Split | Scaled, selection: slice) -> Batch:
     split = slices.split if isinstance(slices, Scaled) else slices
-    inputs = network_inputs(split, items)
-    arrays = [inputs["adjoint"], *([] if split.reference is None else [network_reference(split, items)])]
+    inputs = network_inputs(split, selection)
+    arrays = [inputs["adjoint"], *([] if split.reference is None else [network_reference(split, selection)])]
     if isinstance(slices, Scaled):
         for array in arrays:
-            array /= slices.divisors[items, None, None, None]
+            array /= slices.divisors[selection, None, None, None]
     return (inputs, *arrays[1:])

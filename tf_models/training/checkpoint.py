@@ -31,7 +31,7 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.errors import ToolError
 from bart_bridge.files import atomic, cfl
 from tf_models.networks.unrolled import UnrolledNetwork
-from tf_models.training.data_parallel import process
+from tf_models.training.data_parallel import process_index
 from tf_models.training.history import History, Recorder, Row, columns, rows_of
 
 NAME = "training.npz"
@@ -187,7 +187,7 @@ class CheckpointKeeper(keras.callbacks.Callback):
 
     def _write(self) -> None:
         self.variables = [ops.convert_to_numpy(variable) for variable in _variables(self.model)]
-        if process()[0]:
+        if process_index() > 0:
             return
         self.checkpoints.write(self.variables, [*self.earlier, columns(self.recorder.rows)])
 

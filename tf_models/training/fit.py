@@ -21,7 +21,7 @@ from tf_models.optimizers.ipalm import IPALM
 from tf_models.optimizers.schedules import BartSchedule
 from tf_models.training.batches import SliceBatches, TrainingData, feed
 from tf_models.training.checkpoint import CheckpointKeeper, Checkpoints
-from tf_models.training.data_parallel import spread_over
+from tf_models.training.data_parallel import on_devices
 from tf_models.training.history import History, Hooks, Recorder
 
 
@@ -126,7 +126,7 @@ class _Run:
             earlier_updates=sum(history["loss"].size for history in earlier),
         )
         keeper = CheckpointKeeper(checkpoints, earlier, recorder) if checkpoints else None
-        with spread_over(devices):
+        with on_devices(devices):
             model = build(network, weights, training.loss_weights(network), **options)
             self._fit(model, epochs, recorder, keeper)
         recorder.check_weights(model.named_weights())

@@ -20,7 +20,7 @@ from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.optimizers.admm import RESIDUALS, at_feasible_copy, find_admm
 from tf_models.optimizers.ipalm import COUNTS
 from tf_models.training.batches import SliceBatches, feed
-from tf_models.training.data_parallel import alone
+from tf_models.training.data_parallel import on_one_device
 
 History = dict[str, NDArray[np.float64]]
 Row = dict[str, float]
@@ -147,7 +147,7 @@ class Recorder(keras.callbacks.Callback):
             if self.validation_model is None:
                 return _measure(self.model, batches)
             weights = self.model.named_weights()
-        with alone():
+        with on_one_device():
             self.validation_model.set_named_weights(weights)
             return _measure(self.validation_model, batches)
 

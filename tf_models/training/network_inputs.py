@@ -1,4 +1,4 @@
-"""What the networks see of a dataset: adjoint image, coil sensitivities and point spread function."""
+"""The inputs of the networks for a dataset: adjoint image, coil sensitivities and point spread function."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from tf_models.backend.complex_arrays import complex_to_channels
 _ALL = slice(None)
 
 
-def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.float32]]:
-    """Read a split of a dataset for Keras into memory.
+def network_inputs(split: Split, selection: slice = _ALL) -> dict[str, NDArray[np.float32]]:
+    """Read slices of a dataset into memory, in the form that the networks take.
 
     Args:
         split: The files.
-        items: Which slices to read, all by default.
+        selection: Slices to read. Defaults to all.
 
     Returns:
-        `adjoint` `(batch, y, x, 2 * maps)`: the zero-filled image A^H y = sum_c conj(C_c) F^-1(conj(P) y_c) of each
-        map, `coils` `(batch, coil, y, x, 2 * maps)`, and `psf` `(batch, y, x)`: the squared magnitude of the sampling
-        pattern, centred, or of non-Cartesian data `(batch, 2y, 2x)`, see `bart_bridge.data.noncartesian`. All float32.
+        Three float32 arrays. `adjoint` `(batch, y, x, 2 * maps)` is the zero-filled image of each map, A^H y = sum_c
+        conj(C_c) F^-1(conj(P) y_c). `coils` is `(batch, coil, y, x, 2 * maps)`. `psf` `(batch, y, x)` is the squared
+        magnitude of the centred sampling pattern; for non-Cartesian data it is `(batch, 2y, 2x)`, see
+        `bart_bridge.data.noncartesian`.
 
     Raises:
-        InputError: A file is missing or damaged, or adjoint and psf of non-Cartesian data were not computed yet.
+        InputError: A file is missing or damaged, or adjoint and psf of non-Cartesian data have not been computed.
     """
     arrays = {
-        name: array[items] if name != "pattern" or len(array) > 1 else array for name, array in split.arrays().items()
+        name: array[selection] if name != "pattern" or len(array) > 1 else array
+        for name, array in split.arrays().items()
     }
     coils = complex_to_channels(arrays["coils"])
     if split.trajectory:
         images, kernels = noncartesian.read(split)
-        images = images[items]
-        kernels = kernels[items] if len(kernels) > 1 else kernels
+        images = images[selection]
+        kernels = kernels[selection] if len(kernels) > 1 else kernels
         kernels = np.broadcast_to(kernels.real, (len(images), *kernels.shape[1:]))
         return {"adjoint": complex_to_channels(images), "coils": coils, "psf": kernels.astype(np.float32)}
     batch, maps, _, y, x = arrays["coils"].shape
@@ -47,6 +49,14 @@ def network_inputs(split: Split, items: slice = _ALL) -> dict[str, NDArray[np.fl
     return {"adjoint": complex_to_channels(adjoint), "coils": coils, "psf": psf}
 
 
-def network_reference(split: Split, items: slice = _ALL) -> NDArray[np.float32]:
-    """Read the reference of a split that has one, float32 `(batch, y, x, 2 * maps)`; all slices or some."""
-    return complex_to_channels(split.arrays()["reference"][items])
+def network_reference(split: Split, selection: slice = _ALL) -> NDArray[np.float32]:
+    """Read the reference of a split that has one.
+
+    Args:
+        split: The files.
+        selection: Slices to read. Defaults to all.
+
+    Returns:
+        Fully sampled images, float32 `(batch, y, x, 2 * maps)`.
+    """
+    return complex_to_channels(split.arrays()["reference"][selection])
