@@ -1,4 +1,4 @@
-"""Keras model files of our networks, read with suspicion and written atomically."""
+"""Keras model files of our networks: checked before Keras reads them, written atomically."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def load(path: Path) -> Model:
     """Load one of our networks from a `.keras` file, for inference.
 
     Raises:
-        InputError: The file is missing, damaged, holds something else than `VarNet`, `Modl` or `MoDLOriginal`, or
-            weights that do not belong to the network or are not finite.
+        InputError: The file is missing or damaged, its network is not `VarNet`, `Modl` or `MoDLOriginal`, or its
+            weights do not belong to the network or are not finite.
     """
     _check(path)
     try:
@@ -56,7 +56,7 @@ def load(path: Path) -> Model:
 
 
 def save(model: Model, path: Path) -> None:
-    """Write a `.keras` file so that a reader finds the old one, the new one or none.
+    """Write a `.keras` file atomically: a reader finds the old one, the new one or none.
 
     Raises:
         InputError: The name does not end with `.keras`.
@@ -72,7 +72,7 @@ def from_bart(path: Path, network: Network) -> UnrolledNetwork:
 
     Raises:
         InputError: The file is damaged or does not belong to the network, or an array that is real in the network has
-            imaginary parts; the first array that differs is named.
+            imaginary parts. The error names the first such array.
     """
     arrays = weights.read(path, network)
     model = build(network, arrays)
@@ -83,10 +83,10 @@ def from_bart(path: Path, network: Network) -> UnrolledNetwork:
 
 
 def to_bart(model: Model, path: Path) -> None:
-    """Write the weights of a Keras model for `bart reconet`, with batch norm's statistics.
+    """Write the weights of a Keras model, and its statistics of batch norm, for `bart reconet`.
 
     Raises:
-        InputError: BART does not have the network.
+        InputError: BART does not have this network.
     """
     if isinstance(model, MoDLOriginal):
         raise InputError(

@@ -1,11 +1,10 @@
-"""Our networks as a TensorFlow SavedModel, which runs without our code."""
+"""Export of our networks as a TensorFlow SavedModel, which runs without our code."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +13,7 @@ from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic
 from bart_bridge.reconet.image_size import check_image_size
 from bart_bridge.tools import process
+from tf_models.backend.ops import Tensor
 from tf_models.files.model_files import Model
 from tf_models.networks.unrolled import UnrolledNetwork
 
@@ -42,22 +42,23 @@ def export(model: Model, folder: Path, size_y: int, size_x: int) -> float:
         reconstruct = tf.saved_model.load(folder).signatures["reconstruct"]
         image = reconstruct(adjoint=..., coils=..., psf=...)["image"]
 
-    `adjoint (batch, y, x, 2)`, `coils (batch, coil, y, x, 2)` and `psf (batch, y, x)` are float32 and what
-    `tf_models.training.network_inputs.network_inputs` makes, `image` is `(batch, y, x, 2)`. Any number of slices and
-    coils is taken. A SavedModel cannot say with which precision a GPU multiplies: call
-    `tf.config.experimental.enable_tensor_float_32_execution(False)` there, as our networks do.
+    The inputs are those of `tf_models.training.network_inputs.network_inputs`, float32: `adjoint (batch, y, x, 2)`,
+    `coils (batch, coil, y, x, 2)` and `psf (batch, y, x)`, for any number of slices and coils. `image` is `(batch, y,
+    x, 2)`. A SavedModel cannot store the precision with which a GPU multiplies: call
+    `tf.config.experimental.enable_tensor_float_32_execution(False)` before using it, as our networks do.
 
     Args:
         model: The network; it is stored for inference.
-        folder: Folder to make; must not exist.
-        size_y, size_x: Pixels of the images.
+        folder: Folder to create; it must not exist.
+        size_y: Pixels along y.
+        size_x: Pixels along x.
 
     Returns:
-        Relative l2 difference between the images of the reloaded network and ours on random data.
+        Relative l2 difference between the images of the reloaded network and of `model`, on random data.
 
     Raises:
         InputError: The folder exists, images are too small for the filters, or Keras does not run on TensorFlow.
-        ToolError: The reloaded network fails or gives other images.
+        ToolError: The reloaded network fails, or its images differ by more than 1e-5.
     """
     import tensorflow as tf
 
@@ -75,7 +76,7 @@ def export(model: Model, folder: Path, size_y: int, size_x: int) -> float:
     specifications = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()}
 
     @tf.function
-    def reconstruct(adjoint: Any, coils: Any, psf: Any) -> dict[str, Any]:
+    def reconstruct(adjoint: Tensor, coils: Tensor, psf: Tensor) -> dict[str, Tensor]:
         return {"image": model({"adjoint": adjoint, "coils": coils, "psf": psf}, training=False)}
 
     module = tf.Module()
@@ -101,8 +102,8 @@ def _verify(model: Model, saved: Path, data: Path, size_y: int, size_x: int) -> 
             f"the SavedModel {finished.describe()} when reloaded", argv[:1], finished.returncode, finished.stderr[-3:]
         )
     expected = model.predict(inputs, verbose=0)
-    found = np.load(data / "image.npy")
-    difference = float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), np.finfo(np.float32).tiny))
+    reloaded = np.load(data / "image.npy")
+    difference = float(np.linalg.norm(reloaded - expected) / max(np.linalg.norm(expected), np.finfo(np.float32).tiny))
     if not difference <= _TOLERANCE:
         raise ToolError(f"the reloaded SavedModel gives other images (relative difference {difference:.1e})")
     return difference

@@ -1,6 +1,7 @@
 """TensorFlow 1 checkpoints of the original MoDL and of the original VarNet.
 
-A checkpoint has a prefix, `model-50`, and two files or more: `model-50.index` and `model-50.data-00000-of-00001`.
+A checkpoint has a prefix, such as `model-50`, and at least two files: `model-50.index` and
+`model-50.data-00000-of-00001`.
 """
 
 from __future__ import annotations
@@ -21,31 +22,31 @@ from tf_models.networks.build import build
 from tf_models.networks.modl_original import MoDLOriginal, ModlOriginalSettings
 from tf_models.networks.varnet import VarNet
 
-Arrays: TypeAlias = dict[str, NDArray[Any]]
+Arrays: TypeAlias = dict[str, NDArray[np.inexact]]
 Activation = Literal["tensorflow-icg", "optox"]
 
-# The Gaussians of optox have another normalisation than those of TensorFlow-ICG, which are BART's.
+# The Gaussians of optox are normalised differently from those of TensorFlow-ICG, which BART has too.
 ACTIVATION_SCALE: dict[Activation, float] = {"tensorflow-icg": 1.0, "optox": 0.4}
 _VARNET = ("k1", "w1", "lambda")
 _FILE = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
 def prefix(path: Path) -> Path:
-    """Return the prefix of a checkpoint, which may be named by one of its files."""
+    """Return the prefix of a checkpoint for its prefix or one of its files."""
     return path.with_name(_FILE.sub("", path.name))
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Tell whether a path names a checkpoint."""
+    """Return whether a path is the prefix or a file of a checkpoint."""
     name = prefix(path)
     return name.with_name(f"{name.name}.index").is_file()
 
 
 def read(path: Path) -> Arrays:
-    """Read the variables of a network from a checkpoint; those of its optimizer are left out.
+    """Read the variables of a network from a checkpoint, without those of its optimizer.
 
     Args:
-        path: Prefix, or one of the files.
+        path: Prefix of the checkpoint, or one of its files.
 
     Returns:
         Variables by their names in the file.
@@ -57,7 +58,7 @@ def read(path: Path) -> Arrays:
 
     path = prefix(path)
     if not is_checkpoint(path):
-        raise InputError(f"{path}: no TensorFlow checkpoint with this prefix{_found(path)}")
+        raise InputError(f"{path}: no TensorFlow checkpoint with this prefix{_checkpoints_beside(path)}")
     try:
         reader = tf.train.load_checkpoint(str(path))
         shapes = reader.get_variable_to_shape_map()
@@ -84,12 +85,17 @@ def read(path: Path) -> Arrays:
 
 
 def is_varnet(arrays: Arrays) -> bool:
-    """Tell VarNet's variables from MoDL's."""
+    """Return whether variables are VarNet's; the others are MoDL's."""
     return any(name in arrays for name in _VARNET)
 
 
 def modl_settings(path: Path, arrays: Arrays, **settings: Any) -> ModlOriginalSettings:
-    """Return the sizes of a checkpoint of MoDL, which does not say how many iterations it was trained with.
+    """Return the network of a checkpoint of MoDL, which does not store the number of its iterations.
+
+    Args:
+        path: Checkpoint, for messages.
+        arrays: The variables.
+        **settings: Fields of `ModlOriginalSettings` other than `layers` and `filters`, above all `iterations`.
 
     Raises:
         InputError: A variable is missing, unknown or has another shape; the first one is named.
@@ -115,9 +121,9 @@ def modl(path: Path, arrays: Arrays, **settings: Any) -> MoDLOriginal:
     The authors' first image axis is BART's x and our last one, so the kernels are transposed.
 
     Args:
-        path: For messages.
+        path: Checkpoint, for messages.
         arrays: The variables.
-        **settings: Fields of `ModlOriginalSettings` but the sizes, `iterations` above all.
+        **settings: See `modl_settings`.
 
     Raises:
         InputError: See `modl_settings`.
@@ -160,12 +166,14 @@ def varnet_settings(path: Path, arrays: Arrays) -> VarNetSettings:
 def varnet(path: Path, arrays: Arrays, activation: Activation) -> VarNet:
     """Build VarNet (Hammernik et al. 2018, doi 10.1002/mrm.26977) from the variables of a checkpoint.
 
-        conv = k1,   rbf = s w1,   lambda = lambda;   s = 1 for tensorflow-icg, s = 0.4 for optox
+    ```
+    conv = k1,   rbf = s w1,   lambda = lambda;   s = 1 for tensorflow-icg, s = 0.4 for optox
+    ```
 
     Args:
-        path: For messages.
+        path: Checkpoint, for messages.
         arrays: The variables `k1 (T, x, y, 1, filters)` complex, `w1 (T, filters, basis)` and `lambda (T, 1)`.
-        activation: The TensorFlow operator of the activation that the network was trained with.
+        activation: The TensorFlow operator that computed the activations in training.
 
     Raises:
         InputError: See `varnet_settings`.
@@ -176,7 +184,7 @@ def varnet(path: Path, arrays: Arrays, activation: Activation) -> VarNet:
 
 
 def varnet_weights(arrays: Arrays, activation: Activation) -> Weights:
-    """Return VarNet's variables with the names and shapes of `bart_bridge.reconet.weights`; see `varnet`."""
+    """Return VarNet's variables as complex64 weights of `bart_bridge.reconet.weights`; see `varnet`."""
     return {
         "lambda": arrays["lambda"][:, 0].astype(np.complex64),
         "conv": arrays["k1"].transpose(0, 2, 1, 3, 4).astype(np.complex64),
@@ -185,12 +193,12 @@ def varnet_weights(arrays: Arrays, activation: Activation) -> Weights:
 
 
 def _modl_shapes(network: ModlOriginalSettings) -> dict[str, tuple[int, ...]]:
-    widths = [2, *[network.filters] * (network.layers - 1), 2]
+    channels = [2, *[network.filters] * (network.layers - 1), 2]
     shapes: dict[str, tuple[int, ...]] = {}
-    for number, (width, filters) in enumerate(pairwise(widths), start=1):
-        shapes[f"Wts/Layer{number}/W"] = (3, 3, width, filters)
+    for number, (channels_in, channels_out) in enumerate(pairwise(channels), start=1):
+        shapes[f"Wts/Layer{number}/W"] = (3, 3, channels_in, channels_out)
         for name in ("gamma", "beta", "moving_mean", "moving_variance"):
-            shapes[f"Wts/Layer{number}/BN/{name}"] = (filters,)
+            shapes[f"Wts/Layer{number}/BN/{name}"] = (channels_out,)
     return shapes | {"Wts/lam1": ()}
 
 
@@ -208,7 +216,7 @@ def _check(path: Path, arrays: Arrays, expected: dict[str, tuple[int, ...]]) -> 
         raise InputError(f"{path}: variable '{unknown[0]}' does not belong to the network")
 
 
-def _found(path: Path) -> str:
+def _checkpoints_beside(path: Path) -> str:
     folder = path if path.is_dir() else path.parent
     names = sorted(str(file.with_suffix("")) for file in folder.glob("*.index"))
     return f" (found: {', '.join(names)})" if names else ""

@@ -1,4 +1,4 @@
-"""What models and TensorFlow 1 checkpoints hold; for BART's files see `bart_bridge.reconet.weights_info`."""
+"""Descriptions of models and TensorFlow 1 checkpoints; for BART's files see `bart_bridge.reconet.weights_info`."""
 
 from __future__ import annotations
 
