@@ -155,7 +155,9 @@ def test_training_writes_the_same_files(name, both, dataset_folder):
     np.testing.assert_allclose(history[:, :, 1, 1].real, expected[:, :, 1, 1].real, rtol=tolerance)
 
 
-@pytest.mark.parametrize("name", APPLY)
+@pytest.mark.parametrize(
+    "name", slow_but(APPLY, "varnet", "varnet rss", "varnet sense", "modl sense", "modl own lambda of sense")
+)
 def test_applying_writes_the_same_images(name, both):
     network, bart, keras = both(APPLY[name], lambda folder: [str(folder / "w"), "images"])
     found, expected = cfl.read(keras / "images"), cfl.read(bart / "images")
@@ -174,7 +176,7 @@ def one_empty(dataset_folder, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("empty", ["kspace", "coils"])
+@pytest.mark.parametrize("empty", slow_but(["kspace", "coils"], "kspace"))
 @pytest.mark.parametrize("options", ["{varnet} -n", "{varnet}", "{modl} -n", "{modl}"])
 def test_a_slice_without_a_signal_is_what_bart_makes_of_it(options, empty, both, one_empty, capsys):
     files = {name: str(one_empty / f"{name}{'0' * (name == empty)}") for name in ("kspace", "coils")}

@@ -177,37 +177,29 @@ def test_every_optimizer_goes_on_where_it_was_stopped(job, dataset_folder):
     assert finished.stdout.count("equal") == len(jobs)
 
 
-def test_epochs_are_counted_through_all_stages_and_interruptions(job):
-    """Also by a process that begins in the second stage."""
-    training = Training(epochs=3, pretraining_epochs=1, batch_size=2)
-    code, before, _ = end_after(start(job(MODL, training)), "#3->1/2;", signal.SIGTERM)
-    assert code == 75
-    *_, after = finish(job(MODL, training))
-    updates = [(int(epoch), int(batch)) for epoch, batch in re.findall(r"#(\d+)->(\d+)/2;", before + after)]
-    assert updates == [(epoch, batch) for epoch in (1, 2, 3, 4) for batch in (1, 2)]
-    assert "#4->2/2;" in after
-
-
 def test_sigterm_in_an_epoch_leaves_a_checkpoint_of_the_running_batch(job):
-    expected = finish(job(MODL, name="undisturbed"))
-    stopped = job(MODL)
-    code, said, error = end_after(start(stopped), "#2->2/4;", signal.SIGTERM)
+    """In the second stage; epochs are counted through all stages and interruptions."""
+    training = TRAINING.model_copy(update={"pretraining_epochs": 1})
+    expected = finish(job(MODL, training, name="undisturbed"))
+    stopped = job(MODL, training)
+    code, before, error = end_after(start(stopped), "#3->2/4;", signal.SIGTERM)
     assert code == 75, error
-    epoch, batches = map(int, re.search(r"after (\d) epochs and (\d) of 4 batches", error).groups())
-    last = re.findall(r"#(\d)->(\d)/4;", said)[-1]
-    assert (epoch, batches) == divmod((int(last[0]) - 1) * 4 + int(last[1]), 4)
+    epochs, batches = map(int, re.search(r"in stage 2 after (\d) epochs and (\d) of 4 batches", error).groups())
+    done = 4 * (1 + epochs) + batches
+    assert len(re.findall("#.->", before)) == done
     assert not stopped.output.exists()
-    *found, said = finish(stopped)
-    assert f"continues after {4 * epoch + batches} updates" in said
-    assert len(re.findall("#.->", said)) == 12 - 4 * epoch - batches
+    *found, after = finish(stopped)
+    assert f"continues after {done} updates" in after
+    updates = [(int(epoch), int(batch)) for epoch, batch in re.findall(r"#(\d+)->(\d+)/4;", before + after)]
+    assert updates == [(epoch, batch) for epoch in (1, 2, 3, 4) for batch in (1, 2, 3, 4)]
     check_equal(found, expected)
     report = json.loads(stopped.report.read_text())
-    assert report["continued_from"] == 4 * epoch + batches
+    assert report["continued_from"] == done
     assert report["earlier_s"] > 0
     assert report["earlier_cpu_s"] > 0
     # The checkpoint is kept until the result is in safety: the training is complete at once.
     *again, said = finish(stopped)
-    assert "continues after 12 updates" in said
+    assert "continues after 16 updates" in said
     assert "#" not in said
     check_equal(again, expected)
 
