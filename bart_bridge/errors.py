@@ -1,4 +1,4 @@
-"""Exceptions that a user may see, each with the exit code of the command that raised it."""
+"""Exceptions that a user may see, each with its exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class BartTfError(Exception):
-    """Base of every error that is told to the user in one line instead of a traceback."""
+    """Base of all errors that the command line shows in one line instead of a traceback; exit code 1."""
 
     exit_code = 1
 
@@ -22,16 +22,16 @@ class InputError(BartTfError, ValueError):
 
 
 class ToolError(BartTfError, RuntimeError):
-    """A program that was missing, failed, crashed or ran past its time limit; exit code 1.
+    """A program that is missing, failed, crashed or exceeded its time limit; exit code 1.
 
     Args:
         message: What happened, in a few words.
-        argv: The command that was run, empty where none could be.
-        returncode: Its exit code; negative for the number of the signal that ended it.
-        stderr_tail: The last lines it wrote to standard error.
+        argv: The command; empty by default, if none was run.
+        returncode: Its exit code; the negative number of a signal if one ended it.
+        stderr_tail: The last lines of its standard error.
 
     Attributes:
-        diverged_at_update: Where a training diverged, see `DivergedError`; None for every other failure.
+        diverged_at_update: The update at which a training diverged, see `DivergedError`; None for other failures.
     """
 
     diverged_at_update: int | None = None
@@ -55,10 +55,10 @@ class ToolError(BartTfError, RuntimeError):
 
 
 class DivergedError(ToolError):
-    """A training whose loss or weights are not finite any more.
+    """A training whose loss or weights are no longer finite.
 
     Args:
-        update: The update at which that was noticed, from 1, counted over all stages.
+        update: The update after which that was noticed, from 1, counted over all stages.
         reason: What is not finite.
     """
 

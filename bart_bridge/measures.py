@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# The order in which BART lists them.
+# In the order of BART's list.
 NAMES = ("mse mag", "mse", "psnr", "ssim", "mad", "mad mag", "nmse", "nmse mag")
 _SMOOTHING = 1e-12
 _WINDOW = 7
@@ -23,7 +23,7 @@ def measures(image: NDArray[np.complexfloating], reference: NDArray[np.complexfl
             nmse      sum |x - r|^2 / sum |r|^2             nmse mag   sum (|x| - |r|)^2 / sum |r|^2
             psnr      20 log10(max |r| / sqrt(mse mag))     ssim       see `ssim`
 
-        As in BART, a reference of zeros counts as one with max |r| = 1 in psnr, and has ssim 1 and nmse 0.
+        As in BART, a reference of zeros has max |r| = 1 in psnr, an ssim of 1 and an nmse of 0.
     """
     x, r = image.astype(np.complex128), reference.astype(np.complex128)
     difference, magnitudes = x - r, np.abs(x) - np.abs(r)
@@ -44,9 +44,14 @@ def measures(image: NDArray[np.complexfloating], reference: NDArray[np.complexfl
 
 
 def ssim(image: NDArray[np.complexfloating], reference: NDArray[np.complexfloating]) -> float:
-    """Mean structural similarity (Wang et al. 2004, doi 10.1109/TIP.2003.819861) of magnitudes divided by max |r|.
+    """Compute the mean structural similarity of magnitudes divided by max |r|.
 
-    7 x 7 uniform window, only positions where it lies inside, population covariance, K1 = 0.01, K2 = 0.03, L = 1.
+    Wang et al. (2004), doi 10.1109/TIP.2003.819861, with a uniform window of 7 x 7 pixels at all positions inside the
+    image, population covariance, K1 = 0.01, K2 = 0.03 and L = 1.
+
+    Args:
+        image: The image x, complex `(y, x)`.
+        reference: The reference r, complex `(y, x)`.
     """
     peak = np.abs(reference).max()
     if peak == 0:

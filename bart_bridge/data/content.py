@@ -1,7 +1,7 @@
-"""What the arrays of a split hold: the hash of each, computed once while its file does not change.
+"""Hashes of the arrays of a split, each computed once as long as its file does not change.
 
-`.bart-tf-content.json`, beside the arrays or in the split's `cache`, remembers the hash of each array by size and time
-of change of its file, and which content was validated. Nothing is lost without that file but time.
+`.bart-tf-content.json`, beside the arrays or in the split's `cache`, stores the hash of each array together with the
+size and the times of change of its file, and the content that was last validated. Deleting it costs nothing but time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import bart_bridge
 from bart_bridge.data.dataset import Split
@@ -38,7 +37,7 @@ def digest(path: Path, cache: Path | None = None) -> str:
 
     Args:
         path: Name of the array.
-        cache: Folder that remembers the hash; default that of the array.
+        cache: Folder of the stored hashes; by default the folder of the array.
 
     Raises:
         InputError: A file is missing or damaged.
@@ -51,7 +50,7 @@ def digest(path: Path, cache: Path | None = None) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Hash a whole file, as `digests` does, without remembering it.
+    """Hash a whole file, as `digests` does, without storing the hash.
 
     Raises:
         OSError: The file cannot be read.
@@ -61,42 +60,42 @@ def file_digest(path: Path) -> str:
 
 
 def validate_once(split: Split) -> None:
-    """Validate a split, unless this version validated the same content before.
+    """Validate a split, unless this version of bart-tf has validated the same content before.
 
     Raises:
         InputError: As for `Split.validate`.
     """
-    memory = (split.cache or split.kspace.parent) / NAME
+    store = (split.cache or split.kspace.parent) / NAME
     content = {"version": bart_bridge.__version__, **digests(split)}
-    if _read(memory).get("validated") == content:
+    if _read(store).get("validated") == content:
         return
     split.validate()
-    _remember(memory, "validated", content)
+    _write(store, "validated", content)
 
 
 @lru_cache(maxsize=64)
-def _values_digest(file: Path, state: tuple[int, ...], memory: Path) -> str:
-    """Hash a file, or return what is remembered of it; `state` is its size and its times of change."""
-    key = os.path.relpath(file, memory.parent)
-    known = _read(memory).get(key)
-    if isinstance(known, dict) and known.get("state") == list(state):
-        return str(known["sha256"])
-    hashed = file_digest(file)
-    _remember(memory, key, {"state": state, "sha256": hashed})
-    return hashed
+def _values_digest(file: Path, state: tuple[int, ...], store: Path) -> str:
+    """Hash a file, or return its stored hash; `state` is its size and its times of change."""
+    key = os.path.relpath(file, store.parent)
+    stored = _read(store).get(key)
+    if isinstance(stored, dict) and stored.get("state") == list(state):
+        return str(stored["sha256"])
+    digest = file_digest(file)
+    _write(store, key, {"state": state, "sha256": digest})
+    return digest
 
 
-def _read(memory: Path) -> dict[str, Any]:
+def _read(store: Path) -> dict[str, object]:
     try:
-        content = json.loads(memory.read_text())
+        content = json.loads(store.read_text())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _remember(memory: Path, key: str, value: Any) -> None:
+def _write(store: Path, key: str, value: object) -> None:
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_text(memory, json.dumps(_read(memory) | {key: value}, indent=1) + "\n")
+        store.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(store, json.dumps(_read(store) | {key: value}, indent=1) + "\n")
     except OSError:
-        pass  # it is hashed again the next time
+        pass  # the next process hashes again

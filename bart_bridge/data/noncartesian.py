@@ -1,8 +1,7 @@
-"""What networks need of non-Cartesian data: the adjoint image, and the psf of the normal operator.
+"""The inputs that networks need for non-Cartesian data: the adjoint image, and the psf of the normal operator.
 
-Both depend on the data and on the program that computes them. They are computed once, by BART's nufft or by finufft,
-and kept in a folder beside the k-space, `gridded-<program and version>-<hash of the data>`, with the arrays `adjoint`
-and `psf` and the text `made-by.txt`.
+BART's nufft or finufft computes both once for each split. They lie in a folder beside the k-space,
+`gridded-<program and version>-<hash of the data>`, as arrays `adjoint` and `psf` with a text `made-by.txt`.
 """
 
 from __future__ import annotations
@@ -40,20 +39,20 @@ Complex = NDArray[np.complexfloating]
 
 
 def prepare(split: Split, toolbox: Toolbox | None) -> Split:
-    """Compute adjoint and psf of a split with a trajectory if they are not there; they appear only when complete.
+    """Compute adjoint and psf of a split with a trajectory, unless they exist; they appear only when complete.
 
-    Several processes may do this at once: what the first one leaves serves all.
+    Several processes may do this at once; all use the result of the first.
 
     Args:
-        split: Validated; without a trajectory nothing is done.
-        toolbox: The BART to use where the split's `nufft` is `bart`; None for finufft.
+        split: A valid split; one without a trajectory is returned as it is.
+        toolbox: The BART to use if the split's `nufft` is `bart`; None for finufft.
 
     Returns:
-        The split with `gridded_by`, so that `read` takes what this program computed.
+        The split with `gridded_by`, so that `read` finds the arrays of this program.
 
     Raises:
         InputError: The image has an odd number of pixels, which BART 0.8.00 gets wrong.
-        ToolError: BART failed, or finufft is wanted and not installed.
+        ToolError: BART failed, or finufft is needed and not installed.
     """
     if split.trajectory is None:
         return split
@@ -74,7 +73,7 @@ def prepare(split: Split, toolbox: Toolbox | None) -> Split:
             cfl.write(temporary / "psf", from_batch_coil_yx(psf[:, None].astype(np.complex64)))
             (temporary / "made-by.txt").write_text(maker + "\n")
     except OSError as error:
-        # Another process was faster: what it has left is the same.
+        # Another process was faster, with the same result.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not _is_complete(folder):
             raise
     return split
@@ -82,10 +81,13 @@ def prepare(split: Split, toolbox: Toolbox | None) -> Split:
 
 @contextmanager
 def prepared(*splits: Split | None) -> Iterator[list[Split | None]]:
-    """Prepare validated splits in a temporary folder instead, with BART, or with finufft where there is no BART.
+    """Prepare splits in a temporary folder instead, with BART, or with finufft if there is no BART.
+
+    Args:
+        splits: Splits, with or without a trajectory, or None.
 
     Yields:
-        The splits with that folder as their `cache`; those without a trajectory, and None, as they are.
+        The splits, those with a trajectory with that folder as their `cache`.
 
     Raises:
         InputError: A split is not valid, or as for `prepare`.
@@ -101,19 +103,20 @@ def prepared(*splits: Split | None) -> Iterator[list[Split | None]]:
             if not find_spec("finufft"):
                 raise
             toolbox = None
-        moved = list(splits)
+        ready = list(splits)
         for number, split in enumerate(splits):
             if split and split.trajectory:
                 split.validate_form()
-                moved[number] = prepare(replace(split, cache=Path(folder)), toolbox)
-        yield moved
+                ready[number] = prepare(replace(split, cache=Path(folder)), toolbox)
+        yield ready
 
 
 def read(split: Split) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """Open what `prepare` has left: adjoint `(batch, map, y, x)` and psf `(batch or 1, 2y, 2x)`, memory-mapped.
+    """Open the arrays that `prepare` wrote, memory-mapped: adjoint `(batch, map, y, x)` and psf `(batch or 1, 2y, 2x)`.
 
     Raises:
-        InputError: There is none for these files, or the split does not say which of several it takes.
+        InputError: There are none for these files, or those of several programs, and the split's `gridded_by` names
+            none of them.
     """
     complete = [folder for folder in _folders(split) if _is_complete(folder)]
     if len(complete) > 1:
@@ -147,8 +150,8 @@ def compute(split: Split, toolbox: Toolbox | None) -> tuple[Complex, NDArray[np.
     one_psf = len(arrays["trajectory"]) == 1 and len(arrays.get("pattern", ())) == 1
     adjoints: list[Complex] = []
     psfs: list[NDArray[np.floating]] = []
-    for item, (kspace, coils, weights) in enumerate(each_slice(arrays)):
-        trajectory = arrays["trajectory"][item if len(arrays["trajectory"]) > 1 else 0].real
+    for number, (kspace, coils, weights) in enumerate(each_slice(arrays)):
+        trajectory = arrays["trajectory"][number if len(arrays["trajectory"]) > 1 else 0].real
         data = weights.conj() * kspace
         images = _bart_adjoint(data, trajectory, (y, x), toolbox) if toolbox else _adjoint(data, trajectory, (y, x))
         adjoints.append(np.sum(coils.conj() * images, axis=1))
@@ -160,7 +163,7 @@ def compute(split: Split, toolbox: Toolbox | None) -> tuple[Complex, NDArray[np.
 
 
 def _bart_adjoint(data: Complex, trajectory: NDArray[np.floating], size: tuple[int, int], toolbox: Toolbox) -> Complex:
-    """Adjoint NUFFT of each coil, `(coil, y, x)`, exactly as `reconet --trajectory` computes it."""
+    """Compute the adjoint NUFFT of each coil, `(coil, y, x)`, exactly as `reconet --trajectory` computes it."""
     files = from_batch_positions(trajectory[None]), from_batch_coil_samples(data[None])
     return to_batch_coil_yx(toolbox.compute("nufft", "-a", "-d", f"{size[1]}:{size[0]}:1", *files))[0]
 
@@ -168,16 +171,19 @@ def _bart_adjoint(data: Complex, trajectory: NDArray[np.floating], size: tuple[i
 def _bart_psf(
     weights: Complex, trajectory: NDArray[np.floating], size: tuple[int, int], toolbox: Toolbox
 ) -> NDArray[np.floating]:
-    """The psf of `reconet --trajectory`, in one piece: periodic gridding of |P|^2 at twice the positions and size."""
+    """Compute the psf of `reconet --trajectory`: periodic gridding of |P|^2 at twice the positions and size."""
     energy = from_batch_coil_samples(np.abs(weights[None, None]) ** 2)
     grid = f"{2 * size[1]}:{2 * size[0]}:1"
     kernel = toolbox.compute("nufft", "-a", "-P", "-d", grid, from_batch_positions(2 * trajectory[None]), energy)
-    # In a kernel that is its own adjoint only positions that are never used make the transform complex.
+    # The kernel is self-adjoint, except at differences that no two pixels have: the imaginary part means nothing.
     return 4 * to_batch_coil_yx(toolbox.compute("fft", "-u", 3, kernel))[0, 0].real
 
 
 def _adjoint(data: Complex, trajectory: NDArray[np.floating], size: tuple[int, int]) -> Complex:
-    """Adjoint NUFFT of each coil, `(coil, y, x)`: sum_j y_j exp(2 pi i k_j n) / sqrt(xy), n = 0 in the centre."""
+    """Compute the adjoint NUFFT of each coil, `(coil, y, x)`.
+
+    It is sum_j y_j exp(2 pi i k_j n) / sqrt(xy) at the pixels n, with n = 0 in the centre.
+    """
     import finufft
 
     (size_y, size_x), (k_x, k_y, _) = size, trajectory.astype(np.float64).reshape(3, -1)
@@ -187,10 +193,10 @@ def _adjoint(data: Complex, trajectory: NDArray[np.floating], size: tuple[int, i
 
 
 def forward(images: Complex, trajectory: NDArray[np.floating]) -> Complex:
-    """Compute the NUFFT that `compute` without BART has the adjoint of, by finufft in double precision.
+    """Compute the NUFFT by finufft in double precision; `compute` without BART uses its adjoint.
 
     Args:
-        images: Of each coil, `(coil, y, x)`.
+        images: The images of all coils, `(coil, y, x)`.
         trajectory: `(3, spokes, samples)`, units of 1 / field of view.
 
     Returns:
@@ -206,7 +212,7 @@ def forward(images: Complex, trajectory: NDArray[np.floating]) -> Complex:
 
 
 def _psf(weights: Complex, trajectory: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:
-    """Transform of the kernel sum_j |P_j|^2 exp(2 pi i k_j d) / (xy) at the differences d of all pixels."""
+    """Transform the kernel sum_j |P_j|^2 exp(2 pi i k_j d) / (xy) at the differences d of all pixels."""
     grid = (2 * size[0], 2 * size[1])
     # On twice the grid the same positions are twice as far from its centre.
     kernel = _adjoint(np.abs(weights[None]) ** 2, 2 * trajectory, grid)[0]
@@ -214,15 +220,15 @@ def _psf(weights: Complex, trajectory: NDArray[np.floating], size: tuple[int, in
 
 
 def _folders(split: Split) -> list[Path]:
-    """Name the folder of a split, or list those of all programs, by the content that adjoint and psf depend on."""
+    """Return the folder for the split's program, or, if it names none, the existing folders of all programs."""
     arrays = (split.kspace, split.coils, split.trajectory, split.pattern)
     digests = [content.digest(path, split.cache) if path else "none" for path in arrays]
-    data = hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
-    place = split.cache or split.kspace.parent
+    digest = hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+    parent = split.cache or split.kspace.parent
     if split.gridded_by is None:
-        return sorted(place.glob(f"gridded-*-{data}"))
+        return sorted(parent.glob(f"gridded-*-{digest}"))
     maker = re.sub(r"[^a-z0-9.]+", "-", split.gridded_by.lower())
-    return [place / f"gridded-{maker}-{data}"]
+    return [parent / f"gridded-{maker}-{digest}"]
 
 
 def _is_complete(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Non-Cartesian acquisitions to simulate: where they sample, and how densely."""
+"""Simulated non-Cartesian acquisitions: where they sample, and how densely."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from bart_bridge.tools.toolbox import Toolbox
 
 Kind = Literal["radial", "golden-angle", "spiral"]
 KINDS = get_args(Kind)
-# Arms of a spiral whose turns lie one apart, in units of 1 / field of view.
+# With so many arms, neighbouring turns of a spiral are one unit of 1 / field of view apart.
 _FULL_ARMS = 16
 
 
 def trajectory(kind: str, size: int, spokes: int, toolbox: Toolbox) -> NDArray[np.float32]:
-    """Make a trajectory of spokes, or of spiral arms, that reaches half the pixels in each direction.
+    """Make a trajectory of spokes, or of spiral arms, that reaches half the number of pixels in each direction.
 
     Args:
-        kind: One of `KINDS`. `radial` spokes are spread evenly over 180 degrees, as the 44 in figure 6 of Blumenthal et
-            al. (2022), doi 10.1002/mrm.29485; `golden-angle` ones follow each other at 111.25 degrees (Winkelmann et
-            al. 2007, doi 10.1109/TMI.2006.885337); a `spiral` has Archimedean arms, each turned against the one before
-            by 360 degrees / `spokes`; 16 arms would sample all of k-space.
+        kind: One of `KINDS`. `radial` spokes are spread evenly over 180 degrees, like the 44 in figure 6 of Blumenthal
+            et al. (2022), doi 10.1002/mrm.29485. `golden-angle` spokes follow each other at 111.25 degrees (Winkelmann
+            et al. 2007, doi 10.1109/TMI.2006.885337). A `spiral` has Archimedean arms, each rotated by 360 degrees /
+            `spokes` from the one before; 16 arms sample k-space fully.
         size: Pixels along x and y, and samples of a spoke.
         spokes: Number of spokes or arms.
         toolbox: The BART whose `traj` makes spokes.
@@ -61,20 +61,20 @@ def sample(
         A BART array `[1, samples, spokes, coil, ..., batch]`.
     """
     kspace = []
-    for item, image in enumerate(images):
+    for number, image in enumerate(images):
         if toolbox is None:
-            kspace.append(forward((image * coils)[0], positions[item % len(positions)]).astype(np.complex64))
+            kspace.append(forward((image * coils)[0], positions[number % len(positions)]).astype(np.complex64))
             continue
-        points = from_batch_positions(positions[[item % len(positions)]])
+        points = from_batch_positions(positions[[number % len(positions)]])
         kspace.append(to_batch_coil_samples(toolbox.compute("nufft", points, from_batch_coil_yx(image * coils)))[0])
     return from_batch_coil_samples(np.stack(kspace))
 
 
 def density_compensation(positions: NDArray[np.floating], size: int) -> NDArray[np.float32]:
-    """Weights of samples, to be applied to data and model alike, that make A^H A nearly the identity.
+    """Compute weights of samples that make A^H A nearly the identity; data and model are both multiplied with them.
 
-    Their square is the area of k-space that a sample stands for, proportional to |k| for spokes and for Archimedean
-    arms, a quarter of a unit at least, all of them together pi / 4 of the pixels.
+    The square of a weight is the area of k-space around its sample. It is proportional to |k| for spokes and for
+    Archimedean arms, with |k| at least 0.25, and all areas together are pi / 4 times the number of pixels.
 
     Args:
         positions: `(3, spokes, samples)`.
@@ -89,9 +89,9 @@ def density_compensation(positions: NDArray[np.floating], size: int) -> NDArray[
 
 def _spiral(size: int, arms: int) -> NDArray[np.float32]:
     turns = size / 2 / _FULL_ARMS
-    # In equal steps of time, which are a unit long where the arm is fastest, at its end.
+    # Equal steps of time: at its end, where the arm is fastest, samples are one unit apart.
     samples = round(np.pi * size * turns)
     time = (np.arange(samples) + 0.5) / samples
-    turned = 2 * np.pi * np.arange(arms)[:, None] / arms
-    k = size / 2 * time * np.exp(1j * (2 * np.pi * turns * time + turned))
+    rotation = 2 * np.pi * np.arange(arms)[:, None] / arms
+    k = size / 2 * time * np.exp(1j * (2 * np.pi * turns * time + rotation))
     return np.stack([k.real, k.imag, np.zeros_like(k.real)]).astype(np.float32)

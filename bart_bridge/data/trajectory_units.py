@@ -1,7 +1,7 @@
-"""Whether a trajectory is in BART's unit, 1 / field of view; other tools use cycles or radians per pixel.
+"""Check that a trajectory is in BART's unit, 1 / field of view; other tools use cycles or radians per pixel.
 
-With N pixels along an axis, full resolution reaches N/2 there. A trajectory in another unit reconstructs without an
-error to a wrong image, so a reach that does not fit the size is refused or reported.
+With N pixels along an axis, full resolution reaches N/2 there. A trajectory in another unit gives a wrong image and no
+error, so one that reaches too far for the size of the image is refused, and a doubtful one is reported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 
-# BART's nufft treats positions outside of the grid as those of its edge; a little is rounding.
+# BART's nufft moves positions outside of the grid to its edge. This much is rounding.
 _BEYOND = 1.001
 
 
@@ -26,16 +26,16 @@ def check_reach(path: Path, trajectory: NDArray[np.complexfloating], size: tuple
         size: Pixels `(y, x)`.
 
     Returns:
-        A warning for each slice that reaches less than half as far as the size allows, or further than it allows; no
-        more than one of each kind.
+        At most two warnings: about the first slice that reaches less than half as far as the size allows, and about
+        the first that reaches further than it allows.
 
     Raises:
-        InputError: A slice has |kz| above 0, stays below 1 / field of view, or reaches further than the pixels.
+        InputError: A slice has |kz| above 0, stays below 1 / field of view, or reaches twice as far as the size allows.
     """
     y, x = size
     warnings: dict[str, str] = {}
-    for number, item in enumerate(trajectory):
-        reach = np.abs(item).max(axis=(1, 2))
+    for number, positions in enumerate(trajectory):
+        reach = np.abs(positions).max(axis=(1, 2))
         if (reach > (x, y, 0)).any():
             raise InputError(
                 f"{path}: |kx|, |ky| and |kz| in units of 1 / field of view must not be above the pixels of the image, "
@@ -47,14 +47,15 @@ def check_reach(path: Path, trajectory: NDArray[np.complexfloating], size: tuple
                 f"{path}: a trajectory must reach 1 / field of view or more, found {reach.max():g} in slice {number}; "
                 f"{_fitting_unit(reach, size)}"
             )
-        part = max(reach[0] / (x / 2), reach[1] / (y / 2))
-        if 0.5 <= part <= _BEYOND:
+        fraction = max(reach[0] / (x / 2), reach[1] / (y / 2))
+        if 0.5 <= fraction <= _BEYOND:
             continue
-        kind = "less than half of" if part < 0.5 else "more than"
-        if kind not in warnings:
-            warnings[kind] = (
-                f"{path}: |kx| and |ky| reach {reach[0]:g} and {reach[1]:g} in slice {number}, {kind} the {x / 2:g} "
-                f"and {y / 2:g} (in 1 / field of view) that {x} x {y} pixels allow; {_fitting_unit(reach, size)}"
+        comparison = "less than half of" if fraction < 0.5 else "more than"
+        if comparison not in warnings:
+            warnings[comparison] = (
+                f"{path}: |kx| and |ky| reach {reach[0]:g} and {reach[1]:g} in slice {number}, {comparison} the "
+                f"{x / 2:g} and {y / 2:g} (in 1 / field of view) that {x} x {y} pixels allow; "
+                f"{_fitting_unit(reach, size)}"
             )
     return list(warnings.values())
 

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, also after a power failure.
+"""Files and folders that appear complete or not at all, even after a power failure.
 
-Until it is complete, a file or folder lies beside its place under a temporary name that begins with `PREFIX`. Then its
-content goes to the disk (fsync), it is renamed, and the new name goes to the disk as well. A process that was killed
+They are written beside their final path, under a temporary name that begins with `PREFIX`. When they are complete,
+their content is flushed to the disk (fsync), they are renamed, and the new name is flushed, too. A killed process
 leaves the temporary name behind; `remove_leftovers` removes such names and nothing else.
 """
 
@@ -20,23 +20,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 PREFIX = ".bart-tf-unfinished-"
-# What file systems answer that have no fsync, for example of folders.
+# Errors of file systems without fsync, for example for folders.
 _NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
 def new_file(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Let the `with` block write a file that replaces `path` when the block ends without an error.
+    """Replace `path` by a file that the `with` block writes, if the block ends without an error.
 
     Args:
         path: The file; its folder must exist.
-        durable: Whether the file must survive a power failure (default); false saves the time for temporary files.
+        durable: Whether the file must survive a power failure (default); false saves time for temporary files.
 
     Yields:
         The temporary name, an empty file with the same suffix.
 
     Raises:
-        OSError: The folder cannot be written or the disk is full; the error names `path`.
+        OSError: The folder cannot be written, or the disk is full; the error names `path`.
     """
     temporary = None
     try:
@@ -53,20 +53,20 @@ def new_file(path: Path, durable: bool = True) -> Iterator[Path]:
     except BaseException as error:
         if temporary:
             temporary.unlink(missing_ok=True)
-        _name(error, path)
+        _name_in(error, path)
         raise
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Let the `with` block fill a folder that gets the name `path` when the block ends without an error.
+    """Create the folder `path` with the files that the `with` block writes, if the block ends without an error.
 
     Yields:
         The temporary folder.
 
     Raises:
-        OSError: `path` is a file or a folder with something in it, or its parent cannot be written, or the disk is
-            full; the error names `path`.
+        OSError: `path` is a file or a folder that is not empty, its parent cannot be written, or the disk is full; the
+            error names `path`.
     """
     temporary = None
     try:
@@ -82,7 +82,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     except BaseException as error:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
-        _name(error, path)
+        _name_in(error, path)
         raise
 
 
@@ -131,7 +131,7 @@ def sync(path: Path) -> None:
 
 
 def remove_leftovers(*folders: Path) -> None:
-    """Remove what killed processes left unfinished in folders, in which nobody may be writing."""
+    """Remove unfinished files of killed processes from folders in which nobody else is writing."""
     for folder in folders:
         for path in folder.glob(f"{PREFIX}*"):
             if path.is_dir():
@@ -140,8 +140,8 @@ def remove_leftovers(*folders: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _name(error: BaseException, path: Path) -> None:
-    """Let an error name what was to be written: a full disk names nothing, and nobody knows the temporary name."""
+def _name_in(error: BaseException, path: Path) -> None:
+    """Let an error name the final path: a full disk names none, and nobody knows the temporary one."""
     if isinstance(error, OSError) and (error.filename is None or PREFIX in str(error.filename)):
         error.filename, error.filename2 = str(path), None
 

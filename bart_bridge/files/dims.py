@@ -1,8 +1,8 @@
-"""BART's 16 dimensions by name, and the arrays that networks use instead.
+"""BART's 16 dimensions by name, and the conversion to the arrays that networks use.
 
-BART stores the first dimension fastest, numpy's default is the last one fastest: a BART array `[x, y, 1, coil, ...,
-batch]` and a network array `(batch, coil, y, x)` are the same bytes read with opposite orders, so nothing is copied.
-With several sets of coil sensitivities, called maps (soft SENSE), coils are `(batch, map, coil, y, x)`.
+In BART the first dimension is the fastest in memory, in numpy by default the last. So a BART array `[x, y, 1, coil,
+..., batch]` and a network's array `(batch, coil, y, x)` are the same bytes, and nothing is copied. With several sets of
+coil sensitivities, called maps (soft SENSE), coils are `(batch, map, coil, y, x)`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bart_bridge.errors import InputError
 
 
 class Dim(IntEnum):
-    """The meaning of each dimension of a BART array."""
+    """The dimensions of a BART array by their meaning."""
 
     X = 0
     Y = 1
@@ -37,29 +37,29 @@ class Dim(IntEnum):
     BATCH = 15
 
 
-# reconet treats these three as one batch, slices running fastest.
+# reconet treats these three as one batch; slices are the fastest of them.
 _BATCH = (Dim.SLICE, Dim.AVERAGE, Dim.BATCH)
 _PIXELS = (Dim.X, Dim.Y, *_BATCH)
 
 
 def describe(shape: tuple[int, ...]) -> str:
-    """Name the dimensions of a shape that are not 1: `x 48, y 48, coil 4`."""
+    """List the dimensions of a shape that are not 1 with their names: `x 48, y 48, coil 4`."""
     named = [f"{Dim(dim).name.lower()} {size}" for dim, size in enumerate(shape) if size != 1]
     return ", ".join(named) or "a single value"
 
 
 def check_axes(name: str, axes: Mapping[str, int], readout: int | None = None) -> None:
-    """Refuse k-space whose axes are in another order than a file of its kind has them.
+    """Refuse k-space whose axes do not have the order of its file format.
 
     Args:
         name: The file or array, for the message.
-        axes: Size of each axis by its meaning, in the order of the file: `coil`, perhaps `slice`, the readout, and then
-            the phase encoding, if there is one; both under any name.
-        readout: Samples of a readout, if a header says it.
+        axes: Size of each axis by its meaning, in the order of the file: `coil`, optionally `slice`, the readout, and
+            optionally the phase encoding; the last two under any name.
+        readout: Samples of a readout, if a header gives it.
 
     Raises:
         InputError: There are more coils than pixels along an axis, or another axis has the size of the readout; the
-            message has the order that would fit.
+            message gives an order that fits.
     """
     sizes = {meaning: size for meaning, size in axes.items() if meaning != "slice"}
     x, *others = (meaning for meaning in sizes if meaning != "coil")
@@ -69,7 +69,7 @@ def check_axes(name: str, axes: Mapping[str, int], readout: int | None = None) -
         fault = f"its header has a readout of {readout}"
     else:
         return
-    # The readout is as long as the header says, otherwise the longest axis; coils are the shortest.
+    # The readout is the axis with the size in the header, otherwise the longest one; coils are the shortest axis.
     free = sorted(sizes, key=sizes.__getitem__)
     longest = next((axis for axis in free if sizes[axis] == readout), free[-1])
     free.remove(longest)
@@ -83,10 +83,10 @@ def to_batch_map_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
     """View a BART array as `(batch, map, coil, y, x)`; slices, averages and batch become one batch.
 
     Args:
-        array: BART array of any rank up to 16 with one z and no other dimension.
+        array: BART array of any rank up to 16.
 
     Raises:
-        InputError: A dimension is used that two-dimensional networks do not have.
+        InputError: A dimension other than x, y, coil, maps, slice, average and batch is not 1.
     """
     return _to_batch(array, (*_PIXELS, Dim.COIL, Dim.MAPS))
 
@@ -142,7 +142,7 @@ def to_batch_coil_samples(array: NDArray[np.complex64]) -> NDArray[np.complex64]
             "dimensions of samples must be 1, samples, spokes, coils, of a trajectory 3, samples, spokes, 1, "
             f"found {', '.join(map(str, shape[:4]))}"
         )
-    # What is not used goes where z is.
+    # The unused dimension goes to the place of z.
     component, unused = (Dim.X, Dim.COIL) if positions else (Dim.COIL, Dim.X)
     order = (Dim.Y, Dim.Z, unused, component, *range(Dim.MAPS, len(Dim)))
     return to_batch_coil_yx(array.reshape(shape, order="F").transpose(order))
