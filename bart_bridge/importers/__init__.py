@@ -1,7 +1,7 @@
-"""Other people's files into dataset folders.
+"""Import other file formats into dataset folders.
 
-Each importer opens a `Source`: slices by name, read one at a time. What is the same for all of them follows in
-`convert`: pattern, coil sensitivities, reference, checks, and writing slice by slice.
+Each importer opens a `Source`, whose slices have names and are read one at a time. `convert` does what all formats have
+in common: pattern, coil sensitivities, reference, checks, and writing slice by slice.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def open_source(
     Args:
         kind: One of `KINDS`.
         path: The file or folder.
-        noise: Standard deviation of the noise that is added, `modl-hdf5` only (default 0.01).
-        seed: Seed of that noise.
-        average_repetitions: Average repetitions instead of refusing them, `ismrmrd` only.
+        noise: Standard deviation of the noise to add; only for `modl-hdf5`, where the default is 0.01.
+        seed: Seed of this noise (default 0).
+        average_repetitions: Average repetitions instead of rejecting them; only for `ismrmrd` (default false).
 
     Raises:
-        InputError: The kind is not known, an option does not belong to it, or the source has another form.
+        InputError: The kind is unknown, does not support an option, or does not match the file.
     """
     if noise is not None and kind != "modl-hdf5":
         raise InputError(f"--noise belongs to modl-hdf5, received it for {kind}")

@@ -1,4 +1,4 @@
-"""What the XML header of ISMRMRD says of the encoding; fastMRI files have the same header.
+"""The encoding in the XML header of ISMRMRD, which fastMRI files contain too.
 
 Inati et al. (2017), doi 10.1002/mrm.26089.
 """
@@ -16,16 +16,16 @@ from bart_bridge.importers.source import reading
 
 
 def parse_header(text: bytes | str, path: Path) -> Any:
-    """Return the one encoding that an XML header describes.
+    """Return the encoding that an XML header describes.
 
     Raises:
-        InputError: It is no such header, or a value that matters is of another type; or it describes several encodings,
-            a trajectory that is not Cartesian, or a volume.
+        InputError: The text is not such a header, a value has the wrong type, or the header describes several
+            encodings, a non-Cartesian trajectory or a volume.
     """
     import ismrmrd
 
     with reading(path, "ISMRMRD (its XML header)"), warnings.catch_warnings():
-        # The library keeps a value of a wrong type as text and warns; what is used is checked here.
+        # The library warns about a value of the wrong type and keeps it as text; `_check_types` rejects it.
         warnings.simplefilter("ignore")
         encodings = ismrmrd.xsd.CreateFromDocument(text).encoding
         if len(encodings) != 1:
@@ -48,32 +48,37 @@ def _check_types(encoding: Any, path: Path) -> None:
     numbers += ["encodingLimits.kspace_encoding_step_1.center"] if limits else []
     for name in numbers:
         value = attrgetter(name)(encoding)
-        kind, rule = (float, "a number") if "fieldOfView" in name else (int, "a whole number")
-        if not isinstance(value, kind):
+        number, rule = (float, "a number") if "fieldOfView" in name else (int, "a whole number")
+        if not isinstance(value, number):
             raise InputError(f"{path}: {name} of its header must be {rule}, found '{value}'")
     if isinstance(encoding.trajectory, str):
         raise InputError(f"{path}: trajectory of its header must be such as 'cartesian', found '{encoding.trajectory}'")
 
 
 def _check_centre(text: bytes | str, path: Path) -> None:
-    """Refuse limits without a centre, which the library takes for 0: every line would be half of k-space off."""
+    """Reject limits without a centre: the library reads 0, which would shift every line by half of k-space."""
     for limits in ElementTree.fromstring(text).iterfind(".//{*}encodingLimits/{*}kspace_encoding_step_1"):
         if limits.find("{*}center") is None:
             raise InputError(f"{path}: its header has no center in encodingLimits.kspace_encoding_step_1")
 
 
 def readout_pixels(encoding: Any, samples: int, path: Path) -> int:
-    """Return how many of the readout's pixels the reconstructed field of view has.
+    """Return the length of the readout in the reconstructed field of view, in pixels.
+
+    Args:
+        encoding: From `parse_header`.
+        samples: Length of the measured readout.
+        path: The file, for the error message.
 
     Raises:
-        InputError: The encoded size is not the number of samples, or the field of view makes no sense.
+        InputError: The encoded size differs from `samples`, or the reconstructed field of view exceeds the encoded one.
     """
-    encoded, wanted = encoding.encodedSpace, encoding.reconSpace
+    encoded, reconstructed = encoding.encodedSpace, encoding.reconSpace
     if encoded.matrixSize.x != samples:
         raise InputError(f"{path}: its header has a readout of {encoded.matrixSize.x}, its data one of {samples}")
-    if not 0 < wanted.fieldOfView_mm.x <= 1.001 * encoded.fieldOfView_mm.x:
+    if not 0 < reconstructed.fieldOfView_mm.x <= 1.001 * encoded.fieldOfView_mm.x:
         raise InputError(
             f"{path}: the reconstructed field of view must be within the encoded one along the readout, found "
-            f"{wanted.fieldOfView_mm.x:g} mm of {encoded.fieldOfView_mm.x:g} mm"
+            f"{reconstructed.fieldOfView_mm.x:g} mm of {encoded.fieldOfView_mm.x:g} mm"
         )
-    return min(samples, max(1, round(samples * wanted.fieldOfView_mm.x / encoded.fieldOfView_mm.x)))
+    return min(samples, max(1, round(samples * reconstructed.fieldOfView_mm.x / encoded.fieldOfView_mm.x)))

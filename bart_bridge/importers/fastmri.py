@@ -1,8 +1,8 @@
 """Multi-coil HDF5 files of fastMRI.
 
-Knoll et al. (2020), doi 10.1148/ryai.2020190007. Rows of k-space are the readout, columns the phase encoding; the image
-has the readout's pixels of the reconstructed field of view and all of the phase encoding's. Sampled is what `mask`
-says; without one, lines that hold a signal.
+Knoll et al. (2020), doi 10.1148/ryai.2020190007. Rows of k-space are the readout, columns the phase encoding. The image
+is cropped to the reconstructed field of view along the readout only. `mask` names the sampled lines; without a mask,
+the lines with a signal count as sampled.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _FORM = "a fastMRI multi-coil file"
 def open_fastmri(path: Path) -> Source:
     """Open a file, or a folder of `.h5` files.
 
-    Units are slices of the one file, or the files of a folder in alphabetical order, both from 0.
+    Units are the slices of a file, or the files of a folder in alphabetical order, both counted from 0.
 
     Raises:
-        InputError: A file cannot be read or has another form.
+        InputError: A file cannot be read or is not a fastMRI multi-coil file.
     """
     files, left_out = [path], {}
     if path.is_dir():
-        there = sorted(file for file in path.iterdir() if file.is_file())
-        files = [file for file in there if file.suffix == ".h5" and not file.name.startswith(APPLE_DOUBLE)]
-        left_out = apple_doubles(there)
-        left_out["files that do not end in .h5"] = len(there) - len(files) - sum(left_out.values())
+        present = sorted(file for file in path.iterdir() if file.is_file())
+        files = [file for file in present if file.suffix == ".h5" and not file.name.startswith(APPLE_DOUBLE)]
+        left_out = apple_doubles(present)
+        left_out["files that do not end in .h5"] = len(present) - len(files) - sum(left_out.values())
     if not files:
         raise InputError(f"{path}: a folder with .h5 files is needed, found none")
     volumes = {file.name: _entries(file) for file in files}

@@ -1,7 +1,7 @@
 """ISMRMRD raw data: Cartesian lines, sorted into slices.
 
-Inati et al. (2017), doi 10.1002/mrm.26089. Lines that were measured several times as averages are averaged. Lines for
-calibration alone are no samples of the image; coil sensitivities are estimated from them and the image lines.
+Inati et al. (2017), doi 10.1002/mrm.26089. Lines that were measured several times are averaged. Calibration-only lines
+do not count as samples of the image; coil sensitivities are estimated from them together with the image lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bart_bridge.importers.source import Complex, Entry, Slice, Source, fully_sa
 
 _FORM = "ISMRMRD raw data"
 _GROUP = "dataset"
-# Not ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA, which converters leave on ordinary image lines.
+# Without ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA, which converters leave on ordinary image lines.
 _NO_IMAGE = (
     "ACQ_IS_NOISE_MEASUREMENT",
     "ACQ_IS_NAVIGATION_DATA",
@@ -41,19 +41,19 @@ Lines = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def open_ismrmrd(path: Path, average_repetitions: bool = False) -> Source:
-    """Open a file whose group `dataset` has `xml` and `data`; units are slices, from 0.
+    """Open a file whose group `dataset` has `xml` and `data`; units are slices, counted from 0.
 
     Args:
         path: The file.
-        average_repetitions: Average lines of all repetitions; by default several repetitions are refused.
+        average_repetitions: Average the lines of all repetitions, which are rejected otherwise (default false).
 
     Raises:
-        InputError: The file cannot be read, or was measured in a way that is not supported.
+        InputError: The file cannot be read, or uses an unsupported kind of measurement.
     """
     import ismrmrd
 
     with reading(path, _FORM):
-        # The heads alone: reading whole acquisitions would bring all of the data.
+        # Read the heads only: whole acquisitions would read all samples, too.
         with h5py.File(path, "r") as file:
             if _GROUP not in file or "data" not in file[_GROUP]:
                 raise InputError(f"{path}: no '{_GROUP}/data' in it (found: {', '.join(list(file)[:8]) or 'nothing'})")
@@ -72,11 +72,11 @@ def open_ismrmrd(path: Path, average_repetitions: bool = False) -> Source:
         _refuse(heads[calibration], path, average_repetitions, "calibration lines")
         rows = np.zeros(heads.size, np.int64)
         rows[image | calibration] = _rows(encoding, heads[image | calibration], path)
-    here = {int(number): heads["idx"]["slice"] == number for number in np.unique(heads["idx"]["slice"][image])}
+    slices = {int(number): heads["idx"]["slice"] == number for number in np.unique(heads["idx"]["slice"][image])}
     units = {}
-    for unit, (number, of_slice) in enumerate(here.items()):
+    for unit, (number, in_slice) in enumerate(slices.items()):
         lines = [
-            (numbers, rows[numbers]) for numbers in map(np.flatnonzero, (of_slice & image, of_slice & calibration))
+            (numbers, rows[numbers]) for numbers in map(np.flatnonzero, (in_slice & image, in_slice & calibration))
         ]
         load = partial(_load, path, encoding, pixels, *lines)
         units[str(unit)] = {0: Entry(f"{path.name}/{number}", load)}
@@ -85,11 +85,12 @@ def open_ismrmrd(path: Path, average_repetitions: bool = False) -> Source:
 
 
 def _sort(heads: NDArray[Any], oversampled: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_], dict[str, int]]:
-    """Tell image lines and those for calibration alone, and count what is left out.
+    """Find image lines and calibration-only lines, and count what is left out.
 
     Args:
-        heads: Of all lines.
-        oversampled: Samples of a readout if its oversampling is to be removed, which takes all of them; otherwise 0.
+        heads: Heads of all lines.
+        oversampled: Length of a readout whose oversampling will be removed, which requires complete readouts; 0 if the
+            readout is not oversampled.
     """
     both = _flagged(heads["flags"], _CALIBRATION_AND_IMAGE)
     left_out: dict[str, int] = {}
@@ -101,11 +102,11 @@ def _sort(heads: NDArray[Any], oversampled: int) -> tuple[NDArray[np.bool_], NDA
     calibration = used & ~both & _flagged(heads["flags"], _CALIBRATION)
     image = used & ~calibration
     samples = heads["number_of_samples"].astype(np.int64) - heads["discard_pre"] - heads["discard_post"]
-    useless = calibration & (samples < oversampled)
-    left_out["calibration lines whose readout is incomplete and oversampled"] = int(useless.sum())
-    nowhere = calibration & ~np.isin(heads["idx"]["slice"], heads["idx"]["slice"][image])
-    left_out["calibration lines of slices without image lines"] = int((nowhere & ~useless).sum())
-    calibration &= ~useless & ~nowhere
+    incomplete = calibration & (samples < oversampled)
+    left_out["calibration lines whose readout is incomplete and oversampled"] = int(incomplete.sum())
+    without_image = calibration & ~np.isin(heads["idx"]["slice"], heads["idx"]["slice"][image])
+    left_out["calibration lines of slices without image lines"] = int((without_image & ~incomplete).sum())
+    calibration &= ~incomplete & ~without_image
     left_out["lines for calibration alone (no samples, but ecalib uses them)"] = int(calibration.sum())
     discarded = heads["discard_pre"][image].sum(dtype=np.int64) + heads["discard_post"][image].sum(dtype=np.int64)
     left_out["samples that their lines say to discard"] = int(discarded)
@@ -123,17 +124,17 @@ def _refuse(lines: NDArray[Any], path: Path, average_repetitions: bool, what: st
     if np.any(_flagged(lines["flags"], "ACQ_IS_REVERSE")):
         raise InputError(f"{path}: {what} that were read out backwards are not supported")
     for name in _COUNTERS:
-        found = np.unique(lines["idx"][name]).size
-        if found > 1 and not (name == "repetition" and average_repetitions):
+        count = np.unique(lines["idx"][name]).size
+        if count > 1 and not (name == "repetition" and average_repetitions):
             advice = "; --average-repetitions averages them" if name == "repetition" else ""
-            raise InputError(f"{path}: one {name} is supported, its {what} have {found}{advice}")
+            raise InputError(f"{path}: one {name} is supported, its {what} have {count}{advice}")
     for name, single in (("encoding_space_ref", "encoding"), ("active_channels", "number of coils")):
         if np.unique(lines[name]).size > 1:
             raise InputError(f"{path}: one {single} is supported, its {what} have several")
 
 
 def _rows(encoding: Any, lines: NDArray[Any], path: Path) -> NDArray[np.int64]:
-    """Return where each line belongs along the phase encoding: the encoding's centre is the centre of k-space."""
+    """Return the row of each line in k-space, whose centre is the centre of the encoding."""
     size = encoding.encodedSpace.matrixSize.y
     limits = encoding.encodingLimits.kspace_encoding_step_1 if encoding.encodingLimits else None
     centre = limits.center if limits is not None else size // 2
@@ -146,21 +147,21 @@ def _rows(encoding: Any, lines: NDArray[Any], path: Path) -> NDArray[np.int64]:
 
 
 def _load(path: Path, encoding: Any, pixels: int, image: Lines, calibration: Lines) -> Slice:
-    """Read a slice from its image lines and those for calibration alone, each by numbers and rows."""
-    kspace, there = _read(path, encoding, *image)
-    # A line of zeros was not measured, whoever wrote it.
-    empty = there.any(axis=1) & ~np.any(kspace != 0, axis=(0, 2))
+    """Read a slice from its image lines and its calibration-only lines, both given by numbers and rows."""
+    kspace, sampled = _read(path, encoding, *image)
+    # A line of zeros was not measured, although the file contains it.
+    empty = sampled.any(axis=1) & ~np.any(kspace != 0, axis=(0, 2))
     left_out = {"lines without any signal": int(empty.sum())}
-    measured = measured_in((there & ~empty[:, None])[None], pixels, str(path))
+    measured = measured_in((sampled & ~empty[:, None])[None], pixels, str(path))
     estimated_from = None
     if calibration[0].size:
-        values, there = _read(path, encoding, *calibration)
+        values, sampled = _read(path, encoding, *calibration)
         if len(values) != len(kspace):
             raise InputError(
                 f"{path}: calibration lines must have the {len(kspace)} coils of others, found {len(values)}"
             )
-        # Where both were measured, calibration lines fit each other better.
-        estimated_from = remove_oversampling(np.where(there, values, kspace), pixels)
+        # Calibration lines replace image lines, because they are consistent with each other.
+        estimated_from = remove_oversampling(np.where(sampled, values, kspace), pixels)
     return Slice(
         remove_oversampling(kspace, pixels),
         fully_sampled(measured),
@@ -170,8 +171,10 @@ def _load(path: Path, encoding: Any, pixels: int, image: Lines, calibration: Lin
     )
 
 
-def _read(path: Path, encoding: Any, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[Complex, Any]:
-    """Read lines, averaged where there are several: `(coil, y, x)`, and where there are any, `(y, x)` boolean."""
+def _read(
+    path: Path, encoding: Any, numbers: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[Complex, NDArray[np.bool_]]:
+    """Read lines, average repeated ones, and return k-space `(coil, y, x)` and the mask of its samples `(y, x)`."""
     import ismrmrd
 
     size_x, size_y = encoding.encodedSpace.matrixSize.x, encoding.encodedSpace.matrixSize.y
@@ -185,10 +188,10 @@ def _read(path: Path, encoding: Any, numbers: NDArray[np.int64], rows: NDArray[n
                 raise InputError(f"{path}: line {number} does not fit into the readout of {size_x} of its header")
             if position == 0:
                 kspace = np.zeros((len(values), size_y, size_x), np.complex64)
-                times = np.zeros((size_y, size_x), np.int64)
+                counts = np.zeros((size_y, size_x), np.int64)
             kspace[:, row, start : start + values.shape[1]] += values
-            times[row, start : start + values.shape[1]] += 1
-    kspace /= np.maximum(times, 1)
+            counts[row, start : start + values.shape[1]] += 1
+    kspace /= np.maximum(counts, 1)
     if not np.isfinite(kspace).all():
         raise InputError(f"{path}: values must be finite, found NaN or infinity in lines {numbers[0]} to {numbers[-1]}")
-    return kspace, times > 0
+    return kspace, counts > 0

@@ -19,21 +19,24 @@ def read(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict
 
     Args:
         path: The file.
-        names: Variables that must be there.
-        optional: Variables that are returned where they are there.
+        names: Required variables.
+        optional: Variables that may be missing (default: none).
+
+    Returns:
+        The variables by name.
 
     Raises:
-        InputError: The file is missing or damaged, or a variable is missing or no numeric array.
+        InputError: The file is missing or damaged, or a variable is missing or not a numeric array.
     """
     with reading(path, "a MATLAB file"):
-        found = _read_hdf5(path, [*names, *optional]) if h5py.is_hdf5(path) else _read_5(path, [*names, *optional])
+        variables = _read_hdf5(path, [*names, *optional]) if h5py.is_hdf5(path) else _read_5(path, [*names, *optional])
     for name in names:
-        if name not in found:
+        if name not in variables:
             raise InputError(f"{path}: no variable '{name}'")
-    for name, values in found.items():
+    for name, values in variables.items():
         if values.dtype.kind not in "biufc":
             raise InputError(f"{path}: '{name}' must be a numeric array, found type {values.dtype}")
-    return found
+    return variables
 
 
 def _read_5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
@@ -44,12 +47,12 @@ def _read_5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
 
 
 def _read_hdf5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
-    found = {}
+    variables = {}
     with h5py.File(path, "r") as file:
         for name in names:
             if name in file:
                 values = np.asarray(file[name][()])
                 if values.dtype.names == ("real", "imag"):
                     values = values["real"] + 1j * values["imag"]
-                found[name] = values.T  # HDF5 has MATLAB's dimensions reversed
-    return found
+                variables[name] = values.T  # HDF5 reverses MATLAB's dimensions
+    return variables

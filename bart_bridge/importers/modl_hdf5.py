@@ -1,8 +1,8 @@
-"""The brain data of MoDL, `dataset.hdf5`: images, coil sensitivities and masks, from which k-space is made.
+"""The brain data of MoDL, `dataset.hdf5`: images, coil sensitivities and masks, from which k-space is computed.
 
-Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356; also at doi 10.5281/zenodo.6481291. The original transforms
-without shifts and has its masks in that order; here the masks are shifted and the transform is the centred one, which
-changes k-space by a phase only and the reconstruction not at all.
+Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356; also at doi 10.5281/zenodo.6481291. The authors' Fourier transform
+and masks are not centred. The importer centres both, which changes only the phase of k-space and leaves the
+reconstruction unchanged.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ NOISE = 0.01
 
 
 def open_modl(path: Path, noise: float = NOISE, seed: int = 0) -> Source:
-    """Open a file with `trnOrg`, `trnCsm`, `trnMask` and the same for `tst`; one of the two sets is enough.
+    """Open a file with `trnOrg`, `trnCsm` and `trnMask`, or with the same arrays for `tst`, or with both sets.
 
-    Rows of the images become x, columns y. Units are named `trn0`, ..., `tst0`, ...
+    Rows of the images become x, and columns become y. Units are named `trn0`, ..., `tst0`, ...
 
     Args:
         path: The file.
-        noise: Standard deviation of the complex noise that is added to k-space, E|n|^2 = noise^2 (default 0.01, as the
-            authors have it).
-        seed: Seed of the noise.
+        noise: Standard deviation of the complex noise that is added to k-space, E|n|^2 = noise^2 (default 0.01 as in
+            the authors' code).
+        seed: Seed of the noise (default 0).
 
     Raises:
-        InputError: The file cannot be read, or its arrays do not belong together.
+        InputError: The file cannot be read, or the shapes of its arrays do not fit together.
     """
     if not (np.isfinite(noise) and noise >= 0):
         raise InputError(f"--noise must not be negative, received {noise:g}")
@@ -60,7 +60,10 @@ def open_modl(path: Path, noise: float = NOISE, seed: int = 0) -> Source:
 
 
 def _split(train: int, test: int) -> tuple[dict[str, str], str]:
-    """Return the split of Blumenthal et al. (2023), where validation slices are test slices, or what there is of it."""
+    """Return the split of Blumenthal et al. (2023), as far as there are slices, and a note if it is incomplete.
+
+    Their validation slices are test slices, too.
+    """
     split = {"train": f"trn0-{train - 1}"} if train else {}
     if test > _LAST_VALIDATION:
         split["validation"] = f"tst50-{_LAST_VALIDATION}/8"
@@ -73,17 +76,17 @@ def _split(train: int, test: int) -> tuple[dict[str, str], str]:
 
 
 def _count(file: h5py.File, prefix: str, path: Path) -> int:
-    """Check the shapes of a set and return its number of slices; 0 if it is not there."""
+    """Check the shapes of a set and return its number of slices, 0 if the file does not have the set."""
     names = [prefix + suffix for suffix in _SUFFIXES]
-    found = [name for name in names if name in file]
-    if not found:
+    present = [name for name in names if name in file]
+    if not present:
         return 0
     for name in names:
         if name not in file or not isinstance(file[name], h5py.Dataset):
-            raise InputError(f"{path}: no array '{name}' beside '{found[0]}'")
+            raise InputError(f"{path}: no array '{name}' beside '{present[0]}'")
     images, coils, masks = (tuple(file[name].shape) for name in names)
-    if not _belong_together(images, coils, masks):
-        reverse = _belong_together(images[::-1], coils[::-1], masks[::-1])
+    if not _shapes_fit(images, coils, masks):
+        reverse = _shapes_fit(images[::-1], coils[::-1], masks[::-1])
         raise InputError(
             f"{path}: {', '.join(names)} must have shapes (slices, rows, columns), (slices, coils, rows, columns) and "
             f"(slices, rows, columns), found {images}, {coils} and {masks}"
@@ -93,7 +96,7 @@ def _count(file: h5py.File, prefix: str, path: Path) -> int:
     return images[0]
 
 
-def _belong_together(images: tuple[int, ...], coils: tuple[int, ...], masks: tuple[int, ...]) -> bool:
+def _shapes_fit(images: tuple[int, ...], coils: tuple[int, ...], masks: tuple[int, ...]) -> bool:
     return len(images) == 3 and len(coils) == 4 and (coils[0], *coils[2:]) == images == masks
 
 

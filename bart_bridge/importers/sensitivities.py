@@ -1,4 +1,4 @@
-"""Coil sensitivities of imported data: its own, from a BART file, or estimated by `bart ecalib`."""
+"""Coil sensitivities of imported data: from the source, from a BART file, or estimated by `bart ecalib`."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from bart_bridge.importers import cfl_files
 from bart_bridge.importers.source import Complex, Slice, Source
 from bart_bridge.tools.toolbox import Toolbox
 
-# What ecalib takes for calibration.
+# Options of ecalib for the estimate.
 _OPTION = re.compile(r"-[tckrvm]|-[tckrvm]?[0-9.:]+|-[SWIPa]", re.ASCII)
 _VALUE = re.compile(r"[0-9.:]+", re.ASCII)
 
 
-def coils_of(choice: str, source: Source, toolbox: Callable[[], Toolbox]) -> Callable[[Slice, int], Complex]:
-    """Return what gives a slice its coil sensitivities.
+def coils_of(choice: str, source: Source, find_toolbox: Callable[[], Toolbox]) -> Callable[[Slice, int], Complex]:
+    """Return the function that computes the coil sensitivities of a slice.
 
     Args:
-        choice: Empty: those of the source, otherwise `ecalib`. `ecalib` with options, such as `ecalib -r 20 -c 0.5`, or
-            `-m 2` for two maps (soft SENSE; one by default); or the path of a BART file with those of one or of all
-            slices.
-        source: What is imported.
-        toolbox: Finds BART; called only where it is needed.
+        choice: `ecalib` with options, such as `ecalib -r 20 -c 0.5`, or `-m 2` for two maps (soft SENSE; one map by
+            default); or the path of a BART file with one slice or all slices. If empty, the sensitivities of the source
+            are used, or else `ecalib`.
+        source: The source.
+        find_toolbox: Finds BART; called only if it is needed.
 
     Returns:
-        Function of a slice and its position in the source; it returns sensitivities `(map, coil, y, x)`.
+        Function of a slice and its position in the source, which returns sensitivities `(map, coil, y, x)` complex64.
 
     Raises:
-        InputError: An option of ecalib is not known, or the file cannot be read or has another number of slices.
+        InputError: An option of ecalib is unknown, or the file cannot be read or has another number of slices.
     """
-    words = choice.split() or ["source" if source.has_coils else "ecalib"]
-    if words == ["source"]:
-        return lambda item, _: _own(item, source)
-    if words[0] == "ecalib":
-        options = _options(words[1:])
-        bart = toolbox()
+    command = choice.split() or ["source" if source.has_coils else "ecalib"]
+    if command == ["source"]:
+        return lambda item, _: _source_coils(item, source)
+    if command[0] == "ecalib":
+        options = _check_options(command[1:])
+        bart = find_toolbox()
         return lambda item, _: _estimate(item, bart, options)
     path = Path(choice)
     count = len(cfl_files.view(path, to_batch_map_coil_yx))
@@ -48,22 +48,22 @@ def coils_of(choice: str, source: Source, toolbox: Callable[[], Toolbox]) -> Cal
     return lambda _, position: cfl_files.read_item(path, position if count > 1 else 0, to_batch_map_coil_yx)
 
 
-def _options(words: list[str]) -> list[str]:
-    for previous, word in zip(["", *words], words, strict=False):
-        if not _OPTION.fullmatch(word) and not (_VALUE.fullmatch(word) and re.fullmatch("-[tckrvm]", previous)):
-            raise InputError(f"--coils ecalib takes the options -t -c -k -r -v -m -S -W -I -P -a, received '{word}'")
-    return words
+def _check_options(options: list[str]) -> list[str]:
+    for previous, option in zip(["", *options], options, strict=False):
+        if not _OPTION.fullmatch(option) and not (_VALUE.fullmatch(option) and re.fullmatch("-[tckrvm]", previous)):
+            raise InputError(f"--coils ecalib takes the options -t -c -k -r -v -m -S -W -I -P -a, received '{option}'")
+    return options
 
 
-def _own(item: Slice, source: Source) -> Complex:
+def _source_coils(item: Slice, source: Source) -> Complex:
     if item.coils is None:
         raise InputError(f"{source.path}: it has no coil sensitivities; choose --coils ecalib or a file")
     return item.coils[None]
 
 
 def _estimate(item: Slice, toolbox: Toolbox, options: list[str]) -> Complex:
-    """Estimate from all of the measured data: ecalib takes its fully sampled centre (Uecker et al. 2014)."""
+    """Estimate from all measured data; ecalib uses its fully sampled centre (Uecker et al. 2014)."""
     measured = item.kspace if item.calibration is None else item.calibration
-    # Of an option that is given twice BART takes the last one.
+    # If an option is given twice, BART uses the last one.
     maps = toolbox.compute("ecalib", "-m", 1, *options, from_batch_coil_yx(measured[None]))
     return to_batch_map_coil_yx(maps)[0]

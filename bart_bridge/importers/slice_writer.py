@@ -1,4 +1,4 @@
-"""Arrays that are written slice by slice, so that only one is in memory."""
+"""Write an array slice by slice, with only one slice in memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bart_bridge.files.dims import Dim
 
 
 class SliceWriter:
-    """Write a BART array `[x, y, 1, coil, maps, ..., batch]` whose number of slices is known only at the end.
+    """Writes a BART array `[x, y, 1, coil, maps, ..., batch]` whose number of slices is known only at the end.
 
-    The header comes last, when the `with` block ends without an exception: before that there is no array.
+    The header is written when the `with` block ends without an exception; until then the array cannot be read.
 
     Args:
-        path: Name of the array, without `.cfl` or `.hdr`; its folder must exist.
+        path: Name of the array, without `.cfl` or `.hdr`. Its folder must exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +30,7 @@ class SliceWriter:
         self._file = cfl.files(path)[0].open("wb")
 
     def append(self, values: NDArray[Any]) -> None:
-        """Write one slice, `(coil, y, x)` or `(map, coil, y, x)`, stored as complex64.
+        """Append one slice, `(coil, y, x)` or `(map, coil, y, x)`, which is stored as complex64.
 
         Raises:
             InputError: Its shape differs from that of the first slice.
@@ -40,7 +40,7 @@ class SliceWriter:
             self._shape = values.shape
         elif values.shape != self._shape:
             raise InputError(f"{self.path}: slices must have one shape, found {values.shape} after {self._shape}")
-        # The bytes of C order here are those of BART's Fortran order with the axes reversed.
+        # C order with these axes equals BART's Fortran order with the axes reversed.
         self._file.write(np.ascontiguousarray(values, dtype="<c8").data)
         self.slice_count += 1
 
@@ -48,10 +48,10 @@ class SliceWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if kind is None and self.slice_count:
+        if error_type is None and self.slice_count:
             maps, coil, y, x = (1, *self._shape)[-4:]
             dims = [x, y, 1, coil, maps, *(1,) * (Dim.BATCH - Dim.TE), self.slice_count]
             atomic.write_text(cfl.files(self.path)[1], cfl.header_text(dims))

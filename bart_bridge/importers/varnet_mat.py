@@ -1,8 +1,8 @@
-"""The knee data of the variational network, as published for MATLAB and as BART files.
+"""The knee data of the variational network, in its MATLAB and BART formats.
 
-Hammernik et al. (2018), doi 10.1002/mrm.26977; BART files: doi 10.5281/zenodo.6482961. Splits and preparation are those
-of Blumenthal et al. (2023), doi 10.1002/mrm.29485. References are computed from the fully sampled data, because the
-original crops its own one pixel off the centre.
+Hammernik et al. (2018), doi 10.1002/mrm.26977; BART files: doi 10.5281/zenodo.6482961. Splits and preparation follow
+Blumenthal et al. (2023), doi 10.1002/mrm.29485. References are computed from the fully sampled data, because the
+published references are cropped one pixel off the centre.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ _PUBLISHED_LINES = 368
 
 
 def open_varnet(path: Path) -> Source:
-    """Open a folder such as `coronal_pd_fs`: one folder for each subject, and `masks`; or `ksp_P.cfl` and `col_P.cfl`.
+    """Open a folder such as `coronal_pd_fs`.
 
-    Slices are numbered from 0: slice 10 is `rawdata11.mat`.
+    It has one folder per subject and a folder `masks`, or BART files `ksp_<subject>.cfl` and `col_<subject>.cfl`.
+    Slices are counted from 0: slice 10 is `rawdata11.mat`.
 
     Raises:
-        InputError: It is no such folder, or it has several masks for 4-fold acceleration.
+        InputError: It is not such a folder, or it has several masks for 4-fold acceleration.
     """
     if not path.is_dir():
         raise InputError(f"{path}: a folder with the subjects of the knee data is needed")
@@ -71,13 +72,13 @@ def open_varnet(path: Path) -> Source:
 
 
 def published_lines() -> NDArray[np.bool_]:
-    """The regular 4-fold pattern of the published comparison: which of 368 phase-encoding lines are sampled."""
+    """Return which of 368 phase-encoding lines the regular 4-fold pattern of the published comparison samples."""
     line = np.arange(_PUBLISHED_LINES)
     return (line % 4 == 0) | ((line >= 170) & (line <= 197)) | published_edges()
 
 
 def published_edges() -> NDArray[np.bool_]:
-    """Which of these lines are at the edges, where k-space may be zero-padded."""
+    """Return which of these lines are at the edges, where k-space may be zero-padded."""
     line = np.arange(_PUBLISHED_LINES)
     return (line <= 18) | (line >= 349)
 
@@ -126,7 +127,7 @@ def _load_matlab(file: Path, number: int, lines: NDArray[np.bool_] | None) -> Sl
 
 
 def _coil_first(array: NDArray[Any], file: Path, name: str) -> Complex:
-    """Turn MATLAB's `(x, y, coil)` into `(coil, y, x)`; one coil has lost its dimension."""
+    """Transpose MATLAB's `(x, y, coil)` to `(coil, y, x)`; a single coil may lack its dimension."""
     if array.ndim not in {2, 3}:
         raise InputError(f"{file}: '{name}' must have dimensions readout, phase encoding and coil, found {array.shape}")
     array = array.reshape(*array.shape[:2], -1)
@@ -152,7 +153,7 @@ def _load_bart(file: Path, number: int, item: int, published: bool) -> Slice:
         raise InputError(f"{maps}: there is no slice {item}, {file.name} has one")
     kspace, coils = cfl_files.read_item(file, item), cfl_files.read_item(maps, item)
     if published:
-        # The published pattern is for k-space that is whole but for padding at the edges, which it samples.
+        # The published pattern applies to k-space that is complete except for zero-padded edges, which it samples.
         edges = published_edges()
         if np.all(kspace.any(axis=(0, 2)) | edges):
             return _slice(kspace, coils, published_lines(), edges, file)
@@ -162,12 +163,12 @@ def _load_bart(file: Path, number: int, item: int, published: bool) -> Slice:
 def _slice(
     kspace: Complex, coils: Complex, lines: NDArray[np.bool_] | None, padded: NDArray[np.bool_], file: Path
 ) -> Slice:
-    """Make a slice; padded edges are known to be 0, so they count as measured and as sampled."""
+    """Return a slice; padded edges are known to be 0, so they count as measured and sampled."""
     if kspace.shape[-1] % _OVERSAMPLING:
         raise InputError(f"{file}: a readout with oversampling must have an even length, found {kspace.shape[-1]}")
     if coils.shape != kspace.shape:
         raise InputError(f"{file}: the coil sensitivities must have its shape {kspace.shape}, found {coils.shape}")
-    # Damaged values are found where all slices are checked; the transform would only spread them with a warning.
+    # The transform would spread NaN and infinity, with a warning.
     if not np.isfinite(kspace).all():
         raise InputError(f"{file}: values must be finite, found NaN or infinity in k-space")
     pixels = kspace.shape[-1] // _OVERSAMPLING
