@@ -29,6 +29,9 @@ from compare.settings.engine_names import KerasEngineName
 if TYPE_CHECKING:
     from tf_models.programs.worker import ApplyJob, TrainJob
 
+# What a child process observed of itself, see `tf_models.programs.process_report`.
+Report = dict[str, Any]
+
 
 class KerasEngine:
     """Keras on the backend and with the memory plan that its name says."""
@@ -106,7 +109,7 @@ class KerasEngine:
 
     def _apply(
         self, folder: Path, network: Network, split: Split, weights: Path, output: Path, calls: int
-    ) -> tuple[Measurement, dict[str, Any]]:
+    ) -> tuple[Measurement, Report]:
         from tf_models.programs.worker import ApplyJob
 
         phase = "infer" if calls else "apply"
@@ -124,7 +127,7 @@ class KerasEngine:
         check_output(output, measurement)
         return measurement, report
 
-    def _run(self, job_file: Path, job: TrainJob | ApplyJob, on_progress: OnProgress) -> tuple[Measurement, Any]:
+    def _run(self, job_file: Path, job: TrainJob | ApplyJob, on_progress: OnProgress) -> tuple[Measurement, Report]:
         assert job.report is not None
         job.report.unlink(missing_ok=True)
         atomic.write_text(job_file, job.model_dump_json(indent=1))
@@ -147,7 +150,7 @@ class KerasEngine:
         ), report
 
 
-def _with_earlier(measurement: Measurement, report: dict[str, Any], finished_before: bool) -> Measurement:
+def _with_earlier(measurement: Measurement, report: Report, finished_before: bool) -> Measurement:
     """Add the times of the processes before this one, which continued their training."""
     if finished_before:
         measurement = measurement.without_memory(

@@ -50,12 +50,12 @@ class Measurement:
     def without_memory(self, reason: str) -> Measurement:
         """Return the times alone, for a process that did not do the work whose memory is asked for."""
         return Measurement(
-            self.elapsed_s,
-            self.cpu_s,
-            None,
-            None,
-            reason,
-            self.ending,
+            elapsed_s=self.elapsed_s,
+            cpu_s=self.cpu_s,
+            peak_rss_bytes=None,
+            gpu_peak_bytes=None,
+            gpu_note=reason,
+            ending=self.ending,
             baseline_note=reason,
             allocator_note=reason,
             rss_note=reason,
@@ -64,18 +64,18 @@ class Measurement:
     def then(self, later: Measurement) -> Measurement:
         """Combine with a process that ran after this one: times are added, and the larger peak is kept."""
         return Measurement(
-            self.elapsed_s + later.elapsed_s,
-            self.cpu_s + later.cpu_s,
-            _larger(self.peak_rss_bytes, later.peak_rss_bytes),
-            _larger(self.gpu_peak_bytes, later.gpu_peak_bytes),
-            later.gpu_note if later.gpu_peak_bytes is not None else self.gpu_note,
-            later.ending,
-            later.baseline_rss_bytes,
-            later.baseline_note,
-            _larger(self.allocator_peak_bytes, later.allocator_peak_bytes),
-            later.allocator_note,
-            _joined(self.curve, later.curve, self.elapsed_s),
-            later.rss_note,
+            elapsed_s=self.elapsed_s + later.elapsed_s,
+            cpu_s=self.cpu_s + later.cpu_s,
+            peak_rss_bytes=_larger(self.peak_rss_bytes, later.peak_rss_bytes),
+            gpu_peak_bytes=_larger(self.gpu_peak_bytes, later.gpu_peak_bytes),
+            gpu_note=later.gpu_note if later.gpu_peak_bytes is not None else self.gpu_note,
+            ending=later.ending,
+            baseline_rss_bytes=later.baseline_rss_bytes,
+            baseline_note=later.baseline_note,
+            allocator_peak_bytes=_larger(self.allocator_peak_bytes, later.allocator_peak_bytes),
+            allocator_note=later.allocator_note,
+            curve=_joined(self.curve, later.curve, self.elapsed_s),
+            rss_note=later.rss_note,
         )
 
 
@@ -115,14 +115,14 @@ def run(
         finished = process.run(argv, folder=folder, environment=environment, on_line=on_line, on_start=sampler.start)
     finally:
         curve = sampler.stop()
-    peak_rss, gpu_peak = max(finished.peak_rss_bytes, _largest(curve, "rss_bytes") or 0), _largest(curve, "gpu_bytes")
+    peak_rss_bytes = max(finished.peak_rss_bytes, _largest(curve, "rss_bytes") or 0)
     return finished, Measurement(
-        finished.elapsed_s,
-        finished.cpu_s,
-        peak_rss if peak_rss > finished.least_rss_bytes else None,
-        gpu_peak,
-        sampler.gpu_note,
-        finished.describe(),
+        elapsed_s=finished.elapsed_s,
+        cpu_s=finished.cpu_s,
+        peak_rss_bytes=peak_rss_bytes if peak_rss_bytes > finished.least_rss_bytes else None,
+        gpu_peak_bytes=_largest(curve, "gpu_bytes"),
+        gpu_note=sampler.gpu_note,
+        ending=finished.describe(),
         curve=curve,
     )
 
