@@ -2,12 +2,16 @@
 
 import doctest
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
 MODULES = [
-    "bart_bridge.data.dataset",
-    "bart_bridge.tools.toolbox",
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for package in ("bart_bridge", "tf_models", "compare")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if ">>> " in path.read_text()
 ]
 
 

@@ -13,6 +13,8 @@ from tf_models.backend.devices import runs_on_tensorflow_cpu
 
 # The tensors of three backends, which have no type in common.
 Tensor: TypeAlias = Any
+# Tensors in lists, tuples and dictionaries, as Keras passes them.
+Tensors: TypeAlias = Any
 _Kept = TypeVar("_Kept")
 _State = TypeVar("_State")
 

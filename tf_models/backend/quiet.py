@@ -10,11 +10,11 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from typing import Any
+from types import ModuleType
 
 from bart_bridge.errors import ToolError
 
@@ -45,7 +45,7 @@ def import_backend() -> None:
 class _SilentTensorFlow(MetaPathFinder):
     """Import TensorFlow silently whenever that is: on other backends, Keras imports it when it saves a model."""
 
-    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Find TensorFlow, and nothing else."""
         spec = PathFinder.find_spec(name, path) if name == "tensorflow" else None
         if spec and spec.loader:

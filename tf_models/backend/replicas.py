@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 
-from tf_models.backend.ops import Tensor
+from tf_models.backend.ops import Tensor, Tensors
 
 
 def replica_count() -> int:
@@ -25,7 +24,7 @@ def mean_over_replicas(value: Tensor) -> Tensor:
     return jax.lax.pmean(value, keras.distribution.distribution().batch_dim_name)
 
 
-def compute_on_each_replica(compute_loss_and_updates: Callable[..., Any]) -> Callable[..., Any]:
+def compute_on_each_replica(compute_loss_and_updates: Callable[..., Tensors]) -> Callable[..., Tensors]:
     """Let each device compute Keras's method `compute_loss_and_updates` for its slices.
 
     The derivative by what is the same on all devices, the weights, is the sum over the devices.
@@ -36,8 +35,8 @@ def compute_on_each_replica(compute_loss_and_updates: Callable[..., Any]) -> Cal
     distribution = keras.distribution.distribution()
     everywhere, split = PartitionSpec(), PartitionSpec(distribution.batch_dim_name)
 
-    def call(*state: Any, training: bool, optimizer_variables: Any) -> Any:
-        def compute(optimizer_variables: Any, *state: Any) -> Any:
+    def call(*state: Tensors, training: bool, optimizer_variables: Tensors) -> Tensors:
+        def compute(optimizer_variables: Tensors, *state: Tensors) -> Tensors:
             return compute_loss_and_updates(*state, training=training, optimizer_variables=optimizer_variables)
 
         # The state: trainable, other and metrics' variables, inputs, references and weights of the slices.

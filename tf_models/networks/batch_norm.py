@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -38,7 +36,7 @@ class BatchNorm(keras.layers.Layer):
             statistics by those of the batch. To start from proper statistics, update once with 0, then go on with 0.95.
     """
 
-    def __init__(self, channels: int, iterations: int, **kwargs: Any) -> None:
+    def __init__(self, channels: int, iterations: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.channels = channels
         self.momentum = 0.95

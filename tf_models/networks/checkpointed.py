@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from keras import ops
 
@@ -40,7 +40,7 @@ class Iterations:
         backward: Takes the images before and after an iteration, the gradient by the image after it, and the weights,
             data and statistics as `forward`; returns the gradients by the image before it and by each weight.
         running_statistics: Stored statistics of each batch norm, with iterations as the first axis; empty without batch
-            norm. Defaults to empty.
+            norm.
     """
 
     count: int
@@ -74,6 +74,15 @@ def unroll(iterations: Iterations, image: Tensor, training: bool) -> tuple[Tenso
     ]
 
 
+class _Kept(NamedTuple):
+    """What the derivative needs of the forward pass."""
+
+    images: ArrayList  # before each iteration
+    last: Tensor  # image after the last iteration
+    weights: list[Tensor]
+    buffers: list[Tensor]  # one array with the batch statistics of all iterations, or none
+
+
 class _Plan:
     """All iterations and their derivative, with the whole batch or a chunk of slices at a time."""
 
@@ -87,34 +96,34 @@ class _Plan:
         self.chunk_size = max(1, _CPU_PIXELS // pixels) if runs_on_tensorflow_cpu() else 1
         self.chunks = (ops.shape(image)[0] + self.chunk_size - 1) // self.chunk_size
 
-    def forward(self, image: Tensor, *weights: Tensor) -> tuple[Tensor, tuple[ArrayList, Tensor, list[Tensor], Any]]:
+    def forward(self, image: Tensor, *weights: Tensor) -> tuple[Tensor, _Kept]:
         """Return the last image, packed with batch statistics if there are any, and what `backward` needs."""
 
-        def step(number: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
-            image, images, *buffers = state
+        def step(
+            number: Tensor, state: tuple[Tensor, ArrayList, list[Tensor]]
+        ) -> tuple[Tensor, ArrayList, list[Tensor]]:
+            image, images, buffers = state
             result, statistics = self._iterate(number, image, weights)
             if statistics:
                 flat = ops.concatenate([array for pair in statistics for array in pair])
                 buffers = [set_item(buffers[0], number, flat)]
-            return (result, images.set(number, image), *buffers)
+            return result, images.set(number, image), buffers
 
         images = ArrayList.empty(self.iterations.count, image)
         buffers = []
         if self.uses_batch_statistics:
             buffers = [_statistics_buffer(self.iterations.running_statistics, image)]
-        last, images, *buffers = sequential_fori_loop(self.iterations.count, step, (image, images, *buffers))
+        last, images, buffers = sequential_fori_loop(self.iterations.count, step, (image, images, buffers))
         result = _pack(last, buffers[0]) if buffers else last
-        return result, (images, last, list(weights), buffers)
+        return result, _Kept(images, last, list(weights), buffers)
 
-    def backward(
-        self, kept: tuple[ArrayList, Tensor, list[Tensor], list[Tensor]], upstream: Tensor
-    ) -> tuple[Tensor, ...]:
+    def backward(self, kept: _Kept, upstream: Tensor) -> tuple[Tensor, ...]:
         """Return the gradients by the initial image and by each weight."""
         images, last, weights, buffers = kept
         if buffers:
             upstream = _unpack(upstream, last, buffers[0])[0]
 
-        def step(number: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        def step(number: Tensor, state: tuple[Tensor, Tensor, list[Tensor]]) -> tuple[Tensor, Tensor, list[Tensor]]:
             result, upstream, grad_weights = state
             number = self.iterations.count - 1 - number
             image = images.get(number)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 from keras import ops
 
-from tf_models.backend.ops import Tensor
+from tf_models.backend.ops import Tensor, Tensors
 
 
 @runtime_checkable
@@ -35,7 +35,7 @@ class ClosureTrainingMixin:
     is the one after the update, and the logs have the optimizer's counts.
     """
 
-    def make_train_function(self, force: bool = False) -> Any:
+    def make_train_function(self, force: bool = False) -> Callable[..., dict[str, Tensor]]:
         """Make the training function; XLA compiles the loss alone where a `ClosureOptimizer` loops around it."""
         if not isinstance(self.optimizer, ClosureOptimizer):  # type: ignore[attr-defined]
             return super().make_train_function(force)  # type: ignore[misc]
@@ -46,13 +46,13 @@ class ClosureTrainingMixin:
         finally:
             self.jit_compile = jit_compile
 
-    def train_step(self, *arguments: Any) -> Any:
+    def train_step(self, *arguments: Tensors) -> dict[str, Tensor]:
         """Update the weights with one batch."""
         if not isinstance(self.optimizer, ClosureOptimizer):  # type: ignore[attr-defined]
             return super().train_step(*arguments)  # type: ignore[misc]
         return self._closure_step(arguments[0])
 
-    def _closure_step(self: Any, data: Any) -> dict[str, Tensor]:
+    def _closure_step(self: Any, data: Tensors) -> dict[str, Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
 
         def closure() -> Tensor:

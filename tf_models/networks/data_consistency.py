@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -39,7 +39,7 @@ class DataConsistency(keras.layers.Layer):
         lambdas: Variable of all lambda_t, `(iterations,)`, or `(1,)` if they share one; None if lambda is fixed.
     """
 
-    def __init__(self, network: Network, **kwargs: Any) -> None:
+    def __init__(self, network: Network, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.network = network
         self.lambdas = None

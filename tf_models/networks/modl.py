@@ -52,7 +52,7 @@ class Modl(UnrolledNetwork):
     network: ModlSettings
 
     def __init__(
-        self, network: ModlSettings | dict[str, Any], loss: dict[Loss, float] | None = None, **kwargs: Any
+        self, network: ModlSettings | dict[str, object], loss: dict[Loss, float] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(ModlSettings.model_validate(network), loss, **kwargs)
         self.regularizer = ResidualBlock(self.network, self.feature_dtype, name="regularizer", dtype=self.dtype_policy)
@@ -87,7 +87,7 @@ class Modl(UnrolledNetwork):
         """Update the running statistics of an iteration with those of a batch of images."""
         self.regularizer.update(iteration, statistics, image)
 
-    def named_variables(self) -> dict[str, Any]:
+    def named_variables(self) -> dict[str, keras.Variable]:
         """Return `lambda`, the convolutions, the biases and `gamma`."""
         return {**super().named_variables(), **self.regularizer.arrays}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 from keras import ops
@@ -71,7 +71,7 @@ class MoDLOriginal(keras.Model):
         Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356, and the authors' code, github.com/hkaggarwal/modl.
     """
 
-    def __init__(self, network: ModlOriginalSettings | dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(self, network: ModlOriginalSettings | dict[str, object] | None = None, **kwargs: object) -> None:
         super().__init__(**kwargs)
         use_full_precision()
         self.network = ModlOriginalSettings.model_validate(network or {})
@@ -90,7 +90,7 @@ class MoDLOriginal(keras.Model):
         self.weighting = self.add_weight(name="lambda", shape=(), initializer=keras.initializers.Constant(0.05))
         self.built = True
 
-    def named_variables(self) -> dict[str, Any]:
+    def named_variables(self) -> dict[str, keras.Variable]:
         """Return the variables, moving statistics included, by their names in the authors' checkpoints.
 
         Kernels are `(y, x, in, out)`.
@@ -123,7 +123,7 @@ class MoDLOriginal(keras.Model):
                 features = ops.relu(features)
         return image + features
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return the arguments."""
         return {"network": self.network.model_dump(), "name": self.name, "dtype": self.dtype_policy.name}
 

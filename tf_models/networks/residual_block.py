@@ -5,8 +5,6 @@ Features are `(batch, y, x, 2 * channels)`: first the real parts of all channels
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -47,7 +45,7 @@ class ResidualBlock(keras.layers.Layer):
         Aggarwal et al. (2019), doi 10.1109/TMI.2018.2865356, figure 1.
     """
 
-    def __init__(self, network: ModlSettings, precision: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, network: ModlSettings, precision: str | None = None, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.network, self.precision = network, precision
         filters, hidden, iterations = network.filters, network.layers - 2, network.iterations

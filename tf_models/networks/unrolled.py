@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bart_bridge.reconet.network_settings import Loss, MemoryPlan, Network, Precision
 from bart_bridge.reconet.weights import Weights, layout
 from tf_models.backend.complex_arrays import split_maps, squared_magnitude
-from tf_models.backend.ops import Tensor, value_of, vjp
+from tf_models.backend.ops import Tensor, Tensors, value_of, vjp
 from tf_models.backend.precision import use_full_precision
 from tf_models.backend.replicas import compute_on_each_replica, mean_over_replicas, replica_count
 from tf_models.networks.batch_norm import BatchNorm
@@ -126,7 +126,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
     def update_statistics(self, iteration: int, statistics: Statistics, image: Tensor) -> None:
         """Update the running statistics of an iteration with those of a batch of images."""
 
-    def named_variables(self) -> dict[str, Any]:
+    def named_variables(self) -> dict[str, keras.Variable]:
         """Return the variables by their names in `bart_bridge.reconet.weights`, without running statistics."""
         variables = {"lambda_init": self.own_lambda, "lambda": self.data_consistency.lambdas}
         return {name: variable for name, variable in variables.items() if variable is not None}
@@ -190,7 +190,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         return ops.sqrt(ops.max(squared_magnitude(image), axis=(1, 2, 3), keepdims=True))
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+        self, x: Inputs, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None, training: bool = True
     ) -> Tensor:
         """Return the training loss of a batch, on images divided by the scale of their slice."""
         scale = self.scale(x)
@@ -201,7 +201,9 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         self.batch_loss.update_state(loss)
         return loss
 
-    def compute_loss_and_updates(self, *state: Any, training: bool = False, optimizer_variables: Any = None) -> Any:
+    def compute_loss_and_updates(
+        self, *state: Tensors, training: bool = False, optimizer_variables: Tensors = None
+    ) -> Tensors:
         """Compute what JAX differentiates, each device for its slices."""
         compute = super().compute_loss_and_updates
         if replica_count() > 1:
@@ -227,7 +229,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
             if array.name in values
         }
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return the arguments."""
         policy = self.dtype_policy.name
         return {
@@ -244,11 +246,11 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
 class LastValue(keras.metrics.Metric):
     """The value of the last batch. Keras's own loss metric is the mean over the batches of the epoch so far."""
 
-    def __init__(self, name: str = "last_value", **kwargs: Any) -> None:
+    def __init__(self, name: str = "last_value", **kwargs: object) -> None:
         super().__init__(name=name, **kwargs)
         self.value = self.add_variable((), "zeros", name="value")
 
-    def update_state(self, value: Tensor, *_: Any, **__: Any) -> None:
+    def update_state(self, value: Tensor, *_: object, **__: object) -> None:
         """Store the value of a batch."""
         self.value.assign(ops.stop_gradient(ops.cast(value, self.value.dtype)))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -53,7 +51,7 @@ class VariationalBlock(keras.layers.Layer):
         Hammernik et al. (2018), doi 10.1002/mrm.26977, equations 6 and 7.
     """
 
-    def __init__(self, network: VarNetSettings, precision: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, network: VarNetSettings, precision: str | None = None, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.network, self.precision = network, precision
         sets = 1 if network.shared_weights else network.iterations

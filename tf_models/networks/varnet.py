@@ -53,7 +53,7 @@ class VarNet(UnrolledNetwork):
     network: VarNetSettings
 
     def __init__(
-        self, network: VarNetSettings | dict[str, Any], loss: dict[Loss, float] | None = None, **kwargs: Any
+        self, network: VarNetSettings | dict[str, object], loss: dict[Loss, float] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(VarNetSettings.model_validate(network), loss, **kwargs)
         self.regularizer = VariationalBlock(
@@ -66,6 +66,6 @@ class VarNet(UnrolledNetwork):
         """Return x - R_t(x), and no statistics."""
         return self.regularizer.compute(image, *arrays), []
 
-    def named_variables(self) -> dict[str, Any]:
+    def named_variables(self) -> dict[str, keras.Variable]:
         """Return `lambda`, `conv` and `rbf`."""
         return {**super().named_variables(), "conv": self.regularizer.conv, "rbf": self.regularizer.rbf}
