@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from filelock import FileLock
 
@@ -45,6 +46,13 @@ def bart_script(folder, toolbox, *lines):
     script.write_text("\n".join(["#!/bin/sh", *lines, f'exec {toolbox.path} "$@"', ""]))
     script.chmod(0o755)
     return script
+
+
+def result_rows(network, engine, phase, metric, values, column="repeat", version="1"):
+    """Rows of a results table, one for each value, numbered in a column."""
+    base = {"network": network, "engine": engine, "phase": phase, "metric": metric, "slice": "", "repeat": 0}
+    base |= {"unit": "1", "definition": "", "engine_version": version, "machine": "x"}
+    return pd.DataFrame([base | {"value": value, column: number} for number, value in enumerate(values)])
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,7 @@ import yaml
 
 from compare.report.tables.difference import changes, read_settings, same_data, settings, verdict
 from compare.results import table as results
-from tests.compare.conftest import TINY, bart_tf
-
-
-def rows(network, engine, phase, metric, values, column="repeat", version="1"):
-    """Rows of a results table, one for each value, numbered in a column."""
-    base = {"network": network, "engine": engine, "phase": phase, "metric": metric, "slice": "", "repeat": 0}
-    base |= {"unit": "1", "definition": "", "engine_version": version, "machine": "x"}
-    return pd.DataFrame([base | {"value": value, column: number} for number, value in enumerate(values)])
-
+from tests.compare.conftest import TINY, bart_tf, result_rows
 
 PSNR = [30.0, 31.0, 32.0, 33.0, 34.0, 35.0, 36.0]
 QUIET, NOISY = [1.0, 1.01, 0.99], [1.0, 1.4, 0.7]
@@ -26,14 +18,14 @@ def table(version="1", slower=1.0, more_noisy=1.0, peak=100.0, better=0.0, zero_
     return pd.concat(
         [
             *(
-                rows("", "zero-filled", "apply", metric, values, "slice")
+                result_rows("", "zero-filled", "apply", metric, values, "slice")
                 for metric, values in zip(("psnr", "ssim", "nmse"), reference, strict=True)
             ),
-            rows("modl", "bart", "train", "epoch", [slower * value for value in QUIET], version=version),
-            rows("modl", "bart", "train", "setup", [more_noisy * value for value in NOISY], version=version),
-            rows("modl", "bart", "train", "peak_rss", [peak], version=version),
-            rows("modl", "bart", "apply", "psnr", [value + better for value in PSNR], "slice", version=version),
-            rows("modl", "bart", "apply", "ssim", [0.5] * 7, "slice", version=version),
+            result_rows("modl", "bart", "train", "epoch", [slower * value for value in QUIET], version=version),
+            result_rows("modl", "bart", "train", "setup", [more_noisy * value for value in NOISY], version=version),
+            result_rows("modl", "bart", "train", "peak_rss", [peak], version=version),
+            result_rows("modl", "bart", "apply", "psnr", [value + better for value in PSNR], "slice", version=version),
+            result_rows("modl", "bart", "apply", "ssim", [0.5] * 7, "slice", version=version),
         ]
     )
 

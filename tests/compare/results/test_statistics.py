@@ -8,12 +8,7 @@ from scipy import stats
 from compare.measuring.timing import training_seconds
 from compare.report.tables.published import Spread, verdict
 from compare.results import statistics
-
-
-def rows(network, engine, phase, metric, values):
-    """Rows of a results table, one for each repeat."""
-    base = {"network": network, "engine": engine, "phase": phase, "metric": metric, "unit": "1"}
-    return pd.DataFrame([base | {"value": value, "repeat": number} for number, value in enumerate(values)])
+from tests.compare.conftest import result_rows
 
 
 def test_paired_differences_against_textbook_formulas():
@@ -61,8 +56,8 @@ def test_a_ratio_is_of_one_turn():
     """A machine that becomes slower during the experiment changes the seconds and not the ratio."""
     table = pd.concat(
         [
-            rows("modl", "bart", "train", "epoch", [1.0, 2.0, 4.0]),
-            rows("modl", "keras-tensorflow", "train", "epoch", [3.0, 6.0, 12.0]),
+            result_rows("modl", "bart", "train", "epoch", [1.0, 2.0, 4.0]),
+            result_rows("modl", "keras-tensorflow", "train", "epoch", [3.0, 6.0, 12.0]),
         ]
     )
     found = statistics.ratio(table, "modl", "train", "epoch", "keras-tensorflow", "bart")
@@ -72,8 +67,8 @@ def test_a_ratio_is_of_one_turn():
 def test_a_time_below_the_noise_gives_no_ratio():
     table = pd.concat(
         [
-            rows("modl", "bart", "infer", "inference", [-0.01, 1.0]),
-            rows("modl", "keras-tensorflow", "infer", "inference", [1.0, 2.0]),
+            result_rows("modl", "bart", "infer", "inference", [-0.01, 1.0]),
+            result_rows("modl", "keras-tensorflow", "infer", "inference", [1.0, 2.0]),
         ]
     )
     found = statistics.ratio(table, "modl", "infer", "inference", "keras-tensorflow", "bart")
