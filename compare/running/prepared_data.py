@@ -131,7 +131,7 @@ def open_dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporte
 
 
 def grid(split: Split, toolbox: Toolbox, remove_leftovers: bool = False) -> Split:
-    """Compute adjoint and psf of a validated split as `gridding.prepare` does, one process at a time.
+    """Compute adjoint and psf of a validated split as `noncartesian.prepare` does, one process at a time.
 
     Args:
         split: The split.
