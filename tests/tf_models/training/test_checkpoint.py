@@ -116,12 +116,14 @@ def start(job):
 def end_after(child, line, number):
     """Send a signal when a line was printed; return the code and everything that was said."""
     said = []
-    for text in child.stdout:
-        said.append(text)
-        if line in text:
-            child.send_signal(number)
-            line = "never again"
-    return child.wait(), "".join(said), child.stderr.read()
+    with child:
+        for text in child.stdout:
+            said.append(text)
+            if line in text:
+                child.send_signal(number)
+                line = "never again"
+        error = child.stderr.read()
+    return child.returncode, "".join(said), error
 
 
 def finish(job):
