@@ -16,7 +16,7 @@ from bart_bridge.files import cfl, multi_cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.divergence import DivergenceWatch
-from bart_bridge.reconet.history import Progress, parse_progress, read_history
+from bart_bridge.reconet.history import parse_progress, read_history
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
@@ -97,30 +97,6 @@ def apply(toolbox, split, tmp_path):
 
 
 # Progress
-
-
-@pytest.mark.parametrize(
-    ("line", "progress"),
-    [
-        (
-            "#2->1/4; [=         ]; time: 0:00:00/0:00:00; loss: 1.320911e-02; l0: 2.030e-01; l1: 2.029e-01;\x1b[2K",
-            Progress(2, 1, 4, 1.320911e-02),
-        ),
-        ("#10->24/24; [====]; time: 0:01:09/0:01:09; loss: 5.4e+01;\x1b[2K", Progress(10, 24, 24, 54.0)),
-        ("\x1b[2K", None),
-        ("", None),
-        ("lambda         [  2 ]", None),
-        ("munmap_chunk(): invalid pointer", None),
-        ("#2->1/4; [=         ]; time: 0:00:00/0:00:00;", None),
-    ],
-)
-def test_parse_progress(line, progress):
-    assert parse_progress(line) == progress
-
-
-def test_parse_progress_of_a_diverged_training():
-    progress = parse_progress("#1->1/1; [=]; time: 0:00:00/0:00:00; loss: -nan; l0: -nan;")
-    assert np.isnan(progress.loss)
 
 
 def test_progress_of_a_real_run(trained):
@@ -302,27 +278,6 @@ def test_training_that_diverges_is_ended(toolbox, split, tmp_path, network, reas
     assert shown[0].loss > 0
 
 
-def test_updates_are_counted_over_all_stages():
-    watch = DivergenceWatch(lambda progress: None, 4, earlier_updates=10)
-    assert not watch("#1->2/2; [=]; loss: 1.0e-03;")
-    assert watch("#2->1/2; [=]; loss: inf;")
-    watch("#2->2/2; [=]; loss: nan;")
-    with pytest.raises(DivergedError, match="diverged at update 13: the loss is inf"):
-        watch.check()
-
-
-@pytest.mark.parametrize(
-    "line", ["#1->1/2; [=]; loss: 1e-3; l0: 1e+17;\x1b[31mWARN: Warning: data corrupted", "data empty"]
-)
-def test_a_warning_in_a_line_of_progress(line):
-    """BART 1.0.00 writes both to the same stream."""
-    watch = DivergenceWatch(lambda progress: None, 2)
-    assert watch(line) == ("corrupted" in line)
-    if "corrupted" in line:
-        with pytest.raises(DivergedError, match="diverged at update 2: BART warned"):
-            watch.check()
-
-
 @pytest.mark.parametrize(
     ("returncode", "message"), [(1, "exited with code 1"), (-9, "ended by SIGKILL"), (-11, "ended by SIGSEGV")]
 )
@@ -348,24 +303,6 @@ def test_training_that_is_killed_is_a_failure(toolbox, split, tmp_path):
     assert run.finished.returncode == -signal.SIGABRT
     with pytest.raises(ToolError, match="bart reconet was ended by SIGABRT"):
         run.check()
-
-
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (varnet(iterations=3), r"5 columns expected \(seconds, loss, lambda_0, lambda_1, lambda_2\), found 4"),
-        (varnet(fixed_lambda=0.1), r"2 columns expected \(seconds, loss\), found 4"),
-    ],
-)
-def test_history_of_another_network_is_refused(tmp_path, network, message):
-    cfl.write(tmp_path / "history", np.ones((3, 2, 2, 4)))
-    with pytest.raises(InputError, match=f"history: {message}"):
-        read_history(tmp_path / "history", network)
-
-
-def test_missing_history_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"history\.hdr: no such file"):
-        read_history(tmp_path / "history", VARNET)
 
 
 # Applying
