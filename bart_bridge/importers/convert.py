@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bart_bridge.data import dataset
 from bart_bridge.data.fourier import centred_ifft
@@ -21,7 +20,7 @@ from bart_bridge.importers.slice_writer import SliceWriter
 from bart_bridge.importers.source import Complex, Entry, Slice, Source
 from bart_bridge.tools.toolbox import Toolbox
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Complex]
 Shape = tuple[int, ...]
 
 
@@ -209,7 +208,7 @@ def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
     return arrays
 
 
-def _check(values: NDArray[Any], name: str) -> None:
+def _check(values: Complex, name: str) -> None:
     if not np.isfinite(values).all():
         raise InputError(f"{name} must be finite, found NaN or infinity")
     if not values.any():

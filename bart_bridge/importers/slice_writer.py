@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ class SliceWriter:
         self._shape: tuple[int, ...] = ()
         self._file = cfl.files(path)[0].open("wb")
 
-    def append(self, values: NDArray[Any]) -> None:
+    def append(self, values: NDArray[np.number]) -> None:
         """Append one slice, `(coil, y, x)` or `(map, coil, y, x)`, which is stored as complex64.
 
         Raises:

@@ -180,7 +180,7 @@ class Training(Settings):
 _ONCE_FLAT: dict[str, type[Settings]] = {"adam": AdamSettings, "admm": AdmmSettings}
 
 
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+def nested(values: Mapping[str, object]) -> dict[str, object]:
     """Move the flat keys of version 0.2.0 into the blocks of their algorithms: `adam_beta_1` to `beta_1` of `adam`.
 
     Raises:
@@ -201,7 +201,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def merged(common: Mapping[str, Any], special: Mapping[str, Any]) -> dict[str, Any]:
+def merged(common: Mapping[str, object], special: Mapping[str, object]) -> dict[str, object]:
     """Replace settings by more special ones, key by key also within the blocks that were once flat.
 
     Raises:
@@ -210,8 +210,9 @@ def merged(common: Mapping[str, Any], special: Mapping[str, Any]) -> dict[str, A
     common, special = nested(common), nested(special)
     result = {**common, **special}
     for block in _ONCE_FLAT:
-        if isinstance(common.get(block), Mapping) and isinstance(special.get(block), Mapping):
-            result[block] = {**common[block], **special[block]}
+        general, specific = common.get(block), special.get(block)
+        if isinstance(general, Mapping) and isinstance(specific, Mapping):
+            result[block] = {**general, **specific}
     return result
 
 

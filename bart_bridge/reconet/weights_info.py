@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -117,7 +116,7 @@ def infer(path: Path) -> Network:
     scalars = [shape[0] for shape in takewhile(lambda shape: len(shape) == 1, dims[:2])]
     blocks, lambdas = dims[len(scalars) :], scalars[-1] if scalars else None
     ranks = tuple(map(len, blocks))
-    settings: dict[str, Any]
+    settings: dict[str, object]
     if ranks == (6, 3):
         settings = {"kind": "varnet", "basis": blocks[1][1], "filters": blocks[0][0]}
         sets = iterations = blocks[0][5]
