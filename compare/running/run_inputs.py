@@ -48,7 +48,10 @@ class RunInputs:
         training, epochs = self.trained.training, self.experiment.repeat_epochs
         if not self.repeat or epochs is None:
             return training
-        shorter = {name: min(getattr(training, name), epochs) for name in ("epochs", "pretraining_epochs")}
+        shorter = {
+            "epochs": min(training.epochs, epochs),
+            "pretraining_epochs": min(training.pretraining_epochs, epochs),
+        }
         return training.model_copy(update=shorter)
 
     @property

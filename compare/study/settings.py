@@ -50,14 +50,12 @@ class Study(Settings):
 
     @field_validator("training")
     @classmethod
-    def _nested_training(cls, training: dict[str, Any]) -> dict[str, Any]:
+    def _nested_training(cls, training: Candidate) -> Candidate:
         return nested(training)
 
     @field_validator("optimizers")
     @classmethod
-    def _nested_candidates(
-        cls, optimizers: dict[Algorithm, list[dict[str, Any]]]
-    ) -> dict[Algorithm, list[dict[str, Any]]]:
+    def _nested_candidates(cls, optimizers: dict[Algorithm, list[Candidate]]) -> dict[Algorithm, list[Candidate]]:
         return {name: [nested(candidate) for candidate in grid] for name, grid in optimizers.items()}
 
     @model_validator(mode="after")
