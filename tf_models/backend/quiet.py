@@ -1,7 +1,7 @@
 """Import Keras and its backend without their log messages, so that a terminal shows only the lines of our programs.
 
-TensorFlow, JAX and PyTorch write to standard error about processor, drivers, options and possible slowness. Their
-errors are exceptions, which still reach the caller.
+TensorFlow, JAX and PyTorch write messages about processor, drivers, options and slowness to standard error. Their
+errors are exceptions and still reach the caller.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from bart_bridge.errors import ToolError
 def import_backend() -> None:
     """Import Keras with its backend and silence both; programs call it before anything else imports Keras.
 
-    It respects TF_CPP_MIN_LOG_LEVEL and `python -W` where they are set.
+    TF_CPP_MIN_LOG_LEVEL and `python -W` are respected if they are set.
 
     Raises:
-        ToolError: The backend, the one of KERAS_BACKEND or `tensorflow`, cannot be imported.
+        ToolError: The backend cannot be imported. KERAS_BACKEND names it; it defaults to `tensorflow`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not sys.warnoptions:
@@ -37,13 +37,13 @@ def import_backend() -> None:
     except Exception as error:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
         raise ToolError(f"Keras with the backend {backend} cannot be imported: {error}") from error
-    # After the import: Abseil needs a logger of its own class by its name.
+    # After the import, because Abseil's logger of this name must have its own class.
     for name in ("absl", "jax", "tensorflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class _SilentTensorFlow(MetaPathFinder):
-    """Import TensorFlow silently whenever that is: on other backends, Keras imports it when it saves a model."""
+    """Import TensorFlow silently, even late: on other backends, Keras imports it when it saves a model."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Find TensorFlow, and nothing else."""
@@ -58,12 +58,12 @@ _FINDER = _SilentTensorFlow()
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Discard what is written to standard error, also by C++ libraries, which write at any log level as they load."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """Discard standard error, also that of C++ libraries, which write at any log level while they load."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)

@@ -1,4 +1,4 @@
-"""What JAX on a GPU computes faster than with the portable versions in `tf_models.kernels.same_conv`."""
+"""Versions for JAX on a GPU that are faster than the portable ones in `tf_models.kernels.same_conv`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tf_models.backend.ops import Tensor
 
 @cache
 def has_tensor_cores() -> bool:
-    """Whether the GPU multiplies in TF32: NVIDIA's since compute capability 8.0."""
+    """Return whether the GPU multiplies in TF32, as NVIDIA's GPUs do since compute capability 8.0."""
     device = jax.devices()[0]
     return device.platform == "gpu" and float(getattr(device, "compute_capability", "0")) >= 8
 
 
 def same_conv(features: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve in single precision, as three convolutions in TF32, which are faster together on tensor cores.
+    """Convolve in single precision, as three convolutions in TF32, which together are faster on tensor cores.
 
-    A number x is h + l + e with h and l of 11 significant bits and |e| <= 2^-22 |x|. Of the product of two such sums
-    only what is below 2^-21 is left out, and tensor cores add in single precision:
+    A number x is split into x = h + l + e, where h and l have 11 significant bits and |e| <= 2^-22 |x|. The product of
+    two such sums leaves out only terms below 2^-21, and tensor cores add in single precision:
 
-        f k = h_f h_k + (h_f l_k + l_f h_k)
-
-    Ootomo and Yokota (2022), doi 10.1177/10943420221090256, have more on this way to multiply.
+    ```
+    f k = h_f h_k + (h_f l_k + l_f h_k)
+    ```
 
     Args:
         features: `(batch, y, x, channels)`, float32.
@@ -33,6 +33,9 @@ def same_conv(features: Tensor, kernel: Tensor) -> Tensor:
 
     Returns:
         `(batch, y, x, filters)`, float32.
+
+    References:
+        Ootomo and Yokota (2022), doi 10.1177/10943420221090256.
     """
     (high, low), (kernel_high, kernel_low) = _split(features), _split(kernel)
     return _conv(high, kernel_high) + (_conv(high, kernel_low) + _conv(low, kernel_high))
