@@ -35,7 +35,9 @@ def test_every_kind_of_value_survives(tmp_path):
     assert table.value.dtype == np.float64
     np.testing.assert_array_equal(table.value, [np.nan if value is None else value for value in VALUES])
     assert is_not_available(table).tolist() == [value is None for value in VALUES]
-    cells = [line.split(",")[results.COLUMNS.index("value")] for line in (tmp_path / "results.csv").open()]
+    cells = [
+        line.split(",")[results.COLUMNS.index("value")] for line in (tmp_path / "results.csv").read_text().splitlines()
+    ]
     assert cells[1:6] == ["1.5", "nan", "inf", "-inf", "n/a"]
     again = tmp_path / "again"
     again.mkdir()
