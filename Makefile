@@ -7,7 +7,7 @@ PYTHON ?=
 BENCH ?=
 
 # Several workers, each with its own fixtures: much of a test's time is the start of child processes.
-PYTEST = .venv/bin/python -m pytest --numprocesses=auto --durations=25
+PYTEST = .venv/bin/python -m pytest --numprocesses=auto --dist=worksteal --durations=25
 COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
 

@@ -132,7 +132,7 @@ class _Applier:
 
 
 def _apply(appliers: list[_Applier], split: Split, folder: Path, reporter: Reporter) -> tuple[str, dict[str, str]]:
-    from tf_models.backend.complex_arrays import channels_to_complex
+    from tf_models.backend.channels import channels_to_complex
     from tf_models.training.network_inputs import network_inputs
 
     zero_filled = channels_to_complex(network_inputs(split)["adjoint"])

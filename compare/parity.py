@@ -145,7 +145,7 @@ def _differences(
 
 
 def _adjoint(splits: list[Split], toolbox: Toolbox) -> tuple[float, float]:
-    from tf_models.backend.complex_arrays import channels_to_complex
+    from tf_models.backend.channels import channels_to_complex
     from tf_models.training.network_inputs import network_inputs
 
     def bart(split: Split) -> NDArray[np.complex64]:
@@ -162,7 +162,7 @@ def _adjoint(splits: list[Split], toolbox: Toolbox) -> tuple[float, float]:
 def _image(
     network: Network, values: weights.Weights, splits: list[Split], toolbox: Toolbox, folder: Path
 ) -> tuple[float, float]:
-    from tf_models.backend.complex_arrays import channels_to_complex
+    from tf_models.backend.channels import channels_to_complex
     from tf_models.networks.build import build
     from tf_models.training.network_inputs import network_inputs
 

@@ -36,6 +36,9 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 # Networks know no optimizer, although both stand above the backend.
 NEVER = {("tf_models.operators", "tf_models.optimizers"), ("tf_models.networks", "tf_models.optimizers")}
 HEAVY = "tensorflow keras jax torch pandas pyarrow scipy matplotlib skimage sklearn PIL ismrmrd finufft submitit"
+# What the commands of `compare` import in their own process.
+LIGHT_MODELS = ["tf_models", "tf_models.backend.channels", "tf_models.backend.quiet", "tf_models.programs.worker"]
+LIGHT_MODELS += ["tf_models.training.network_inputs"]
 # Runs as a script on import, in a process of its own.
 SCRIPT = "bart_bridge.tools._launcher"
 
@@ -108,6 +111,7 @@ def test_no_module_loads_anything_heavy():
         "    if heavy: sys.exit(f'{name} loads {heavy}')"
     )
     light = [name for name in MODULES if not name.startswith("tf_models.") and name != SCRIPT]
+    light += LIGHT_MODELS
     finished = run_python(code, HEAVY, *light)
     assert finished.returncode == 0, finished.stderr
 

@@ -54,11 +54,11 @@ def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
     experiment = load_kept(folder / "experiment.yaml")
     table = read_results(folder)
+    description = _machine(folder)
     images, faults = open_readable_images(experiment, folder)
     tables, figures = exports.write(experiment, folder, images)
     gpu = gpu or page.Chapter()
     warnings = _warnings(experiment, folder, table, images, faults)
-    description = _machine(folder)
     measured_on = "; ".join(dict.fromkeys(filter(None, table.machine)))
     if description and not measured_on:
         measured_on = machine.label(description)

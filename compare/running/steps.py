@@ -116,7 +116,7 @@ def baseline_steps(root: Path, experiment: Experiment, data: PreparedData, toolb
 
 
 def _zero_filled(split: Split, output: Path) -> Details:
-    from tf_models.backend.complex_arrays import channels_to_complex
+    from tf_models.backend.channels import channels_to_complex
     from tf_models.training.network_inputs import network_inputs
 
     _write_images(output, channels_to_complex(network_inputs(split)["adjoint"]))

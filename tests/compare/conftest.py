@@ -1,9 +1,11 @@
 """A tiny experiment that every test of this folder may read, run once with the real engines."""
 
+import io
 import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -53,6 +55,23 @@ def result_rows(network, engine, phase, metric, values, column="repeat", version
     base = {"network": network, "engine": engine, "phase": phase, "metric": metric, "slice": "", "repeat": 0}
     base |= {"unit": "1", "definition": "", "engine_version": version, "machine": "x"}
     return pd.DataFrame([base | {"value": value, column: number} for number, value in enumerate(values)])
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Make figures but do not draw them, which is most of the time of a report: their files are an empty image."""
+    from matplotlib.figure import Figure
+
+    empty = io.BytesIO()
+    Figure((1, 1)).savefig(empty, format="png", dpi=10)
+
+    def savefig(figure, target, **options):
+        if isinstance(target, io.BytesIO):
+            target.write(empty.getvalue())
+        else:
+            Path(target).write_bytes(empty.getvalue())
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
 from compare import parity
 from compare.settings.experiment import load
+from tests.compare.cli.test_terminal import foreign_lines
 from tests.compare.conftest import bart_tf
 from tf_models.networks import build as building
 from tf_models.training import fit
@@ -31,6 +32,7 @@ def test_every_stage_is_shown_beside_the_difference_of_bart_from_itself(tiny_con
     finished = bart_tf("parity", tiny_config)
     assert finished.stdout.endswith("\n"), "the next thing on the terminal would go on in this line"
     assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert foreign_lines(finished.stderr) == []
     for stage in STAGES:
         assert finished.stdout.count(stage) == 2, stage
     assert "BART to itself" in finished.stdout

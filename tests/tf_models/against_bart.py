@@ -1,6 +1,8 @@
 """What the tests against the installed BART share: small networks, and BART's images and history."""
 
+import keras
 import numpy as np
+from keras import ops
 from typer.testing import CliRunner
 
 from bart_bridge.files import cfl
@@ -10,12 +12,22 @@ from bart_bridge.reconet.history import read_history
 from bart_bridge.tools import process
 from compare.cli import app
 from tests.helper import relative_difference
+from tf_models.backend.channels import channels_to_complex
+from tf_models.networks.build import build
+from tf_models.training.network_inputs import network_inputs
 
 VARNET = {"iterations": 3, "filters": 4, "kernel_x": 5, "kernel_y": 3, "basis": 9}
 MODL = {"iterations": 2, "layers": 4, "filters": 5}
 # SENSE initialization with a lambda of its own, fixed and trained.
 FIXED = {"fixed_lambda": 0.1, "max_cg_iterations": 6}
 OWN = {"initial_lambda": 0.3, "max_cg_iterations": 6}
+
+
+def images_of(network, values, split, dtype="float32"):
+    """Reconstruct with Keras: `(batch, map, y, x)`; without a graph, which takes longer to make than to run here."""
+    image = build(network, values, dtype=dtype)(network_inputs(split), training=False)
+    assert keras.backend.standardize_dtype(image.dtype) == dtype
+    return channels_to_complex(ops.convert_to_numpy(image))
 
 
 def images_of_bart(network, values, split, toolbox, folder):

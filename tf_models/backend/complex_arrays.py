@@ -6,9 +6,7 @@ imaginary part of each map in turn.
 
 from __future__ import annotations
 
-import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
 from tf_models.backend.ops import Tensor
 
@@ -44,14 +42,3 @@ def join_maps(arrays: list[Tensor]) -> Tensor:
 def squared_magnitude(array: Tensor) -> Tensor:
     """Return the squared magnitude of each map, `(..., maps)`, of an array `(..., 2 * maps)`."""
     return ops.stack([ops.sum(ops.square(values), axis=-1) for values in split_maps(array)], axis=-1)
-
-
-def complex_to_channels(array: NDArray[np.complexfloating]) -> NDArray[np.float32]:
-    """Copy complex images or coils `(batch, map, ...)` into the networks' layout, `(batch, ..., 2 * maps)`."""
-    # A copy even if the order of axes needs none, so that nothing of a file stays mapped.
-    return np.array(np.moveaxis(array, 1, -1), np.complex64, order="C").view(np.float32)
-
-
-def channels_to_complex(array: NDArray[np.floating]) -> NDArray[np.complex64]:
-    """Turn the networks' layout `(batch, ..., 2 * maps)` into complex `(batch, map, ...)`."""
-    return np.moveaxis(np.ascontiguousarray(array, np.float32).view(np.complex64), -1, 1)

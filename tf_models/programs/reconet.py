@@ -22,7 +22,7 @@ from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.weights import Weights
-from tf_models.backend.complex_arrays import channels_to_complex
+from tf_models.backend.channels import channels_to_complex
 from tf_models.backend.devices import sees_gpu
 from tf_models.networks.build import build
 from tf_models.networks.unrolled import UnrolledNetwork

@@ -158,7 +158,7 @@ def _open_checkpoints(job: TrainJob, folder: Path) -> Checkpoints:
 
 def apply(job: ApplyJob) -> dict[str, Any]:
     """Run a reconstruction job and return the times of calls, see `tf_models.programs.process_report.time_calls`."""
-    from tf_models.backend.complex_arrays import channels_to_complex
+    from tf_models.backend.channels import channels_to_complex
     from tf_models.files import model_files
     from tf_models.networks.build import build
     from tf_models.programs import process_report

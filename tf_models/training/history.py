@@ -15,7 +15,7 @@ from bart_bridge.errors import DivergedError
 from bart_bridge.measures import NAMES, measures
 from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.weights import Weights
-from tf_models.backend.complex_arrays import channels_to_complex
+from tf_models.backend.channels import channels_to_complex
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.optimizers.admm import RESIDUALS, at_feasible_copy, find_admm
 from tf_models.optimizers.ipalm import COUNTS

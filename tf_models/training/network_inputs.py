@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bart_bridge.data import noncartesian
 from bart_bridge.data.dataset import Split, each_slice
 from bart_bridge.data.fourier import centred_ifft
-from tf_models.backend.complex_arrays import complex_to_channels
+from tf_models.backend.channels import complex_to_channels
 
 _ALL = slice(None)
 

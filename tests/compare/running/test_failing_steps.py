@@ -1,6 +1,5 @@
 """Whatever step of an experiment fails, the report of the others is made, and the exit code is 1."""
 
-import io
 import json
 import os
 import re
@@ -62,23 +61,6 @@ def bart_without(tmp_path, toolbox):
         return bart_script(tmp_path, toolbox, f'case "$0 $*" in {cases}) echo "no luck today" >&2; exit 1;; esac')
 
     return make
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Make figures but do not draw them, which is most of the time of a report: their files are an empty image."""
-    from matplotlib.figure import Figure
-
-    empty = io.BytesIO()
-    Figure((1, 1)).savefig(empty, format="png", dpi=10)
-
-    def savefig(figure, target, **options):
-        if isinstance(target, io.BytesIO):
-            target.write(empty.getvalue())
-        else:
-            Path(target).write_bytes(empty.getvalue())
-
-    monkeypatch.setattr(Figure, "savefig", savefig)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_the_authors_weights_give_the_images_of_their_graph(published, iteration
     coils = np.array(cfl.read(case / "csm")).squeeze().transpose(2, 1, 0)
     mask = np.fft.fftshift(image(case / "mask").real)
     inputs = {"adjoint": to_real(image(case / "atb")[None]), "coils": to_real(coils[None]), "psf": mask[None] ** 2}
-    found = to_complex(model(iterations).predict(inputs, verbose=0))[0]
+    found = to_complex(ops.convert_to_numpy(model(iterations)(inputs, training=False)))[0]
     assert relative_difference(found, image(case / f"expected_k{iterations}")) < 1e-5
 
 
@@ -64,7 +64,7 @@ def test_on_measured_data_the_authors_weights_beat_cg_sense(published, shared, t
     split = Split(brain / "kspace", brain / "sens", brain / f"pattern_{pattern}")
     cfl.write(tmp_path / "kspace", cfl.read(split.kspace) / scale)
     inputs = network_inputs(replace(split, kspace=tmp_path / "kspace"))
-    found = scale * to_complex(model(10).predict(inputs, verbose=0))[0]
+    found = scale * to_complex(ops.convert_to_numpy(model(10)(inputs, training=False)))[0]
     expected = image(folder / "expected_brain_t1_8ch" / f"{pattern}_modl_tf_k10")
     assert relative_difference(found, expected) < 1e-5
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -16,9 +17,8 @@ from bart_bridge.reconet.history import read_history
 from bart_bridge.reconet.network_settings import ModlSettings, SenseInitialization, VarNetSettings
 from bart_bridge.reconet.training_settings import Training, stages
 from bart_bridge.tools import process
-from tests.helper import random_complex, relative_difference, to_complex
-from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, images_of_bart
-from tf_models.backend.complex_arrays import channels_to_complex
+from tests.helper import random_complex, relative_difference, slow_but, to_complex
+from tests.tf_models.against_bart import FIXED, MODL, OWN, VARNET, images_of, images_of_bart
 from tf_models.networks.build import build
 from tf_models.training.batches import TrainingData
 from tf_models.training.fit import train
@@ -67,9 +67,7 @@ def differences(network, arrays, split, toolbox, folder):
     """Relative differences to BART's images, of our networks in single and in double precision."""
     expected = images_of_bart(network, arrays, split, toolbox, folder)
     for dtype in ("float32", "float64"):
-        images = build(network, arrays, dtype=dtype).predict(network_inputs(split), verbose=0)
-        assert images.dtype == dtype
-        yield relative_difference(channels_to_complex(images), expected)
+        yield relative_difference(images_of(network, arrays, split, dtype), expected)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -107,10 +105,14 @@ def sized(size_y, size_x, pattern, toolbox, folder):
     return Split.in_folder(folder / "data")
 
 
-@pytest.mark.parametrize("pattern", ["shared", "per slice", "weighted"])
-@pytest.mark.parametrize("size", [(16, 16), (15, 21), (12, 17)], ids=str)
+SIZES, PATTERNS = [(16, 16), (15, 21), (12, 17)], ["shared", "per slice", "weighted"]
+
+
+# Each size and each pattern once.
+@pytest.mark.parametrize("case", slow_but([*product(SIZES, PATTERNS)], *zip(SIZES, PATTERNS, strict=True)), ids=str)
 @pytest.mark.parametrize("name", ["varnet", "modl"])
-def test_every_size_and_pattern(name, size, pattern, toolbox, tmp_path):
+def test_every_size_and_pattern(name, case, toolbox, tmp_path):
+    size, pattern = case
     network = NETWORKS[name]
     split = sized(*size, pattern, toolbox, tmp_path)
     found = list(differences(network, weights.random(network, 0), split, toolbox, tmp_path))

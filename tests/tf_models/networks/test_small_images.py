@@ -10,13 +10,11 @@ from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from tests.compare.conftest import bart_tf
 from tests.helper import random_images, relative_difference
-from tests.tf_models.against_bart import images_of_bart
+from tests.tf_models.against_bart import images_of, images_of_bart
 from tests.tf_models.networks.test_networks import TOLERANCE
-from tf_models.backend.complex_arrays import channels_to_complex
 from tf_models.files import savedmodel
 from tf_models.kernels import field_of_experts
 from tf_models.networks.build import build
-from tf_models.training.network_inputs import network_inputs
 
 # The images of `dataset_folder` have 24 x 24 pixels.
 FITS = VarNetSettings(iterations=1, filters=2, kernel_x=25, kernel_y=3, basis=5)
@@ -33,8 +31,7 @@ def strong(network):
 def test_the_smallest_images_are_those_of_bart(dataset_folder, toolbox, tmp_path):
     split = Dataset.open(dataset_folder).split("test")
     expected = images_of_bart(FITS, strong(FITS), split, toolbox, tmp_path)
-    found = channels_to_complex(build(FITS, strong(FITS)).predict(network_inputs(split), verbose=0))
-    without = channels_to_complex(build(FITS, weights.random(FITS, 0)).predict(network_inputs(split), verbose=0))
+    found, without = (images_of(FITS, values, split) for values in (strong(FITS), weights.random(FITS, 0)))
     assert relative_difference(found, expected) < TOLERANCE["varnet"]
     assert relative_difference(without, expected) > 0.01
 

@@ -4,7 +4,8 @@ from keras import ops
 
 from bart_bridge.data.fourier import centred_fft, centred_ifft
 from tests.helper import dot, random_images, relative_difference, to_complex
-from tf_models.backend.complex_arrays import channels_to_complex, complex_multiply
+from tf_models.backend.channels import channels_to_complex
+from tf_models.backend.complex_arrays import complex_multiply
 from tf_models.operators.conjugate_gradient import conjugate_gradient
 from tf_models.operators.sense import SenseNormal
 

@@ -3,7 +3,7 @@ import pytest
 
 from bart_bridge.data.dataset import Dataset, Split
 from tests.helper import relative_difference, to_complex, to_real
-from tf_models.backend.complex_arrays import channels_to_complex, complex_to_channels
+from tf_models.backend.channels import channels_to_complex, complex_to_channels
 from tf_models.training.network_inputs import network_inputs, network_reference
 
 
