@@ -91,7 +91,7 @@ def gridding(split: Split, toolbox: Toolbox, regularization: float, on_slice: On
         raise InputError(f"{split.kspace}: inverse gridding needs a trajectory, Cartesian k-space has none")
     if _is_odd(split):
         y, x = split.arrays()["coils"].shape[-2:]
-        raise InputError(f"{split.coils}: bart nufft is right for even numbers of pixels only, found {x} x {y}")
+        raise InputError(f"{split.coils}: bart nufft is correct for even image sizes only, found {x} x {y}")
     images = []
     for data in _slices(split):
         assert data.positions is not None
@@ -127,7 +127,7 @@ BASELINES = {
 def _pics(split: Split, toolbox: Toolbox, options: tuple[Argument, ...], on_slice: OnSlice) -> Complex:
     if _is_odd(split):
         y, x = split.arrays()["coils"].shape[-2:]
-        raise InputError(f"{split.coils}: bart pics is right for even numbers of pixels only, found {x} x {y}")
+        raise InputError(f"{split.coils}: bart pics is correct for even image sizes only, found {x} x {y}")
     images = []
     for data in _slices(split):
         argv: list[Argument] = ["-S", *options]
@@ -194,7 +194,7 @@ def _slices(split: Split) -> Iterator[_Slice]:
 
 
 def _unweighted(data: _Slice) -> Complex:
-    """Divide k-space by its weights, which it was multiplied with."""
+    """Undo the weighting of k-space: divide by its weights."""
     if data.pattern is None:
         return data.kspace
     is_weighted = np.broadcast_to(data.pattern != 0, data.kspace.shape)

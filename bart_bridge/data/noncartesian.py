@@ -121,7 +121,7 @@ def read(split: Split) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
     complete = [folder for folder in _folders(split) if _is_complete(folder)]
     if len(complete) > 1:
         makers = ", ".join((folder / "made-by.txt").read_text().strip() for folder in complete)
-        raise InputError(f"{split.trajectory}: adjoint and psf are there of {makers}; name one as gridded_by")
+        raise InputError(f"{split.trajectory}: adjoint and psf were computed by {makers}; name one as gridded_by")
     if not complete:
         by = f" by {split.gridded_by}" if split.gridded_by else ""
         raise InputError(f"{split.trajectory}: adjoint and psf of its data were not computed{by}")
@@ -144,7 +144,7 @@ def compute(split: Split, toolbox: Toolbox | None) -> tuple[Complex, NDArray[np.
     y, x = arrays["coils"].shape[-2:]
     if toolbox and (y % 2 or x % 2):
         raise InputError(
-            f"{split.coils}: BART's nufft is right for even numbers of pixels only, found {x} x {y}; "
+            f"{split.coils}: BART's nufft is correct for even image sizes only, found {x} x {y}; "
             "'nufft: finufft' in dataset.yaml takes any"
         )
     one_psf = len(arrays["trajectory"]) == 1 and len(arrays.get("pattern", ())) == 1

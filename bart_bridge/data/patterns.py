@@ -19,8 +19,8 @@ def sampling_pattern(
         size_y: Pixels along the phase encoding.
         kind: `regular` samples every n-th line along y and `reference_size` lines in the centre, all of them completely
             along x. `random` samples single positions, with a density that falls off as the fourth power of the
-            distance from the edge; the centre of `reference_size` squared is full, and exactly one of `acceleration`
-            positions is sampled in all.
+            distance from the edge; the centre of `reference_size` squared is full, and exactly 1 / `acceleration` of
+            all positions is sampled.
         acceleration: At least 1; rounded to whole lines for `regular`.
         reference_size: Width of the fully sampled centre in pixels.
         generator: Source of randomness; `regular` does not use it.

@@ -11,13 +11,13 @@ from bart_bridge.errors import InputError
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one block, of which YAML would take the last without a word."""
+    """Rejects a key that appears twice in one block; YAML itself would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key '{key}' stands twice in the block at line {node.start_mark.line + 1}")
+                raise yaml.YAMLError(f"the key '{key}' appears twice in the block at line {node.start_mark.line + 1}")
         return super().construct_mapping(node, deep)
 
 

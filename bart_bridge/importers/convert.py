@@ -201,7 +201,7 @@ def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
         arrays["reference"] = np.sum(coils.conj() * centred_ifft(item.kspace), axis=1, keepdims=True)
     elif item.reference is not None:
         if len(coils) > 1:
-            raise InputError(f"a reference of {len(coils)} maps is needed, that of the source is one image")
+            raise InputError(f"the reference must have {len(coils)} maps, the source has a single image")
         arrays["reference"] = item.reference[None, None]
     for name, values in arrays.items():
         _check(values, f"'{name}'")

@@ -126,7 +126,7 @@ def parse_network(arguments: Sequence[str]) -> tuple[Network, list[str]]:
     options, files = split_arguments(arguments)
     other = [name for name in options if name not in _NETWORK_OPTIONS]
     if other:
-        raise InputError(f"reconet: --{other[0]} says nothing about the network")
+        raise InputError(f"reconet: --{other[0]} does not describe a network")
     try:
         return _network(options), files
     except ValidationError as error:

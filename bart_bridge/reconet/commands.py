@@ -155,7 +155,7 @@ def _sampling(split: Split) -> list[str]:
         x, y = cfl.read_dims(split.coils)[:2]
         if x % 2 or y % 2:
             raise InputError(
-                f"{split.coils}: reconet --trajectory is right for even numbers of pixels only, found {x} x {y}"
+                f"{split.coils}: reconet --trajectory is correct for even image sizes only, found {x} x {y}"
             )
     paths = {"pattern": split.pattern, "trajectory": split.trajectory}
     return [f"--{name}={path}" for name, path in paths.items() if path]

@@ -190,7 +190,7 @@ def expand(weights: Weights, source: Network, target: Network) -> Weights:
         InputError: The networks differ in more than the number of iterations, or `source` has several.
     """
     if source.iterations != 1 or source != target.model_copy(update={"iterations": 1}):
-        raise InputError("only weights of the same network with one iteration can be repeated for more")
+        raise InputError("only the weights of one iteration can be repeated, for the same network with more")
     return {array.name: np.broadcast_to(weights[array.name], array.shape).copy() for array in layout(target)}
 
 

@@ -144,7 +144,7 @@ def run(
     Raises:
         ToolError: The program cannot be started, or exceeds its time limit.
         InputError: The folder does not exist.
-        Exception: The first exception of `on_line`, raised when the child has ended undisturbed.
+        Exception: The first exception that `on_line` raised. It is raised again after the child has ended by itself.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder to run {argv[0]} in")
@@ -158,7 +158,7 @@ def run(
     if not is_started:
         raise ToolError("cannot be started", argv, stderr_tail=tuple(child.stderr)[-1:])
     if not usage:
-        raise ToolError("the process that watched it was killed", argv)
+        raise ToolError("the launcher of the command was killed", argv)
     if child.errors:
         raise child.errors[0]
     if child.timed_out:

@@ -31,7 +31,7 @@ class Measurement:
         allocator_peak_bytes: Peak of the device allocator by its own count; None if unknown.
         allocator_note: Which allocator it is, or why the peak is None.
         curve: All samples, see `compare.measuring.memory_sampling.Sampler.stop`.
-        rss_note: Why `peak_rss_bytes` is None, if the reason is not that it is too small.
+        rss_note: Why `peak_rss_bytes` is None, unless it is below what the launcher had.
     """
 
     elapsed_s: float

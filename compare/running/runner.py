@@ -36,7 +36,7 @@ BASELINES_PART: Part = ("", "references")
 
 @dataclass(frozen=True)
 class Selection:
-    """What is done of an experiment; by default everything.
+    """The part of an experiment that is run; by default everything.
 
     Attributes:
         parts: The parts; default all.
@@ -62,14 +62,14 @@ def run(
     selection: Selection = EVERYTHING,
     settings: Experiment | None = None,
 ) -> Outcome:
-    """Do what is missing of an experiment. A step that fails is reported, and the others continue.
+    """Run the missing steps of an experiment. A step that fails is reported, and the others continue.
 
     Args:
         experiment: What is compared.
         folder: Where everything goes.
         toolbox: The BART that simulates data, computes baselines and is the engine `bart`.
         reporter: Shows progress to a person.
-        selection: What is done of the experiment.
+        selection: The part of the experiment that is run.
         settings: The experiment that the folder keeps, if it is another one: for a single training `experiment` may
             have an engine more.
 

@@ -36,7 +36,7 @@ def refuse(path: Path, faults: Iterable[Fault]) -> None:
 def in_experiment(experiment: Experiment) -> Iterator[Fault]:
     """Yield keys that have a value other than the default without any effect, or contradict others."""
     if experiment.repeats == 1:
-        yield from _vain(experiment, {"repeat_epochs": "there are no further repeats, repeats is 1"})
+        yield from _vain(experiment, {"repeat_epochs": "without effect, repeats is 1"})
     for name in experiment.bart_binaries:
         if name not in experiment.engines:
             yield f"bart_binaries.{name}", f"engines does not name it (found: {', '.join(experiment.engines)})"
@@ -82,7 +82,7 @@ def in_training(training: Training, network: Network) -> Iterator[Fault]:
     """Yield settings of other algorithms and of layers that the network does not have, and a loss without weight."""
     for algorithm, settings in (("adam", training.adam), ("ipalm", training.ipalm), ("admm", training.admm)):
         if algorithm != training.algorithm:
-            reason = f"this is for the algorithm {algorithm}, and it is {training.algorithm}"
+            reason = f"only for the algorithm {algorithm}, here it is {training.algorithm}"
             yield from below(algorithm, _vain(settings, dict.fromkeys(type(settings).model_fields, reason)))
     if network.kind != "modl" or not network.batch_norm:
         yield from _vain(training, {"batch_norm_momentum": "this network has no batch norm"})

@@ -85,7 +85,7 @@ class Study(Settings):
             ValidationError: A key is unknown, or a value has the wrong type or range.
         """
         if "algorithm" in {*self.training, *candidate}:
-            raise ValueError("algorithm: the name in optimizers says it, leave it out")
+            raise ValueError("algorithm: leave it out, the key in optimizers names it")
         return strict.validated({**merged(self.training, candidate), "algorithm": algorithm}, Training)
 
 

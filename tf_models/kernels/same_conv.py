@@ -65,8 +65,8 @@ def kernel_gradient(features: Tensor, upstream: Tensor, size: tuple[int, int]) -
     G(i, j) = sum_yx f(y + i, x + j) g(y, x) = sum_yx f(y + i, x) g(y, x - j)
     ```
 
-    So one matrix product of `size_y` copies of f, shifted along y, and `size_x` copies of g, shifted along x, has all
-    i and j.
+    One matrix product of `size_y` copies of f, shifted along y, with `size_x` copies of g, shifted along x, gives G for
+    all i and j.
 
     Args:
         features: f, `(batch, y, x, channels)`.

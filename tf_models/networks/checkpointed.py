@@ -1,6 +1,6 @@
-"""The lean memory plan: unrolled iterations of which training keeps one image each (gradient checkpointing).
+"""The lean memory plan: training stores one image for each unrolled iteration (gradient checkpointing).
 
-Whatever is inside an iteration (features, coil images, conjugate gradients) is recomputed when its derivative is due,
+Everything inside an iteration (features, coil images, conjugate gradients) is recomputed when its derivative is due,
 one iteration after the other. Where slices are independent, they are computed one at a time (a few on a CPU), so that
 the memory of an iteration is that of one slice. Only the training of a network with batch norm needs the whole batch at
 once: its statistics, and their derivative, are those of the batch.

@@ -35,11 +35,11 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
     `(batch, y, x, 2 * maps)`, `coils` `(batch, coil, y, x, 2 * maps)` and `psf` `(batch, y, x)` or `(batch, 2y, 2x)`.
     The output is the image `(batch, y, x, 2 * maps)`.
 
-    If the network normalizes, each slice is divided by s = max |x_0| before the first iteration, x_0 being its initial
-    image, and the result is multiplied by s. The training loss compares image / s with reference / s.
+    If the network normalizes, each slice is divided by s = max |x_0| before the first iteration, where x_0 is its
+    initial image, and the result is multiplied by s. The training loss compares image / s with reference / s.
 
     If the coils have several maps, only the image of the first one is regularized; the others come from the data. The
-    losses take each map as an image of its own. Both is as in BART.
+    losses take each map as an image of its own. BART does the same.
 
     All weights of a new network are 0. Set them with `set_named_weights`, or load a saved network.
 

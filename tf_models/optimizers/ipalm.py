@@ -38,8 +38,8 @@ class IPALM(keras.optimizers.Optimizer):
     rejected:  L <- L increase_factor, with `reduce_momentum` r <- r / 2, and try again
     ```
 
-    L starts at 1 / learning_rate for every block. A schedule multiplies it: L is kept as L * learning_rate, so a rate
-    that is halved doubles L, from where backtracking goes on. Before the first step all blocks are projected.
+    L starts at 1 / learning_rate for every block. A schedule multiplies it: L is kept as L * learning_rate, so
+    halving the rate doubles L, and backtracking continues from there. All blocks are projected before the first step.
 
     A step evaluates the objective many times, so `apply` is not possible: call `step`, or train a model that has
     `tf_models.networks.closure_training.ClosureTrainingMixin`. TensorFlow only, and not under a distribution strategy

@@ -116,7 +116,7 @@ def test_each_program_has_its_own_and_says_so(split, toolbox, tmp_path):
     folders = {path.name.rpartition("-")[0] for path in (tmp_path / "test").glob("gridded-*")}
     assert folders == {f"gridded-bart-{toolbox.version_text}", "gridded-bart-99.8.07"}
     np.testing.assert_array_equal(noncartesian.read(first)[0], noncartesian.read(second)[0])
-    with pytest.raises(InputError, match=r"are there of BART .*, BART .*; name one as gridded_by"):
+    with pytest.raises(InputError, match=r"were computed by BART .*, BART .*; name one as gridded_by"):
         noncartesian.read(moved)
     with pytest.raises(InputError, match=r"were not computed by finufft 1"):
         noncartesian.read(replace(moved, gridded_by="finufft 1"))
@@ -204,10 +204,10 @@ def test_engines_of_bart_refuse_odd_sizes_that_finufft_made(with_finufft, toolbo
     if split.arrays()["coils"].shape[-1] % 2 == 0:
         assert "--trajectory" in " ".join(commands.apply_argv(toolbox, VarNetSettings(), split, tmp_path, tmp_path))
         return
-    with pytest.raises(InputError, match="even numbers of pixels only, found 25 x 25"):
+    with pytest.raises(InputError, match="even image sizes only, found 25 x 25"):
         commands.apply_argv(toolbox, VarNetSettings(), split, tmp_path, tmp_path)
     for baseline in baselines.BASELINES.values():
-        with pytest.raises(InputError, match="even numbers of pixels only, found 25 x 25"):
+        with pytest.raises(InputError, match="even image sizes only, found 25 x 25"):
             baseline.reconstruct(split, toolbox, 0.1, lambda: None)
 
 
@@ -217,7 +217,7 @@ def test_odd_sizes_are_refused(toolbox, tmp_path):
     arrays = {"kspace": np.ones((1, 8, 3, 2)), "coils": np.ones((9, 8, 1, 2)), "trajectory": np.zeros((3, 8, 3))}
     for name, array in arrays.items():
         cfl.write(tmp_path / name, array)
-    with pytest.raises(InputError, match="even numbers of pixels only, found 9 x 8"):
+    with pytest.raises(InputError, match="even image sizes only, found 9 x 8"):
         noncartesian.prepare(Split.in_folder(tmp_path), toolbox)
     assert not list(tmp_path.glob("*gridded*"))
 

@@ -131,7 +131,7 @@ def test_keras_reconstructs_with_what_bart_trained(name, demo, dataset_folder, c
         (["--network=modl", "-I3", "--resnet-block=F=3,L=4,X=5"], "'gamma' must have dimensions (1, 1, 1, 1, 1, 3)"),
         (["--network=modl", "-I2", "--resnet-block=F=4,L=4,X=5"], "'conv_0' must have dimensions (4, 1, 5, 3, 1, 1)"),
         (["--network=varnet", "-I2"], "'lambda' must have dimensions (2,), found (1,)"),
-        (["--network=modl", "--gpu"], "--gpu says nothing about the network"),
+        (["--network=modl", "--gpu"], "--gpu does not describe a network"),
         (["--network=unet"], "'unet' is not supported"),
         ([], "--network=varnet or --network=modl is needed"),
     ],

@@ -65,7 +65,7 @@ def test_baselines_reconstruct_radial_data(name, compensated, toolbox, tmp_path)
 def test_what_pics_gets_wrong_is_refused(toolbox, tmp_path):
     for name in ("kspace", "coils"):
         cfl.write(tmp_path / name, np.ones((9, 8, 1, 2), np.complex64))
-    with pytest.raises(InputError, match="even numbers of pixels only, found 9 x 8"):
+    with pytest.raises(InputError, match="even image sizes only, found 9 x 8"):
         baselines.l1_wavelet(Split.in_folder(tmp_path), toolbox, 0.1)
     with pytest.raises(InputError, match="needs a trajectory"):
         baselines.gridding(Split.in_folder(tmp_path), toolbox, 0.1)

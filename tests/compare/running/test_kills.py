@@ -95,7 +95,7 @@ def test_the_watcher_of_an_engine_is_killed(config, undisturbed, tmp_path):
     child.parent().kill()
     _, stderr = process.communicate()
     assert process.returncode == 1
-    assert "the process that watched it was killed" in stderr
+    assert "the launcher of the command was killed" in stderr
     assert not child.is_running()
     resume(config, folder, undisturbed)
 

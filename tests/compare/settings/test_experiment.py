@@ -163,10 +163,10 @@ def test_impossible_training(tmp_path, training, message):
         *(
             ({"networks": {"vn": network()["vn"] | {"training": training}}}, message)
             for training, message in (
-                ({"admm": {"rho": 2}}, r"training\.admm\.rho: this is for the algorithm admm, and it is adam"),
-                ({"admm_rho": 2}, r"training\.admm\.rho: this is for the algorithm admm, and it is adam"),
-                ({"algorithm": "sgd", "adam_beta_1": 0.5}, r"training\.adam\.beta_1: this is for the algorithm adam"),
-                ({"ipalm": {"reduce": 1.5}}, r"training\.ipalm\.reduce: this is for the algorithm ipalm"),
+                ({"admm": {"rho": 2}}, r"training\.admm\.rho: only for the algorithm admm, here it is adam"),
+                ({"admm_rho": 2}, r"training\.admm\.rho: only for the algorithm admm, here it is adam"),
+                ({"algorithm": "sgd", "adam_beta_1": 0.5}, r"training\.adam\.beta_1: only for the algorithm adam"),
+                ({"ipalm": {"reduce": 1.5}}, r"training\.ipalm\.reduce: only for the algorithm ipalm"),
                 ({"batch_norm_momentum": 0.5}, "batch_norm_momentum: this network has no batch norm"),
                 ({"loss": {}}, "loss: losses need positive weights, received"),
                 ({"loss": {"mse": -1, "ssim": 1}}, "loss: losses need positive weights, received"),
@@ -185,7 +185,7 @@ def test_what_does_nothing_or_contradicts_is_refused_where_a_user_wrote_it(chang
 def test_a_key_that_stands_twice_is_refused(twice, tmp_path):
     path = write(tmp_path)
     path.write_text(path.read_text() + twice)
-    with pytest.raises(InputError, match=r"the key '(seed|cpus)' stands twice in the block at line \d+"):
+    with pytest.raises(InputError, match=r"the key '(seed|cpus)' appears twice in the block at line \d+"):
         load(path)
 
 

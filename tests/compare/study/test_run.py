@@ -59,12 +59,12 @@ def write(path, **changes):
         ({"training": {"speed": 3}}, "optimizers.adam: speed: Extra inputs"),
         ({"training": {"weight_decay": float("inf")}}, "optimizers.adam: weight_decay: .*finite"),
         ({"optimizers": {"adam": [{"learning_rate": "0.1"}]}}, "optimizers.adam: learning_rate: .*received '0.1'"),
-        ({"optimizers": {"sgd": [{"algorithm": "adam"}]}}, "algorithm: the name in optimizers says it"),
-        ({"training": {"algorithm": "adam"}}, "algorithm: the name in optimizers says it"),
+        ({"optimizers": {"sgd": [{"algorithm": "adam"}]}}, "algorithm: leave it out, the key in optimizers names it"),
+        ({"training": {"algorithm": "adam"}}, "algorithm: leave it out, the key in optimizers names it"),
         *(
             (
                 {"optimizers": {"sgd": [rho]}},
-                r"optimizers\.sgd\.admm\.rho: this is for the algorithm admm",
+                r"optimizers\.sgd\.admm\.rho: only for the algorithm admm",
             )
             for rho in ({"admm": {"rho": 2.0}}, {"admm_rho": 2.0})
         ),
