@@ -1,8 +1,10 @@
 """A tiny experiment that every test of this folder may read, run once with the real engines."""
 
+import contextlib
 import io
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from filelock import FileLock
+
+from compare.cli import main
 
 TINY = """
 name: tiny
@@ -57,8 +61,26 @@ def result_rows(network, engine, phase, metric, values, column="repeat", version
     return pd.DataFrame([base | {"value": value, column: number} for number, value in enumerate(values)])
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
+def bart_tf_in_process(*arguments):
+    """Run the command line in this process, which has imported everything already; return what `bart_tf` would."""
+    argv, output, errors = ["bart-tf", *map(str, arguments)], io.StringIO(), io.StringIO()
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", argv)
+            with (
+                contextlib.redirect_stdout(output),
+                contextlib.redirect_stderr(errors),
+                pytest.raises(SystemExit) as ended,
+            ):
+                main()
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
+    return subprocess.CompletedProcess(argv, ended.value.code or 0, output.getvalue(), errors.getvalue())
+
+
+@contextlib.contextmanager
+def drawing_nothing():
     """Make figures but do not draw them, which is most of the time of a report: their files are an empty image."""
     from matplotlib.figure import Figure
 
@@ -71,7 +93,16 @@ def undrawn(monkeypatch):
         else:
             Path(target).write_bytes(empty.getvalue())
 
-    monkeypatch.setattr(Figure, "savefig", savefig)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield
+
+
+@pytest.fixture
+def undrawn():
+    """Draw no figure in this test."""
+    with drawing_nothing():
+        yield
 
 
 @pytest.fixture(scope="session")

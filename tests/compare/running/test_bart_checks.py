@@ -10,7 +10,7 @@ from bart_bridge.tools.toolbox import Toolbox
 from compare.running.runner import check_bart
 from compare.settings.experiment import load
 from tests.compare.cli.test_cli import one_line
-from tests.compare.conftest import TINY, bart_script, bart_tf
+from tests.compare.conftest import TINY, bart_script, bart_tf_in_process
 
 STUDY = {
     "name": "study",
@@ -34,8 +34,9 @@ def without(tmp_path, toolbox):
 
 
 @pytest.fixture
-def configs(tmp_path):
-    """The same experiment with a dataset of its own, and with one in a folder whose name has a comma."""
+def configs(tmp_path, monkeypatch):
+    """The working folder: the same experiment with a dataset of its own, and with one whose folder has a comma."""
+    monkeypatch.chdir(tmp_path)
     content = yaml.safe_load(TINY)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
@@ -54,20 +55,20 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_without_reconet(command, without, configs):
-    finished = bart_tf(*command, "-o", "out", "--bart", without("reconet"), cwd=configs)
+    finished = bart_tf_in_process(*command, "-o", "out", "--bart", without("reconet"))
     assert f"at {configs / 'bart'} was built without 'reconet'" in one_line(finished, 1)
     assert not (configs / "out").exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_a_comma_in_the_path_of_the_results(command, configs):
-    finished = bart_tf(*command, "-o", "a,b", cwd=configs)
+    finished = bart_tf_in_process(*command, "-o", "a,b")
     assert "a,b: reconet takes no comma in the path of its history or of validation slices" in one_line(finished, 2)
     assert not (configs / "a,b").exists()
 
 
 def test_a_comma_in_the_path_of_validation_slices(configs):
-    finished = bart_tf("compare", "elsewhere.yaml", "-o", "out", cwd=configs)
+    finished = bart_tf_in_process("compare", "elsewhere.yaml", "-o", "out")
     assert "knee, 3T: reconet takes no comma in" in one_line(finished, 2)
     assert not (configs / "out").exists()
 
@@ -80,18 +81,18 @@ def test_keras_needs_neither(without, configs):
 
 
 def test_parity_without_reconet(without, configs):
-    finished = bart_tf("parity", "tiny.yaml", "--bart", without("reconet"), cwd=configs)
+    finished = bart_tf_in_process("parity", "tiny.yaml", "--bart", without("reconet"))
     assert "was built without 'reconet'" in one_line(finished, 1)
 
 
 def test_without_measure_a_comparison_says_at_its_start_what_will_be_missing(without, configs):
-    finished = bart_tf("compare", "tiny.yaml", "-o", "a,b", "--bart", without("measure"), cwd=configs)
+    finished = bart_tf_in_process("compare", "tiny.yaml", "-o", "a,b", "--bart", without("measure"))
     assert finished.stderr.startswith(f"warning: {configs / 'bart'} was built without 'measure': ")
     assert "comma" in one_line(finished, 2)
 
 
 @pytest.mark.parametrize("tool", ["reconet", "measure"])
 def test_doctor_names_what_is_missing(tool, without):
-    finished = bart_tf("doctor", "--bart", without(tool))
+    finished = bart_tf_in_process("doctor", "--bart", without(tool))
     assert finished.returncode == 1
     assert f"built without '{tool}'" in finished.stdout

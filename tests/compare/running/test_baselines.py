@@ -15,7 +15,7 @@ from bart_bridge.files.dims import from_batch_coil_yx
 from compare.measuring import quality
 from compare.results import table as results
 from compare.running import steps
-from tests.compare.conftest import bart_tf
+from tests.compare.conftest import bart_tf, bart_tf_in_process
 from tests.helper import random_complex, relative_difference
 
 SIZES = {"4n": (12, 8), "4n + 2": (8, 10), "both 4n + 2": (6, 10), "odd": (9, 8), "both odd": (7, 9)}
@@ -50,16 +50,20 @@ def test_cg_sense_solves_its_equation_with_the_right_sign(size, toolbox, tmp_pat
     assert relative_difference(found[0, 0], expected) < 1e-4
 
 
-@pytest.mark.parametrize("compensated", [True, False])
-@pytest.mark.parametrize("name", baselines.BASELINES)
-def test_baselines_reconstruct_radial_data(name, compensated, toolbox, tmp_path):
-    """Well sampled data with little noise: every one is near the reference, with its scale and sign."""
+@pytest.fixture(scope="module", params=[True, False], ids=["compensated", "uncompensated"])
+def well_sampled(request, toolbox, tmp_path_factory):
+    """The test slice of radial data with little noise, with and without density compensation."""
+    folder = tmp_path_factory.mktemp("radial") / "data"
     settings = {"size": 26, "coil_count": 3, "train": 2, "validation": 1, "test": 1, "spokes": 40, "noise": 0.002}
-    simulation = Simulation(pattern="radial", density_compensation=compensated, **settings)
-    simulate(tmp_path / "data", simulation, toolbox)
-    split = Dataset.open(tmp_path / "data").split("test")
-    image = baselines.BASELINES[name].reconstruct(split, toolbox, 1e-3, lambda: None)
-    assert relative_difference(image, split.arrays()["reference"]) < 0.15
+    simulate(folder, Simulation(pattern="radial", density_compensation=request.param, **settings), toolbox)
+    return Dataset.open(folder).split("test")
+
+
+@pytest.mark.parametrize("name", baselines.BASELINES)
+def test_baselines_reconstruct_radial_data(name, well_sampled, toolbox):
+    """Every one is near the reference, with its scale and sign."""
+    image = baselines.BASELINES[name].reconstruct(well_sampled, toolbox, 1e-3, lambda: None)
+    assert relative_difference(image, well_sampled.arrays()["reference"]) < 0.15
 
 
 def test_what_pics_gets_wrong_is_refused(toolbox, tmp_path):
@@ -125,7 +129,7 @@ def test_regularization_is_chosen_on_validation_slices_alone(toolbox, tmp_path):
 def test_gridding_of_cartesian_data_is_refused_before_any_work(tiny_config, tmp_path):
     config = tmp_path / "x.yaml"
     config.write_text(tiny_config.read_text() + "baselines: [gridding, cg-sense]\n")
-    finished = bart_tf("compare", config, "-o", tmp_path / "out")
+    finished = bart_tf_in_process("compare", config, "-o", tmp_path / "out")
     assert finished.returncode == 2
     assert finished.stderr.endswith("/train: the baseline gridding needs a trajectory, there is none\n")
     assert not list((tmp_path / "out").glob("*/*.json"))

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +11,8 @@ import pytest
 import yaml
 
 from bart_bridge.files import atomic
-from compare.cli import main
 from compare.results import table as results
-from tests.compare.conftest import TINY, bart_script, bart_tf
+from tests.compare.conftest import TINY, bart_script, bart_tf_in_process, drawing_nothing
 
 MODL = "modl on bart"
 TRAINING = f"{MODL}: train 3 epochs"
@@ -42,7 +40,8 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "out"
-    said = bart_tf("compare", config, "-o", folder)
+    with drawing_nothing():
+        said = bart_tf_in_process("compare", config, "-o", folder)
     assert said.returncode == 0, said.stderr
     return folder
 
@@ -64,14 +63,12 @@ def bart_without(tmp_path, toolbox):
 
 
 @pytest.fixture
-def compare(monkeypatch, capsys):
+def compare():
     """Run `bart-tf compare` in this process, and return its exit code and what it said."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bart-tf", "compare", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code, capsys.readouterr().err
+        finished = bart_tf_in_process("compare", *arguments)
+        return finished.returncode, finished.stderr
 
     return run
 
@@ -89,6 +86,7 @@ def said_on_page(folder):
     return re.findall(r"<li>(Failed: .*?)</li>", (folder / "index.html").read_text())
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("step", STEPS)
 def test_each_step_may_fail(step, finished, folder, config, bart_without, compare):
     text, record, lost = STEPS[step]
@@ -187,11 +185,11 @@ def test_everything_fails(folder, config, bart_without, compare):
 @pytest.mark.parametrize(
     ("name", "truncated", "steps"),
     [
-        ("references/zero-filled.cfl", False, 1),
+        pytest.param("references/zero-filled.cfl", False, 1, marks=pytest.mark.slow),
         ("references/cg-sense.cfl", True, 1),
         ("runs/modl-bart/apply-images.cfl", False, 1),
         ("runs/modl-bart/history.npz", True, 3),  # what follows from a training goes with it
-        ("runs/modl-bart/weights.cfl", False, 3),
+        pytest.param("runs/modl-bart/weights.cfl", False, 3, marks=pytest.mark.slow),
     ],
 )
 def test_what_is_gone_or_damaged_of_a_finished_step_is_done_again(name, truncated, steps, folder, config, compare):
@@ -220,7 +218,7 @@ def test_damaged_samples_cost_what_is_read_of_them(folder, config, compare):
 
 def test_a_merge_names_a_damaged_history(folder, config):
     os.truncate(folder / "runs/modl-bart/history.npz", 100)
-    said = bart_tf("jobs", "collect", config, "-o", folder)
+    said = bart_tf_in_process("jobs", "collect", config, "-o", folder)
     assert said.returncode == 2
     assert "history.npz: cannot be read (" in said.stderr
     assert said.stderr.count("\n") == 1
@@ -232,7 +230,7 @@ def test_a_merge_names_a_damaged_history(folder, config):
 )
 def test_a_merge_names_a_damaged_record(name, content, folder):
     (folder / f"{name}.json").write_text(content)
-    said = bart_tf("jobs", "collect", folder)
+    said = bart_tf_in_process("jobs", "collect", folder)
     assert said.returncode == 2
     assert f"{name}.json: cannot be read as the record of a step (" in said.stderr
     assert said.stderr.count("\n") == 1

@@ -24,7 +24,7 @@ from compare.running import locks, prepared_data, runner, submit
 from compare.settings.experiment import Experiment, load
 from compare.study import run as optimizer_study
 from compare.study import settings as study_settings
-from tests.compare.conftest import bart_tf, start_bart_tf
+from tests.compare.conftest import bart_tf_in_process, start_bart_tf
 
 TRAINING = {"learning_rate": 0.01, "batch_size": 2, "epochs": 1}
 SETTINGS = {
@@ -385,12 +385,14 @@ def test_a_study_that_is_refused_stays_as_it_is(tmp_path, dataset_folder, toolbo
 def test_apply_writes_nothing_before_all_runs_can_be_used(place, tmp_path):
     test = place.data / "test"
     files = ["--kspace", test / "kspace", "--coils", test / "coils"]
-    finished = bart_tf("apply", place.folder / "runs/varnet-bart", tmp_path, *files, "-o", tmp_path / "applied")
+    finished = bart_tf_in_process(
+        "apply", place.folder / "runs/varnet-bart", tmp_path, *files, "-o", tmp_path / "applied"
+    )
     assert finished.returncode == 2
     assert "not the folder of a trained run" in finished.stderr
     assert not (tmp_path / "applied").exists()
     with locks.held(tmp_path / "applied"):
-        busy = bart_tf("apply", place.folder / "runs/varnet-bart", *files, "-o", tmp_path / "applied")
+        busy = bart_tf_in_process("apply", place.folder / "runs/varnet-bart", *files, "-o", tmp_path / "applied")
     assert busy.returncode == 1
     assert "another process works on it" in busy.stderr
     assert [path.name for path in (tmp_path / "applied").iterdir()] == [locks.NAME]

@@ -23,7 +23,7 @@ from compare.results import table as results
 from compare.running.prepared_data import open_dataset
 from compare.settings.experiment import load
 from tests.compare.cli.test_cli import one_line
-from tests.compare.conftest import bart_tf
+from tests.compare.conftest import bart_tf, bart_tf_in_process
 from tests.helper import random_images, relative_difference
 from tf_models.operators.sense import SenseNormal
 
@@ -122,7 +122,7 @@ def test_apply_refuses_or_doubts_a_trajectory_in_another_unit(in_other_units, tm
     finished = {}
     for name in ("cycles", "radians"):
         trajectory = f"--trajectory={in_other_units / name}"
-        finished[name] = bart_tf("apply", tmp_path / "no-run", *files, trajectory, "-o", tmp_path / "out")
+        finished[name] = bart_tf_in_process("apply", tmp_path / "no-run", *files, trajectory, "-o", tmp_path / "out")
     assert "in slice 0; it would fit in cycles per pixel: multiply kx by 16" in one_line(finished["cycles"], 2)
     assert "no-run: not the folder of a trained run" in one_line(finished["radians"], 2)
     (warning,) = [line for line in finished["radians"].stderr.splitlines() if line.startswith("warning: ")]
@@ -135,9 +135,9 @@ def test_reconet_refuses_or_doubts_a_trajectory_in_another_unit(in_other_units, 
     split = in_other_units / "data/test"
     options = ["--network=varnet", "-I1", "--varnet-block=F=2,X=3,Y=3,W=5", "--apply"]
     files = [split / "kspace", split / "coils", tmp_path / "weights", tmp_path / "image"]
-    finished = bart_tf("reconet", *options, "--trajectory", in_other_units / "cycles", *files)
+    finished = bart_tf_in_process("reconet", *options, "--trajectory", in_other_units / "cycles", *files)
     assert "it would fit in cycles per pixel" in one_line(finished, 2)
-    finished = bart_tf("reconet", *options, "--trajectory", in_other_units / "radians", *files)
+    finished = bart_tf_in_process("reconet", *options, "--trajectory", in_other_units / "radians", *files)
     assert finished.returncode == 0, finished.stderr
     assert "warning: " in finished.stderr
     assert "it would fit in radians per pixel" in finished.stderr
@@ -157,5 +157,5 @@ def test_apply_refuses_coils_in_another_order(tmp_path):
     for name in ("kspace", "coils"):
         cfl.write(tmp_path / name, np.ones((2, 16, 1, 12)))
     files = ["--kspace", tmp_path / "kspace", "--coils", tmp_path / "coils"]
-    line = one_line(bart_tf("apply", tmp_path / "no-run", *files, "-o", tmp_path / "out"), 2)
+    line = one_line(bart_tf_in_process("apply", tmp_path / "no-run", *files, "-o", tmp_path / "out"), 2)
     assert "coils: read as (x 2, y 16, coil 12), there are more coils than pixels" in line

@@ -1,7 +1,6 @@
 """Experiments as jobs: on this machine, and on a real Slurm with one node."""
 
 import json
-import os
 import subprocess
 import time
 
@@ -12,7 +11,7 @@ import yaml
 
 from compare.results import table as results
 from compare.settings.experiment import load
-from tests.compare.conftest import TINY, bart_tf
+from tests.compare.conftest import TINY, bart_tf, bart_tf_in_process
 from tests.compare.running.disturbed import SHORT, check_equal, finish, kept_records
 from tests.compare.running.slurm_cluster import cluster, why_not
 
@@ -22,19 +21,21 @@ MATRIX["networks"]["modl"]["training"] |= {"epochs": 60}
 MODL = "runs/modl-keras-tensorflow"
 
 
-def test_without_slurm_it_says_so(tmp_path, toolbox):
+def test_without_slurm_it_says_so(tmp_path, toolbox, monkeypatch):
     config = tmp_path / "short.yaml"
     config.write_text(SHORT)
-    nowhere = os.environ | {"PATH": str(tmp_path), "BART_TOOLBOX_PATH": str(toolbox.path)}
-    finished = bart_tf("compare", config, "-o", tmp_path / "out", "--on", "slurm", env=nowhere)
+    with monkeypatch.context() as nowhere:
+        nowhere.setenv("PATH", str(tmp_path))
+        nowhere.setenv("BART_TOOLBOX_PATH", str(toolbox.path))
+        finished = bart_tf_in_process("compare", config, "-o", tmp_path / "out", "--on", "slurm")
     assert finished.returncode == 2
     assert finished.stderr == "error: --on slurm: there is no Slurm here ('sbatch' is not on PATH)\n"
     assert not (tmp_path / "out").exists()
-    status = bart_tf("jobs", "status", config, "-o", tmp_path / "out")
+    status = bart_tf_in_process("jobs", "status", config, "-o", tmp_path / "out")
     assert status.returncode == 0, status.stderr
     assert "varnet-bart" in status.stdout
     assert "not submitted" in status.stdout
-    resumed = bart_tf("jobs", "resume", config, "-o", tmp_path / "out")
+    resumed = bart_tf_in_process("jobs", "resume", config, "-o", tmp_path / "out")
     assert resumed.returncode == 2
     assert "nothing was submitted yet; --on local or --on slurm is needed" in resumed.stderr
 
@@ -42,10 +43,10 @@ def test_without_slurm_it_says_so(tmp_path, toolbox):
 def test_the_block_of_slurm_is_checked(tmp_path):
     config = tmp_path / "short.yaml"
     config.write_text(SHORT + "slurm: {time_min: 1, warning_s: 90}\n")
-    finished = bart_tf("compare", config, "-o", tmp_path / "out")
+    finished = bart_tf_in_process("compare", config, "-o", tmp_path / "out")
     assert finished.returncode == 2
     assert "warning_s must be less than time_min" in finished.stderr
-    finished = bart_tf("compare", config, "--jobs", 2)
+    finished = bart_tf_in_process("compare", config, "--jobs", 2)
     assert "--jobs needs --on" in finished.stderr
 
 
@@ -54,15 +55,15 @@ def test_results_of_other_settings_are_not_told_as_those_of_this_experiment(tiny
     before = table.read_bytes()
     for change, exit_code in (("seed: 7\n", 2), ("slurm: {cpus: 3}\n", 0)):
         config.write_text(TINY + change)
-        status = bart_tf("jobs", "status", config, "-o", tiny[0])
+        status = bart_tf_in_process("jobs", "status", config, "-o", tiny[0])
         assert (status.returncode, "seed changed from 0 to 7" in status.stderr) == (exit_code, bool(exit_code))
     config.write_text(TINY + "seed: 7\n")
-    assert bart_tf("jobs", "collect", config, "-o", tiny[0]).returncode == 2
+    assert bart_tf_in_process("jobs", "collect", config, "-o", tiny[0]).returncode == 2
     assert table.read_bytes() == before
 
 
 def test_nothing_is_collected_where_nothing_was_run(tiny_config, tmp_path):
-    finished = bart_tf("jobs", "collect", tiny_config, "-o", tmp_path / "out")
+    finished = bart_tf_in_process("jobs", "collect", tiny_config, "-o", tmp_path / "out")
     assert finished.returncode == 2
     assert finished.stderr == f"error: {tmp_path}/out: not an experiment's folder, there is no experiment.yaml\n"
     assert not (tmp_path / "out").exists()
