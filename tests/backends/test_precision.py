@@ -1,6 +1,7 @@
 """Networks compute in full single precision on a GPU, however they come to be, and loading one changes no digit."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -78,13 +79,15 @@ def run(code, backend):
     return finished.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_a_network_turns_reduced_precision_off(backend, way, files):
-    """The flag alone, for which no GPU is needed."""
+def test_every_way_to_a_network_turns_reduced_precision_off(backend, files):
+    """The flag alone, for which no GPU is needed; it is turned on again before each way."""
     module, turn_on, is_off = FLAG[backend]
-    make = WAYS[way].format(file=str(files / "modl.keras"), name="modl")
-    before, after = f"print({is_off}, end=' ')", f"print({is_off})"
-    assert run("\n".join(["import pathlib", module, turn_on, before, make, after]), backend) == "False True"
+    code = ["import json, pathlib", module, "is_off = {}"]
+    for way, make in WAYS.items():
+        code += [turn_on, f"is_off[{way!r}] = [{is_off}]"]
+        code += [make.format(file=str(files / "modl.keras"), name="modl"), f"is_off[{way!r}].append({is_off})"]
+    found = json.loads(run("\n".join([*code, "print(json.dumps(is_off))"]), backend))
+    assert found == {way: [False, True] for way in WAYS}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

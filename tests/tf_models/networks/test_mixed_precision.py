@@ -34,14 +34,10 @@ def image_and_gradients(network, precision, memory, data):
     model = build(network, weights.random(network, 0), memory=memory, precision=precision)
     x, y = data
 
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            image = model(x, training=True)
-            loss = 1024 * model.compute_loss(x, y, image)
-        return image, tape.gradient(loss, model.trainable_variables)
-
-    image, gradients = step()
+    with tf.GradientTape() as tape:
+        image = model(x, training=True)
+        loss = 1024 * model.compute_loss(x, y, image)
+    gradients = tape.gradient(loss, model.trainable_variables)
     assert image.dtype == tf.float32
     assert {gradient.dtype for gradient in gradients} == {tf.float32}
     return image, np.concatenate([np.ravel(gradient) for gradient in gradients])
