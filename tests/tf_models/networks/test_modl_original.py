@@ -11,7 +11,7 @@ from keras import ops
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
-from tests.helper import random_images, relative_difference, to_complex, to_real
+from tests.helper import random_images, relative_difference, slow_but, to_complex, to_real
 from tf_models.files import model_files, tf1_checkpoints
 from tf_models.networks.modl_original import MoDLOriginal, conjugate_gradient, solve
 from tf_models.operators.conjugate_gradient import solve_regularized
@@ -39,7 +39,8 @@ def image(path):
     return np.array(cfl.read(path)).squeeze().T
 
 
-@pytest.mark.parametrize("iterations", PREFIXES)
+# On measured data too, the ten iterations are compared with those of the graph.
+@pytest.mark.parametrize("iterations", slow_but(PREFIXES, 1))
 def test_the_authors_weights_give_the_images_of_their_graph(published, iterations):
     folder, model = published
     case = folder / "case_256x232_12c"
@@ -54,7 +55,7 @@ def psnr(found, reference):
     return 20 * np.log10(np.abs(reference).max() / np.sqrt(np.mean(np.abs(found - reference) ** 2)))
 
 
-@pytest.mark.parametrize("pattern", ["vd6", "eq4"])
+@pytest.mark.parametrize("pattern", slow_but(["vd6", "eq4"], "vd6"))
 def test_on_measured_data_the_authors_weights_beat_cg_sense(published, shared, tmp_path, pattern):
     """K = 10 on the scale that the weights are for; CG-SENSE with the best of a fine grid of lambda."""
     folder, model = published
@@ -226,7 +227,7 @@ def test_batch_norm_statistics_move_once_for_each_iteration():
     np.testing.assert_allclose(found, 0.99 * 0.01 * means[0] + 0.01 * means[1], rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("gradient", ["implicit", "unrolled", "modl_legacy"])
+@pytest.mark.parametrize("gradient", slow_but(["implicit", "unrolled", "modl_legacy"], "modl_legacy"))
 def test_training_and_saving(tmp_path, gradient):
     keras.utils.set_random_seed(0)
     inputs = small_inputs(batch=4)

@@ -201,19 +201,23 @@ def assert_training_follows_bart(network, training, split, toolbox, tmp_path):
         initial = trained
 
 
-@pytest.mark.parametrize("name", ["varnet", "modl"])
-def test_a_saved_model_gives_the_same_images_in_a_fresh_process(name, dataset, tmp_path):
-    network, inputs = NETWORKS[name], network_inputs(dataset.split("test"))
-    model = build(network, weights.random(network, 0))
-    model.save(tmp_path / "model.keras")
+def test_saved_models_give_the_same_images_in_a_fresh_process(dataset, tmp_path):
+    inputs, models = network_inputs(dataset.split("test")), {}
+    for name in ("varnet", "modl"):
+        models[name] = build(NETWORKS[name], weights.random(NETWORKS[name], 0))
+        models[name].save(tmp_path / f"{name}.keras")
     np.savez(tmp_path / "inputs.npz", **inputs)
     code = (
         "import sys, keras, numpy as np, tf_models.training.fit\n"
-        "model = keras.saving.load_model(sys.argv[1] + '/model.keras')\n"
-        "np.save(sys.argv[1] + '/images', model.predict(dict(np.load(sys.argv[1] + '/inputs.npz')), verbose=0))"
+        "folder, *names = sys.argv[1:]\n"
+        "inputs = dict(np.load(f'{folder}/inputs.npz'))\n"
+        "for name in names:\n"
+        "    model = keras.saving.load_model(f'{folder}/{name}.keras')\n"
+        "    np.save(f'{folder}/{name}', model.predict(inputs, verbose=0))"
     )
-    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True)
-    np.testing.assert_allclose(np.load(tmp_path / "images.npy"), model.predict(inputs, verbose=0), atol=1e-7)
+    subprocess.run([sys.executable, "-c", code, tmp_path, *models], check=True, capture_output=True)
+    for name, model in models.items():
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), model.predict(inputs, verbose=0), atol=1e-7)
 
 
 def test_a_model_of_sgd_stops_at_a_negative_lambda(dataset):

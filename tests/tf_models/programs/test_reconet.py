@@ -137,9 +137,7 @@ def assert_same_weights(network, found, expected):
     assert np.linalg.norm(vectors[0] - vectors[1]) < 1e-3 * np.linalg.norm(vectors[1])
 
 
-@pytest.mark.parametrize(
-    "name", slow_but(TRAIN, "varnet adam", "varnet ipalm", "varnet schedules", "modl", "modl lowmem")
-)
+@pytest.mark.parametrize("name", slow_but(TRAIN, "varnet adam", "varnet ipalm", "varnet schedules", "modl lowmem"))
 def test_training_writes_the_same_files(name, both, dataset_folder):
     network, bart, keras = both(TRAIN[name], lambda folder: ["weights", str(dataset_folder / "train" / "reference")])
     written = sorted(path.name for path in bart.iterdir())
@@ -207,9 +205,10 @@ def test_evaluation_prints_the_same_measures(dataset_folder, toolbox, tmp_path):
     weights.write(tmp_path / "w", network, weights.random(network, 0))
     arguments += [str(tmp_path / "w"), str(dataset_folder / "train" / "reference")]
     printed = []
-    for program in ([toolbox.path], [sys.executable, "-c", "from compare.cli import main; main()"]):
-        finished = subprocess.run([*program, "reconet", *arguments], capture_output=True, text=True, check=True)
-        pairs = [text.split(": ") for text in finished.stdout.splitlines()[-8:]]
+    ours = CliRunner().invoke(app, ["reconet", *arguments], catch_exceptions=False)
+    assert ours.exit_code == 0, ours.output
+    for lines in (toolbox.run("reconet", *arguments).stdout, ours.stdout.splitlines()):
+        pairs = [text.split(": ") for text in lines[-8:]]
         printed.append({name: float(value) for name, value in pairs})
     assert printed[1] == pytest.approx(printed[0], rel=1e-4)
     assert list(printed[0]) == list(printed[1])
