@@ -22,8 +22,12 @@ from tf_models.networks.build import build
     ],
 )
 def test_training_continues_from_a_checkpoint_bit_by_bit(kind, name, batch, tmp_path):
-    """Five epochs at once, and the last two of them from what was saved after three, whole or as weights alone."""
+    """Five epochs at once, and the last two of them from what was saved after three, whole or as weights alone.
+
+    Without graphs, which take longer to make than to run here.
+    """
     model = network(kind, MAKERS[name]())
+    model.run_eagerly = True
     saving = [
         keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras"),
         keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True),
@@ -36,6 +40,7 @@ def test_training_continues_from_a_checkpoint_bit_by_bit(kind, name, batch, tmp_
     alone.optimizer.build(alone.trainable_variables)
     alone.load_weights(tmp_path / "3.weights.h5")
     for again in (whole, alone):
+        again.run_eagerly = True
         assert fit(again, batch, 2)["batch_loss"] == losses[3:]
         for variable, value in zip((*again.variables, *again.optimizer.variables), expected, strict=True):
             np.testing.assert_array_equal(ops.convert_to_numpy(variable), value, err_msg=variable.path)
