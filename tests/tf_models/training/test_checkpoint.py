@@ -76,6 +76,16 @@ for number, line in enumerate(sys.stdin):
         assert (np.diff(same["seconds"], axis=1) > 0).all()
     print("equal", number, flush=True)
 """
+# Runs the workers of several jobs, one after the other.
+ONE_AFTER_THE_OTHER = """
+import sys
+from tf_models.programs import worker
+
+for file in sys.argv[1:]:
+    sys.argv = ["worker", file]
+    assert worker.main() == 0
+    print("end of job", flush=True)
+"""
 
 
 @pytest.fixture
@@ -134,6 +144,19 @@ def finish(job):
     return *results(job), stdout
 
 
+def finish_all(*jobs):
+    """Run several workers to their ends, in one process; return for each what `finish` does."""
+    files = [job.output.with_name("job.json") for job in jobs]
+    for file, job in zip(files, jobs, strict=True):
+        file.write_text(job.model_dump_json())
+    argv = [sys.executable, "-c", ONE_AFTER_THE_OTHER, *map(str, files)]
+    finished = subprocess.run(argv, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    *said, rest = finished.stdout.split("end of job\n")
+    assert not rest
+    return [(*results(job), text) for job, text in zip(jobs, said, strict=True)]
+
+
 def results(job):
     """Return the weights of a job that is done, and its histories."""
     from tf_models.files.model_files import load
@@ -182,7 +205,6 @@ def test_every_optimizer_goes_on_where_it_was_stopped(job, dataset_folder):
 def test_sigterm_in_an_epoch_leaves_a_checkpoint_of_the_running_batch(job):
     """In the second stage; epochs are counted through all stages and interruptions."""
     training = TRAINING.model_copy(update={"pretraining_epochs": 1})
-    expected = finish(job(MODL, training, name="undisturbed"))
     stopped = job(MODL, training)
     code, before, error = end_after(start(stopped), "#3->2/4;", signal.SIGTERM)
     assert code == 75, error
@@ -190,7 +212,10 @@ def test_sigterm_in_an_epoch_leaves_a_checkpoint_of_the_running_batch(job):
     done = 4 * (1 + epochs) + batches
     assert len(re.findall("#.->", before)) == done
     assert not stopped.output.exists()
-    *found, after = finish(stopped)
+    # The checkpoint is kept until the result is in safety: the training is complete at once.
+    complete = job(MODL, training, name="complete").model_copy(update={"checkpoint": stopped.checkpoint})
+    undisturbed = job(MODL, training, name="undisturbed")
+    (*found, after), (*again, said), (*expected, _) = finish_all(stopped, complete, undisturbed)
     assert f"continues after {done} updates" in after
     updates = [(int(epoch), int(batch)) for epoch, batch in re.findall(r"#(\d+)->(\d+)/4;", before + after)]
     assert updates == [(epoch, batch) for epoch in (1, 2, 3, 4) for batch in (1, 2, 3, 4)]
@@ -199,8 +224,6 @@ def test_sigterm_in_an_epoch_leaves_a_checkpoint_of_the_running_batch(job):
     assert report["continued_from"] == done
     assert report["earlier_s"] > 0
     assert report["earlier_cpu_s"] > 0
-    # The checkpoint is kept until the result is in safety: the training is complete at once.
-    *again, said = finish(stopped)
     assert "continues after 16 updates" in said
     assert "#" not in said
     check_equal(again, expected)
@@ -276,6 +299,8 @@ def test_weights_and_optimizer_are_in_one_file_that_is_always_whole(job, tmp_pat
             with np.load(file) as content:
                 seen.add(len(content["history_0_loss"]))
                 assert content["variable_00000"].size
+        else:
+            time.sleep(0.01)  # so as not to slow down the start of the child
     child.kill()
     child.communicate()
     assert len(seen) == 20
