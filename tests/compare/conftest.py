@@ -1,7 +1,6 @@
 """A tiny experiment that every test of this folder may read, run once with the real engines."""
 
 import contextlib
-import io
 import os
 import pickle
 import signal
@@ -30,7 +29,7 @@ networks:
 inference_calls: 3
 """
 
-
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from compare.cli import main; main()"]
 
 
@@ -38,6 +37,14 @@ def bart_tf(*arguments, **options):
     """Run the command line as a user does."""
     argv = [*COMMAND, *map(str, arguments)]
     return subprocess.run(argv, capture_output=True, text=True, check=False, **options)
+
+
+def bart_tf_undrawn(*arguments):
+    """Run the command line in a process of its own that draws no figures."""
+    argv = [sys.executable, "-c", "from tests.compare.undrawn import main; main()", *map(str, arguments)]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
 
 
 def start_bart_tf(*arguments):
@@ -84,17 +91,10 @@ def drawing_nothing():
     """Make figures but do not draw them, which is most of the time of a report: their files are an empty image."""
     from matplotlib.figure import Figure
 
-    empty = io.BytesIO()
-    Figure((1, 1)).savefig(empty, format="png", dpi=10)
-
-    def savefig(figure, target, **options):
-        if isinstance(target, io.BytesIO):
-            target.write(empty.getvalue())
-        else:
-            Path(target).write_bytes(empty.getvalue())
+    from tests.compare.undrawn import undrawn_savefig
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", savefig)
+        patch.setattr(Figure, "savefig", undrawn_savefig())
         yield
 
 

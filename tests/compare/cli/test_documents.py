@@ -21,7 +21,7 @@ from bart_bridge.reconet.network_settings import ModlSettings
 from compare.cli import app
 from tests import foreign
 from tests.compare.cli.command_lines import DOCUMENTS, ROOT, blocks, examples, lines, parse, words
-from tests.compare.conftest import TINY, bart_tf
+from tests.compare.conftest import TINY, bart_tf_undrawn
 
 # Lines that are only parsed: how they begin, and why.
 PARSED = {
@@ -32,7 +32,7 @@ PARSED = {
     "bart-tf import varnet-mat": "the published data has 20 subjects of 30 slices",
 }
 # Sizes that a test replaces by smaller ones.
-SCALED = {"--x 230 --y 180": "--x 24 --y 20"}
+SCALED = {"--x 230 --y 180": "--x 24 --y 20", "modl.keras -I 10": "modl.keras -I 2"}
 # Lines of other programs: how they begin, and what is checked.
 OTHER = {
     "make": "the target and its recipe exist; it may take hours",
@@ -130,7 +130,7 @@ def run(line):
         name for word in words(line)[1:] for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
     ]
     if arguments[0] in {"compare", "jobs"}:
-        finished = bart_tf(*arguments)
+        finished = bart_tf_undrawn(*arguments)
         assert finished.returncode == 0, f"{line}: {finished.stderr}"
         return
     result = typer.testing.CliRunner().invoke(app, arguments, standalone_mode=False)
@@ -138,7 +138,7 @@ def run(line):
 
 
 @pytest.mark.parametrize("block", COMMANDS)
-def test_a_block_of_commands(block, workplace, request):
+def test_a_block_of_commands(block, workplace, undrawn, request):
     if any(name in block for name in ("configs/mine.yaml", "reports/demo/runs", "reports/before")):
         workplace(block, request.getfixturevalue("tiny"))
     else:
