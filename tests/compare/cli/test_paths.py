@@ -14,7 +14,7 @@ from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from compare.cli import app
-from tests.compare.conftest import bart_tf as in_process_of_its_own
+from tests.compare.conftest import bart_tf_undrawn as in_process_of_its_own
 
 NETWORK = {"kind": "varnet", "iterations": 1, "filters": 2, "kernel_x": 3, "kernel_y": 3, "basis": 3}
 EXPERIMENT = {
@@ -69,7 +69,7 @@ def test_datasets_are_made(place):
     assert Path("imported/test/coils.cfl").exists()
 
 
-def test_an_experiment_is_run_and_looked_at(place):
+def test_an_experiment_is_run_and_looked_at(place, undrawn):
     bart_tf(
         "train", "../configs/x.yaml", "--network", "varnet", "--engine", "bart-other", "-o", "out", "--bart", "../bin"
     )
@@ -111,17 +111,15 @@ def test_a_run_of_keras_is_applied(place):
     assert cfl.exists("deep/out/modl-keras-tensorflow")
 
 
-def test_arrays_may_be_named_as_their_files_are(tiny, tmp_path):
+def test_arrays_may_be_named_as_their_files_are(tiny, tmp_path, bart_tf_here):
     """A shell completes the suffix, which `bart reconet` does not take."""
     run, test = tiny[0] / "runs" / "varnet-bart", tiny[0] / "dataset" / "test"
     output = tmp_path / "applied"
-    finished = in_process_of_its_own(
-        "apply", run, "--kspace", test / "kspace.cfl", "--coils", test / "coils.hdr", "-o", output
-    )
+    finished = bart_tf_here("apply", run, "--kspace", test / "kspace.cfl", "--coils", test / "coils.hdr", "-o", output)
     assert finished.returncode == 0, finished.stderr
     np.testing.assert_array_equal(cfl.read(output / "varnet-bart"), cfl.read(run / "apply-images"))
     weights_file = tiny[0] / "runs" / "varnet-keras-tensorflow" / "weights.keras"
-    finished = in_process_of_its_own("weights", "to-bart", weights_file, tmp_path / "wgh.cfl")
+    finished = bart_tf_here("weights", "to-bart", weights_file, tmp_path / "wgh.cfl")
     assert f"KSPACE COILS {tmp_path}/wgh OUTPUT" in finished.stdout
 
 

@@ -65,8 +65,9 @@ def test_info_refuses_what_is_no_weights_file(command, tmp_path):
     assert "not weights of VarNet or MoDL (arrays of 2, 1 dimensions)" in refused(command("info", tmp_path / "arrays"))
 
 
+@pytest.mark.slow
 def test_the_command_says_one_line_in_a_fresh_process(tmp_path):
-    """Also TensorFlow, which writes to standard error when it is imported, is silent."""
+    """Also TensorFlow, which writes to standard error when it is imported, is silent; as in test_terminal.py."""
     shutil.copy(__file__, tmp_path / "model.keras")
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     argv = [sys.executable, "-c", "from compare.cli import main; main()", "weights", "info", tmp_path / "model.keras"]

@@ -14,7 +14,7 @@ from bart_bridge.files import cfl, multi_cfl
 from compare.applying import check_acceleration, undersample
 from compare.cli import app
 from compare.settings.experiment import Experiment, with_memory
-from tests.compare.conftest import TINY, bart_tf
+from tests.compare.conftest import TINY
 
 
 def refusal(*arguments):
@@ -22,6 +22,13 @@ def refusal(*arguments):
     result = typer.testing.CliRunner().invoke(app, list(map(str, arguments)), standalone_mode=False)
     assert result.exit_code, result.output
     return str(result.exception)
+
+
+def bart_tf(*arguments):
+    """Run a command in this process and return what it writes."""
+    result = typer.testing.CliRunner().invoke(app, list(map(str, arguments)), standalone_mode=False)
+    assert result.exit_code == 0, f"{arguments}: {result.exception!r}"
+    return result.stdout
 
 
 @pytest.fixture
@@ -118,8 +125,7 @@ def test_training_one_engine_needs_no_other(dataset_folder, tmp_path):
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(content))
     arguments = ["train", tmp_path / "x.yaml", "--network", "varnet", "-o", tmp_path / "out", "--engine"]
     assert "no BART binary at" in refusal(*arguments, "bart-other")
-    finished = bart_tf(*arguments, "bart")
-    assert finished.returncode == 0, finished.stderr
+    bart_tf(*arguments, "bart")
     assert [run.name for run in (tmp_path / "out" / "runs").iterdir()] == ["varnet-bart"]
 
 
@@ -136,6 +142,7 @@ def test_a_memory_plan_is_that_of_one_network(tiny_config):
 # Applying runs
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_of_one_name_both_appear(tiny, tmp_path):
     """One network trained twice, in experiments of other names; and the same beside a copy named as its network."""
     source = tiny[0] / "runs" / "varnet-bart"
@@ -146,8 +153,7 @@ def test_runs_of_one_name_both_appear(tiny, tmp_path):
     multi_cfl.write(runs[1] / "weights", [1.5 * array for array in weights])
     out = tmp_path / "out"
     arguments = ["--dataset", tiny[0] / "dataset", "--quiet", "-o", out]
-    finished = bart_tf("apply", *runs, *arguments)
-    assert finished.returncode == 0, finished.stderr
+    output = bart_tf("apply", *runs, *arguments)
     table = pd.read_csv(out / "quality.csv", keep_default_na=False)
     assert set(zip(table.network, table.engine, strict=True)) == {
         ("", "zero-filled"),
@@ -157,13 +163,12 @@ def test_runs_of_one_name_both_appear(tiny, tmp_path):
     psnr = table[table.metric == "psnr"].groupby("network").value.mean()
     assert abs(psnr["a-varnet"] - psnr["b-varnet"]) > 0.01
     assert not np.array_equal(cfl.read(out / "a-varnet-bart"), cfl.read(out / "b-varnet-bart"))
-    assert "| a-varnet | bart |" in finished.stdout
-    assert "| b-varnet | bart |" in finished.stdout
+    assert "| a-varnet | bart |" in output
+    assert "| b-varnet | bart |" in output
     copy = shutil.copytree(source, tmp_path / "varnet")
-    finished = bart_tf("apply", source, copy, *arguments)
-    assert finished.returncode == 0, finished.stderr
-    assert "| varnet-bart | bart |" in finished.stdout
-    assert "| varnet | bart |" in finished.stdout
+    output = bart_tf("apply", source, copy, *arguments)
+    assert "| varnet-bart | bart |" in output
+    assert "| varnet | bart |" in output
 
 
 def test_a_run_is_not_named_twice(tiny, tmp_path):
