@@ -1,6 +1,7 @@
 """A tiny experiment that every test of this folder may read, run once with the real engines."""
 
 import contextlib
+import io
 import os
 import pickle
 import signal

@@ -1,29 +1,14 @@
 """How the tests of commands run them."""
 
-import signal
-import subprocess
-import sys
-
 import pytest
 
-from compare.cli import main
+from tests.compare.conftest import bart_tf_in_process
 
 
 @pytest.fixture
-def bart_tf_here(monkeypatch, capsys):
+def bart_tf_here():
     """Run `bart-tf` in this process, which has imported everything already; return what `subprocess.run` would."""
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments):
-        argv = ["bart-tf", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", argv)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return subprocess.CompletedProcess(argv, ended.value.code or 0, output.out, output.err)
-
-    yield run
-    signal.signal(signal.SIGTERM, on_sigterm)
+    return bart_tf_in_process
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_bart_reconstructs_with_what_keras_trained(name, demo, dataset_folder, c
     assert relative_difference(found, expected) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["varnet", "modl"])
+@pytest.mark.parametrize("name", slow_but(["varnet", "modl"], "modl"))
 def test_keras_reconstructs_with_what_bart_trained(name, demo, dataset_folder, command, toolbox, tmp_path):
     network, training = demo[name]
     dataset = Dataset.open(dataset_folder)
