@@ -86,7 +86,7 @@ def report(
     from compare.report import experiment_report as reports
     from compare.results import divergences
     from compare.running import locks
-    from compare.study import report as optimizer_report
+    from compare.study import report as study_report
     from compare.study import rows as study_rows
     from compare.study.settings import STUDY
     from compare.trace import chapter
@@ -96,7 +96,7 @@ def report(
     if not is_study and not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
     with locks.held(folder):
-        page = optimizer_report.write(folder) if is_study else reports.write(folder, chapter.for_report(folder))
+        page = study_report.write(folder) if is_study else reports.write(folder, chapter.for_report(folder))
     typer.echo(f"report: {page}")
     if diverged := (study_rows.diverged(folder) if is_study else divergences.in_folder(folder)):
         raise BartTfError(divergences.sentence(diverged))

@@ -17,7 +17,7 @@ from compare.running.run_files import Run
 from compare.settings import experiment as config
 from compare.study import report
 from compare.study import rows as study_rows
-from compare.study import run as optimizer_study
+from compare.study import run as study_run
 from compare.study import settings as study_settings
 from compare.study.rows import CURVE_COLUMNS, RESULT_COLUMNS, diverged_curves, diverged_rows
 from tests.compare.conftest import bart_tf
@@ -223,11 +223,11 @@ def test_a_candidate_that_diverged_is_not_chosen(study, tmp_path):
             run.record("train").touch()
             columns = {name: np.full((3, 2), error) for name in ("loss", "seconds", "nmse mag")}
             np.savez(run.folder / "history.npz", **{f"stage1_{name}": values for name, values in columns.items()})
-    choices = optimizer_study._choose(study, tuning, tmp_path / "tuning")
+    choices = study_run._choose(study, tuning, tmp_path / "tuning")
     assert choices["varnet-adam"]["chosen"] == {"learning_rate": 0.01}
     assert choices["varnet-adam"]["scores"] == [0.3, None]
     assert choices["varnet-sgd"]["chosen"] is None
-    assert set(optimizer_study._chosen(study, choices)) == {"varnet-adam"}
+    assert set(study_run._chosen(study, choices)) == {"varnet-adam"}
 
 
 def test_the_report_of_a_study_names_what_diverged_and_shows_the_others(study, tmp_path):

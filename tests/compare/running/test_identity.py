@@ -22,7 +22,7 @@ from bart_bridge.files import atomic, cfl
 from compare.console import Reporter
 from compare.running import locks, prepared_data, runner, submit
 from compare.settings.experiment import Experiment, load
-from compare.study import run as optimizer_study
+from compare.study import run as study_run
 from compare.study import settings as study_settings
 from tests.compare.conftest import bart_tf_in_process, start_bart_tf
 
@@ -372,13 +372,13 @@ def test_a_study_that_is_refused_stays_as_it_is(tmp_path, dataset_folder, toolbo
     }
     (tmp_path / "index.html").write_text("of another project")
     with pytest.raises(InputError, match=r"a report would replace index.html, and there is no study.yaml"):
-        optimizer_study.run(study_settings.Study.model_validate(content), tmp_path, toolbox, Listening())
+        study_run.run(study_settings.Study.model_validate(content), tmp_path, toolbox, Listening())
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     (tmp_path / "study.yaml").write_text("the one that is there")
     for changes in ({"dataset": {"folder": "/nowhere"}}, {"device": "gpu"}):
         study = study_settings.Study.model_validate({**content, **changes})
         with pytest.raises(InputError):
-            optimizer_study.run(study, tmp_path, toolbox, Listening())
+            study_run.run(study, tmp_path, toolbox, Listening())
         assert (tmp_path / "study.yaml").read_text() == "the one that is there"
 
 

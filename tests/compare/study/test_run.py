@@ -13,7 +13,7 @@ from bart_bridge.errors import InputError
 from compare.running.run_files import Run
 from compare.settings import experiment as config
 from compare.study import report
-from compare.study import rows as optimizer_rows
+from compare.study import rows as study_rows
 from compare.study import settings as study_settings
 from tests.compare.conftest import bart_tf
 
@@ -192,7 +192,7 @@ def test_a_training_that_continued_has_no_times_in_the_curves(tmp_path):
     np.savez(run.folder / "history.npz", **{f"stage1_{name}": of for name, of in columns.items()})
     for ending, seconds in (("", [4.0, 8.0]), (", continued after 3 updates", [None, None])):
         run.record("train").write_text(json.dumps({"measurement": {"ending": f"exited with code 0{ending}"}}))
-        assert [row["training_s"] for row in optimizer_rows.curve_rows(experiment, tmp_path)] == seconds
+        assert [row["training_s"] for row in study_rows.curve_rows(experiment, tmp_path)] == seconds
 
 
 def test_the_epochs_of_two_stages_follow_each_other(tmp_path):
@@ -208,7 +208,7 @@ def test_the_epochs_of_two_stages_follow_each_other(tmp_path):
     }
     columns = {f"stage{number}_{name}": of[name] for number, of in ((1, first), (2, second)) for name in of}
     np.savez(run.folder / "history.npz", **columns)
-    history = optimizer_rows.read_history(run)
+    history = study_rows.read_history(run)
     assert set(history) == {*first, "step_s"}
     np.testing.assert_array_equal(history["loss"][:, 0], [1, 1, 0, 0])
     np.testing.assert_array_equal(history["gradient_evaluations"][:, -1], [8, 16, 24, 32])
@@ -248,7 +248,7 @@ def test_a_damaged_file_of_a_study_is_refused(damaged, content, tmp_path):
         shutil.copy(SAMPLE / name, tmp_path)
     (tmp_path / damaged).write_text(content)
     with pytest.raises(InputError):
-        optimizer_rows.read(tmp_path)
+        study_rows.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_damaged_file_of_a_study_is_refused(damaged, content, tmp_path):
     [("modl-adam", ("modl", "adam")), ("modl-2-adam-0", ("modl-2", "adam")), ("a-b-sgd", ("a-b", "sgd"))],
 )
 def test_runs_and_candidates_are_named_after_network_and_optimizer(name, parts):
-    assert optimizer_rows.parts_of(name) == parts
+    assert study_rows.parts_of(name) == parts
 
 
 @pytest.mark.slow
@@ -264,7 +264,7 @@ def test_a_whole_study(tmp_path):
     config, out = write(tmp_path / "study.yaml"), tmp_path / "out"
     finished = bart_tf("optimizers", config, "-o", out)
     assert finished.returncode == 0, finished.stderr
-    _, choices, table, curves = optimizer_rows.read(out)
+    _, choices, table, curves = study_rows.read(out)
     assert choices["reasons"] == {"varnet-admm": "algorithm: reconet has no ADMM for weights"}
     runs = table.groupby(["optimizer", "engine"]).size().to_dict()
     assert runs == {

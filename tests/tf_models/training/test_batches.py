@@ -14,7 +14,7 @@ from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
-from tf_models.training import batches as streaming
+from tf_models.training import batches as slice_batches
 from tf_models.training.batches import SliceBatches, TrainingData
 from tf_models.training.fit import train
 from tf_models.training.network_inputs import network_inputs, network_reference
@@ -38,8 +38,8 @@ def test_batches_are_the_slices_in_their_order(split):
 
 
 def test_what_fits_is_read_once(split, monkeypatch):
-    read, read_by = [], streaming._read
-    monkeypatch.setattr(streaming, "_read", lambda split, items: read.append(items.start) or read_by(split, items))
+    read, read_by = [], slice_batches._read
+    monkeypatch.setattr(slice_batches, "_read", lambda split, items: read.append(items.start) or read_by(split, items))
     one_slice = sum(values[:1].nbytes for values in network_inputs(split).values()) + 24 * 24 * 8
     for limit, expected in ((None, [0, 1, 2, 3]), (2 * one_slice, [0, 1, 2, 3, 2, 3, 2, 3]), (0, 3 * [0, 1, 2, 3])):
         read.clear()
