@@ -12,7 +12,7 @@ import yaml
 
 from bart_bridge.files import cfl, multi_cfl
 from compare.results import table as results
-from tests.compare.conftest import TINY, bart_script, bart_tf, start_bart_tf
+from tests.compare.conftest import TINY, bart_script, bart_tf, bart_tf_in_process, start_bart_tf
 from tests.helper import relative_difference, to_complex
 
 
@@ -59,10 +59,11 @@ def test_both_engines_start_from_the_same_weights(tiny):
     assert (losses.max() / losses.min()).max() == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_second_run_computes_nothing_and_says_so(tiny, tiny_config, tmp_path):
     folder, first = shutil.copytree(tiny[0], tmp_path / "copy"), tiny[1]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.cfl")}
-    second = bart_tf("compare", tiny_config, "-o", folder)
+    second = bart_tf_in_process("compare", tiny_config, "-o", folder)
     assert second.returncode == 0
     assert "18 steps done" in first.stderr
     assert "nothing to do: all 18 steps were done before" in second.stderr
@@ -156,6 +157,7 @@ def test_repeats_take_turns_with_several_binaries(tmp_path, toolbox):
     assert json.loads((out / "machine.json").read_text())["bart"]["bart-other"]["version"] == toolbox.version_text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_child_leaves_a_record_and_no_number(tmp_path, toolbox):
     """The engine is ended by a signal: its phase has a record that says so, and n/a with the reason in the results."""
     script = bart_script(tmp_path, toolbox, '[ "$1" = reconet ] && [ "$2" = --train ] && kill -9 $$')
@@ -163,7 +165,7 @@ def test_a_killed_child_leaves_a_record_and_no_number(tmp_path, toolbox):
     del content["networks"]["varnet"]
     config, out = tmp_path / "tiny.yaml", tmp_path / "out"
     config.write_text(yaml.safe_dump(content))
-    finished = bart_tf("compare", config, "-o", out, "--bart", script)
+    finished = bart_tf_in_process("compare", config, "-o", out, "--bart", script)
     assert finished.returncode == 1
     record = json.loads((out / "runs/modl-bart/train-failed.json").read_text())
     assert record["measurement"]["ending"] == "was ended by SIGKILL"
@@ -186,7 +188,7 @@ def test_train_alone_is_used_by_a_later_comparison(tmp_path):
 
 
 def test_train_names_what_there_is(tmp_path, tiny_config):
-    finished = bart_tf("train", tiny_config, "--network", "unet", "--engine", "bart", "-o", tmp_path)
+    finished = bart_tf_in_process("train", tiny_config, "--network", "unet", "--engine", "bart", "-o", tmp_path)
     assert finished.returncode == 2
     assert "no network 'unet' (found: varnet, modl)" in finished.stderr
 
