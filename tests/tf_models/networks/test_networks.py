@@ -134,7 +134,7 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("pattern", ["vd6", "eq4"])
+@pytest.mark.parametrize("pattern", slow_but(["vd6", "eq4"], "vd6"))
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_weights_of_the_authors_of_bart_give_their_images(name, pattern, shared):
     file, network, allowed = PUBLISHED[name]

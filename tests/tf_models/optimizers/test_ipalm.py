@@ -111,6 +111,7 @@ def test_non_negative_matrix_factorisation_with_two_blocks():
 
 def test_ipalm_trains_feasible_weights_and_reports_its_work(batch):
     model = network("varnet", IPALM(preset="bart"))
+    model.run_eagerly = True
     model.regularizer.conv.assign(3 * model.regularizer.conv + 1)
     history = fit(model, batch, 4)
     filters = ops.convert_to_numpy(model.regularizer.conv)
@@ -129,6 +130,7 @@ def test_ipalm_trains_feasible_weights_and_reports_its_work(batch):
 def test_filters_of_the_original_varnet_stay_in_the_ball(batch):
     model = network("varnet", IPALM(preset="vn", proximal={"conv": ["zero_mean_unit_ball"]}))
     model.regularizer.conv.assign(0.5 * projections.project_zero_mean_unit_sphere(model.regularizer.conv.value))
+    model.run_eagerly = True
     fit(model, batch, 2)
     norms = np.sum(ops.convert_to_numpy(model.regularizer.conv) ** 2, axis=(1, 2, 5))
     assert norms.max() < 0.9, "the sphere would have made them 1"
