@@ -215,13 +215,13 @@ class Dataset:
     gridded_by: str | None = None
 
     @classmethod
-    def open(cls, folder: Path) -> Dataset:
+    def open(cls, folder: str | Path) -> Dataset:
         """Open a dataset folder, without a look at its splits; see `Split.validate`.
 
         Raises:
             InputError: The folder or its `dataset.yaml` is missing or unreadable.
         """
-        file = folder / "dataset.yaml"
+        file = (folder := Path(folder)) / "dataset.yaml"
         try:
             description = yaml_files.read(file)
         except InputError as error:

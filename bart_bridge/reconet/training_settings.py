@@ -178,6 +178,7 @@ class Training(Settings):
 
 # Until version 0.2.0 the settings in these blocks were keys of `Training`, such as `adam_beta_1`.
 _ONCE_FLAT: dict[str, type[Settings]] = {"adam": AdamSettings, "admm": AdmmSettings}
+_BLOCKS = (*_ONCE_FLAT, "ipalm")
 
 
 def nested(values: Mapping[str, object]) -> dict[str, object]:
@@ -202,14 +203,14 @@ def nested(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def merged(common: Mapping[str, object], special: Mapping[str, object]) -> dict[str, object]:
-    """Replace settings by more special ones, key by key also within the blocks that were once flat.
+    """Replace settings by more special ones, key by key also within the blocks of algorithms.
 
     Raises:
         ValueError: Both forms of a key are given.
     """
     common, special = nested(common), nested(special)
     result = {**common, **special}
-    for block in _ONCE_FLAT:
+    for block in _BLOCKS:
         general, specific = common.get(block), special.get(block)
         if isinstance(general, Mapping) and isinstance(specific, Mapping):
             result[block] = {**general, **specific}
@@ -219,7 +220,7 @@ def merged(common: Mapping[str, object], special: Mapping[str, object]) -> dict[
 def dotted(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a training with the blocks of algorithms opened: `adam.beta_1` for `beta_1` of `adam`."""
     for name, value in values.items():
-        if name in ("adam", "ipalm", "admm") and isinstance(value, Mapping):
+        if name in _BLOCKS and isinstance(value, Mapping):
             yield from ((f"{name}.{inner}", inner_value) for inner, inner_value in value.items())
         else:
             yield name, value

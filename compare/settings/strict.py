@@ -27,7 +27,8 @@ def read(path: Path, model: type[_Settings]) -> _Settings:
         return validated(content, model)
     except ValidationError as error:
         raise InputError(f"{path}: {first_fault(error)}") from None
-    except TypeError as error:
+    except (TypeError, ValueError, RecursionError) as error:
+        # Besides other types: an alias inside of its own anchor.
         raise InputError(f"{path}: cannot be read ({error})") from None
 
 

@@ -15,6 +15,16 @@ def test_every_public_name_is_what_its_module_has(name):
     assert public.__module__ == tf_models._MODULES[name]
 
 
+def test_they_are_listed():
+    assert set(tf_models.__all__) <= set(dir(tf_models))
+
+
+def test_paths_may_be_text(tmp_path):
+    path = str(tmp_path / "model.keras")
+    tf_models.save(tf_models.VarNet({"iterations": 1, "filters": 2, "basis": 3}), path)
+    assert tf_models.load(path).network.filters == 2
+
+
 def test_another_name_is_no_attribute():
     with pytest.raises(AttributeError, match="module 'tf_models' has no attribute 'Unknown'"):
         _ = tf_models.Unknown

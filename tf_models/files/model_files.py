@@ -37,13 +37,14 @@ _DAMAGED = (
 )
 
 
-def load(path: Path) -> Model:
+def load(path: str | Path) -> Model:
     """Load one of our networks from a `.keras` file, for inference.
 
     Raises:
         InputError: The file is missing or damaged, its network is not `VarNet`, `Modl` or `MoDLOriginal`, or its
             weights do not belong to the network or are not finite.
     """
+    path = Path(path)
     _check(path)
     try:
         model: Model = keras.saving.load_model(path, compile=False)
@@ -55,12 +56,13 @@ def load(path: Path) -> Model:
     return model
 
 
-def save(model: Model, path: Path) -> None:
+def save(model: Model, path: str | Path) -> None:
     """Write a `.keras` file atomically: a reader finds the old one, the new one or none.
 
     Raises:
         InputError: The name does not end with `.keras`.
     """
+    path = Path(path)
     if path.suffix != ".keras":
         raise InputError(f"{path}: the name of a Keras model must end with .keras")
     with atomic.new_file(path) as temporary:

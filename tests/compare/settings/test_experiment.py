@@ -189,6 +189,13 @@ def test_a_key_that_stands_twice_is_refused(twice, tmp_path):
         load(path)
 
 
+def test_an_alias_inside_of_its_own_anchor_is_refused(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("training: &a {adam: *a}\n")
+    with pytest.raises(InputError, match=r"x\.yaml: cannot be read \(Circular reference"):
+        load(path)
+
+
 def test_rules_of_the_whole_file_are_told_in_our_words(tmp_path):
     path = write(tmp_path, engines=["bart", "bart"])
     with pytest.raises(InputError) as error:

@@ -89,6 +89,13 @@ def test_a_study_is_read_back_as_it_was_written(tmp_path):
     assert study_settings.load(tmp_path / "study.yaml") == study
 
 
+def test_a_candidate_changes_single_rules_of_ipalm():
+    study = study_settings.load(CONFIGS / "optimizers.yaml")
+    study = study.model_copy(update={"training": {**study.training, "ipalm": {"reduce": 1.5}}})
+    rules = study.trained("ipalm", {"ipalm": {"alpha": 0.2}}).ipalm
+    assert (rules.reduce, rules.alpha) == (1.5, 0.2)
+
+
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 
