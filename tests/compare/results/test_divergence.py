@@ -20,7 +20,7 @@ from compare.study import rows as study_rows
 from compare.study import run as study_run
 from compare.study import settings as study_settings
 from compare.study.rows import CURVE_COLUMNS, RESULT_COLUMNS, diverged_curves, diverged_rows
-from tests.compare.conftest import bart_tf
+from tests.compare.conftest import bart_tf, bart_tf_in_process, drawing_nothing
 
 NETWORK = "{kind: varnet, iterations: 1, filters: 3, kernel_x: 3, kernel_y: 3, basis: 5}"
 # Far more epochs than a test waits for: only a training that is ended ends.
@@ -44,7 +44,8 @@ def partly(tmp_path_factory):
     """The folder of the experiment, and what the command said."""
     folder = tmp_path_factory.mktemp("partly")
     (folder / "config.yaml").write_text(EXPERIMENT)
-    return folder / "out", bart_tf("compare", folder / "config.yaml", "-o", folder / "out")
+    with drawing_nothing():
+        return folder / "out", bart_tf_in_process("compare", folder / "config.yaml", "-o", folder / "out")
 
 
 def test_the_other_runs_are_complete_and_the_report_says_which_diverged(partly):
@@ -68,26 +69,28 @@ def test_the_other_runs_are_complete_and_the_report_says_which_diverged(partly):
     assert "Without a result" not in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_is_made_again(partly, tmp_path):
     out = shutil.copytree(partly[0], tmp_path / "out")
     (out / "index.html").unlink()
-    finished = bart_tf("report", out)
+    finished = bart_tf_in_process("report", out)
     assert finished.returncode == 1
     assert finished.stderr == f"error: {LOST}\n"
     assert (out / "index.html").read_text() == (partly[0] / "index.html").read_text()
 
 
 def test_the_difference_names_it(partly):
-    finished = bart_tf("diff", partly[0], partly[0])
+    finished = bart_tf_in_process("diff", partly[0], partly[0])
     assert finished.returncode == 1
     assert finished.stderr == f"error: A, {LOST}; B, {LOST}\n"
     assert "| good | bart | apply | psnr / dB |" in finished.stdout
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_others_are_applied(partly, tmp_path):
     out = partly[0]
     runs = [out / "runs/lost-bart", out / "runs/good-bart"]
-    finished = bart_tf("apply", *runs, "--dataset", out / "dataset", "-o", tmp_path / "out")
+    finished = bart_tf_in_process("apply", *runs, "--dataset", out / "dataset", "-o", tmp_path / "out")
     assert finished.returncode == 1
     assert "no trained weights, the training failed: diverged at update 3" in " ".join(finished.stderr.split())
     assert finished.stderr.endswith("error: 1 runs failed: lost-bart\n")
@@ -96,6 +99,7 @@ def test_the_others_are_applied(partly, tmp_path):
     assert "| good | bart |" in finished.stdout
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_tables_of_earlier_versions(partly, tmp_path):
     """There a training went on, and a NaN was an empty cell, which made its column text."""
     out = shutil.copytree(partly[0], tmp_path / "out")
@@ -109,13 +113,13 @@ def test_tables_of_earlier_versions(partly, tmp_path):
     history = pd.read_csv(out / "history.csv", dtype=str, keep_default_na=False)
     history.loc[2:, "loss"] = ["inf", ""]
     history.to_csv(out / "history.csv", index=False)
-    finished = bart_tf("report", out)
+    finished = bart_tf_in_process("report", out)
     assert finished.returncode == 1, finished.stderr
     assert finished.stderr == "error: good on bart: diverged at update 3: the loss is inf\n"
     assert "| good | bart | trained | not finite | not finite | not finite |" in (out / "tables.md").read_text()
     (out / "history.csv").unlink()
     assert divergences.in_folder(out) == {"good on bart": "psnr is not a number"}
-    assert bart_tf("diff", out, partly[0]).returncode == 1
+    assert bart_tf_in_process("diff", out, partly[0]).returncode == 1
 
 
 # What is no reconstruction
@@ -146,6 +150,7 @@ exec {toolbox.path} "$@"
 
 
 @pytest.mark.parametrize("kind", USELESS)
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_no_reconstruction_is_a_failed_step(partly, toolbox, tmp_path, kind):
     """Untrained and trained, of one slice and all, and of a baseline."""
     content = yaml.safe_load(EXPERIMENT) | {"baselines": ["cg-sense"]}
@@ -155,7 +160,9 @@ def test_what_is_no_reconstruction_is_a_failed_step(partly, toolbox, tmp_path, k
         if record.stem != "train":
             record.unlink()
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
-    finished = bart_tf("compare", tmp_path / "config.yaml", "-o", out, "--bart", useless(toolbox, tmp_path, kind))
+    finished = bart_tf_in_process(
+        "compare", tmp_path / "config.yaml", "-o", out, "--bart", useless(toolbox, tmp_path, kind)
+    )
     assert finished.returncode == 1
     assert "good on bart: train 2 epochs: done before" in finished.stderr
     assert "2 done before, 4 failed" in finished.stderr
@@ -168,10 +175,11 @@ def test_what_is_no_reconstruction_is_a_failed_step(partly, toolbox, tmp_path, k
     assert set(measured.engine) == {"zero-filled"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_apply_refuses_it_too(partly, toolbox, tmp_path):
     script = useless(toolbox, tmp_path, "zeros")
     options = ["--dataset", partly[0] / "dataset", "-o", tmp_path / "out", "--bart", script]
-    finished = bart_tf("apply", partly[0] / "runs/good-bart", *options)
+    finished = bart_tf_in_process("apply", partly[0] / "runs/good-bart", *options)
     assert finished.returncode == 1
     assert "good-bart: the reconstruction of slice 0 is 0 everywhere" in " ".join(finished.stderr.split())
     assert "| good |" not in finished.stdout
@@ -230,6 +238,7 @@ def test_a_candidate_that_diverged_is_not_chosen(study, tmp_path):
     assert set(study_run._chosen(study, choices)) == {"varnet-adam"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_of_a_study_names_what_diverged_and_shows_the_others(study, tmp_path):
     rows, curves = [], []
     for seed in study.seeds:
@@ -255,7 +264,7 @@ def test_the_report_of_a_study_names_what_diverged_and_shows_the_others(study, t
     choices = {name: choice | {"at_the_edge": False} for name in ("varnet-adam", "varnet-sgd")}
     content = {"machine": "", "bart": "", "choices": choices, "reasons": {}, "diverged": reason}
     (tmp_path / "choices.json").write_text(json.dumps(content))
-    finished = bart_tf("report", tmp_path)
+    finished = bart_tf_in_process("report", tmp_path)
     assert finished.returncode == 1
     assert finished.stderr == f"error: {'; '.join(f'{run}: {why}' for run, why in reason.items())}\n"
     text = (tmp_path / "tables.md").read_text()
