@@ -5,7 +5,7 @@ import yaml
 
 from bart_bridge.files import cfl
 from compare.measuring import quality
-from tests.compare.conftest import bart_tf
+from tests.compare.conftest import bart_tf, bart_tf_in_process
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_a_dataset_gives_the_images_of_the_comparison(tiny, runs, tmp_path):
 def test_without_a_reference_there_are_images_and_no_table(tiny, runs, tmp_path):
     split = tiny[0] / "dataset" / "test"
     files = ["--kspace", split / "kspace", "--coils", split / "coils", "--pattern", split / "pattern"]
-    finished = bart_tf("apply", runs[0], *files, "-o", tmp_path / "out")
+    finished = bart_tf_in_process("apply", runs[0], *files, "-o", tmp_path / "out")
     assert finished.returncode == 0, finished.stderr
     assert cfl.exists(tmp_path / "out" / runs[0].name)
     assert not (tmp_path / "out" / "quality.csv").exists()
@@ -59,7 +59,7 @@ def test_without_a_reference_there_are_images_and_no_table(tiny, runs, tmp_path)
     ],
 )
 def test_wrong_options(runs, tmp_path, arguments, message):
-    finished = bart_tf("apply", runs[0], *arguments, "-o", tmp_path / "out")
+    finished = bart_tf_in_process("apply", runs[0], *arguments, "-o", tmp_path / "out")
     assert finished.returncode == 2
     assert message in finished.stderr
 
@@ -75,7 +75,7 @@ def test_wrong_options(runs, tmp_path, arguments, message):
 def test_a_run_with_other_settings_than_there_are(changed, message, dataset_folder, tmp_path):
     settings = {"engine": "bart", "device": "cpu", "network": {"kind": "modl"}} | changed
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
-    finished = bart_tf("apply", tmp_path, "--dataset", dataset_folder, "-o", tmp_path / "out")
+    finished = bart_tf_in_process("apply", tmp_path, "--dataset", dataset_folder, "-o", tmp_path / "out")
     assert finished.returncode == 2
     assert finished.stderr.startswith(f"error: {tmp_path / 'run.yaml'}: ")
     assert message in finished.stderr
@@ -83,6 +83,6 @@ def test_a_run_with_other_settings_than_there_are(changed, message, dataset_fold
 
 
 def test_a_folder_that_is_no_run(tiny, tmp_path):
-    finished = bart_tf("apply", tmp_path, "--dataset", tiny[0] / "dataset", "-o", tmp_path / "out")
+    finished = bart_tf_in_process("apply", tmp_path, "--dataset", tiny[0] / "dataset", "-o", tmp_path / "out")
     assert finished.returncode == 2
     assert f"{tmp_path}: not the folder of a trained run" in finished.stderr

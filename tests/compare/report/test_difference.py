@@ -6,7 +6,7 @@ import yaml
 
 from compare.report.tables.difference import changes, read_settings, same_data, settings, verdict
 from compare.results import table as results
-from tests.compare.conftest import TINY, bart_tf, result_rows
+from tests.compare.conftest import TINY, bart_tf_in_process, drawing_nothing, result_rows
 
 PSNR = [30.0, 31.0, 32.0, 33.0, 34.0, 35.0, 36.0]
 QUIET, NOISY = [1.0, 1.01, 0.99], [1.0, 1.4, 0.7]
@@ -76,14 +76,15 @@ def others(tmp_path_factory):
         content["dataset"]["simulate"]["acceleration"] = acceleration
         config = tmp_path_factory.mktemp("other") / "config.yaml"
         config.write_text(yaml.safe_dump(content))
-        finished = bart_tf("compare", config, "-o", config.parent / "out")
+        with drawing_nothing():
+            finished = bart_tf_in_process("compare", config, "-o", config.parent / "out")
         assert finished.returncode == 0, finished.stderr
         folders.append(config.parent / "out")
     return folders
 
 
 def test_experiments_with_other_networks_on_the_same_data(tiny, others):
-    finished = bart_tf("diff", tiny[0], others[0])
+    finished = bart_tf_in_process("diff", tiny[0], others[0])
     assert finished.returncode == 0, finished.stderr
     for setting in ("networks.modl.training.epochs | 2 | none", "networks.varnet.network.filters | 3 | none"):
         assert setting in " ".join(finished.stdout.split())
@@ -94,7 +95,7 @@ def test_experiments_with_other_networks_on_the_same_data(tiny, others):
 
 
 def test_experiments_on_other_data(others):
-    finished = bart_tf("diff", *others)
+    finished = bart_tf_in_process("diff", *others)
     assert finished.returncode == 0, finished.stderr
     first, second = (read_settings(folder) for folder in others)
     assert {key for key in first if first[key] != second[key]} == {"dataset.simulate.acceleration"}
@@ -109,6 +110,6 @@ def test_settings_that_cannot_be_read(content, rule, others, tmp_path):
     (tmp_path / "results.csv").write_bytes((others[0] / "results.csv").read_bytes())
     if content is not None:
         (tmp_path / "experiment.yaml").write_text(content)
-    finished = bart_tf("diff", others[0], tmp_path)
+    finished = bart_tf_in_process("diff", others[0], tmp_path)
     assert finished.returncode == 2
     assert f"{tmp_path / 'experiment.yaml'}: {rule}" in finished.stderr.replace("\n", " ")

@@ -12,7 +12,7 @@ from compare.report import experiment_report
 from compare.report.tables import measured
 from compare.results import table as results
 from compare.settings.experiment import load
-from tests.compare.conftest import bart_tf
+from tests.compare.conftest import bart_tf_in_process, drawing_nothing
 
 
 class Page(HTMLParser):
@@ -87,11 +87,12 @@ def test_a_folder_without_results_is_refused(tiny, tmp_path, missing):
         experiment_report.write(folder)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_is_made_from_the_table_alone(tiny, tmp_path):
     """Without dataset, images, runs, losses, memory and machine; it says what it left out."""
     for name in ("experiment.yaml", "results.csv"):
         shutil.copy(tiny[0] / name, tmp_path)
-    finished = bart_tf("report", tmp_path)
+    finished = bart_tf_in_process("report", tmp_path)
     assert finished.returncode == 0, finished.stderr
     text = (tmp_path / "index.html").read_text()
     whole, page = Page((tiny[0] / "index.html").read_text()), Page(text)
@@ -109,6 +110,7 @@ def test_the_report_is_made_from_the_table_alone(tiny, tmp_path):
     assert "<code>results.csv" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_there_is_shown_and_the_rest_is_named(tiny, tmp_path):
     folder = shutil.copytree(tiny[0], tmp_path / "copy")
     (folder / "runs/modl-bart/apply-images.cfl").unlink()
@@ -138,7 +140,8 @@ def continued(tiny, toolbox, tmp_path_factory):
     record["measurement"]["ending"] += ", continued after 3 updates"
     path.write_text(json.dumps(record))
     results.write(load(folder / "experiment.yaml"), folder, toolbox)
-    experiment_report.write(folder)
+    with drawing_nothing():
+        experiment_report.write(folder)
     return folder
 
 
@@ -168,7 +171,7 @@ def test_a_training_that_continued_has_no_times(continued):
 
 
 def test_times_of_a_training_that_continued_are_no_difference(tiny, continued):
-    finished = bart_tf("diff", tiny[0], continued)
+    finished = bart_tf_in_process("diff", tiny[0], continued)
     assert finished.returncode == 0, finished.stderr
     assert f"B: {CONTINUED}" in finished.stdout
     rows = [line for line in finished.stdout.splitlines() if line.startswith("| modl | keras-tensorflow | train |")]
@@ -182,7 +185,7 @@ def test_a_machine_that_cannot_be_read(others, tiny, tmp_path):
     folder = shutil.copytree(tiny[0], tmp_path / "copy")
     path = folder / "machine.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"others": others}) if others else "{")
-    finished = bart_tf("report", folder)
+    finished = bart_tf_in_process("report", folder)
     assert finished.returncode == 2
     assert f"{folder / 'machine.json'}: cannot be read as the description of a machine" in " ".join(
         finished.stderr.split()
