@@ -353,5 +353,5 @@ def test_expand_does_what_reconet_does(train, tmp_path, network):
     [(varnet(), varnet(iterations=4)), (varnet(iterations=1), varnet(filters=3)), (modl(iterations=1), varnet())],
 )
 def test_expand_refuses_other_networks(source, target):
-    with pytest.raises(InputError, match="only weights of the same network with one iteration"):
+    with pytest.raises(InputError, match="only the weights of one iteration can be repeated"):
         weights.expand(random_weights(source), source, target)
