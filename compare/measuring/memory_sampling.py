@@ -6,8 +6,9 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -129,10 +130,7 @@ def high_water_bytes(argv: Sequence[str], folder: Path, environment: Mapping[str
 
     def watch(pid: int) -> None:
         while not ended.is_set():
-            _, *members = _family(pid)
-            together.append(
-                sum(_read_bytes(member, "smaps_rollup", "Pss") for member in members if _has_execed(member))
-            )
+            together.append(sum(map(_pss_bytes, _descendants(pid))))
             time.sleep(0.001)
 
     try:
@@ -149,29 +147,25 @@ def high_water_bytes(argv: Sequence[str], folder: Path, environment: Mapping[str
     return max([int(finished.stdout[-1]) * 1024, *together])
 
 
-def _family(pid: int) -> list[int]:
-    """List a process and its descendants, faster than psutil, which asks every process for its parent."""
-    children: list[str] = []
-    with suppress(OSError):  # it has ended
-        for path in Path(f"/proc/{pid}/task").glob("*/children"):
-            children += path.read_text().split()
-    return [pid, *(member for child in children for member in _family(int(child)))]
+def _descendants(pid: int) -> Iterator[int]:
+    """List the descendants of a process, faster than psutil, which asks every process for its parent.
+
+    A process is left out between fork and exec: it still has the memory of its parent, which would count twice.
+    """
+    with suppress(OSError):  # one of them has ended
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        children = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+        for child in map(int, chain.from_iterable(children)):
+            with suppress(OSError):
+                if Path(f"/proc/{child}/cmdline").read_bytes() != command:
+                    yield child
+            yield from _descendants(child)
 
 
-def _has_execed(pid: int) -> bool:
-    """Return whether a process runs a program of its own since the fork; False if it has ended."""
+def _pss_bytes(pid: int) -> int:
+    """Return the resident memory of a process with shared pages divided among its users; 0 if it has ended."""
     try:
-        parent = re.search(r"^PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-        parent_command = Path(f"/proc/{parent[1]}/cmdline").read_bytes() if parent else b""
-        return Path(f"/proc/{pid}/cmdline").read_bytes() != parent_command
-    except OSError:
-        return False
-
-
-def _read_bytes(pid: int, file: str, name: str) -> int:
-    """Read an amount of memory from /proc; 0 if the process has ended or belongs to another user."""
-    try:
-        match = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/{file}").read_text(), re.MULTILINE)
+        match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
     except OSError:
         return 0
     return int(match[1]) * 1024 if match else 0

@@ -7,7 +7,7 @@ samples of memory over time.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,12 +80,8 @@ def read_history(folder: Path) -> pandas.DataFrame:
     Raises:
         InputError: It is damaged.
     """
-    import pandas as pd
-
-    path = folder / "history.csv"
-    if not path.exists() or not path.read_bytes().strip():
-        return pd.DataFrame(columns=list(HISTORY_COLUMNS))
-    return read_csv(path, ["seconds", "loss"], ["stage", "epoch", "batch"], HISTORY_COLUMNS)
+    counts = ["stage", "epoch", "batch"]
+    return _read_or_empty(folder / "history.csv", HISTORY_COLUMNS, ["seconds", "loss"], counts, HISTORY_COLUMNS)
 
 
 def read_memory(folder: Path) -> pandas.DataFrame:
@@ -94,12 +90,19 @@ def read_memory(folder: Path) -> pandas.DataFrame:
     Raises:
         InputError: It is damaged.
     """
+    needed = (*MEMORY_COLUMNS[:4], "seconds", "rss_bytes", "gpu_bytes")
+    return _read_or_empty(folder / "memory.csv", MEMORY_COLUMNS, memory_sampling.NAMES, ["repeat"], needed)
+
+
+def _read_or_empty(
+    path: Path, columns: Sequence[str], numbers: Sequence[str], counts: Sequence[str], needed: Sequence[str]
+) -> pandas.DataFrame:
+    """Read a table as `read_csv` does; without the file, or if nothing is in it, return a table without rows."""
     import pandas as pd
 
-    path = folder / "memory.csv"
     if not path.exists() or not path.read_bytes().strip():
-        return pd.DataFrame(columns=list(MEMORY_COLUMNS))
-    return read_csv(path, memory_sampling.NAMES, ["repeat"], (*MEMORY_COLUMNS[:4], "seconds", "rss_bytes", "gpu_bytes"))
+        return pd.DataFrame(columns=list(columns))
+    return read_csv(path, numbers, counts, needed)
 
 
 def select(

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from bart_bridge.files import cfl
 from compare.cli import app
 from tests.compare.cli.command_lines import leaves
-from tests.compare.conftest import TINY, bart_tf
+from tests.compare.conftest import TINY, bart_tf, bart_tf_in_process
 
 
 def one_line(finished, exit_code):
@@ -74,26 +74,26 @@ def test_a_run_that_fails_costs_only_itself(tmp_path, tiny_config):
     assert "Without a result: varnet on bart, modl on bart" in page
 
 
-def test_an_unknown_key_in_the_configuration(tmp_path, bart_tf_here):
+def test_an_unknown_key_in_the_configuration(tmp_path):
     config = tmp_path / "x.yaml"
     config.write_text(TINY + "optimiser: adam\n")
-    assert "optimiser: Extra inputs are not permitted" in one_line(bart_tf_here("compare", config), 2)
+    assert "optimiser: Extra inputs are not permitted" in one_line(bart_tf_in_process("compare", config), 2)
 
 
-def test_a_value_of_the_wrong_type(tmp_path, bart_tf_here):
+def test_a_value_of_the_wrong_type(tmp_path):
     config = tmp_path / "x.yaml"
     config.write_text(TINY.replace("iterations: 2", "iterations: two"))
-    assert "received 'two'" in one_line(bart_tf_here("compare", config), 2)
+    assert "received 'two'" in one_line(bart_tf_in_process("compare", config), 2)
 
 
-def test_an_output_folder_that_cannot_be_written(tmp_path, tiny_config, bart_tf_here):
+def test_an_output_folder_that_cannot_be_written(tmp_path, tiny_config):
     (tmp_path / "file").write_text("")
-    finished = bart_tf_here("compare", tiny_config, "-o", tmp_path / "file" / "out")
+    finished = bart_tf_in_process("compare", tiny_config, "-o", tmp_path / "file" / "out")
     assert str(tmp_path / "file") in one_line(finished, 2)
 
 
-def test_a_dataset_folder_that_cannot_be_made(bart_tf_here):
-    assert "/dev/full" in one_line(bart_tf_here("simulate", "/dev/full/data"), 1)
+def test_a_dataset_folder_that_cannot_be_made():
+    assert "/dev/full" in one_line(bart_tf_in_process("simulate", "/dev/full/data"), 1)
 
 
 @pytest.fixture
@@ -136,9 +136,9 @@ def not_a_number(data):
         (not_a_number, "must be finite, found NaN or infinity in slice 0"),
     ],
 )
-def test_damaged_data(data, tmp_path, tiny, damage, message, bart_tf_here):
+def test_damaged_data(data, tmp_path, tiny, damage, message):
     damage(data)
     files = ["--kspace", data / "kspace", "--coils", data / "coils", "--pattern", data / "pattern"]
-    finished = bart_tf_here("apply", tiny[0] / "runs/modl-bart", *files, "-o", tmp_path / "out")
+    finished = bart_tf_in_process("apply", tiny[0] / "runs/modl-bart", *files, "-o", tmp_path / "out")
     assert message in one_line(finished, 2)
     assert not (tmp_path / "out").exists()

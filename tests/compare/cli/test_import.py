@@ -14,7 +14,7 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import atomic
 from tests import foreign
 from tests.compare.cli.test_cli import failing_bart, one_line
-from tests.compare.conftest import bart_tf
+from tests.compare.conftest import bart_tf, bart_tf_in_process
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,12 @@ def test_a_volume_becomes_a_dataset(volume, tmp_path):
     np.testing.assert_array_equal(lines, (from_centre % 3 == 0) | ((from_centre >= -3) & (from_centre < 3)))
 
 
-def test_what_is_left_out_and_why_stands_on_the_console(tmp_path, bart_tf_here):
+def test_what_is_left_out_and_why_stands_on_the_console(tmp_path):
     """The file has a line of noise and one for calibration beside its three slices."""
     truth = foreign.make_truth()
     path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5")
     coils = foreign.write_coils(truth, tmp_path / "coils")
-    finished = bart_tf_here("import", "ismrmrd", path, tmp_path / "data", "--coils", coils, "--split", "test=0-1")
+    finished = bart_tf_in_process("import", "ismrmrd", path, tmp_path / "data", "--coils", coils, "--split", "test=0-1")
     assert finished.returncode == 0, finished.stderr
     assert [line for line in finished.stderr.splitlines() if line.startswith("left out: ")] == [
         "left out: lines flagged ACQ_IS_NOISE_MEASUREMENT: 1",
@@ -62,13 +62,13 @@ def test_what_is_left_out_and_why_stands_on_the_console(tmp_path, bart_tf_here):
     ]
 
 
-def test_what_was_not_typed_is_not_in_an_error(tmp_path, bart_tf_here):
+def test_what_was_not_typed_is_not_in_an_error(tmp_path):
     """MoDL's public demo file has one test slice, nothing to train with, and none of the published slices."""
     path = foreign.write_modl(foreign.make_truth(), tmp_path / "demo.hdf5")
     with h5py.File(path, "r+") as file:
         for name in ("trnOrg", "trnCsm", "trnMask"):
             del file[name]
-    finished = bart_tf_here("import", "modl-hdf5", path, tmp_path / "data")
+    finished = bart_tf_in_process("import", "modl-hdf5", path, tmp_path / "data")
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr.splitlines()[0] == (
         "split: the published one needs trn slices and tst slices 0 to 122, found 0 trn and 3 tst slices; "
@@ -92,11 +92,11 @@ def test_what_was_not_typed_is_not_in_an_error(tmp_path, bart_tf_here):
         (["fastmri", "{volume}", "--coils", "ecalib -x2"], "received '-x2'"),
     ],
 )
-def test_wrong_input_is_one_line(volume, tmp_path, arguments, message, bart_tf_here, monkeypatch):
+def test_wrong_input_is_one_line(volume, tmp_path, arguments, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
     kind, source, *options = (str(argument).format(volume=volume) for argument in arguments)
-    finished = bart_tf_here("import", kind, source, tmp_path / "out/data", *options)
+    finished = bart_tf_in_process("import", kind, source, tmp_path / "out/data", *options)
     assert message in one_line(finished, 2)
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -14,6 +14,7 @@ from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from compare.cli import app
+from tests.compare.conftest import bart_tf_in_process
 from tests.compare.conftest import bart_tf_undrawn as in_process_of_its_own
 
 NETWORK = {"kind": "varnet", "iterations": 1, "filters": 2, "kernel_x": 3, "kernel_y": 3, "basis": 3}
@@ -111,50 +112,52 @@ def test_a_run_of_keras_is_applied(place):
     assert cfl.exists("deep/out/modl-keras-tensorflow")
 
 
-def test_arrays_may_be_named_as_their_files_are(tiny, tmp_path, bart_tf_here):
+def test_arrays_may_be_named_as_their_files_are(tiny, tmp_path):
     """A shell completes the suffix, which `bart reconet` does not take."""
     run, test = tiny[0] / "runs" / "varnet-bart", tiny[0] / "dataset" / "test"
     output = tmp_path / "applied"
-    finished = bart_tf_here("apply", run, "--kspace", test / "kspace.cfl", "--coils", test / "coils.hdr", "-o", output)
+    finished = bart_tf_in_process(
+        "apply", run, "--kspace", test / "kspace.cfl", "--coils", test / "coils.hdr", "-o", output
+    )
     assert finished.returncode == 0, finished.stderr
     np.testing.assert_array_equal(cfl.read(output / "varnet-bart"), cfl.read(run / "apply-images"))
     weights_file = tiny[0] / "runs" / "varnet-keras-tensorflow" / "weights.keras"
-    finished = bart_tf_here("weights", "to-bart", weights_file, tmp_path / "wgh.cfl")
+    finished = bart_tf_in_process("weights", "to-bart", weights_file, tmp_path / "wgh.cfl")
     assert f"KSPACE COILS {tmp_path}/wgh OUTPUT" in finished.stdout
 
 
-def test_an_output_that_is_a_file_is_refused_and_left_alone(tiny_config, tmp_path, bart_tf_here):
+def test_an_output_that_is_a_file_is_refused_and_left_alone(tiny_config, tmp_path):
     target = tmp_path / "file"
     target.write_text("mine")
     for output in (target, target / "below"):
-        finished = bart_tf_here("compare", tiny_config, "-o", output)
+        finished = bart_tf_in_process("compare", tiny_config, "-o", output)
         assert finished.returncode == 2
         assert finished.stderr == f"error: --output must be a folder, {target} is a file\n"
     assert target.read_text() == "mine"
 
 
 @pytest.mark.parametrize("arguments", [("-o", ""), ("--output=",)])
-def test_an_empty_argument_is_not_the_working_folder(arguments, tiny_config, tmp_path, bart_tf_here, monkeypatch):
+def test_an_empty_argument_is_not_the_working_folder(arguments, tiny_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    finished = bart_tf_here("compare", tiny_config, *arguments)
+    finished = bart_tf_in_process("compare", tiny_config, *arguments)
     assert finished.returncode == 2
     assert "an argument is empty" in finished.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tilde_that_the_shell_leaves_alone_is_the_home_folder(tiny_config, tmp_path, bart_tf_here, monkeypatch):
+def test_a_tilde_that_the_shell_leaves_alone_is_the_home_folder(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    finished = bart_tf_here("report", "~/nothing")
+    finished = bart_tf_in_process("report", "~/nothing")
     assert finished.stderr.startswith(f"error: {tmp_path}/nothing: not an experiment's folder")
     (tmp_path / "file").write_text("")
-    finished = bart_tf_here("compare", tiny_config, "--output=~/file")
+    finished = bart_tf_in_process("compare", tiny_config, "--output=~/file")
     assert finished.stderr == f"error: --output must be a folder, {tmp_path}/file is a file\n"
 
 
-def test_other_peoples_files_are_not_replaced_by_a_report(tiny_config, tmp_path, bart_tf_here):
+def test_other_peoples_files_are_not_replaced_by_a_report(tiny_config, tmp_path):
     (tmp_path / "index.html").write_text("mine")
     (tmp_path / "results.csv").write_text("mine")
-    finished = bart_tf_here("compare", tiny_config, "-o", tmp_path)
+    finished = bart_tf_in_process("compare", tiny_config, "-o", tmp_path)
     assert finished.returncode == 2
     message = f"{tmp_path}: a report would replace index.html, results.csv, and there is no experiment.yaml"
     assert finished.stderr == f"error: {message}\n"

@@ -8,7 +8,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.reconet import commands, weights
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.reconet.training_settings import Training
-from tests.compare.cli.conftest import bart_tf_here  # noqa: F401
+from tests.compare.conftest import bart_tf_in_process
 from tests.helper import random_images, relative_difference
 from tests.tf_models.against_bart import images_of, images_of_bart
 from tests.tf_models.networks.test_networks import TOLERANCE
@@ -45,7 +45,7 @@ def test_bart_is_not_asked(dataset_folder, toolbox, tmp_path):
         commands.train_argv(toolbox, TOO_LARGE, Training(), 1, training_files)
 
 
-def test_commands_refuse_in_one_line(dataset_folder, tmp_path, bart_tf_here):  # noqa: F811
+def test_commands_refuse_in_one_line(dataset_folder, tmp_path):
     experiment = {
         "name": "small",
         "dataset": {"folder": str(dataset_folder)},
@@ -67,7 +67,7 @@ def test_commands_refuse_in_one_line(dataset_folder, tmp_path, bart_tf_here):  #
         ["apply", run, "--dataset", dataset_folder, "-o", tmp_path / "applied"],
         ["reconet", "--apply", *network, *files],
     ):
-        finished = bart_tf_here(*command)
+        finished = bart_tf_in_process(*command)
         assert finished.returncode == 2, finished
         assert finished.stderr.splitlines()[-1].endswith(MESSAGE), finished.stderr
         assert "Traceback" not in finished.stderr
