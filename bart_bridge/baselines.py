@@ -19,6 +19,7 @@ from bart_bridge.files.dims import (
     to_batch_coil_yx,
     to_batch_map_yx,
 )
+from bart_bridge.tools import versions
 from bart_bridge.tools.toolbox import Argument, Toolbox
 
 CG_SENSE_ITERATIONS = 50
@@ -133,8 +134,8 @@ def _pics(split: Split, toolbox: Toolbox, options: tuple[Argument, ...], on_slic
         argv: list[Argument] = ["-S", *options]
         sign = 1
         if data.positions is None:
-            if toolbox.version < (1, 0):
-                # Up to 0.9.00, pics turns the sign for each axis of 4n + 2 pixels.
+            if not toolbox.has(versions.PICS_OF_ALL_SIZES):
+                # pics turns the sign for each axis of 4n + 2 pixels.
                 sign = (-1) ** sum(size % 4 == 2 for size in data.coils.shape[-2:])
             if data.pattern is not None:
                 argv += ["-p", from_batch_coil_yx(data.pattern[None, None])]

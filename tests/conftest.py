@@ -1,11 +1,15 @@
 """What the tests of all packages share: the BART they run, a tiny dataset, and reference data where there is any."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.errors import ToolError
 from bart_bridge.tools.toolbox import Toolbox
+
+BARTS = Path(os.environ.get("BART_TF_BARTS") or Path(__file__).resolve().parents[1] / ".barts")
 
 
 def pytest_configure(config):
@@ -26,6 +30,20 @@ def _one_thread():
 def toolbox():
     """The BART of this machine; without one the tests fail, they are not skipped."""
     return Toolbox.find()
+
+
+@pytest.fixture(scope="session", params=["0.8.00", "0.9.00", "1.0.00"])
+def each_toolbox(request, toolbox):
+    """Each version of BART in turn; one that is neither the BART of this machine nor in the folder of BARTs is skipped.
+
+    The folder, `BART_TF_BARTS` or else `.barts`, holds a `bart` in a folder named after each version.
+    """
+    if toolbox.version_text == request.param:
+        return toolbox
+    try:
+        return Toolbox.find(BARTS / request.param)
+    except ToolError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.option_writer import network_options, sub_options, training_options
 from bart_bridge.reconet.training_settings import IpalmRules, Training
+from bart_bridge.tools import versions
 from bart_bridge.tools.process import Finished
 from bart_bridge.tools.toolbox import Toolbox, failure
 
@@ -201,7 +202,7 @@ def check_algorithm(toolbox: Toolbox, network: Network, training: Training) -> N
     """
     if training.algorithm == "admm":
         raise InputError("algorithm: reconet has no ADMM for weights")
-    if training.algorithm != "ipalm" or toolbox.version >= (1, 0):
+    if training.algorithm != "ipalm" or toolbox.has(versions.NAMED_IPALM):
         return
     if network.kind != "varnet":
         raise InputError(

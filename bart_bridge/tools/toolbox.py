@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import ToolError
 from bart_bridge.files import cfl
-from bart_bridge.tools import process
+from bart_bridge.tools import process, versions
 
 Argument: TypeAlias = "str | int | float | Path | NDArray[np.generic]"
 
 _VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
 _STDERR_LINES = 3
-# Versions whose results are compared with ours.
-_COMPARED = {(0, 8), (1, 0)}
 _UNKNOWN = "Unknown bart command"
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -49,7 +47,7 @@ class Toolbox:
 
     path: Path
     source: str
-    version: tuple[int, ...]
+    version: versions.Version
     build_flags: dict[str, str] = field(hash=False)
 
     @classmethod
@@ -80,15 +78,18 @@ class Toolbox:
     @property
     def version_text(self) -> str:
         """The version as BART writes it, for example `0.8.00`."""
-        major, minor, patch = self.version
-        return f"{major}.{minor}.{patch:02d}"
+        return versions.text(self.version)
 
     @property
     def warning(self) -> str:
-        """Why to doubt results with this version; empty for 0.8 and 1.0, which are compared with Keras."""
-        if self.version[:2] in _COMPARED:
+        """Why to doubt results with this version; empty for those that are compared with Keras."""
+        if versions.is_compared(self.version):
             return ""
         return f"BART {self.version_text} was never compared with ours: run bart-tf parity before you trust results"
+
+    def has(self, change: versions.Change) -> bool:
+        """Return whether this version has a change of `bart_bridge.tools.versions`."""
+        return change.is_in(self.version)
 
     def missing(self, *tools: str) -> list[str]:
         """Return those of `tools` that this binary was built without."""
