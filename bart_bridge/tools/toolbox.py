@@ -20,7 +20,8 @@ from bart_bridge.tools import process, versions
 
 Argument: TypeAlias = "str | int | float | Path | NDArray[np.generic]"
 
-_VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
+# They name a BART, the first before the second.
+VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
 _STDERR_LINES = 3
 _UNKNOWN = "Unknown bart command"
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -40,7 +41,8 @@ class Toolbox:
 
     Attributes:
         path: The binary.
-        source: Where the path comes from: `explicit path`, `BART_TOOLBOX_PATH`, `TOOLBOX_PATH` or `PATH`.
+        source: Where the path comes from: `explicit path`, `BART_TOOLBOX_PATH`, `TOOLBOX_PATH`, `PATH`, or what
+            `tools.discovery` says.
         version: For example `(0, 8, 0)`.
         build_flags: The build options in the output of `bart version -V`, for example `{"CUDA": "0", "OMP": "1"}`.
     """
@@ -51,18 +53,19 @@ class Toolbox:
     build_flags: dict[str, str] = field(hash=False)
 
     @classmethod
-    def find(cls, path: str | Path | None = None) -> Toolbox:
+    def find(cls, path: str | Path | None = None, named_by: str = "explicit path") -> Toolbox:
         """Find BART by the given path, by `BART_TOOLBOX_PATH`, by `TOOLBOX_PATH`, or on `PATH`, in this order.
 
         The first that is given or set decides; if no working BART is there, the others are not tried.
 
         Args:
             path: The binary or its folder.
+            named_by: The `source` of this path.
 
         Raises:
             ToolError: There is no BART, or it does not answer `version -V`.
         """
-        binary, source = _locate(path)
+        binary, source = _locate(path, named_by)
         finished = _ask(binary, "version", "-V")
         match = re.match(r"(?:BART_VERSION=)?v?(\d+)\.(\d+)\.(\d+)", finished.stdout[0] if finished.stdout else "")
         if finished.returncode != 0 or not match:
@@ -79,6 +82,11 @@ class Toolbox:
     def version_text(self) -> str:
         """The version as BART writes it, for example `0.8.00`."""
         return versions.text(self.version)
+
+    @property
+    def build(self) -> str:
+        """The build flags in one line, for example `CUDA=0, OMP=1`."""
+        return ", ".join(f"{flag}={value}" for flag, value in self.build_flags.items())
 
     @property
     def warning(self) -> str:
@@ -172,8 +180,8 @@ def failure(argv: Sequence[str], finished: process.Finished) -> ToolError:
     return ToolError(f"{' '.join(['bart', *argv[1:2]])} {finished.describe()}", argv, finished.returncode, tail)
 
 
-def _locate(path: str | Path | None) -> tuple[Path, str]:
-    settings = [(path, "explicit path"), *((os.environ.get(variable), variable) for variable in _VARIABLES)]
+def _locate(path: str | Path | None, named_by: str) -> tuple[Path, str]:
+    settings = [(path, named_by), *((os.environ.get(variable), variable) for variable in VARIABLES)]
     for setting, source in settings:
         if not setting:
             continue
@@ -187,7 +195,7 @@ def _locate(path: str | Path | None) -> tuple[Path, str]:
     on_path = shutil.which("bart") or shutil.which("bart", os.F_OK)
     if on_path is None:
         raise ToolError(
-            f"BART was not found: neither {' nor '.join(_VARIABLES)} is set, and no 'bart' is on PATH "
+            f"BART was not found: neither {' nor '.join(VARIABLES)} is set, and no 'bart' is on PATH "
             "(Debian and Ubuntu: apt-get install bart)"
         )
     _check_run_bit(Path(on_path), "PATH")

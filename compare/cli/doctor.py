@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
 
 from compare.cli import options
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-image", "h5py", "matplotlib", "jax", "torch")
 _OPTIONAL = {"jax", "torch"}
+# Of the two, OpenBLAS took 0.74 (0.8.00) and 0.91 (1.0.00) of the time of a training step of VarNet.
+_SLOW = (
+    "this is a slow build: compare times with one on OpenBLAS "
+    "(Debian and Ubuntu: apt-get install libopenblas0-pthread, or make barts)"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(bart: options.Bart = None) -> None:
-    """Show which BART, packages and GPUs are found, and what is missing.
+    """Show which BARTs, packages and GPUs are found, and what is missing.
 
     Example: [bold]bart-tf doctor[/bold]
 
@@ -25,27 +36,11 @@ def doctor(bart: options.Bart = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bart_bridge.errors import ToolError
     from compare.measuring import machine
 
     description = machine.describe()
     table = Table(show_header=False, box=None)
-    complete = True
-    try:
-        from bart_bridge.tools.toolbox import Toolbox
-
-        toolbox = Toolbox.find(bart)
-        table.add_row("BART", f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source})")
-        if toolbox.warning:
-            table.add_row("", f"[yellow]{toolbox.warning}[/yellow]")
-        missing = toolbox.missing("reconet", "measure")
-        for tool in missing:
-            table.add_row("", f"[red]built without '{tool}'[/red]")
-        complete = not missing
-        table.add_row("BART build", ", ".join(f"{flag}={value}" for flag, value in toolbox.build_flags.items()))
-    except ToolError as error:
-        complete = False
-        table.add_row("BART", f"[red]missing[/red]: {error}")
+    complete = _show_barts(table, bart)
     for package in _PACKAGES:
         version = machine.package_version(package)
         complete = complete and (version is not None or package in _OPTIONAL)
@@ -59,3 +54,36 @@ def doctor(bart: options.Bart = None) -> None:
     Console(soft_wrap=True).print(table)
     if not complete:
         raise typer.Exit(1)
+
+
+def _show_barts(table: Table, path: Path | None) -> bool:
+    """Add rows for the BART in use and for the others; return whether that in use can do what a comparison needs."""
+    from bart_bridge.errors import ToolError
+    from bart_bridge.tools import blas, discovery
+    from bart_bridge.tools.toolbox import Toolbox
+
+    complete = False
+    used = None
+    try:
+        used = Toolbox.find(path)
+        table.add_row("BART", f"{used.version_text} at {used.path} (from {used.source})")
+        if used.warning:
+            table.add_row("", f"[yellow]{used.warning}[/yellow]")
+        missing = used.missing("reconet", "measure")
+        for tool in missing:
+            table.add_row("", f"[red]built without '{tool}'[/red]")
+        complete = not missing
+        table.add_row("BART build", used.build)
+        table.add_row("BART's BLAS", blas.blas_of(used.path))
+        if blas.is_reference(blas.blas_of(used.path)):
+            table.add_row("", f"[yellow]{_SLOW}[/yellow]")
+    except ToolError as error:
+        table.add_row("BART", f"[red]missing[/red]: {error}")
+    others, faults = discovery.every_bart(path)
+    for toolbox in others:
+        if used is None or toolbox.path.resolve() != used.path.resolve():
+            said = f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source}), {blas.blas_of(toolbox.path)}"
+            table.add_row("other BART", f"{said}; {toolbox.build}")
+    for fault in faults if used else ():
+        table.add_row("other BART", f"[yellow]{fault}[/yellow]")
+    return complete

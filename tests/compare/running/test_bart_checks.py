@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from bart_bridge.errors import InputError
+from bart_bridge.tools.blas import blas_of
 from bart_bridge.tools.toolbox import Toolbox
 from compare.running.runner import check_bart
 from compare.settings.experiment import load
@@ -96,3 +97,23 @@ def test_doctor_names_what_is_missing(tool, without):
     finished = bart_tf_in_process("doctor", "--bart", without(tool))
     assert finished.returncode == 1
     assert f"built without '{tool}'" in finished.stdout
+
+
+def test_doctor_lists_every_bart_with_its_blas(tmp_path, monkeypatch, toolbox):
+    folder = tmp_path / "barts" / "0.9.07"
+    folder.mkdir(parents=True)
+    bart_script(folder, toolbox, "[ $1 = version ] && printf 'v0.9.07\\nOMP=1\\nCUDA=0\\n' && exit 0")
+    monkeypatch.setenv("BART_TF_BARTS", str(folder.parent))
+    monkeypatch.setenv("TOOLBOX_PATH", str(tmp_path / "gone"))
+    monkeypatch.setenv("BART_TOOLBOX_PATH", str(toolbox.path))
+    table = "".join(bart_tf_in_process("doctor").stdout.split())  # a narrow terminal breaks paths anywhere
+
+    def says(text):
+        return "".join(text.split()) in table
+
+    blas = blas_of(toolbox.path)
+    assert says(f"BART {toolbox.version_text} at {toolbox.path} (from BART_TOOLBOX_PATH)")
+    assert says(f"BART's BLAS {blas}")
+    assert says("this is a slow build") == blas.startswith("reference")
+    assert says(f"other BART 0.9.07 at {folder / 'bart'} (from BART_TF_BARTS), {blas}; OMP=1, CUDA=0")
+    assert says(f"no BART binary at {tmp_path / 'gone'} (named by TOOLBOX_PATH)")
