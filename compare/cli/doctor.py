@@ -34,12 +34,12 @@ def doctor(bart: options.Bart = None) -> None:
     The exit code is 1 if something is missing that a comparison needs.
     """
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from compare.measuring import machine
 
     description = machine.describe()
-    table = Table(show_header=False, box=None)
+    table = Table("", Column(overflow="fold"), show_header=False, box=None)  # a long path stays whole
     complete = _show_barts(table, bart)
     for package in _PACKAGES:
         version = machine.package_version(package)
