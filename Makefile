@@ -3,6 +3,9 @@
 # The Python of .venv, for example `make setup PYTHON=python3.12`. Default: the newest of 3.11 to 3.13.
 PYTHON ?=
 
+# The folder of `make barts`. Where it is another than the default, BART_TF_BARTS tells bart-tf.
+BARTS ?= .barts
+
 # Options of `make bench-vs-bart`.
 BENCH ?=
 
@@ -11,7 +14,7 @@ PYTEST = .venv/bin/python -m pytest --numprocesses=auto --dist=worksteal --durat
 COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
 
-.PHONY: help setup browser slurm demo test test-all test-backends bench bench-vs-bart lint clean
+.PHONY: help setup browser slurm barts demo test test-all test-backends bench bench-vs-bart lint clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -25,6 +28,9 @@ browser: ## setup, and a browser for the tests of the report's page
 
 slurm: ## setup, and Slurm for the tests of jobs on a cluster
 	@PYTHON='$(PYTHON)' SLURM=slurm-wlm tools/setup
+
+barts: ## fetch BART 0.8.00, 0.9.00 and 1.0.00 of Debian into BARTS=.barts, without root
+	@tools/barts '$(BARTS)'
 
 demo: setup ## run a small comparison (configs/demo.yaml) and print where the report is
 	.venv/bin/bart-tf compare configs/demo.yaml
