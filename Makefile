@@ -14,7 +14,7 @@ PYTEST = .venv/bin/python -m pytest --numprocesses=auto --dist=worksteal --durat
 COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
 
-.PHONY: help setup browser slurm barts demo test test-all test-backends bench bench-vs-bart lint clean
+.PHONY: help setup browser slurm barts demo notes test test-all test-backends bench bench-vs-bart lint clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -34,6 +34,9 @@ barts: ## fetch BART 0.8.00, 0.9.00 and 1.0.00 of Debian into BARTS=.barts, with
 
 demo: setup ## run a small comparison (configs/demo.yaml) and print where the report is
 	.venv/bin/bart-tf compare configs/demo.yaml
+
+notes: setup ## run the commands of docs/bart-notes.md with three BARTs, and write what they print
+	.venv/bin/python tools/notes.py
 
 test: setup ## run all tests except the slow ones
 	$(PYTEST) -m "not slow"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.tools.toolbox import Toolbox
 
-# `phantom -S` in two dimensions: 0.8.00 dies by an assertion with 9, 1.0.00 refuses.
+# `phantom -S` has no more in two dimensions.
 _MOST_COILS_OF_BART = 8
 
 

@@ -40,7 +40,7 @@ OTHER = {
     ".venv/bin/python": "the arguments that are files exist; it installs packages, or needs a GPU",
     ".": "sets up the shell",
 }
-# Its lines call BART of one version, with the output beside them.
+# Its lines call BART, with the output beside them; tests/test_notes.py runs them.
 OF_BART = "bart-notes.md"
 COMMANDS = [
     pytest.param(block, id=f"{path.name}:{number}")
@@ -211,14 +211,3 @@ def test_a_wrong_option_in_a_document_is_noticed():
     ):
         with pytest.raises(Exception, match=r"one|unet|x"):
             parse(words(line)[1:])
-
-
-def test_the_shell_of_the_notes_on_bart():
-    """Syntax only, and every tool that is named is one of BART; the outputs are those of BART 0.8.00."""
-    (path,) = (path for path in DOCUMENTS if path.name == OF_BART)
-    shell = "\n".join(blocks(path, "sh"))
-    assert subprocess.run(["bash", "-n"], input=shell, text=True, check=False).returncode == 0
-    tools = subprocess.run([shutil.which("bart")], capture_output=True, text=True, check=False).stdout.split()
-    named = set(re.findall(r"(?:^|[;|({`]|\bdo|timeout \d+)\s*bart (\w+)", shell, re.MULTILINE))
-    assert len(named) > 10
-    assert named <= set(tools)
