@@ -31,8 +31,8 @@ OnSlice = Callable[[], None]
 def cg_sense(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
     """Reconstruct with `bart pics`: argmin_x |P F C x - y|^2 + regularization |x|^2 by conjugate gradients.
 
-    Pruessmann et al. (2001), doi 10.1002/mrm.1241. BART 0.8.00 is wrong for Cartesian data whose image has an odd
-    number of pixels along an axis; the same steps run in Python for them.
+    Pruessmann et al. (2001), doi 10.1002/mrm.1241. For Cartesian data whose image has an odd number of pixels along an
+    axis, `pics` is wrong before 1.0.00 (`versions.PICS_OF_ALL_SIZES`); the same steps run in Python then.
 
     Args:
         split: The slices.
@@ -46,35 +46,42 @@ def cg_sense(split: Split, toolbox: Toolbox, regularization: float, on_slice: On
     Raises:
         ToolError: BART failed.
     """
-    if split.trajectory is None and _is_odd(split):
+    if split.trajectory is None and _is_odd(split) and not toolbox.has(versions.PICS_OF_ALL_SIZES):
         images = []
         for data in _slices(split):
             images.append(_solve(data, regularization))
             on_slice()
         return np.stack(images)
-    return _pics(split, toolbox, ("-l2", "-r", regularization, "-i", CG_SENSE_ITERATIONS), on_slice)
+    return _pics(split, toolbox, ["-l2", "-r", regularization, "-i", CG_SENSE_ITERATIONS], on_slice)
 
 
 def l1_wavelet(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
     """Reconstruct with `bart pics`: argmin_x |P F C x - y|^2 / 2 + regularization |W x|_1 by FISTA.
 
-    Lustig et al. (2007), doi 10.1002/mrm.21391; W is an orthogonal wavelet transform. Arguments and result as for
+    Lustig et al. (2007), doi 10.1002/mrm.21391; W is an orthogonal wavelet transform. Every version of BART runs the
+    algorithm of 0.9.00, which ends with a gradient step, with the same random shifts of W. Arguments and result as for
     `cg_sense`.
 
     Raises:
-        InputError: The image has an odd number of pixels along an axis.
+        InputError: The image has an odd number of pixels along an axis, and this BART is wrong then.
         ToolError: BART failed.
     """
     # Without -e, FISTA's step is too long for data whose A^H A has eigenvalues above 1.
-    return _pics(split, toolbox, ("-e", "-i", 100, "-R", f"W:3:0:{regularization:g}"), on_slice)
+    options: list[Argument] = ["-e", "-i", 100, "-R", f"W:3:0:{regularization:g}"]
+    if toolbox.has(versions.L1_ENDS_WITH_THRESHOLD):
+        options.append("--ist_last")
+    if toolbox.has(versions.PHILOX):
+        toolbox = toolbox.in_the_form_of((0, 9, 0))
+    return _pics(split, toolbox, options, on_slice)
 
 
 def total_variation(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
     """Reconstruct with `bart pics`: argmin_x |P F C x - y|^2 / 2 + regularization TV(x) by ADMM.
 
-    Block et al. (2007), doi 10.1002/mrm.21236. Arguments, result and errors as for `l1_wavelet`.
+    Block et al. (2007), doi 10.1002/mrm.21236. TV takes forward differences since BART 1.0.00, and backward differences
+    before (`versions.FORWARD_TV`). Arguments, result and errors as for `l1_wavelet`.
     """
-    return _pics(split, toolbox, ("-i", 50, "-R", f"T:3:0:{regularization:g}"), on_slice)
+    return _pics(split, toolbox, ["-i", 50, "-R", f"T:3:0:{regularization:g}"], on_slice)
 
 
 def gridding(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
@@ -125,10 +132,11 @@ BASELINES = {
 }
 
 
-def _pics(split: Split, toolbox: Toolbox, options: tuple[Argument, ...], on_slice: OnSlice) -> Complex:
-    if _is_odd(split):
+def _pics(split: Split, toolbox: Toolbox, options: list[Argument], on_slice: OnSlice) -> Complex:
+    if _is_odd(split) and (split.trajectory or not toolbox.has(versions.PICS_OF_ALL_SIZES)):
         y, x = split.arrays()["coils"].shape[-2:]
-        raise InputError(f"{split.coils}: bart pics is correct for even image sizes only, found {x} x {y}")
+        of = "" if split.trajectory else f" of BART {toolbox.version_text}"
+        raise InputError(f"{split.coils}: bart pics{of} is correct for even image sizes only, found {x} x {y}")
     images = []
     for data in _slices(split):
         argv: list[Argument] = ["-S", *options]

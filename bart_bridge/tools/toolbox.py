@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -45,12 +45,14 @@ class Toolbox:
             `tools.discovery` says.
         version: For example `(0, 8, 0)`.
         build_flags: The build options in the output of `bart version -V`, for example `{"CUDA": "0", "OMP": "1"}`.
+        environment: Variables that `run` and `compute` set; none by default.
     """
 
     path: Path
     source: str
     version: versions.Version
     build_flags: dict[str, str] = field(hash=False)
+    environment: dict[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def find(cls, path: str | Path | None = None, named_by: str = "explicit path") -> Toolbox:
@@ -99,6 +101,10 @@ class Toolbox:
         """Return whether this version has a change of `bart_bridge.tools.versions`."""
         return change.is_in(self.version)
 
+    def in_the_form_of(self, version: versions.Version) -> Toolbox:
+        """Return this BART with the random numbers and the nufft of an older version, see `BART_COMPAT_VERSION`."""
+        return replace(self, environment={"BART_COMPAT_VERSION": f"v{versions.text(version)}"})
+
     def missing(self, *tools: str) -> list[str]:
         """Return those of `tools` that this binary was built without."""
 
@@ -141,7 +147,9 @@ class Toolbox:
         """
         argv = self.argv(*arguments)
         with tempfile.TemporaryDirectory(prefix="bart-") as folder:
-            finished = process.run(argv, folder=Path(folder), timeout_s=timeout_s, on_line=on_line)
+            finished = process.run(
+                argv, folder=Path(folder), environment=self.environment, timeout_s=timeout_s, on_line=on_line
+            )
         if finished.returncode != 0:
             raise failure(argv, finished)
         return finished

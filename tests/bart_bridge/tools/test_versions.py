@@ -6,6 +6,7 @@ import pytest
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import multi_cfl
 from bart_bridge.tools import process, versions
+from tests.helper import random_complex, relative_difference
 
 SMALL = ("--network=varnet", "--test", "--batch-size=2")
 
@@ -48,3 +49,67 @@ def test_pics_of_all_sizes(each_toolbox):
     image = each_toolbox.compute("pics", "-S", "-i", 5, kspace, coils).reshape(expected.shape)
     sign = 1 if each_toolbox.has(versions.PICS_OF_ALL_SIZES) else -1
     np.testing.assert_allclose(image, sign * expected, rtol=1e-3)
+    odd = random_complex(np.random.default_rng(0), 15, 16, 1)
+    image = each_toolbox.compute("pics", "-S", "-i", 1, odd, np.ones_like(odd)).squeeze()
+    error = relative_difference(image, each_toolbox.compute("fft", "-iu", 3, odd).squeeze())
+    assert error < 1e-5 if each_toolbox.has(versions.PICS_OF_ALL_SIZES) else error > 0.5
+
+
+def test_philox(each_toolbox):
+    older = each_toolbox.in_the_form_of((0, 9, 0))
+    for command in (("noise", "-s", 1, np.zeros((4, 4))), ("phantom", "-N", 3, "-r", 1, "-x", 8)):
+        new, old = each_toolbox.compute(*command), older.compute(*command)
+        assert np.array_equal(new, old) != each_toolbox.has(versions.PHILOX)
+
+
+def test_exact_nufft(each_toolbox):
+    """A point in the centre has the value 1 / 16 everywhere in k-space."""
+    image = np.zeros((16, 16, 1), np.complex64)
+    image[8, 8] = 1
+    positions = np.array([[0.3, 2.1], [-1.2, 3.4], [0, 0]], np.complex64)[..., None]
+    older = each_toolbox.in_the_form_of((0, 8, 0))
+    new, old = (16 * box.compute("nufft", positions, image).ravel() for box in (each_toolbox, older))
+    np.testing.assert_allclose(old, 1.0014, atol=5e-5)
+    np.testing.assert_allclose(new, 1 if each_toolbox.has(versions.EXACT_NUFFT) else old, atol=5e-5)
+
+
+def test_eigenvalue_of_sampled(each_toolbox):
+    """The first step from 0 is the adjoint divided by the eigenvalue."""
+    generator = np.random.default_rng(0)
+    kspace, coils = random_complex(generator, 2, 16, 16, 1, 4)
+    sampled = kspace * (generator.uniform(size=(16, 16, 1, 1)) < 0.4)
+
+    def step(data):
+        first = ("pics", "-S", "-i", 1, "-R", "I:0:1e-6")
+        last = ("--ist_last",) if each_toolbox.has(versions.L1_ENDS_WITH_THRESHOLD) else ()
+        estimated, fixed = (each_toolbox.compute(*first, *last, *step, data, coils) for step in (["-e"], ["-s", 0.01]))
+        return np.linalg.norm(estimated) / np.linalg.norm(fixed)
+
+    ratio = step(sampled) / step(kspace)
+    assert ratio > 1.5 if each_toolbox.has(versions.EIGENVALUE_OF_SAMPLED) else ratio == pytest.approx(1, rel=1e-3)
+
+
+def test_l1_ends_with_threshold(each_toolbox):
+    """So that many pixels are exactly 0."""
+    kspace = random_complex(np.random.default_rng(0), 16, 16, 1)
+
+    def zeros(*options):
+        argv = ("-S", "-i", 5, "-R", "I:0:0.5", *options)
+        return np.count_nonzero(each_toolbox.compute("pics", *argv, kspace, np.ones_like(kspace)) == 0)
+
+    if each_toolbox.has(versions.L1_ENDS_WITH_THRESHOLD):
+        assert zeros() > 20
+        assert zeros("--ist_last") == 0
+    else:
+        assert zeros() == 0
+
+
+def test_forward_tv(each_toolbox):
+    """What a single bright pixel loses goes to the side where differences are taken."""
+    point = np.zeros((16, 16, 1), np.complex64)
+    point[8, 8] = 1
+    kspace = each_toolbox.compute("fft", "-u", 3, point)[:, :, :1]
+    image = each_toolbox.compute("pics", "-S", "-i", 20, "-R", "T:3:0:0.1", kspace, np.ones_like(point)).squeeze().real
+    before, after = image[7, 7], image[9, 9]
+    assert (before > 2 * after) == each_toolbox.has(versions.FORWARD_TV)
+    assert (after > 2 * before) != each_toolbox.has(versions.FORWARD_TV)

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from bart_bridge import baselines
+from bart_bridge.data.coils import ring_of_coils
 from bart_bridge.data.dataset import Dataset, Split
 from bart_bridge.data.fourier import centred_fft
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
+from bart_bridge.tools import versions
 from compare.measuring import quality
 from compare.results import table as results
 from compare.running import steps
@@ -66,13 +68,46 @@ def test_baselines_reconstruct_radial_data(name, well_sampled, toolbox):
     assert relative_difference(image, well_sampled.arrays()["reference"]) < 0.15
 
 
-def test_what_pics_gets_wrong_is_refused(toolbox, tmp_path):
-    for name in ("kspace", "coils"):
-        cfl.write(tmp_path / name, np.ones((9, 8, 1, 2), np.complex64))
-    with pytest.raises(InputError, match="even image sizes only, found 9 x 8"):
-        baselines.l1_wavelet(Split.in_folder(tmp_path), toolbox, 0.1)
+@pytest.fixture
+def smooth(tmp_path):
+    """Write a well sampled slice without noise; return it with its image."""
+
+    def write(y, x):
+        generator = np.random.default_rng(0)
+        from_centre_y, from_centre_x = (np.mgrid[:y, :x] - np.array([[[y // 2]], [[x // 2]]])) / 8
+        image = np.exp(-(from_centre_y**2) - 2 * (from_centre_x - 0.2) ** 2 + 0.5j)
+        coils = ring_of_coils(x, y, 4)
+        pattern = (generator.uniform(size=(1, y, x)) < 0.8).astype(np.complex64)
+        arrays = {"kspace": pattern * centred_fft((coils * image).astype(np.complex64))}
+        for name, array in (arrays | {"coils": coils, "pattern": pattern}).items():
+            cfl.write(tmp_path / name, from_batch_coil_yx(array[None]))
+        return Split.in_folder(tmp_path), image
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["cg-sense", "l1-wavelet", "total-variation"])
+@pytest.mark.parametrize("size", [(22, 28), (21, 24), (23, 21)], ids=str)
+def test_sizes_that_pics_gets_wrong_are_right_or_refused(name, size, smooth, each_toolbox):
+    split, image = smooth(*size)
+    reconstruct = partial(baselines.BASELINES[name].reconstruct, split, each_toolbox, 1e-3)
+    if name != "cg-sense" and size[0] % 2 and not each_toolbox.has(versions.PICS_OF_ALL_SIZES):
+        with pytest.raises(InputError, match=f"{each_toolbox.version_text} is correct for even image sizes only"):
+            reconstruct()
+        return
+    assert relative_difference(reconstruct()[0, 0], image) < 0.02
+
+
+def test_l1_wavelet_is_the_same_algorithm_with_every_bart(each_toolbox, toolbox, dataset_folder):
+    """0.9.00 and 1.0.00 give the same bits, 0.8.00 differs by 2e-3 (another step); another end would move it by 8 %."""
+    split = Dataset.open(dataset_folder).split("test")
+    images = [baselines.l1_wavelet(split, box, 0.03) for box in (each_toolbox, toolbox)]
+    assert relative_difference(*images) < 4e-3
+
+
+def test_gridding_needs_a_trajectory(toolbox, smooth):
     with pytest.raises(InputError, match="needs a trajectory"):
-        baselines.gridding(Split.in_folder(tmp_path), toolbox, 0.1)
+        baselines.gridding(smooth(8, 9)[0], toolbox, 0.1)
 
 
 @pytest.mark.slow

@@ -319,6 +319,8 @@ def test_data_are_kept_when_their_settings_change(toolbox, tmp_path):
     place = Place(tmp_path / "out", tmp_path, toolbox)
     place.run(networks={}, dataset=simulated)
     (place.folder / "dataset" / "notes.txt").write_text("somebody's own")
+    replace(place, toolbox=replace(toolbox, version=(99, 8, 7))).run(networks={}, dataset=simulated)
+    assert (place.folder / "dataset" / "notes.txt").exists(), "another BART simulates the same"
     other = {"simulate": {**simulated["simulate"], "noise": 0.1}}
     place.run(networks={}, dataset=other)
     assert place.said("dataset: simulated anew, simulation.noise changed from 0.01 to 0.1; the old one is in")
