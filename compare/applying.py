@@ -22,7 +22,7 @@ from bart_bridge.reconet.network_settings import MemoryPlan, Network
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
 from compare.engines.base import Device, Engine
-from compare.engines.create import create
+from compare.engines.create import create, toolbox_of
 from compare.measuring import quality
 from compare.report.figures.images import image_panel
 from compare.report.tables import measured
@@ -197,7 +197,8 @@ def _appliers(runs: list[Path], toolbox: Toolbox, memory: MemoryPlan | None) -> 
     for run, label, name, (trained_on, device, network, binary) in zip(runs, labels, names, settings, strict=True):
         keras = KerasEngineName.parse(trained_on)
         applied_by = str(replace(keras, memory_plan=memory)) if memory and keras else trained_on
-        engine = create(applied_by, device, Toolbox.find(binary) if binary else toolbox)
+        bart = toolbox_of(trained_on, {trained_on: binary} if binary else {}, toolbox)
+        engine = create(applied_by, device, bart)
         appliers.append(_Applier(label, name, trained_on, engine, network, run))
     return appliers
 

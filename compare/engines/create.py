@@ -6,18 +6,20 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from bart_bridge.errors import ToolError
+from bart_bridge.tools.discovery import find_version
 from bart_bridge.tools.toolbox import Toolbox
 from compare.engines.bart import BartEngine
 from compare.engines.base import Device, Engine
 from compare.engines.keras import KerasEngine
-from compare.settings.engine_names import EngineName, KerasEngineName
+from compare.settings.engine_names import EngineName, KerasEngineName, wanted_bart
 
 
 def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None = None) -> Engine:
     """Make an engine by its name.
 
     Args:
-        name: `keras-tensorflow`, `bart`, or `bart-` and anything for another binary.
+        name: `keras-tensorflow`, `bart`, or `bart-` and anything for another binary, such as `bart-0.9`.
         device: Device that it computes on.
         bart: The binary of a BART engine.
         threads: Number of threads; default `usable_threads`.
@@ -31,12 +33,20 @@ def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None 
 
 
 def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) -> Toolbox:
-    """Return the BART of an engine: the one in `binaries`, or the default.
+    """Return the BART of an engine: the one in `binaries`, or the one of the version in its name, or the default.
 
     Raises:
-        ToolError: The binary is missing or does not work.
+        ToolError: The binary is missing or does not work, or there is no BART of the version.
     """
-    return Toolbox.find(binaries[name]) if name in binaries else bart
+    if name in binaries:
+        return Toolbox.find(binaries[name])
+    wanted = wanted_bart(name)
+    if wanted is None:
+        return bart
+    try:
+        return find_version(wanted)
+    except ToolError as error:
+        raise ToolError(f"engine '{name}': {error}") from None
 
 
 def usable_threads() -> int:

@@ -14,6 +14,7 @@ import psutil
 import bart_bridge
 from bart_bridge.errors import ToolError
 from bart_bridge.tools import process
+from bart_bridge.tools.blas import blas_of
 from bart_bridge.tools.toolbox import Toolbox
 from compare.measuring import nvidia
 
@@ -36,16 +37,33 @@ def describe() -> Description:
 
 
 def software(toolboxes: Mapping[str, Toolbox]) -> Description:
-    """Describe the software: packages, each engine's BART with its build flags, and the commit of bart-tf."""
+    """Describe the software: packages, each engine's BART with its build flags and BLAS, and the commit of bart-tf."""
     return {
         "packages": {name: installed for name in _PACKAGES if (installed := package_version(name))},
         "bart": {
-            name: {"path": str(bart.path), "version": bart.version_text, "build": bart.build_flags}
+            name: {
+                "path": str(bart.path),
+                "version": bart.version_text,
+                "build": bart.build_flags,
+                "blas": blas_of(bart.path),
+            }
             for name, bart in toolboxes.items()
         },
         "bart_tf": bart_bridge.__version__,
         "commit": _commit(),
     }
+
+
+def built(description: Description, engine: str) -> tuple[str, str]:
+    """Return the build flags and the BLAS of an engine's BART, as `software` describes it; two empty texts without one.
+
+    A record of version 0.2.0 or before does not name the BLAS.
+    """
+    bart = description.get("bart", {}).get(engine)
+    if not bart:
+        return "", ""
+    flags = ", ".join(f"{flag}={value}" for flag, value in bart.get("build", {}).items())
+    return flags, bart.get("blas", "n/a: not in the record")
 
 
 def label(description: Description) -> str:

@@ -17,6 +17,7 @@ from compare.report.figures.contents import CaptionedFigure
 from compare.report.figures.images import ERROR_GAIN
 from compare.report.tables import relative
 from compare.results import divergences, gaps
+from compare.results.barts import barts
 from compare.results.images import REFERENCE, Images, open_readable_images
 from compare.results.table import read_history, read_results, select
 from compare.settings.experiment import Experiment, load_kept
@@ -66,7 +67,11 @@ def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
     content = page.Page(
         title=experiment.name,
         description=experiment.description,
-        headline=[*relative.headline(table), f"Measured on {measured_on or 'an unknown machine'}."],
+        headline=[
+            *relative.headline(table),
+            *(f"{line}." for line in barts(table)),
+            f"Measured on {measured_on or 'an unknown machine'}.",
+        ],
         warnings=[*warnings, *gpu.warnings],
         tables=[*tables, *gpu.tables],
         figures=[*(_figure(folder, figure) for figure in figures), *gpu.figures],
@@ -105,7 +110,7 @@ def _setup(
         }
         for number, description in enumerate(machines, start=1)
     }
-    setup["Versions"] = {"bart-tf": bart_bridge.__version__, **_joined(versions)}
+    setup["Versions"] = {"bart-tf": bart_bridge.__version__, **_joined(versions), "BARTs": barts(table)}
     for name, trained in experiment.networks.items():
         for part, settings in (("network", trained.network), ("training", trained.training)):
             setup[f"{name}, {part}"] = settings.model_dump(exclude_none=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bart_bridge.baselines import BASELINES
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic
 from bart_bridge.tools.toolbox import Toolbox
@@ -21,7 +22,7 @@ from compare.results.table_files import NOT_AVAILABLE
 from compare.running import records
 from compare.running.run_files import Run, failure_record
 from compare.running.steps import PHASES, ZERO_FILLED, baseline_names
-from compare.settings.engine_names import KerasEngineName
+from compare.settings.engine_names import BART, KerasEngineName
 from compare.settings.experiment import Experiment
 
 Row = dict[str, Any]
@@ -90,13 +91,13 @@ def _quality_rows_with_origin(experiment: Experiment, folder: Path, toolbox: Too
     for row in quality_rows(images, reference, toolbox):
         name, engine = row["network"], row["engine"]
         path = Run(folder, name, engine).record(row["phase"]) if name else baseline_record(folder, engine)
-        yield _engine_columns(experiment, engine) | _origin(path) | _network_columns(experiment, name) | row
+        yield _engine_columns(experiment, engine) | _origin(path, engine) | _network_columns(experiment, name) | row
 
 
 def _cost_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
     for run in runs(experiment, folder, experiment.repeats):
         for phase in PHASES:
-            columns = {"phase": phase, "repeat": run.repeat} | _origin(run.record(phase))
+            columns = {"phase": phase, "repeat": run.repeat} | _origin(run.record(phase), run.engine)
             columns |= _engine_columns(experiment, run.engine) | _network_columns(experiment, run.name)
             yield from (columns | _value(*cost) for cost in cost_rows.costs_of_phase(run, phase))
 
@@ -108,7 +109,7 @@ def _regularization_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
             weight = records.load(path, "regularization")["regularization"]
             tool = "bart nufft" if name == "gridding" else "bart pics"
             definition = f"weight of the regularization of {tool}, best mean PSNR on the validation slices"
-            columns = _engine_columns(experiment, name) | _origin(path) | {"phase": "train"}
+            columns = _engine_columns(experiment, name) | _origin(path, name) | {"phase": "train"}
             yield columns | _value("regularization", weight, "1", definition)
 
 
@@ -120,17 +121,25 @@ def _failed_images(experiment: Experiment, folder: Path) -> Iterator[Row]:
     for network, engine, phase, path in images:
         failure = {} if path.exists() else _record(failure_record(path))
         if failure:
-            columns = _engine_columns(experiment, engine) | _origin(path) | _network_columns(experiment, network)
+            columns = (
+                _engine_columns(experiment, engine) | _origin(path, engine) | _network_columns(experiment, network)
+            )
             reason = cost_rows.why_missing(failure)
             yield columns | {"phase": phase} | _value("psnr", None, quality.UNITS["psnr"], reason)
 
 
-def _origin(path: Path) -> Row:
-    """Return the machine and the version of the engine from a record, or from the record of its failure."""
+def _origin(path: Path, engine: str) -> Row:
+    """Return the machine, and the version and build of the engine, from a record or from the record of its failure."""
     record = _record(path) or _record(failure_record(path))
     if "machine" not in record:
         return {"machine": f"{NOT_AVAILABLE}: not in the record"} if record else {}
-    return {"machine": machine.label(record["machine"]), "engine_version": record["engine_version"]}
+    build, blas = machine.built(record["machine"], BART if engine in BASELINES else engine)
+    return {
+        "machine": machine.label(record["machine"]),
+        "engine_version": record["engine_version"],
+        "engine_build": build,
+        "engine_blas": blas,
+    }
 
 
 def machines(experiment: Experiment, folder: Path) -> Row:

@@ -29,6 +29,8 @@ COLUMNS = (
     "dataset",
     "engine",
     "engine_version",
+    "engine_build",
+    "engine_blas",
     "backend",
     "memory_plan",
     "device",
@@ -44,6 +46,8 @@ COLUMNS = (
     "definition",
     "machine",
 )
+# Those that results of version 0.2.0 and before lack. They are empty then.
+_LATER_COLUMNS = ("engine_build", "engine_blas")
 HISTORY_COLUMNS = ("network", "engine", "stage", "epoch", "batch", "seconds", "loss")
 MEMORY_COLUMNS = ("network", "engine", "repeat", "phase", *memory_sampling.NAMES)
 
@@ -69,6 +73,8 @@ def read_results(folder: Path) -> pandas.DataFrame:
     """
     path = folder / "results.csv"
     table = read_csv(path, ["value"], ["repeat"])
+    if tuple(table.columns) == tuple(name for name in COLUMNS if name not in _LATER_COLUMNS):
+        table = table.assign(**dict.fromkeys(_LATER_COLUMNS, ""))[list(COLUMNS)]
     if tuple(table.columns) != COLUMNS:
         raise InputError(f"{path}: columns must be {', '.join(COLUMNS)}")
     return table

@@ -96,7 +96,7 @@ def run(
 
     @cache
     def made_on() -> machine.Description:
-        binaries = {name: bart for name, bart in toolboxes.items() if name in experiment.bart_binaries}
+        binaries = {name: bart for name, bart in toolboxes.items() if is_bart(name)}
         software = machine.software({"bart": toolbox} | binaries)
         return machine.describe() | software | {"threads": experiment.threads or usable_threads()}
 

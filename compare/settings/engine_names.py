@@ -1,14 +1,17 @@
-"""Names of engines, and what they say: `bart`, `bart-cudnn`, `keras-jax`, `keras-jax-lean`."""
+"""Names of engines, and what they say: `bart`, `bart-0.9`, `bart-cudnn`, `keras-jax`, `keras-jax-lean`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from bart_bridge.reconet.network_settings import MemoryPlan
+from bart_bridge.tools.discovery import Wanted
 
 # As configuration files, records and results have it.
 EngineName = str
 BART: EngineName = "bart"
+# What messages call the engines that `wanted_bart` knows.
+BART_OF_VERSION = "bart-X.Y"
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -45,6 +48,11 @@ def is_bart(name: EngineName) -> bool:
 def is_bart_binary(name: EngineName) -> bool:
     """Return whether a name is one that `bart_binaries` of an experiment may define: `bart-` and anything."""
     return name.startswith(f"{BART}-")
+
+
+def wanted_bart(name: EngineName) -> Wanted | None:
+    """Read the version in the name of an engine: `bart-0.9`, `bart-0.9.00`, `bart-0.9-openblas`; None without one."""
+    return Wanted.parse(name.removeprefix(f"{BART}-")) if is_bart_binary(name) else None
 
 
 ENGINES = (BART, *(str(KerasEngineName(backend, plan)) for backend in BACKENDS for plan in ("plain", "lean")))

@@ -13,7 +13,14 @@ from bart_bridge.errors import InputError, first_fault
 from bart_bridge.reconet.network_settings import MemoryPlan, Network, Settings
 from bart_bridge.reconet.training_settings import Training, check_shared
 from compare.settings import strict, without_effect
-from compare.settings.engine_names import ENGINES, EngineName, KerasEngineName, is_bart_binary
+from compare.settings.engine_names import (
+    BART_OF_VERSION,
+    ENGINES,
+    EngineName,
+    KerasEngineName,
+    is_bart_binary,
+    wanted_bart,
+)
 from compare.settings.slurm import Slurm
 
 BaselineName = Literal["cg-sense", "gridding", "l1-wavelet", "total-variation"]
@@ -59,8 +66,9 @@ class Experiment(Settings):
         networks: Networks by the name they have in the results; there may be none beside baselines.
         baselines: Reconstructions without a network, see `bart_bridge.baselines`, each with its regularization chosen
             on the validation slices; default CG-SENSE.
-        engines: Engines to run, `bart`, `keras-` with a backend (`tensorflow`, `jax`, `torch`), the same with `-lean`
-            for the memory plan `lean`, or a name of `bart_binaries`; default `bart` and `keras-tensorflow`.
+        engines: Engines to run: `bart`, `bart-` with a version (`bart-0.9`, see `bart_bridge.tools.discovery`), also
+            with `-openblas` after it, `keras-` with a backend (`tensorflow`, `jax`, `torch`), the same with `-lean` for
+            the memory plan `lean`, or a name of `bart_binaries`; default `bart` and `keras-tensorflow`.
         bart_binaries: More BART binaries (or their folders) by the name of their engine, such as `bart-cudnn`; a
             relative path starts at the folder of the configuration file.
         device: `cpu` (default) or `gpu`.
@@ -110,7 +118,8 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _names(self) -> Experiment:
         for name in [*self.networks, *self.bart_binaries]:
-            if not name.replace("-", "").replace("_", "").isalnum():
+            has_version = name in self.bart_binaries and wanted_bart(name) is not None
+            if not has_version and not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"names of networks may have letters, digits, '-' and '_', received '{name}'")
         if not self.networks and not self.baselines:
             raise ValueError("name networks, or baselines, or both")
@@ -118,8 +127,8 @@ class Experiment(Settings):
             if not is_bart_binary(name):
                 raise ValueError(f"names of bart_binaries must begin with 'bart-', received '{name}'")
         for name in self.engines:
-            if name not in (*ENGINES, *self.bart_binaries):
-                available = ", ".join([*ENGINES, *self.bart_binaries])
+            if name not in (*ENGINES, *self.bart_binaries) and wanted_bart(name) is None:
+                available = ", ".join([*ENGINES, BART_OF_VERSION, *self.bart_binaries])
                 raise ValueError(f"engines: no engine '{name}' (found: {available})")
         if len(set(self.engines)) != len(self.engines):
             raise ValueError(f"engines must differ, received {', '.join(self.engines)}")

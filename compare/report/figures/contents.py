@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from compare.report.figures import colours, curves
 from compare.report.figures.images import ERROR_GAIN, image_panel, loss_curves, numbered_panel, psnr_by_slice
 from compare.report.tables.relative import engines_of, networks_of
 from compare.results import gaps, statistics
+from compare.results.barts import barts
 from compare.results.images import Images
 from compare.results.table import select
 from compare.settings.experiment import Experiment
@@ -47,7 +48,7 @@ def figures_of_experiment(
     memory: pandas.DataFrame,
     images: Images,
 ) -> Iterator[CaptionedFigure]:
-    """Make the figures one by one, and leave out those that would be empty.
+    """Make the figures one by one, and leave out those that would be empty. Captions end with the BARTs they are of.
 
     Args:
         experiment: The experiment.
@@ -56,6 +57,18 @@ def figures_of_experiment(
         memory: Its memory curves, empty where they are missing.
         images: Its images, empty where they are missing.
     """
+    named = "; ".join(barts(results, flags=False))
+    for figure in _figures(experiment, results, history, memory, images):
+        yield replace(figure, caption=f"{figure.caption} {named}." if named else figure.caption)
+
+
+def _figures(
+    experiment: Experiment,
+    results: pandas.DataFrame,
+    history: pandas.DataFrame,
+    memory: pandas.DataFrame,
+    images: Images,
+) -> Iterator[CaptionedFigure]:
     styles = colours.styles(map(str, {*results.engine, *history.engine, *memory.engine}))
     if images and not experiment.networks:
         caption = "One test slice in each reconstruction, on the grey scale of the reference."
@@ -116,5 +129,5 @@ def _bland_altman(results: pandas.DataFrame, name: str) -> Iterator[CaptionedFig
 def _captioned(network: str, slug: str, title: str, caption: str, figure: Figure | None) -> Iterator[CaptionedFigure]:
     """Name a figure after its network if it has one; yield nothing without a figure."""
     if figure is not None:
-        slug = "-".join(filter(None, [network, slug])).lower().replace("_", "-")
+        slug = "-".join(filter(None, [network, slug])).lower().replace("_", "-").replace(".", "-")
         yield CaptionedFigure(slug, ", ".join(filter(None, [network, title])), caption, network, figure)

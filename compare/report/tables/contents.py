@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bart_bridge.errors import InputError
@@ -9,6 +10,7 @@ from compare.report.tables import measured, relative
 from compare.report.tables import published as published_tables
 from compare.report.tables.table import Cell, Table, table_of_rows
 from compare.results import published
+from compare.results.barts import barts
 from compare.settings.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def tables_of_experiment(experiment: Experiment, results: pandas.DataFrame) -> list[Table]:
-    """Make the tables of an experiment from its results table alone, and leave out those without rows."""
+    """Make the tables of an experiment from its results table alone, and leave out those without rows.
+
+    The last lines of each caption name the BARTs that its numbers are of.
+    """
     kinds: dict[str, str] = {name: trained.network.kind for name, trained in experiment.networks.items()}
     tables = [
         relative.ratios(results),
@@ -30,7 +35,8 @@ def tables_of_experiment(experiment: Experiment, results: pandas.DataFrame) -> l
         measured.quality_by_fastmri(results),
         relative.check(results),
     ]
-    return [table for table in [*tables, *_published(results, kinds)] if table is not None and len(table.frame)]
+    made = [table for table in [*tables, *_published(results, kinds)] if table is not None and len(table.frame)]
+    return [replace(table, caption="\n".join([*table.notes, *barts(results)])) for table in made]
 
 
 def _published(results: pandas.DataFrame, kinds: dict[str, str]) -> list[Table | None]:

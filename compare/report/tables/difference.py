@@ -77,16 +77,19 @@ def settings(
         key: (configured[0].get(key, ""), configured[1].get(key, "")) for key in {**configured[0], **configured[1]}
     }
     for engine in sorted({*first.engine, *second.engine}):
-        versions = [_values(select(table, engine=engine).engine_version) for table in (first, second)]
-        pairs[f"version of {engine}"] = (versions[0], versions[1])
+        for fact in ("version", "build", "blas"):
+            values = [_values(select(table, engine=engine)[f"engine_{fact}"]) for table in (first, second)]
+            # What results of version 0.2.0 do not say is no difference.
+            if all(values) or fact == "version":
+                pairs[f"{fact.replace('blas', 'BLAS')} of {engine}"] = (values[0], values[1])
     pairs["machine"] = (_values(first.machine), _values(second.machine))
     rows: list[list[Cell]] = [
         [key, *(value or "none" for value in pair)] for key, pair in pairs.items() if pair[0] != pair[1]
     ]
     note = (
         f"{len(rows)} of {len(pairs)}: every setting of the two `experiment.yaml` but "
-        f"{' and '.join(_WITHOUT_INFLUENCE)}, the version of each engine, and the machine. Those not listed are the "
-        "same in both."
+        f"{' and '.join(_WITHOUT_INFLUENCE)}, version, build and BLAS of each engine, and the machine. Those not "
+        "listed are the same in both."
     )
     return table_of_rows("Settings that differ", {"setting": "", "A": "", "B": ""}, rows, [note], "diff-settings")
 

@@ -32,6 +32,14 @@ def test_defaults_are_those_of_bart(tmp_path):
     assert experiment.inference_calls == 20
 
 
+def test_engines_of_a_version(tmp_path):
+    """They need no binary, and may have one."""
+    engines = ["bart", "bart-0.9", "bart-1.0.00", "bart-1.0-openblas"]
+    experiment = load(write(tmp_path, engines=engines, bart_binaries={"bart-0.9": "own/bart"}))
+    assert experiment.engines == engines
+    assert experiment.bart_binaries == {"bart-0.9": tmp_path / "own/bart"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -49,7 +57,10 @@ def test_defaults_are_those_of_bart(tmp_path):
             {"engines": ["keras-tensorflow-lean"], "networks": network(cg_derivative="unrolled")},
             "needs cg_derivative 'implicit', 'vn' has 'unrolled'",
         ),
-        ({"engines": ["matlab"]}, r"engines: no engine 'matlab' \(found: bart, keras-tensorflow"),
+        ({"engines": ["matlab"]}, r"engines: no engine 'matlab' \(found: bart, keras-tensorflow.*, bart-X\.Y\)"),
+        ({"engines": ["bart-1"]}, r"engines: no engine 'bart-1' \(found: bart, "),
+        ({"engines": ["bart-1.0-mkl"]}, r"engines: no engine 'bart-1\.0-mkl' \(found: bart, "),
+        ({"networks": {"bart-1.0": network()["vn"]}}, "names of networks .*received 'bart-1.0'"),
         ({"bart_binaries": {"new": "/usr/bin/bart"}}, r"bart_binaries must begin with 'bart-', received 'new'"),
         ({"threads": 0}, "threads: .*received 0"),
         ({"devices": 2}, "devices: only keras-jax and keras-jax-lean .* received 2 and the engine 'bart'"),

@@ -1,0 +1,66 @@
+"""Engines that name a version of BART: which binary they are."""
+
+import pytest
+
+from bart_bridge.errors import ToolError
+from compare.engines.create import create, toolbox_of
+from compare.measuring import machine
+from tests.compare.conftest import bart_script
+
+
+@pytest.fixture
+def barts(tmp_path, monkeypatch, toolbox):
+    """A folder with two versions of BART; the binaries are the one in use and say another version."""
+    for version in ("0.9.00", "1.0.00"):
+        folder = tmp_path / "barts" / version
+        folder.mkdir(parents=True)
+        bart_script(folder, toolbox, f"[ $1 = version ] && echo BART_VERSION=v{version} && echo CUDA=0 && exit 0")
+    monkeypatch.setenv("BART_TF_BARTS", str(tmp_path / "barts"))
+    for variable in ("BART_TOOLBOX_PATH", "TOOLBOX_PATH"):
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setenv("PATH", "/nowhere")
+    return tmp_path / "barts"
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("bart-0.9", "0.9.00"), ("bart-1.0", "1.0.00"), ("bart-1.0.00", "1.0.00")]
+)
+def test_found_by_the_version(barts, toolbox, name, version):
+    found = toolbox_of(name, {}, toolbox)
+    assert found.path == barts / version / "bart"
+    engine = create(name, "cpu", found)
+    assert (engine.name, engine.version) == (name, version)
+
+
+def test_a_binary_of_the_experiment_wins(barts, toolbox):
+    own = barts / "1.0.00" / "bart"
+    assert toolbox_of("bart-0.9", {"bart-0.9": own}, toolbox).path == own
+
+
+@pytest.mark.parametrize("name", ["bart", "bart-cudnn", "keras-tensorflow"])
+def test_other_engines_take_the_default(barts, toolbox, name):
+    assert toolbox_of(name, {}, toolbox) is toolbox
+
+
+def test_a_missing_version_says_what_to_do(barts, toolbox):
+    with pytest.raises(ToolError) as raised:
+        toolbox_of("bart-0.8", {}, toolbox)
+    assert str(raised.value) == (
+        "engine 'bart-0.8': no BART 0.8 was found (found: 1.0.00, 0.9.00): make barts fetches 0.8, 0.9 and 1.0, "
+        "or let BART_TF_BARTS name a folder with it"
+    )
+
+
+def test_records_name_version_build_and_blas(barts, toolbox):
+    described = machine.software({"bart": toolbox, "bart-0.9": toolbox_of("bart-0.9", {}, toolbox)})
+    bart = described["bart"]["bart-0.9"]
+    assert bart["version"] == "0.9.00"
+    assert bart["build"] == {"CUDA": "0"}
+    assert bart["blas"] == described["bart"]["bart"]["blas"]
+    assert not bart["blas"].startswith("n/a")
+    assert machine.built(described, "bart-0.9") == ("CUDA=0", bart["blas"])
+    assert machine.built(described, "keras-tensorflow") == ("", "")
+    # Records of version 0.2.0 have no BLAS.
+    del bart["blas"]
+    assert machine.built(described, "bart-0.9") == ("CUDA=0", "n/a: not in the record")
+    assert machine.built({}, "bart") == ("", "")
