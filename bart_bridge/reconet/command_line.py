@@ -14,9 +14,11 @@ from pydantic import ValidationError
 
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError, first_fault
+from bart_bridge.reconet.commands import check_schedule
 from bart_bridge.reconet.network_settings import MemoryPlan, ModlSettings, Network, VarNetSettings
 from bart_bridge.reconet.options import Options, Value, file, integer, last_value, split_arguments, sub_options
 from bart_bridge.reconet.training_settings import Training
+from bart_bridge.tools import versions
 
 _NETWORK_OPTIONS = {
     *("network", "iterations", "normalize", "rss-norm", "test", "varnet-block", "resnet-block", "data-consistency"),
@@ -61,6 +63,7 @@ class ReconetCommand:
         validation: Slices to measure after each epoch; None measures none.
         gpu: Whether to run on a GPU.
         memory: `lean` for `--lowmem`, otherwise `plain`.
+        bart_version: The version of BART to answer as.
     """
 
     mode: Literal["train", "apply", "eval"]
@@ -75,10 +78,15 @@ class ReconetCommand:
     validation: Split | None
     gpu: bool
     memory: MemoryPlan
+    bart_version: versions.Version
 
 
-def parse(arguments: Sequence[str]) -> ReconetCommand:
-    """Read the arguments that follow `bart reconet`.
+def parse(arguments: Sequence[str], installed: versions.Version = versions.NEWEST) -> ReconetCommand:
+    """Read the arguments that follow `bart reconet`, and `--bart-version`, which BART does not have.
+
+    Args:
+        arguments: The options and files.
+        installed: The version of BART to answer as without `--bart-version`. Defaults to the newest.
 
     Raises:
         InputError: An option is unknown, not supported or has a wrong value, or a file is missing.
@@ -91,12 +99,15 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
         raise InputError(
             f"reconet: four files are needed (kspace, coils, weights, reference or output), not {len(files)}"
         )
+    bart_version = last_value(options, "bart-version", versions.parse) or installed
     try:
         network = _network(options)
-        training, extra = _training(options, modes[0], network)
+        training, extra = _training(options, modes[0], network, bart_version)
     except ValidationError as error:
         raise InputError(f"reconet: {first_fault(error)}") from None
-    if modes[0] != "train" and "valid-data" in options:
+    if modes[0] == "train":
+        check_schedule(bart_version, training)
+    elif "valid-data" in options:
         raise InputError(f"reconet: --valid-data belongs to --train, received --{modes[0]}")
     kspace, coils, weights, last = (Path(name).absolute() for name in files)
     pattern, trajectory, load = (_path(options, name) for name in ("pattern", "trajectory", "load"))
@@ -114,6 +125,7 @@ def parse(arguments: Sequence[str]) -> ReconetCommand:
         validation=_validation(options),
         gpu="gpu" in options,
         memory="lean" if "lowmem" in options else "plain",
+        bart_version=bart_version,
     )
 
 
@@ -191,12 +203,17 @@ def _initialization(start: Values, network: Values, model: _Model) -> Values:
     return start | {"initial_lambda": default if initial_lambda is None else initial_lambda}
 
 
-def _training(options: Options, mode: str, network: Network) -> tuple[Training, Values]:
+def _training(options: Options, mode: str, network: Network, bart_version: versions.Version) -> tuple[Training, Values]:
     """Return the training, and the fields `history` and `dump_epochs`, which are no settings of a training."""
     pairs = {name: sub_options(options, name) for name in ("train-algo", "adam", "iPALM")}
     algorithms = [str(value) for name in pairs for field, value in pairs[name] if field == "algorithm"]
     if len(algorithms) > 1:
         raise InputError(f"reconet: name one training algorithm, not {' and '.join(algorithms)}")
+    if mode == "train" and algorithms == ["ipalm"] and not versions.NAMED_IPALM.is_in(bart_version):
+        raise InputError(
+            f"reconet: BART {versions.text(bart_version)} trains with Adam if ipalm is named: name adam, or nothing "
+            "for the iPALM of varnet, or add --bart-version 1.0"
+        )
     algorithm = algorithms[0] if algorithms else ("ipalm" if isinstance(network, VarNetSettings) else "adam")
     values, adam, ipalm = (
         {field: value for field, value in pairs[name] if field not in ("algorithm", "batches")} for name in pairs

@@ -63,15 +63,17 @@ def train_argv(
         gpu: Run on the GPU (default false).
 
     Raises:
-        InputError: The split has no reference or fewer than two slices, its images are too small for the filters, the
-            path of the history or of validation slices has a comma, or this BART does not have the algorithm for this
-            network.
+        InputError: The split has no reference, or fewer slices than this BART needs, its images are too small for the
+            filters, the path of the history or of validation slices has a comma, or this BART does not have the
+            algorithm for this network.
     """
     split = files.split
     if split.reference is None:
         raise InputError(f"{split.kspace.parent}: training needs a reference, there is none")
-    if split.slice_count < 2:
-        raise InputError(f"{split.kspace}: reconet trains on two slices or more, found {split.slice_count}")
+    if split.slice_count < 2 and not toolbox.has(versions.TRAINS_ON_ONE_SLICE):
+        raise InputError(
+            f"{split.kspace}: BART {toolbox.version_text} trains on two slices or more, found {split.slice_count}"
+        )
     if network.cg_derivative != "implicit":
         raise InputError(f"cg_derivative: reconet differentiates implicitly, received '{network.cg_derivative}'")
     check_algorithm(toolbox, network, training)
@@ -114,10 +116,10 @@ def check_trained(
 ) -> None:
     """Check by exit code, output and files whether a training succeeded.
 
-    BART 0.8.00 and 1.0.00 abort with an invalid `free` after they have written all files if an algorithm was named.
-    Then complete files count as success, also if a script or container ran BART and returned 134. Every other abort is
-    a failure, since BART's own errors end in an abort too. BART reports success if the weights are not finite; this
-    counts as divergence.
+    BART aborts with an invalid `free` after it has written all files if an algorithm was named. Then complete files
+    count as success, also if a script or container ran BART and returned 134. Every other abort is a failure, since
+    failed assertions, and up to 0.9 all errors, end in an abort too. BART reports success if the weights are not
+    finite; this counts as divergence.
 
     Args:
         argv: The command, from `train_argv`.
@@ -202,6 +204,7 @@ def check_algorithm(toolbox: Toolbox, network: Network, training: Training) -> N
     """
     if training.algorithm == "admm":
         raise InputError("algorithm: reconet has no ADMM for weights")
+    check_schedule(toolbox.version, training)
     if training.algorithm != "ipalm" or toolbox.has(versions.NAMED_IPALM):
         return
     if network.kind != "varnet":
@@ -211,3 +214,17 @@ def check_algorithm(toolbox: Toolbox, network: Network, training: Training) -> N
         )
     if training.ipalm != IpalmRules():
         raise InputError(f"ipalm: BART {toolbox.version_text} ignores the sub-options of --iPALM; leave the defaults")
+
+
+def check_schedule(version: versions.Version, training: Training) -> None:
+    """Check that a version of BART has the learning rates of a training.
+
+    Raises:
+        InputError: It has others.
+    """
+    is_falling = training.final_learning_rate is not None
+    if training.warmup_epochs and is_falling and versions.WARMUP_REPEATS_SCHEDULE.is_in(version):
+        raise InputError(
+            f"warmup_epochs: BART {versions.text(version)} repeats the first epochs of a falling learning rate after a "
+            f"warm-up; leave out warmup_epochs (received {training.warmup_epochs}) or final_learning_rate"
+        )

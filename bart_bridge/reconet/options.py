@@ -15,13 +15,16 @@ from typing import TypeVar
 from bart_bridge.errors import InputError
 
 _SHORT = "teagl:b:I:nN:T:"
+# Listed so that the error message names them.
+_BART_ONLY = ("mask=", "valid-loss=", "export-graph=", "unet=", "nufft-conf=", "ksp-training", "no-precomp")
 _LONG = (
     *("train", "eval", "apply", "gpu", "load=", "batch-size=", "iterations=", "normalize", "network=", "test"),
     *("resnet-block=", "varnet-block=", "data-consistency=", "initial-reco=", "shared-weights", "no-shared-weights"),
     *("shared-lambda", "no-shared-lambda", "rss-norm", "pattern=", "valid-data=", "train-loss=", "train-algo="),
     *("adam=", "iPALM=", "load-memory", "lowmem", "trajectory="),
-    # Supported by BART only; listed so that the error message names them.
-    *("mask=", "valid-loss=", "export-graph=", "unet="),
+    # Supported by bart-tf only.
+    "bart-version=",
+    *_BART_ONLY,
 )
 # Python's `getopt` completes abbreviated names, BART does not. With two candidates for each, nothing is completed.
 _TWINS = tuple(name.rstrip("=") + "\0" for name in _LONG)
@@ -139,7 +142,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[Options, list[str]]:
     options: Options = {}
     for option, value in pairs:
         options.setdefault(_NAMES.get(option.lstrip("-"), option.lstrip("-")), []).append(value)
-    for name in ("mask", "valid-loss", "export-graph", "unet"):
+    for name in (name.rstrip("=") for name in _BART_ONLY):
         if name in options:
             raise InputError(f"reconet: --{name} is not supported by bart-tf")
     for name in ("weights", "lambda"):

@@ -6,6 +6,7 @@ Each `Change` is a row: since which version BART behaves so, and what follows fr
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 Version = tuple[int, ...]
@@ -14,6 +15,8 @@ Version = tuple[int, ...]
 _COMPARED = {(0, 8), (0, 9), (1, 0)}
 # Every BART simulates in the form of this version, so that the same seed gives the same dataset.
 SIMULATION: Version = (0, 8, 0)
+# What is assumed where no BART says which one it is.
+NEWEST: Version = (1, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,34 @@ class Change:
 NAMED_IPALM = Change(
     (1, 0),
     bart="`reconet -T ipalm` trains with iPALM. Before, it trained with Adam and ignored the sub-options of `--iPALM`",
-    here="other constants of iPALM than the default ones, and iPALM for MoDL, are refused before",
+    here="other constants of iPALM than the default ones, and iPALM for MoDL, are refused before; the drop-in refuses "
+    "the name",
+)
+SCALED_MSE = Change(
+    (1, 0),
+    bart="`mse scaled` is the last measure of `reconet --eval`, of validation slices in a history, and of `measure`",
+    here="the drop-in appends it, too; `read_history` leaves it out",
+)
+WARMUP_REPEATS_SCHEDULE = Change(
+    (1, 0),
+    bart="after a warm-up of w epochs, a falling learning rate repeats its first w epochs to the end. Before, it fell "
+    "to its minimum",
+    here="a warm-up before a falling rate is refused since then",
+)
+TRAINS_ON_ONE_SLICE = Change(
+    (1, 0),
+    bart="`reconet` trains on a single slice. Before, it stopped at an assertion",
+    here="a training on one slice is refused before",
+)
+REPORTS_ON_STDERR = Change(
+    (1, 0),
+    bart="`reconet` writes its progress and measures to standard error. Before, they went to standard output",
+    here="progress is read from both streams; the drop-in keeps to standard output for measures",
+)
+ERRORS_EXIT = Change(
+    (1, 0),
+    bart="an error ends a tool with exit code 1. Before, it ended in an abort (SIGABRT)",
+    here="before, only its message tells an error from the abort after a training that has written everything",
 )
 PICS_OF_ALL_SIZES = Change(
     (1, 0),
@@ -78,6 +108,20 @@ FORWARD_TV = Change(
 def is_compared(version: Version) -> bool:
     """Return whether the results of a version are compared with ours."""
     return version[:2] in _COMPARED
+
+
+def parse(version_text: str) -> Version:
+    """Read a version that is compared with ours, with or without its last number.
+
+    Raises:
+        ValueError: It is none of those; the message lists them.
+    """
+    match = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?", version_text, re.ASCII)
+    version = tuple(int(number or 0) for number in match.groups()) if match else ()
+    if not is_compared(version):
+        known = ", ".join(f"{major}.{minor}" for major, minor in sorted(_COMPARED))
+        raise ValueError(f"one of {known}")
+    return version
 
 
 def text(version: Version) -> str:

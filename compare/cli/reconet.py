@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from bart_bridge.errors import ToolError
+from bart_bridge.tools import versions
+from bart_bridge.tools.toolbox import Toolbox
 from compare.cli import options
 from tf_models.backend.quiet import import_backend
 
@@ -11,6 +14,14 @@ from tf_models.backend.quiet import import_backend
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(context_settings=options.BART_SYNTAX)(reconet)
+
+
+def _installed() -> versions.Version:
+    """Return the version of the BART of this machine, or the newest without one."""
+    try:
+        return Toolbox.find().version
+    except ToolError:
+        return versions.NEWEST
 
 
 def reconet(context: typer.Context) -> None:
@@ -23,6 +34,9 @@ def reconet(context: typer.Context) -> None:
     --valid-data and --lowmem. Other options are rejected with an error that names
     them.
 
+    Answers are those of the installed BART, or of [bold]--bart-version[/bold] 0.8, 0.9 or 1.0
+    (default without BART: 1.0).
+
     Example: [bold]bart-tf reconet --apply --network modl --normalize kspace coils weights output[/bold]
     """
     from dataclasses import replace
@@ -33,7 +47,7 @@ def reconet(context: typer.Context) -> None:
 
     if options.show_help(context):
         return
-    command = parse(context.args)
+    command = parse(context.args, _installed())
     import_backend()
     from tf_models.programs.reconet import run
 

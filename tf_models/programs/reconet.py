@@ -15,13 +15,14 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import Dim
-from bart_bridge.measures import NAMES, measures
+from bart_bridge.measures import NAMES, SCALED, measures
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.command_line import ReconetCommand
 from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.weights import Weights
+from bart_bridge.tools import versions
 from tf_models.backend.channels import channels_to_complex
 from tf_models.backend.devices import sees_gpu
 from tf_models.networks.build import build
@@ -48,7 +49,7 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
         on_batch: Called after each update of a training.
 
     Returns:
-        The measures of `bart_bridge.measures`, mean over slices, for an evaluation; else nothing.
+        The measures of `bart_bridge.measures` that BART has, mean over slices, for an evaluation; else nothing.
 
     Raises:
         InputError: A file is missing or damaged, or does not belong to the network.
@@ -86,7 +87,11 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     references = command.split.arrays()["reference"]
     pairs = zip(np.concatenate(images), np.concatenate(references), strict=True)
     slice_measures = [measures(image, reference) for image, reference in pairs]
-    return {name: float(np.mean([values[name] for values in slice_measures])) for name in NAMES}
+    return {name: float(np.mean([values[name] for values in slice_measures])) for name in _measure_names(command)}
+
+
+def _measure_names(command: ReconetCommand) -> tuple[str, ...]:
+    return (*NAMES, SCALED) if versions.SCALED_MSE.is_in(command.bart_version) else NAMES
 
 
 def _with_shared_scales(network: Network, split: Split) -> tuple[Network, Divisors | None]:
@@ -133,9 +138,10 @@ def _train(
             weights.write(path, command.network, model.named_weights())
 
     epochs, execution = command.training.epochs, Execution(command.memory)
+    hooks = Hooks(on_batch, on_epoch=dump, measures=_measure_names(command))
     initial = _initial_weights(network, command.load)
     try:
-        model, histories = train(network, command.training, data, initial, execution, Hooks(on_batch, on_epoch=dump))
+        model, histories = train(network, command.training, data, initial, execution, hooks)
     except TrainingDivergedError as error:
         if command.history is not None:
             _write_history(command.history, error.history, epochs)
@@ -197,7 +203,7 @@ def _write_history(path: Path, history: History, epochs: int) -> None:
     values = np.stack([np.pad(history[name], ((0, missing), (0, 0)), constant_values=np.nan) for name in names], -1)
     acquired = np.repeat(~np.isnan(values[..., :1]), len(names), axis=-1)
     # Validation comes after the last batch of an epoch. A measure may be NaN, and is acquired nevertheless.
-    acquired[:, :-1, [name in NAMES for name in names]] = False
+    acquired[:, :-1, [name in (*NAMES, SCALED) for name in names]] = False
     cfl.write(path, np.stack([acquired, np.where(acquired, values, 0)], axis=2).astype(np.complex64))
 
 

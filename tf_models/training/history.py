@@ -36,15 +36,18 @@ def _ignore_epoch(epoch: int, model: UnrolledNetwork) -> None:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Functions that a training calls.
+    """What a training calls, and what it measures for its caller.
 
     Attributes:
         on_batch: Called after each update; epochs are counted through all stages.
         on_epoch: Called before each epoch of a stage with its number, from 0, and the model.
+        measures: Which measures of `bart_bridge.measures` are taken of validation slices. Defaults to those that all
+            versions of BART have.
     """
 
     on_batch: Callable[[Progress], None] = _ignore_batch
     on_epoch: Callable[[int, UnrolledNetwork], None] = _ignore_epoch
+    measures: tuple[str, ...] = NAMES
 
 
 class TrainingDivergedError(DivergedError):
@@ -116,7 +119,7 @@ class Recorder(keras.callbacks.Callback):
         if (admm := find_admm(self.model)) is not None:
             row |= admm.residuals() if last else dict.fromkeys(RESIDUALS, np.nan)
         if self.validation is not None:
-            row |= self._validate(self.validation) if last else dict.fromkeys(NAMES, np.nan)
+            row |= self._validate(self.validation) if last else dict.fromkeys(self.hooks.measures, np.nan)
         if self.model.own_lambda is not None:
             row["lambda_init"] = float(ops.convert_to_numpy(self.model.own_lambda)[0])
         if self.model.data_consistency.lambdas is not None:
@@ -145,19 +148,19 @@ class Recorder(keras.callbacks.Callback):
     def _validate(self, batches: SliceBatches) -> dict[str, float]:
         with at_feasible_copy(self.model):
             if self.validation_model is None:
-                return _measure(self.model, batches)
+                return _measure(self.model, batches, self.hooks.measures)
             weights = self.model.named_weights()
         with on_one_device():
             self.validation_model.set_named_weights(weights)
-            return _measure(self.validation_model, batches)
+            return _measure(self.validation_model, batches, self.hooks.measures)
 
     def history(self) -> History:
         """Return the columns, each `(epoch, batch)`."""
         return {name: column.reshape(-1, self.batches) for name, column in columns(self.rows).items()}
 
 
-def _measure(model: UnrolledNetwork, batches: SliceBatches) -> Row:
-    """Return the mean of each measure over the slices, on images divided by the scale of their slice."""
+def _measure(model: UnrolledNetwork, batches: SliceBatches, names: Sequence[str]) -> Row:
+    """Return the means of measures over the slices, on images divided by the scale of their slice."""
     images = model.predict(feed(batches), verbose=0)
     slice_measures = []
     for number in range(len(batches)):
@@ -169,7 +172,7 @@ def _measure(model: UnrolledNetwork, batches: SliceBatches) -> Row:
             *(np.concatenate(channels_to_complex(array / scale)) for array in (batch_images, reference)), strict=True
         )
         slice_measures += [measures(image, truth) for image, truth in pairs]
-    return {name: float(np.mean([values[name] for values in slice_measures])) for name in NAMES}
+    return {name: float(np.mean([values[name] for values in slice_measures])) for name in names}
 
 
 def columns(rows: list[Row]) -> History:

@@ -30,6 +30,10 @@ def test_what_bart_cannot_train_is_refused_with_the_reason(dataset_folder, toolb
     with pytest.raises(InputError, match=r"0\.8\.00 ignores the sub-options of --iPALM"):
         argv("varnet", (0, 8, 0), algorithm="ipalm", ipalm={"reduce": 1.5})
     assert "--iPALM=" not in " ".join(argv("varnet", (0, 8, 0), algorithm="ipalm"))
+    falling = {"algorithm": "sgd", "final_learning_rate": 1e-5, "warmup_epochs": 1}
+    assert "epochs-warmup=1" in " ".join(argv("varnet", (0, 9, 0), **falling))
+    with pytest.raises(InputError, match=r"BART 1\.0\.00 repeats the first epochs of a falling learning rate"):
+        argv("varnet", (1, 0, 0), **falling)
     newer = " ".join(argv("modl", (1, 0, 0), algorithm="ipalm", ipalm={"reduce": 1.5}))
     assert "-Tipalm,learning-rate=1," in newer
     assert "--iPALM=L-min=1e-10,L-max=1e+10,L-reduce=1.5,L-increase=2" in newer

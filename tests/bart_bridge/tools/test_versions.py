@@ -1,10 +1,16 @@
 """Each row of the table of versions, shown on each version of BART that is found."""
 
+import signal
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from bart_bridge.data.dataset import Dataset
-from bart_bridge.files import multi_cfl
+from bart_bridge.files import cfl, multi_cfl
+from bart_bridge.measures import measures
+from bart_bridge.reconet.history import parse_progress
 from bart_bridge.tools import process, versions
 from tests.helper import random_complex, relative_difference
 
@@ -17,11 +23,10 @@ def slices(dataset_folder):
 
 
 def train(toolbox, slices, folder, *options):
-    """Train a small VarNet for one epoch; return its weights, and how BART ended."""
+    """Train a small VarNet; return how BART ended."""
     arrays = (slices.kspace, slices.coils, folder / "weights", slices.reference)
     argv = toolbox.argv("reconet", "--train", *SMALL, f"--pattern={slices.pattern}", *options, *arrays)
-    finished = process.run(argv, folder=folder)
-    return multi_cfl.read(folder / "weights"), finished
+    return process.run(argv, folder=folder)
 
 
 def test_every_row_has_a_test():
@@ -30,15 +35,55 @@ def test_every_row_has_a_test():
 
 
 def test_named_ipalm(each_toolbox, slices, tmp_path):
-    default, _ = train(each_toolbox, slices, tmp_path, "-Te=1,r=1")
-    named, _ = train(each_toolbox, slices, tmp_path, "-Te=1,r=1,ipalm")
-    adam, _ = train(each_toolbox, slices, tmp_path, "-Te=1,r=1,adam")
+    trained = []
+    for algorithm in ("ipalm", "adam", ""):
+        train(each_toolbox, slices, tmp_path, f"-Te=1,r=1,{algorithm}")
+        trained.append(np.concatenate([array.ravel() for array in multi_cfl.read(tmp_path / "weights")]))
+    named, adam, default = trained
+    assert np.array_equal(named, default) == each_toolbox.has(versions.NAMED_IPALM)
+    assert np.array_equal(named, adam) != each_toolbox.has(versions.NAMED_IPALM)
 
-    def are_equal(first, second):
-        return all(np.array_equal(*pair) for pair in zip(first, second, strict=True))
 
-    assert are_equal(named, default) == each_toolbox.has(versions.NAMED_IPALM)
-    assert are_equal(named, adam) != each_toolbox.has(versions.NAMED_IPALM)
+def test_scaled_mse(each_toolbox, tmp_path):
+    normal = np.random.default_rng(0).normal(size=(2, 16, 16, 2)).astype(np.float32)
+    image, reference = normal.view(np.complex64)[..., 0]
+    image[3] = 0
+    cfl.write(tmp_path / "image", image)
+    cfl.write(tmp_path / "reference", reference)
+    finished = each_toolbox.run("measure", tmp_path / "reference", tmp_path / "image")
+    printed = dict(map(str.strip, line.split(":")) for line in finished.stdout)
+    expected = measures(image, reference)
+    assert (list(expected)[-1] in printed) == each_toolbox.has(versions.SCALED_MSE)
+    for name, value in printed.items():
+        assert float(value) == pytest.approx(expected[name.removeprefix("mean ")], rel=1e-5)
+
+
+def test_warmup_repeats_schedule(each_toolbox, slices, tmp_path):
+    train(each_toolbox, slices, tmp_path, "-Tsgd,e=4,r=0.1,epochs-warmup=1,learning-rate-min=1e-6,dump-mod=1")
+    arrays = [multi_cfl.read(tmp_path / name)[0] for name in ("weights_1", "weights_2", "weights_3", "weights")]
+    steps = [np.linalg.norm(after - before) for before, after in pairwise(arrays)]
+    assert (steps[-1] > 0.5 * steps[0]) == each_toolbox.has(versions.WARMUP_REPEATS_SCHEDULE)
+
+
+def test_trains_on_one_slice(each_toolbox, slices, tmp_path):
+    if not each_toolbox.has(versions.TRAINS_ON_ONE_SLICE):
+        pytest.skip("stops at an assertion")
+    paths = {name: tmp_path / name for name in ("kspace", "coils", "reference", "pattern")}
+    for name, path in paths.items():
+        cfl.write(path, cfl.read(getattr(slices, name))[..., :1])
+    assert train(each_toolbox, replace(slices, **paths), tmp_path, "-Te=1").returncode == 0
+
+
+def test_reports_on_stderr(each_toolbox, slices, tmp_path):
+    finished = train(each_toolbox, slices, tmp_path, "-Te=1")
+    streams = [any(parse_progress(line) for line in lines) for lines in (finished.stderr, finished.stdout)]
+    is_moved = each_toolbox.has(versions.REPORTS_ON_STDERR)
+    assert streams == [is_moved, not is_moved]
+
+
+def test_errors_exit(each_toolbox, tmp_path):
+    finished = process.run(each_toolbox.argv("show", tmp_path / "none"), folder=tmp_path)
+    assert finished.returncode == (1 if each_toolbox.has(versions.ERRORS_EXIT) else -signal.SIGABRT)
 
 
 def test_pics_of_all_sizes(each_toolbox):
