@@ -68,17 +68,57 @@ class DivergedError(ToolError):
         self.reason = reason
 
 
-def first_fault(error: ValidationError) -> str:
+# Rules that pydantic words for its own users, in words for those who write settings.
+_RULES = {
+    "dict_type": "must be a block of keys",
+    "extra_forbidden": "no such key",
+    "missing": "this key is required",
+    "model_attributes_type": "must be a block of keys",
+    "model_type": "must be a block of keys",
+    "union_tag_invalid": "{discriminator} must be one of {expected_tags}",
+    "union_tag_not_found": "the key {discriminator} is required",
+}
+
+
+def first_fault(error: ValidationError, content: object = None) -> str:
     """Describe the first rule that settings break, in one line: the key, the rule and the value.
 
     The number of further faults follows if there are any.
+
+    Args:
+        error: What pydantic found.
+        content: The settings as they were given, if they are at hand. Pydantic's path to a key also names the member of
+            a union that it chose, `network.varnet.filters`; with `content` that part is left out.
     """
     faults = error.errors()
     first = faults[0]
-    key, rule = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+    location = first["loc"] if content is None else _keys(first["loc"], content)
+    key = ".".join(str(part) for part in location)
+    if first["type"] in _RULES:
+        rule = _RULES[first["type"]].format_map(first.get("ctx", {}))
+    else:
+        rule = first["msg"].removeprefix("Value error, ")
     if not key and first["type"] != "value_error":
         key = "the file"
     message = f"{key}: {rule}" if key else rule
-    if first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
+    if first["type"] == "union_tag_invalid":
+        message += f" (received {first['ctx']['tag']!r})"
+    elif first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
         message += f" (received {first['input']!r})"
     return message + (f"; and {len(faults) - 1} more" if len(faults) > 1 else "")
+
+
+def _keys(location: Sequence[int | str], content: object) -> list[int | str]:
+    """Return a path without the parts that `content` does not have although it has the next one."""
+    keys: list[int | str] = []
+    for part, following in zip(location, (*location[1:], None), strict=True):
+        if isinstance(content, dict) and part not in content and following in content:
+            continue
+        keys.append(part)
+        if isinstance(content, dict):
+            content = content.get(part)
+        elif isinstance(content, list) and isinstance(part, int):
+            content = content[part]
+        else:
+            content = None
+    return keys

@@ -18,6 +18,11 @@ def pytest_configure(config):
         raise pytest.UsageError("--benchmark-only: benchmarks run one after the other; add -n0 for no workers of xdist")
 
 
+def pytest_xdist_auto_num_workers(config):
+    """One worker more than there are cores: a fifth of the time, a test waits for its child processes."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Arrays are tiny here: BART is faster with one thread, above all on a busy machine."""

@@ -206,13 +206,15 @@ def merged(common: Mapping[str, object], special: Mapping[str, object]) -> dict[
     """Replace settings by more special ones, key by key also within the blocks of algorithms.
 
     Raises:
-        ValueError: Both forms of a key are given.
+        ValueError: Both forms of a key are given, or a block is none.
     """
     common, special = nested(common), nested(special)
     result = {**common, **special}
     for block in _BLOCKS:
-        general, specific = common.get(block), special.get(block)
-        if isinstance(general, Mapping) and isinstance(specific, Mapping):
+        general, specific = common.get(block, {}), special.get(block, {})
+        if not isinstance(general, Mapping) or not isinstance(specific, Mapping):
+            raise ValueError(f"{block}: must be a block of keys")
+        if general or specific:
             result[block] = {**general, **specific}
     return result
 

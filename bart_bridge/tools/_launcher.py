@@ -9,9 +9,10 @@ Usage: python -I -S _launcher.py REPORT_FD[,FD...] COMMAND...
 Further descriptors are kept open until it ends, for locks that are to last as long.
 """
 
+# `signal` makes an enumeration of the numbers, which takes half of the start of this process; `_signal` is its C module.
+import _signal as signal
 import _thread
 import os
-import signal
 import sys
 import time
 

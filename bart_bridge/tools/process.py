@@ -76,7 +76,7 @@ class Finished:
 
 
 @contextmanager
-def under(prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Iterator[None]:
+def prefixed(prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """Put a tool such as a tracer before every command that `run` starts within the `with` block.
 
     Args:

@@ -75,7 +75,7 @@ class BartEngine:
             )
             measurement = self._train_stage(task, stage, after_epochs(on_progress, earlier_epochs))
             histories.append(read_history(stage.history, network, validated=task.validation is not None))
-            total = measurement if total is None else total.then(measurement)
+            total = measurement if total is None else total.followed_by(measurement)
             earlier_epochs, initial = earlier_epochs + epochs, stage.weights
         assert total is not None
         return total, histories
@@ -123,7 +123,7 @@ class BartEngine:
             for _ in range(calls if split.slice_count > 1 else 0):
                 single = self.apply(folder, network, single_slice, weights, output)
                 whole = self.apply(folder, network, split, weights, output)
-                total = total.then(single).then(whole)
+                total = total.followed_by(single).followed_by(whole)
                 wall_s.append((whole.elapsed_s - single.elapsed_s) / (split.slice_count - 1))
                 cpu_s.append((whole.cpu_s - single.cpu_s) / (split.slice_count - 1))
         definition = "difference of a command for all test slices and one for a slice, by the number of further slices"

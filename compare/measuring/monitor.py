@@ -61,7 +61,7 @@ class Measurement:
             rss_note=reason,
         )
 
-    def then(self, later: Measurement) -> Measurement:
+    def followed_by(self, later: Measurement) -> Measurement:
         """Combine with a process that ran after this one: times are added, and the larger peak is kept."""
         return Measurement(
             elapsed_s=self.elapsed_s + later.elapsed_s,

@@ -26,7 +26,7 @@ def read(path: Path, model: type[_Settings]) -> _Settings:
     try:
         return validated(content, model)
     except ValidationError as error:
-        raise InputError(f"{path}: {first_fault(error)}") from None
+        raise InputError(f"{path}: {first_fault(error, content)}") from None
     except (TypeError, ValueError, RecursionError) as error:
         # Besides other types: an alias inside of its own anchor.
         raise InputError(f"{path}: cannot be read ({error})") from None

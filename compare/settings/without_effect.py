@@ -36,14 +36,14 @@ def refuse(path: Path, faults: Iterable[Fault]) -> None:
 def in_experiment(experiment: Experiment) -> Iterator[Fault]:
     """Yield keys that have a value other than the default without any effect, or contradict others."""
     if experiment.repeats == 1:
-        yield from _vain(experiment, {"repeat_epochs": "without effect, repeats is 1"})
+        yield from _without_effect(experiment, {"repeat_epochs": "without effect, repeats is 1"})
     for name in experiment.bart_binaries:
         if name not in experiment.engines:
             yield f"bart_binaries.{name}", f"engines does not name it (found: {', '.join(experiment.engines)})"
-    yield from below("dataset.simulate", in_simulation(experiment.dataset.simulate))
+    yield from with_prefix("dataset.simulate", in_simulation(experiment.dataset.simulate))
     for name, trained in experiment.networks.items():
-        yield from below(f"networks.{name}.network", in_network(trained.network))
-        yield from below(f"networks.{name}.training", in_training(trained.training, trained.network))
+        yield from with_prefix(f"networks.{name}.network", in_network(trained.network))
+        yield from with_prefix(f"networks.{name}.training", in_training(trained.training, trained.network))
 
 
 def in_simulation(simulation: Simulation | None) -> Iterator[Fault]:
@@ -56,13 +56,13 @@ def in_simulation(simulation: Simulation | None) -> Iterator[Fault]:
     else:
         reason = f"pattern '{simulation.pattern}' is Cartesian, this is for {', '.join(KINDS)}"
         names = ("spokes", "density_compensation", "nufft")
-    yield from _vain(simulation, dict.fromkeys(names, reason))
+    yield from _without_effect(simulation, dict.fromkeys(names, reason))
 
 
 def in_network(network: Network) -> Iterator[Fault]:
     """Yield settings that do not belong to the network's data consistency, and negative regularizations."""
     if network.fixed_lambda is not None:
-        yield from _vain(network, {"initial_lambda": "lambda is not trained, fixed_lambda is its value"})
+        yield from _without_effect(network, {"initial_lambda": "lambda is not trained, fixed_lambda is its value"})
     start = network.sense_initialization
     lambdas = {"fixed_lambda": network.fixed_lambda, "initial_lambda": network.initial_lambda}
     if start is not None:
@@ -73,9 +73,9 @@ def in_network(network: Network) -> Iterator[Fault]:
             yield name, f"must not be negative, received {value:g}"
     if network.data_consistency == "gradient-step":
         reason = "gradient steps need no conjugate gradients, this is for data_consistency 'proximal-mapping'"
-        yield from _vain(network, {"max_cg_iterations": reason})
+        yield from _without_effect(network, {"max_cg_iterations": reason})
         if start is None:
-            yield from _vain(network, {"cg_derivative": reason})
+            yield from _without_effect(network, {"cg_derivative": reason})
 
 
 def in_training(training: Training, network: Network) -> Iterator[Fault]:
@@ -83,20 +83,22 @@ def in_training(training: Training, network: Network) -> Iterator[Fault]:
     for algorithm, settings in (("adam", training.adam), ("ipalm", training.ipalm), ("admm", training.admm)):
         if algorithm != training.algorithm:
             reason = f"only for the algorithm {algorithm}, here it is {training.algorithm}"
-            yield from below(algorithm, _vain(settings, dict.fromkeys(type(settings).model_fields, reason)))
+            yield from with_prefix(
+                algorithm, _without_effect(settings, dict.fromkeys(type(settings).model_fields, reason))
+            )
     if network.kind != "modl" or not network.batch_norm:
-        yield from _vain(training, {"batch_norm_momentum": "this network has no batch norm"})
+        yield from _without_effect(training, {"batch_norm_momentum": "this network has no batch norm"})
     if isinstance(training.loss, dict) and not (training.loss and all(weight > 0 for weight in training.loss.values())):
         yield "loss", f"losses need positive weights, received {training.loss}"
 
 
-def below(key: str, faults: Iterable[Fault]) -> Iterator[Fault]:
+def with_prefix(key: str, faults: Iterable[Fault]) -> Iterator[Fault]:
     """Yield faults with a key in front of theirs."""
     for name, reason in faults:
         yield f"{key}.{name}", reason
 
 
-def _vain(settings: BaseModel, reasons: Mapping[str, str]) -> Iterator[Fault]:
+def _without_effect(settings: BaseModel, reasons: Mapping[str, str]) -> Iterator[Fault]:
     """Yield those of some keys that differ from their default, with the reason and the value."""
     fields = type(settings).model_fields
     for name, reason in reasons.items():

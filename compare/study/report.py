@@ -77,13 +77,18 @@ def tuning(study: Study, choices: Choices) -> Table:
             mark = "chosen" if candidate == choice["chosen"] else ""
             mark += ", at the edge of the grid" if mark and choice["at_the_edge"] else ""
             error = NOT_FINITE if score is None else score
-            settings = ", ".join(f"{key} {value:g}" for key, value in dotted(candidate))
+            settings = ", ".join(f"{key} {_short(value)}" for key, value in dotted(candidate))
             rows.append([network, optimizer, settings, error, mark])
     note = (
         f"Trained by Keras from seed {study.seeds[0]} for all epochs; the choice holds for all seeds and both engines."
     )
     columns: dict[str, Format] = {"network": "", "optimizer": "", "settings": "", "validation NMSE": ".5f", "": ""}
     return table_of_rows("Candidates, and their error on the validation slices", columns, rows, [note])
+
+
+def _short(value: object) -> str:
+    """Write a setting, a number with at most six digits."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def quality(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:

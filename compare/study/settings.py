@@ -68,14 +68,28 @@ class Study(Settings):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ, received {self.seeds}")
         for name, grid in self.optimizers.items():
-            for candidate in grid:
-                with _in_one_line(f"optimizers.{name}: "):
-                    self.trained(name, candidate)
+            for number, candidate in enumerate(grid):
+                self._check(name, number, candidate)
         # What an experiment refuses, such as an engine that does not exist, is refused here.
         for seed in self.seeds:
             with _in_one_line():
                 experiment(self, seed, self.engines, candidates(self))
         return self
+
+    def _check(self, algorithm: str, number: int, candidate: Candidate) -> None:
+        """Refuse a candidate whose training breaks a rule, and name the block that the key at fault is in."""
+        try:
+            self.trained(algorithm, candidate)
+        except ValidationError as error:
+            location = error.errors()[0]["loc"]
+            is_shared = bool(location) and location[0] in self.training and location[0] not in candidate
+            raise ValueError(
+                f"training.{first_fault(error)}"
+                if is_shared
+                else f"optimizers.{algorithm}.{number}: {first_fault(error)}"
+            ) from None
+        except ValueError as error:
+            raise ValueError(f"optimizers.{algorithm}.{number}: {error}") from None
 
     def trained(self, algorithm: str, candidate: Candidate) -> Training:
         """Return the training of a candidate.
@@ -90,12 +104,12 @@ class Study(Settings):
 
 
 @contextmanager
-def _in_one_line(where: str = "") -> Iterator[None]:
+def _in_one_line() -> Iterator[None]:
     """Put a fault of settings that are made of others into the words of the study."""
     try:
         yield
     except ValidationError as error:
-        raise ValueError(where + first_fault(error)) from None
+        raise ValueError(first_fault(error)) from None
 
 
 def load(path: Path) -> Study:
@@ -147,13 +161,14 @@ def experiment(study: Study, seed: int, engines: list[EngineName], networks: dic
 
 def _without_effect(study: Study) -> Iterator[without_effect.Fault]:
     """Yield such keys of an optimizer study; what all optimizers share may be of use to some of them only."""
-    yield from without_effect.below("dataset.simulate", without_effect.in_simulation(study.dataset.simulate))
+    yield from without_effect.with_prefix("dataset.simulate", without_effect.in_simulation(study.dataset.simulate))
     for name, network in study.networks.items():
-        yield from without_effect.below(f"networks.{name}", without_effect.in_network(network))
+        yield from without_effect.with_prefix(f"networks.{name}", without_effect.in_network(network))
         for algorithm, grid in study.optimizers.items():
-            for candidate in grid:
-                faults = without_effect.in_training(study.trained(algorithm, candidate), network)
+            for number, candidate in enumerate(grid):
+                faults = list(without_effect.in_training(study.trained(algorithm, candidate), network))
                 keys = dict(dotted(candidate))
-                yield from without_effect.below(
-                    f"optimizers.{algorithm}", (fault for fault in faults if fault[0] in keys)
-                )
+                own_faults = (fault for fault in faults if fault[0] in keys)
+                yield from without_effect.with_prefix(f"optimizers.{algorithm}.{number}", own_faults)
+                if "loss" not in keys:
+                    yield from without_effect.with_prefix("training", (fault for fault in faults if fault[0] == "loss"))

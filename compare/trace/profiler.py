@@ -69,10 +69,10 @@ class Tracer:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         if self.library is None:
-            with process.under(nsys.prefix(folder), nsys.ENVIRONMENT):
+            with process.prefixed(nsys.prefix(folder), nsys.ENVIRONMENT):
                 yield
         else:
-            with process.under(environment=cupti.environment(self.library, folder)):
+            with process.prefixed(environment=cupti.environment(self.library, folder)):
                 yield
 
     def read(self, folder: Path) -> tuple[list[Activity], dict[str, str]]:
@@ -183,7 +183,7 @@ def _count(step: Step, title: str, run_folder: Path, reporter: Reporter) -> None
     with (
         atomic.new_file(log) as unfinished,
         reporter.step(title, step.total) as advance,
-        process.under(roofline.prefix(unfinished)),
+        process.prefixed(roofline.prefix(unfinished)),
     ):
         try:
             step.work(advance)

@@ -40,8 +40,17 @@ def test_every_stage_is_shown_beside_the_difference_of_bart_from_itself(tiny_con
     assert finished.stdout.count("losses, nonzero weights") == 1
 
 
-@pytest.mark.parametrize("network", ["varnet", "modl"])
-@pytest.mark.parametrize("fault", ["one weight", "sign of one weight", "scale of the image"])
+@pytest.mark.parametrize(
+    ("network", "fault"),
+    [
+        ("varnet", "one weight"),
+        ("modl", "sign of one weight"),
+        pytest.param("varnet", "scale of the image", marks=pytest.mark.slow),
+        pytest.param("modl", "one weight", marks=pytest.mark.slow),
+        pytest.param("varnet", "sign of one weight", marks=pytest.mark.slow),
+        pytest.param("modl", "scale of the image", marks=pytest.mark.slow),
+    ],
+)
 def test_a_wrong_image_makes_it_fail(stage_of, monkeypatch, network, fault):
     build = building.build
 
@@ -63,7 +72,9 @@ def test_a_wrong_image_makes_it_fail(stage_of, monkeypatch, network, fault):
     assert not stage_of(network, "image after 1").agrees
 
 
-@pytest.mark.parametrize(("network", "start"), [("varnet", "initial"), ("modl", "nonzero")])
+@pytest.mark.parametrize(
+    ("network", "start"), [("varnet", "initial"), pytest.param("modl", "nonzero", marks=pytest.mark.slow)]
+)
 def test_a_wrong_training_makes_it_fail(stage_of, monkeypatch, network, start):
     make_optimizer = fit._optimizer
 

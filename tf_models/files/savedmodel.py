@@ -75,7 +75,7 @@ def export(model: Model, folder: Path, size_y: int, size_x: int) -> float:
     }
     specifications = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()}
 
-    @tf.function
+    @tf.function(autograph=False)
     def reconstruct(adjoint: Tensor, coils: Tensor, psf: Tensor) -> dict[str, Tensor]:
         return {"image": model({"adjoint": adjoint, "coils": coils, "psf": psf}, training=False)}
 

@@ -98,7 +98,7 @@ def sense_normal(image: Tensor, maps: list[Tensor], psf: Tensor) -> Tensor:
     return join_maps([tf.stack([tf.math.real(result), tf.math.imag(result)], axis=-1) for result in results])
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _look_up(
     values: Tensor, table: Tensor, start: float, step: float, intervals: int, filters: int
 ) -> tuple[Tensor, Tensor]:
@@ -110,7 +110,7 @@ def _look_up(
     return tf.cast(value, dtype), tf.cast(slope / step, dtype)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _collect(values: Tensor, upstream: Tensor, start: float, step: float, intervals: int, filters: int) -> Tensor:
     if values.dtype.size == 2:
         values, upstream = tf.cast(values, tf.float32), tf.cast(upstream, tf.float32)

@@ -37,6 +37,10 @@ class ClosureTrainingMixin:
 
     def make_train_function(self, force: bool = False) -> Callable[..., dict[str, Tensor]]:
         """Make the training function; XLA compiles the loss alone where a `ClosureOptimizer` loops around it."""
+        if self.built and not self.optimizer.built:  # type: ignore[attr-defined]
+            # Keras would make the optimizer's variables in the first step, and TensorFlow traces a function that makes
+            # variables a second time.
+            self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
         if not isinstance(self.optimizer, ClosureOptimizer):  # type: ignore[attr-defined]
             return super().make_train_function(force)  # type: ignore[misc]
         jit_compile = self.jit_compile  # type: ignore[has-type]

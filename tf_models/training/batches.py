@@ -150,6 +150,7 @@ def feed(batches: SliceBatches, first: int = 0) -> Any:
     example = batches[first]
     flat = keras.tree.flatten(example)
 
+    @tf.autograph.experimental.do_not_convert
     def batch(number: Any) -> Any:
         arrays = tf.numpy_function(
             lambda number: keras.tree.flatten(batches[int(number)]), [number], [array.dtype for array in flat]

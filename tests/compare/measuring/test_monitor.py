@@ -135,7 +135,7 @@ def test_processes_in_a_row_add_their_times_and_keep_the_larger_peak():
     curve = {"seconds": np.array([0.0, 0.5]), "rss_bytes": np.array([10.0, 30.0])}
     first = Measurement(1.0, 2.0, 30, None, "n/a", allocator_peak_bytes=3, curve=curve)
     second = Measurement(4.0, 5.0, 20, 7, "NVML", "exited with code 0", curve=curve)
-    both = first.then(second)
+    both = first.followed_by(second)
     assert both == Measurement(5.0, 7.0, 30, 7, "NVML", "exited with code 0", allocator_peak_bytes=3)
     assert both.curve["seconds"][[0, 1, 3, 4]] == pytest.approx([0, 0.5, 1, 1.5])
 

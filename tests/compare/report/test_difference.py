@@ -113,3 +113,10 @@ def test_settings_that_cannot_be_read(content, rule, others, tmp_path):
     finished = bart_tf_in_process("diff", others[0], tmp_path)
     assert finished.returncode == 2
     assert f"{tmp_path / 'experiment.yaml'}: {rule}" in finished.stderr.replace("\n", " ")
+
+
+def test_a_study_is_no_experiment(tmp_path):
+    (tmp_path / "study.yaml").touch()
+    finished = bart_tf_in_process("diff", tmp_path, tmp_path)
+    assert finished.returncode == 2
+    assert f"{tmp_path}: is an optimizer study, diff compares experiments" in finished.stderr

@@ -46,7 +46,7 @@ def write(path, **changes):
         ({"optimizers": {"lbfgs": [{}]}}, "optimizers.lbfgs"),
         ({"optimizers": {"sgd": [{"learning_rate": -1.0}]}}, "learning_rate"),
         ({"engines": ["bart"]}, "engines must have keras-tensorflow"),
-        ({"speed": 1}, "speed: Extra inputs"),
+        ({"speed": 1}, "speed: no such key"),
         # As strict as an experiment.
         ({"seeds": ["0", "1", "2"]}, r"seeds\.0: .*valid integer .*received '0'"),
         ({"seeds": [0, 1, True]}, r"seeds\.2: .*valid integer .*received True"),
@@ -55,16 +55,18 @@ def write(path, **changes):
         ({"engines": ["keras-tensorflow", "keras-tensorflow"]}, "engines must differ"),
         ({"networks": {"a/b": {"kind": "varnet"}}}, "letters, digits"),
         ({"networks": {"vn": {"kind": "varnet", "filters": "3"}}}, r"filters: .*valid integer.*received '3'"),
-        ({"training": {"epochs": "3"}}, "optimizers.adam: epochs: .*valid integer.*received '3'"),
-        ({"training": {"speed": 3}}, "optimizers.adam: speed: Extra inputs"),
-        ({"training": {"weight_decay": float("inf")}}, "optimizers.adam: weight_decay: .*finite"),
-        ({"optimizers": {"adam": [{"learning_rate": "0.1"}]}}, "optimizers.adam: learning_rate: .*received '0.1'"),
+        ({"training": {"epochs": "3"}}, "training.epochs: .*valid integer.*received '3'"),
+        ({"training": {"speed": 3}}, "training.speed: no such key"),
+        ({"training": {"weight_decay": float("inf")}}, "training.weight_decay: .*finite"),
+        ({"optimizers": {"adam": [{"learning_rate": "0.1"}]}}, r"optimizers\.adam\.0: learning_rate: .*received '0.1'"),
         ({"optimizers": {"sgd": [{"algorithm": "adam"}]}}, "algorithm: leave it out, the key in optimizers names it"),
+        ({"training": {"adam": None}}, "adam: must be a block of keys"),
+        ({"training": {"loss": {}}}, r"training\.loss: losses need positive weights"),
         ({"training": {"algorithm": "adam"}}, "algorithm: leave it out, the key in optimizers names it"),
         *(
             (
                 {"optimizers": {"sgd": [rho]}},
-                r"optimizers\.sgd\.admm\.rho: only for the algorithm admm",
+                r"optimizers\.sgd\.0\.admm\.rho: only for the algorithm admm",
             )
             for rho in ({"admm": {"rho": 2.0}}, {"admm_rho": 2.0})
         ),
@@ -303,3 +305,11 @@ def test_a_whole_study(tmp_path):
     assert again.returncode == 0
     assert "train 3 epochs: done before" in again.stderr
     assert json.loads((out / "choices.json").read_text()) == choices
+
+
+def test_settings_that_are_no_numbers_are_shown(tmp_path):
+    study = study_settings.load(write(tmp_path / "study.yaml"))
+    candidate = {"learning_rate": 0.1 + 1e-9, "epochs": 1234567, "ipalm": {"step": "convex", "reduce_momentum": False}}
+    choice = {"candidates": [candidate], "scores": [0.5], "chosen": candidate, "at_the_edge": False}
+    (row,) = report.tuning(study, {"choices": {"vn-ipalm": choice}}).rows
+    assert row[2] == "learning_rate 0.1, epochs 1234567, ipalm.step convex, ipalm.reduce_momentum False"

@@ -82,7 +82,7 @@ def test_wrong_input(arguments, message, tmp_path):
 
 
 def test_a_tool_goes_before_every_command_within_the_block(tmp_path):
-    with process.under(["env", "SEEN=prefix"], {"ALSO": "environment"}):
+    with process.prefixed(["env", "SEEN=prefix"], {"ALSO": "environment"}):
         argv = ["sh", "-c", "echo $SEEN $ALSO $OWN"]
         inside = process.run(argv, folder=tmp_path, environment={"OWN": "command"})
     outside = process.run(["sh", "-c", "echo [$SEEN]"], folder=tmp_path)

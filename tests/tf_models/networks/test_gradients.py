@@ -36,7 +36,7 @@ def inputs(size=(8, 9)):
     return {name: tf.constant(values, tf.float64) for name, values in double.items()}
 
 
-@pytest.mark.parametrize("name", slow_but(NETWORKS, "varnet", "varnet, proximal mapping", "modl"))
+@pytest.mark.parametrize("name", slow_but(NETWORKS, "varnet", "modl"))
 def test_every_weight(name):
     network, x, y = NETWORKS[name], inputs(), tf.constant(random_images((2, 8, 9, 2), 4), tf.float64)
     model = build(network, weights.random(network, 0), dtype="float64")

@@ -68,6 +68,14 @@ def test_only_ipalm_evaluates_the_loss_again(name, forward, copies, batch, monke
     assert sorted(kept) == sorted(copies * shapes)
 
 
+def test_a_step_is_traced_once(batch, monkeypatch):
+    """TensorFlow traces a function again whose first call makes variables, such as those of the optimizer."""
+    model, calls = network("varnet", MAKERS["adam"]()), []
+    monkeypatch.setattr(model.regularizer, "call", spy(model.regularizer.call, calls))
+    fit(model, batch, 2)
+    assert len(calls) == SETTINGS["varnet"].iterations
+
+
 @pytest.mark.parametrize("name", slow_but(["ipalm", "admm"], "admm"))
 @pytest.mark.parametrize("kind", slow_but(["varnet", "modl"], "varnet"))
 def test_the_lean_plan_takes_the_same_steps(kind, name, batch):
