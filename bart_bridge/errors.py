@@ -111,8 +111,12 @@ def first_fault(error: ValidationError, content: object = None) -> str:
 def _keys(location: Sequence[int | str], content: object) -> list[int | str]:
     """Return a path without the parts that `content` does not have although it has the next one."""
     keys: list[int | str] = []
-    for part, following in zip(location, (*location[1:], None), strict=True):
-        if isinstance(content, dict) and part not in content and following in content:
+    for number, part in enumerate(location):
+        if (
+            isinstance(content, dict)
+            and part not in content
+            and content.keys() & set(location[number + 1 : number + 2])
+        ):
             continue
         keys.append(part)
         if isinstance(content, dict):

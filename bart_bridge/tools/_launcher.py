@@ -9,8 +9,8 @@ Usage: python -I -S _launcher.py REPORT_FD[,FD...] COMMAND...
 Further descriptors are kept open until it ends, for locks that are to last as long.
 """
 
-# `signal` makes an enumeration of the numbers, which takes half of the start of this process; `_signal` is its C module.
-import _signal as signal
+# The C module of `signal`, which makes enumerations of the numbers: that takes half of the start of this process.
+import _signal as signal  # type: ignore[import-not-found]
 import _thread
 import os
 import sys

@@ -83,11 +83,8 @@ class Study(Settings):
         except ValidationError as error:
             location = error.errors()[0]["loc"]
             is_shared = bool(location) and location[0] in self.training and location[0] not in candidate
-            raise ValueError(
-                f"training.{first_fault(error)}"
-                if is_shared
-                else f"optimizers.{algorithm}.{number}: {first_fault(error)}"
-            ) from None
+            block = "training." if is_shared else f"optimizers.{algorithm}.{number}: "
+            raise ValueError(block + first_fault(error)) from None
         except ValueError as error:
             raise ValueError(f"optimizers.{algorithm}.{number}: {error}") from None
 
