@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.benchmarks.barts import fastest, measure, table
 from tests.benchmarks.growth import exponent
 from tests.benchmarks.measure import Case, ratio
 from tests.benchmarks.versus_bart import compare
@@ -28,3 +29,14 @@ def test_a_ratio_is_that_of_medians_with_its_range():
 
 def test_the_exponent_is_that_of_the_power_law():
     assert exponent([1, 2, 4, 8], [3, 3 * 2**1.5, 3 * 4**1.5, 3 * 8**1.5]) == pytest.approx(1.5)
+
+
+def test_every_bart_stands_beside_keras(toolbox):
+    """A network of one iteration on two small slices."""
+    found = measure(Case("varnet", size=16, coils=2, batch=2, iterations=1), {"BART a": toolbox, "BART b": toolbox}, 1)
+    for phase in ("training", "inference"):
+        assert list(found[phase]) == ["BART a", "BART b", "Keras, plain", "Keras, lean"]
+        assert found["ratios"][phase]["Keras, lean"].keys() == {"BART a", "BART b"}
+    found["training"]["BART a"]["steps_s"], found["training"]["BART b"]["steps_s"] = [3, 4, 50], [2, 5, 9]
+    assert fastest(found) == "BART a"
+    assert table("varnet", found).endswith("fastest: BART a")
