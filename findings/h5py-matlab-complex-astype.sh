@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # h5py 3.16.0: `.astype` of a complex MATLAB 7.3 variable reads zeros, without an error or a warning.
 #
-# MATLAB stores complex numbers in HDF5 as pairs (real, imag), h5py as pairs (r, i). One expects `dataset.astype("complex64")`
-# to convert one pair to the other, or to fail as NumPy's `astype` of such an array does. HDF5 matches members by name, finds
-# none in common, and fills in zeros. Reading into a complex array with `read_direct` leaves that array as it was. Seen with
-# h5py 3.14.0 (HDF5 1.14.6) and 3.16.0 (HDF5 2.0.0); hdf5storage 0.2.2 writes the file here, as MATLAB would.
-# What works: `dataset[()].view("complex64").T` (the axes are reversed, too).
+# MATLAB stores complex numbers in HDF5 as pairs (real, imag), h5py as pairs (r, i). One expects
+# `dataset.astype("complex64")` to convert one pair to the other, or to fail as NumPy's `astype` of such an array
+# does. HDF5 matches members by name, finds none in common, and fills in zeros. Reading into a complex array with
+# `read_direct` leaves that array as it was. Seen with h5py 3.14.0 (HDF5 1.14.6) and 3.16.0 (HDF5 2.0.0); hdf5storage
+# 0.2.2 writes the file here, as MATLAB would. What works: `dataset[()].view("complex64").T` (the axes are reversed,
+# too).
 #
 # The script exits with 0 if the values read are still all zero, and with 1 otherwise.
 set -euo pipefail

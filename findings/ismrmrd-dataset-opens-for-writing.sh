@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # ismrmrd 1.15.0: whoever reads a file with `ismrmrd.Dataset(path)` opens it for writing.
 #
-# One expects a class that is used to read raw data to leave them alone. By default it opens the file for reading and writing:
+# One expects a class that is used to read raw data to leave them alone. By default it opens the file for reading and
+# writing:
 #   a second process that does the same, also only to read, gets a BlockingIOError from HDF5's lock;
 #   the file has a new modification time afterwards, so that make, rsync and caches take it for changed data;
 #   a misspelled name is no error at that point: an empty file of that name appears.
-# With `mode="r"` two readers work side by side, and nothing is changed. Older versions of the package have no such argument.
+# With `mode="r"` two readers work side by side, and nothing is changed. Older versions of the package have no such
+# argument.
 #
 # The script exits with 0 if all three still happen, and with 1 otherwise.
 set -euo pipefail

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # ismrmrd 1.15.0: `encoding.trajectory == "cartesian"` is False for Cartesian data.
 #
-# The header's XML says <trajectory>cartesian</trajectory>. One expects the parsed value to compare equal to that text. It is a
-# member of a plain Enum: no text equals it, `str` gives "trajectoryType.CARTESIAN", and no warning says that a comparison
-# is always False. A program that asks this way takes Cartesian data for something else. The counters (matrix sizes) of
-# the same header are numbers, as expected; the values of `ismrmrd.Meta`, on the other hand, come back as texts.
-# What works: `encoding.trajectory.value == "cartesian"`.
+# The header's XML says <trajectory>cartesian</trajectory>. One expects the parsed value to compare equal to that
+# text. It is a member of a plain Enum: no text equals it, `str` gives "trajectoryType.CARTESIAN", and no warning says
+# that a comparison is always False. A program that asks this way takes Cartesian data for something else. The
+# counters (matrix sizes) of the same header are numbers, as expected; the values of `ismrmrd.Meta`, on the other
+# hand, come back as texts. What works: `encoding.trajectory.value == "cartesian"`.
 #
 # The script exits with 0 if the comparison is still False and numbers in Meta are still texts, and with 1 otherwise.
 set -euo pipefail

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # mri-nufft 1.5.1 with its backend "bart" computes another transform than BART and than its other backends.
 #
-# All backends take the same arguments, so one expects the same samples from BART as from finufft, to BART's accuracy (1e-3 or
-# better). They differ by 60 to 70 %, also after the best scale: the trajectory is written to BART's file with N - 1 instead of N
-# times the frequency. If the coordinates are multiplied by N / (N - 1) before, the difference is as expected.
-# Seen with BART 0.8.00 and 1.0.00 for 32 x 32 random pixels. Whoever compares BART with other NUFFTs in this way finds BART
-# wrong. BART is taken from the variable BART, or from PATH.
+# All backends take the same arguments, so one expects the same samples from BART as from finufft, to BART's accuracy
+# (1e-3 or better). They differ by 60 to 70 %, also after the best scale: the trajectory is written to BART's file
+# with N - 1 instead of N times the frequency. If the coordinates are multiplied by N / (N - 1) before, the difference
+# is as expected. Seen with BART 0.8.00 and 1.0.00 for 32 x 32 random pixels. Whoever compares BART with other NUFFTs
+# in this way finds BART wrong. BART is taken from the variable BART, or from PATH.
 #
-# The script exits with 0 if the difference is still above 20 %, and below 1 % with the other coordinates; with 1 otherwise.
+# The script exits with 0 if the difference is still above 20 %, and below 1 % with the other coordinates; with 1
+# otherwise.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

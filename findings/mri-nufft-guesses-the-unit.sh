@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # mri-nufft 1.5.1: the largest coordinate alone decides the unit of all samples.
 #
-# A trajectory may be in cycles (-0.5 to 0.5) or in radians (-pi to pi). One expects an argument that says which, or at least
-# that a small change of one sample changes one sample. If the largest coordinate is above 0.5 by a few times 1e-4, as after
-# rounding or a gradient delay, the samples are taken for radians: all of them move to a sixth of their distance from
-# the centre, without a warning (there is one in the other case). Here 400 random samples differ in one coordinate, 0.5 or 0.501.
+# A trajectory may be in cycles (-0.5 to 0.5) or in radians (-pi to pi). One expects an argument that says which, or
+# at least that a small change of one sample changes one sample. If the largest coordinate is above 0.5 by a few times
+# 1e-4, as after rounding or a gradient delay, the samples are taken for radians: all of them move to a sixth of their
+# distance from the centre, without a warning (there is one in the other case). Here 400 random samples differ in one
+# coordinate, 0.5 or 0.501.
 #
-# The script exits with 0 if the change of one sample still changes all others, without a warning, and with 1 otherwise.
+# The script exits with 0 if the change of one sample still changes all others, without a warning, and with 1
+# otherwise.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

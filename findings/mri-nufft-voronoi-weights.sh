@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # mri-nufft 1.5.1: Voronoi weights of radial spokes with few samples are huge on the outermost ring, or negative.
 #
-# For radial spokes one expects weights that grow with the distance from the centre, so that the outermost of S / 2 rings has
-# about 4 / S of the sum. With 32 spokes of 16 samples `voronoi` gives 125 to 1630 inside, as expected, and -2e44 on the outermost
-# ring (the number depends on rounding): all of the weight to 15 digits. Cells at the edge are unbounded or nearly so. They are
-# found as those above the 95th percentile, and with less than 40 samples a spoke they are more than 5 %. With 64 samples the share
-# is as expected (6 %). An image gridded with such weights has only the highest frequencies. NumPy warns, at most, of a percentile.
+# For radial spokes one expects weights that grow with the distance from the centre, so that the outermost of S / 2
+# rings has about 4 / S of the sum. With 32 spokes of 16 samples `voronoi` gives 125 to 1630 inside, as expected, and
+# -2e44 on the outermost ring (the number depends on rounding): all of the weight to 15 digits. Cells at the edge are
+# unbounded or nearly so. They are found as those above the 95th percentile, and with less than 40 samples a spoke
+# they are more than 5 %. With 64 samples the share is as expected (6 %). An image gridded with such weights has only
+# the highest frequencies. NumPy warns, at most, of a percentile.
 #
 # The script exits with 0 if the share is still above 99 % for 16 samples and below 10 % for 64, and with 1 otherwise.
 set -euo pipefail

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # nibabel 5.4.2: joining complex images keeps the type complex64 and loses the imaginary part.
 #
-# `nibabel.concat_images` of complex NIfTI images gives an image whose header says complex64, as one expects. Its imaginary part
-# is 0: the function collects the images in an array of doubles. NumPy warns, but file and header look complete afterwards, and
-# the phase is gone. `get_fdata()`, which also drops the imaginary part, at least answers with a real array; slicing, splitting
-# (`four_to_three`) and saving keep complex values.
+# `nibabel.concat_images` of complex NIfTI images gives an image whose header says complex64, as one expects. Its
+# imaginary part is 0: the function collects the images in an array of doubles. NumPy warns, but file and header look
+# complete afterwards, and the phase is gone. `get_fdata()`, which also drops the imaginary part, at least answers
+# with a real array; slicing, splitting (`four_to_three`) and saving keep complex values.
 #
 # The script exits with 0 if the joined image is still complex64 without an imaginary part, and with 1 otherwise.
 set -euo pipefail

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # mri-nufft 1.5.1 (backend "numpy") and pynufft 2025.2.1 are wrong for images of odd size.
 #
-# With N pixels, the one of number floor(N / 2) is the centre, for odd sizes, too: so in numpy.fft.fftshift, finufft and sigpy.
-# One expects all NUFFTs to agree. For 33 x 33 pixels they do not: mri-nufft's "numpy" backend, a sum without approximations to
-# compare others with, has its centre between two pixels, and so has pynufft. Both are off by 150 % from the exact sum
-# and from finufft, also after the best scale, without an error or a warning. For 32 x 32 pixels all agree.
-# (BART's `nufft` before 1.0.00 had such an error, too.)
+# With N pixels, the one of number floor(N / 2) is the centre, for odd sizes, too: so in numpy.fft.fftshift, finufft
+# and sigpy. One expects all NUFFTs to agree. For 33 x 33 pixels they do not: mri-nufft's "numpy" backend, a sum
+# without approximations to compare others with, has its centre between two pixels, and so has pynufft. Both are off
+# by 150 % from the exact sum and from finufft, also after the best scale, without an error or a warning. For 32 x 32
+# pixels all agree. (BART's `nufft` before 1.0.00 had such an error, too.)
 #
-# The script exits with 0 if both are still right for 32 and wrong by more than 50 % for 33 pixels, and with 1 otherwise.
+# The script exits with 0 if both are still right for 32 and wrong by more than 50 % for 33 pixels, and with 1
+# otherwise.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # sigpy 0.1.27: `sigpy.mri.get_cov` answers the covariance times the number of samples, and changes its argument.
 #
-# From noise samples of variance 1 for each coil one expects about the identity matrix. The answer is the scatter matrix: it is not
-# divided by the number of samples, so that `sigpy.mri.whiten` with it leaves noise of variance 1 / N. And the mean of each coil is
-# subtracted from the caller's array, in place. Divided by N it agrees with numpy.cov. BART's `whiten` gives unit variance.
+# From noise samples of variance 1 for each coil one expects about the identity matrix. The answer is the scatter
+# matrix: it is not divided by the number of samples, so that `sigpy.mri.whiten` with it leaves noise of variance 1 /
+# N. And the mean of each coil is subtracted from the caller's array, in place. Divided by N it agrees with numpy.cov.
+# BART's `whiten` gives unit variance.
 #
 # The script exits with 0 if the diagonal is still about N and the caller's array still changes, and with 1 otherwise.
 set -euo pipefail
