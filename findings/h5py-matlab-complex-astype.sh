@@ -13,7 +13,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check h5py==3.16.0 hdf5storage==0.2.2 numpy==2.4.6
+"$folder/venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
+    h5py==3.16.0 hdf5storage==0.2.2 numpy==2.4.6
 
 cd "$folder"
 "$folder/venv/bin/python" -W error - <<'PYTHON'

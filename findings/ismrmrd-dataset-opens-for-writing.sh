@@ -6,15 +6,15 @@
 #   a second process that does the same, also only to read, gets a BlockingIOError from HDF5's lock;
 #   the file has a new modification time afterwards, so that make, rsync and caches take it for changed data;
 #   a misspelled name is no error at that point: an empty file of that name appears.
-# With `mode="r"` two readers work side by side, and nothing is changed. Older versions of the package have no such
-# argument.
+# With `mode="r"` two readers work side by side, and nothing is changed. Version 1.14.2 has no such argument.
 #
 # The script exits with 0 if all three still happen, and with 1 otherwise.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check ismrmrd==1.15.0 h5py==3.16.0 numpy==2.4.6
+"$folder/venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
+    ismrmrd==1.15.0 h5py==3.16.0 numpy==2.4.6
 
 cd "$folder"
 "$folder/venv/bin/python" - <<'PYTHON'

@@ -12,14 +12,18 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check ismrmrd==1.15.0 xsdata==26.10 numpy==2.4.6
+"$folder/venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
+    ismrmrd==1.15.0 xsdata==26.10 numpy==2.4.6
 
 "$folder/venv/bin/python" -W error - <<'PYTHON'
 import sys
 
 import ismrmrd
 
-size = "<matrixSize><x>64</x><y>64</y><z>1</z></matrixSize><fieldOfView_mm><x>200</x><y>200</y><z>5</z></fieldOfView_mm>"
+size = (
+    "<matrixSize><x>64</x><y>64</y><z>1</z></matrixSize>"
+    "<fieldOfView_mm><x>200</x><y>200</y><z>5</z></fieldOfView_mm>"
+)
 header = ismrmrd.xsd.CreateFromDocument(
     '<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">'
     "<experimentalConditions><H1resonanceFrequency_Hz>123000000</H1resonanceFrequency_Hz></experimentalConditions>"

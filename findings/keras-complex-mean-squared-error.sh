@@ -14,7 +14,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check keras==3.15.1 jax==0.10.2 jaxlib==0.10.2
+"$folder/venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
+    keras==3.15.1 jax==0.10.2 jaxlib==0.10.2
 
 KERAS_BACKEND=jax CUDA_VISIBLE_DEVICES=-1 "$folder/venv/bin/python" -W ignore - <<'PYTHON'
 import sys

@@ -13,7 +13,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check mri-nufft==1.5.1 finufft==2.5.1 numpy==2.4.6
+"$folder/venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
+    mri-nufft==1.5.1 finufft==2.5.1 numpy==2.4.6
 
 "$folder/venv/bin/python" - <<'PYTHON'
 import sys

@@ -11,7 +11,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check sigpy==0.1.27 numpy==2.4.6
+"$folder/venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check sigpy==0.1.27 numpy==2.4.6
 
 "$folder/venv/bin/python" - <<'PYTHON'
 import sys
