@@ -3,7 +3,8 @@
 # The Python of .venv, for example `make setup PYTHON=python3.12`. Default: the newest of 3.11 to 3.13.
 PYTHON ?=
 
-# The folder of `make barts`. Where it is another than the default, BART_TF_BARTS tells bart-tf.
+# The folder of `make barts`. Where it is another than the default, BART_TF_BARTS tells bart-tf. Or pip: BART 1.0.00 out of
+# a Python package, for systems other than Debian.
 BARTS ?= .barts
 
 # Options of `make bench-vs-bart`.

@@ -20,6 +20,7 @@ import psutil
 
 from bart_bridge.errors import ToolError
 from bart_bridge.tools import process
+from bart_bridge.tools.toolbox import Toolbox
 
 REFERENCE = "reference BLAS"
 OPENBLAS = "OpenBLAS"
@@ -35,15 +36,16 @@ _LIBRARIES = (
 _LIMIT_S = 60
 
 
-@cache
-def blas_of(binary: Path) -> str:
+def blas_of(toolbox: Toolbox) -> str:
     """Return the BLAS of a BART, such as `OpenBLAS 0.3.21` or `reference BLAS 3.11.0`; `n/a` and the reason if unknown.
 
-    The answer is kept as long as this process lives.
-
-    Args:
-        binary: The BART, or a script that starts it.
+    One that says it itself, among its build flags, is believed. The answer is kept as long as this process lives.
     """
+    return toolbox.build_flags.get("BLAS") or _blas_in_memory(toolbox.path)
+
+
+@cache
+def _blas_in_memory(binary: Path) -> str:
     try:
         return library(path.name for path in _mapped_files(binary))
     except (ToolError, OSError) as error:

@@ -51,7 +51,7 @@ class Wanted:
         """Return whether a BART is the wanted one."""
         if toolbox.version[: len(self.version)] != self.version:
             return False
-        return not self.openblas or blas_of(toolbox.path).startswith(OPENBLAS)
+        return not self.openblas or blas_of(toolbox).startswith(OPENBLAS)
 
 
 def every_bart(path: str | Path | None = None) -> tuple[list[Toolbox], list[ToolError]]:

@@ -74,15 +74,15 @@ def _show_barts(table: Table, path: Path | None) -> bool:
             table.add_row("", f"[red]built without '{tool}'[/red]")
         complete = not missing
         table.add_row("BART build", used.build)
-        table.add_row("BART's BLAS", blas.blas_of(used.path))
-        if blas.is_reference(blas.blas_of(used.path)):
+        table.add_row("BART's BLAS", blas.blas_of(used))
+        if blas.is_reference(blas.blas_of(used)):
             table.add_row("", f"[yellow]{_SLOW}[/yellow]")
     except ToolError as error:
         table.add_row("BART", f"[red]missing[/red]: {error}")
     others, faults = discovery.every_bart(path)
     for toolbox in others:
         if used is None or toolbox.path.resolve() != used.path.resolve():
-            said = f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source}), {blas.blas_of(toolbox.path)}"
+            said = f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source}), {blas.blas_of(toolbox)}"
             table.add_row("other BART", f"{said}; {toolbox.build}")
     for fault in faults if used else ():
         table.add_row("other BART", f"[yellow]{fault}[/yellow]")

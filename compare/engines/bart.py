@@ -139,6 +139,9 @@ class BartEngine:
         if self._baseline is None:
             self._baseline = self._measure_baseline(folder)
         finished, measurement = monitor.run(argv, folder, self._environment, on_line)
+        if bartorch := self.toolbox.build_flags.get("BARTORCH"):
+            reason = f"n/a: this BART is that of bartorch {bartorch}, whose process has PyTorch in its memory, too"
+            return finished, measurement.without_memory(reason)
         note = "high-water mark of the resident set of bart fft of 8 x 8 zeros"
         return finished, replace(
             measurement,

@@ -45,7 +45,7 @@ def software(toolboxes: Mapping[str, Toolbox]) -> Description:
                 "path": str(bart.path),
                 "version": bart.version_text,
                 "build": bart.build_flags,
-                "blas": blas_of(bart.path),
+                "blas": blas_of(bart),
             }
             for name, bart in toolboxes.items()
         },

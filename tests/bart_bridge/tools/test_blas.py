@@ -5,6 +5,7 @@ import shlex
 import pytest
 
 from bart_bridge.tools.blas import blas_of, is_reference, library
+from bart_bridge.tools.toolbox import Toolbox
 
 
 @pytest.fixture
@@ -20,28 +21,38 @@ def script(tmp_path):
     return write
 
 
+def fake(path):
+    """A BART at a path that was not asked for its version."""
+    return Toolbox(path, "test", (0, 8, 0), {})
+
+
 def test_the_bart_in_use_has_a_known_blas(toolbox):
-    assert blas_of(toolbox.path).split()[0] in {"reference", "OpenBLAS", "MKL", "BLIS", "ATLAS", "FlexiBLAS"}
+    assert blas_of(toolbox).split()[0] in {"reference", "OpenBLAS", "MKL", "BLIS", "ATLAS", "FlexiBLAS"}
 
 
 def test_behind_a_script_that_stays(toolbox, script):
     path = script(f'{shlex.quote(str(toolbox.path))} "$@"\nexit $?')
-    assert blas_of(path) == blas_of(toolbox.path)
+    assert blas_of(fake(path)) == blas_of(toolbox)
 
 
 def test_a_bart_that_does_not_read_its_input(script):
-    assert blas_of(script("exit 3")) == (
+    assert blas_of(fake(script("exit 3"))) == (
         "n/a: bart show exited with code 3 without reading its input, so its libraries are not known"
     )
 
 
 def test_a_program_without_a_blas(script):
-    assert blas_of(script("exec cat input.hdr")) == "n/a: no shared library of it is a known BLAS"
+    assert blas_of(fake(script("exec cat input.hdr"))) == "n/a: no shared library of it is a known BLAS"
+
+
+def test_a_bart_that_says_it(script):
+    toolbox = Toolbox.find(script("echo BART_VERSION=v1.0.00; echo 'BLAS=MKL of PyTorch 2.13.0'"))
+    assert blas_of(toolbox) == "MKL of PyTorch 2.13.0"
 
 
 def test_a_file_that_is_no_program(tmp_path):
     (tmp_path / "bart").write_bytes(bytes(range(256)))
-    assert blas_of(tmp_path / "bart").startswith("n/a: cannot be started")
+    assert blas_of(fake(tmp_path / "bart")).startswith("n/a: cannot be started")
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_by_version(nowhere, bart, text, name):
 def test_openblas_is_told_by_what_it_computes_with(nowhere, bart, toolbox):
     path = bart(nowhere / ".barts" / "0.9.00" / "bart", "0.9.00")
     wanted = Wanted((0, 9), openblas=True)
-    if discovery.blas_of(toolbox.path).startswith("OpenBLAS"):
+    if discovery.blas_of(toolbox).startswith("OpenBLAS"):
         assert find_version(wanted).path == path
     else:
         with pytest.raises(ToolError, match=r"^no BART 0\.9 with OpenBLAS was found \(found: 0\.9\.00\)"):

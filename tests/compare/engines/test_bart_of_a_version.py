@@ -2,10 +2,16 @@
 
 import pytest
 
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import ToolError
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import VarNetSettings
+from bart_bridge.tools.toolbox import Toolbox
 from compare.engines.create import create, toolbox_of
 from compare.measuring import machine
 from tests.compare.conftest import bart_script
+
+NETWORK = VarNetSettings(iterations=1, filters=2, kernel_x=3, kernel_y=3, basis=5)
 
 
 @pytest.fixture
@@ -64,3 +70,15 @@ def test_records_name_version_build_and_blas(barts, toolbox):
     del bart["blas"]
     assert machine.built(described, "bart-0.9") == ("CUDA=0", "n/a: not in the record")
     assert machine.built({}, "bart") == ("", "")
+
+
+def test_the_memory_of_a_process_with_pytorch_is_not_that_of_bart(tmp_path, toolbox, dataset_folder):
+    says = "[ $1 = version ] && printf 'BART_VERSION=v1.0.00\\nBARTORCH=0.0.17\\nBLAS=MKL\\n' && exit 0"
+    found = Toolbox.find(bart_script(tmp_path, toolbox, says))
+    split = Dataset.open(dataset_folder).split("test")
+    weights.write(tmp_path / "weights", NETWORK, weights.initial(NETWORK, 0))
+    used = create("bart", "cpu", found).apply(tmp_path, NETWORK, split, tmp_path / "weights", tmp_path / "images")
+    assert used.elapsed_s > 0
+    assert (used.peak_rss_bytes, used.baseline_rss_bytes) == (None, None)
+    reason = "n/a: this BART is that of bartorch 0.0.17, whose process has PyTorch in its memory, too"
+    assert used.rss_note == used.baseline_note == reason

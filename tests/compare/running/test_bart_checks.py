@@ -111,7 +111,7 @@ def test_doctor_lists_every_bart_with_its_blas(tmp_path, monkeypatch, toolbox):
     def says(text):
         return "".join(text.split()) in table
 
-    blas = blas_of(toolbox.path)
+    blas = blas_of(toolbox)
     assert says(f"BART {toolbox.version_text} at {toolbox.path} (from BART_TOOLBOX_PATH)")
     assert says(f"BART's BLAS {blas}")
     assert says("this is a slow build") == blas.startswith("reference")

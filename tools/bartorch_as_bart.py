@@ -1,0 +1,31 @@
+"""Answer as `bart` does, with the BART inside of the Python package bartorch; `make barts BARTS=pip` copies this file.
+
+The package is made for Python. Its own command line runs some tools by other code, asks for files that a tool is about
+to write, and keeps to itself what BART says. Here every tool is BART's own, and BART says what it always says.
+"""
+
+import os
+import sys
+
+from bartorch import _dispatch, cli
+from bartorch._lib import LOG_FN
+
+PREFIXES = {0: "ERROR: ", 1: "WARNING: "}
+INFO = 2  # BART's default, which shows the progress of a training
+
+
+def say(context, level, function, file, line, message):
+    # The message has lost the end of its line.
+    sys.stderr.write(f"{PREFIXES.get(level, '')}{message.decode(errors='replace')}\n")
+    sys.stderr.flush()
+
+
+def main():
+    _dispatch._log_cb = LOG_FN(say)
+    _dispatch.set_debug_level(int(os.environ.get("BART_DEBUG_LEVEL") or INFO))
+    cli.route = lambda name, argv: ("command", None)
+    cli._missing = lambda name, argv: []  # BART itself says which input is not there
+    return cli.main(sys.argv[1:])
+
+
+sys.exit(main())
