@@ -54,7 +54,7 @@ def distinct(toolboxes):
     """Name each BART by its version and its BLAS, and leave out those that another one equals in both."""
     named = {}
     for toolbox in toolboxes:
-        named.setdefault(f"BART {toolbox.version_text}, {blas_of(toolbox.path)}", toolbox)
+        named.setdefault(f"BART {toolbox.version_text}, {blas_of(toolbox)}", toolbox)
     return dict(sorted(named.items()))
 
 
