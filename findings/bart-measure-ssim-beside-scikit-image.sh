@@ -3,9 +3,9 @@
 #
 # Both have a window of 7 x 7 equal weights, the same constants, and leave out 3 pixels all around. One expects the
 # same number for magnitudes and a data range of the reference's maximum. scikit-image divides the covariance by 48 by
-# default, BART by 49: 5e-4 apart for this noisy phantom, as much as two networks of a paper may differ. With
-# `use_sample_covariance=False` they agree to 1e-5. fastMRI takes scikit-image's default. Seen with BART 0.8.00,
-# 0.9.00 and 1.0.00; BART is taken from the variable BART, or from PATH.
+# default, BART by 49: 5e-4 apart for this noisy phantom. With `use_sample_covariance=False` they agree to 1e-5.
+# fastMRI takes scikit-image's default. Seen with BART 0.8.00, 0.9.00 and 1.0.00; BART is taken from the variable
+# BART, or from PATH.
 #
 # The script exits with 0 if only the population covariance agrees to 2e-5, and with 1 otherwise.
 set -euo pipefail
@@ -15,11 +15,11 @@ python3 -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
     scikit-image==0.26.0 numpy==2.4.6
 
-bart() { "${BART:-bart}" "$@"; }
+bart=$(command -v "${BART:-bart}")
 cd "$folder"
-bart phantom -x 64 reference
-bart noise -n 0.01 reference image
-bart measure --ssim reference image >measured 2>&1
+"$bart" phantom -x 64 reference
+"$bart" noise -n 0.01 reference image
+"$bart" measure --ssim reference image >measured 2>&1
 "$folder/venv/bin/python" - <<'PYTHON'
 import re
 import sys

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Keras 3.15.1: the mean squared error of complex images is 0, or negative.
 #
-# The mean squared error of i against 3i is 4. Keras has three answers, two of them below any error of real numbers:
+# The mean squared error of i against 3i is 4. Keras has three answers, and none is 4:
 #   losses.MeanSquaredError()                   0: arguments are cast to float32, the imaginary parts are dropped
 #   losses.MeanSquaredError(dtype="complex64")  -4: the square is not that of the modulus
 #   metrics.MeanSquaredError                    -4: the same, and then the real part

@@ -4,8 +4,9 @@
 # Symmetric padding of 1 2 3 4 5 by 2 is 2 1 1 2 3 4 5 5 4, so in NumPy, and with Keras on TensorFlow 2.21.0 and JAX
 # 0.10.2. PyTorch has no such mode. One expects an error, or the same numbers; Keras answers 1 1 1 2 3 4 5 5 5 without
 # a word. (The mode "reflect" is right.) A network that mirrors its images, as VarNet does, gives other images on
-# PyTorch near the edge. # PyTorch comes from where pip is configured to look; a CPU build is enough, and much smaller
-# than the default on Linux.
+# PyTorch near the edge.
+#
+# PyTorch comes from where pip is configured to look. A CPU build is enough, and much smaller than Linux's default.
 #
 # The script exits with 0 if Keras still repeats the edge, and with 1 otherwise.
 set -euo pipefail

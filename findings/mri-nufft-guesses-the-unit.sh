@@ -2,8 +2,8 @@
 # mri-nufft 1.5.1: the largest coordinate alone decides the unit of all samples.
 #
 # A trajectory may be in cycles (-0.5 to 0.5) or in radians (-pi to pi). One expects an argument that says which, or
-# at least that a small change of one sample changes one sample. If the largest coordinate is above 0.5 by a few times
-# 1e-4, as after rounding or a gradient delay, the samples are taken for radians: all of them move to a sixth of their
+# at least that a small change of one sample changes one sample. If the largest coordinate is above 0.5 by 2e-4 or
+# more, as after rounding or a gradient delay, the samples are taken for radians: all of them move to a sixth of their
 # distance from the centre, without a warning (there is one in the other case). Here 400 random samples differ in one
 # coordinate, 0.5 or 0.501.
 #

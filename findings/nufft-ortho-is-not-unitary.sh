@@ -4,8 +4,9 @@
 # Samples of a full Cartesian grid are a Fourier transform. With norm="ortho" one expects that of numpy.fft or
 # torch.fft, which keeps the norm; sigpy and BART's `nufft` agree with it. Here the norm is that of the grid of twice
 # as many pixels which both use inside: samples are half of the expected for 2D images, and 1 / sqrt(8) for 3D. A data
-# term or a lambda that was tuned with one package is off by 4 or 8 with the other. PyTorch comes from where pip is
-# configured to look; a CPU build is enough, and much smaller than the default on Linux.
+# term or a lambda that was tuned with one package is off by 4 or 8 with the other.
+#
+# PyTorch comes from where pip is configured to look. A CPU build is enough, and much smaller than Linux's default.
 #
 # The script exits with 0 if both are still half of numpy.fft, and with 1 otherwise.
 set -euo pipefail

@@ -3,8 +3,8 @@
 #
 # Other NUFFTs have errors of 1e-6 (finufft 2.5.1 by default) to 7e-4 (torchkbnufft 1.5.2 by default), and BART 7e-6
 # since 0.9.00. One expects as much here, at least from complex128 arrays. The default (oversampling 1.25, width 4)
-# has a relative error of 6.9e-3 on white noise, whatever the type: as much as the noise of a good scan, and the same
-# for every program built on it, such as the backend "sigpy" of mri-nufft. `oversamp=2, width=6` gives 7e-6.
+# has a relative error of 6.9e-3 on white noise, whatever the type, and so has every program built on it, such as the
+# backend "sigpy" of mri-nufft. `oversamp=2, width=6` gives 7e-6.
 #
 # The script exits with 0 if the error is still above 3e-3 by default, and below 1e-4 with the other settings; with 1
 # otherwise.

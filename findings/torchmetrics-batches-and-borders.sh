@@ -3,11 +3,12 @@
 #
 # Papers report the mean over slices, so one expects that from a batch of slices. PeakSignalNoiseRatio pools the
 # squared errors of all slices first: one slice of 40 and one of 20 dB give 23 dB, not 30 (`reduction` does not change
-# that, only `dim` does). The SSIM of one slice with the usual Gaussian window of 11 pixels one expects to be
-# scikit-image's. It is the mean over all pixels, with windows at the border that see mirrored pixels, while
-# scikit-image leaves out 5 pixels all around (as BART and fastMRI do 3, with their windows of 7): 0.268 against 0.313
-# for this image of 100 x 100 pixels. Values of two programs cannot be compared. # PyTorch comes from where pip is
-# configured to look; a CPU build is enough, and much smaller than the default on Linux.
+# that, only `dim` does). With the usual Gaussian window of 11 pixels, one expects the SSIM of scikit-image. It is the
+# mean over all pixels, with windows at the border that see mirrored pixels, while scikit-image leaves out 5 pixels
+# all around (as BART and fastMRI do 3, with their windows of 7): 0.268 against 0.313 for this image of 100 x 100
+# pixels. Values of two programs cannot be compared.
+#
+# PyTorch comes from where pip is configured to look. A CPU build is enough, and much smaller than Linux's default.
 #
 # The script exits with 0 if both still hold, and with 1 otherwise.
 set -euo pipefail
