@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from bart_bridge.errors import ToolError
-from bart_bridge.tools import versions
-from bart_bridge.tools.toolbox import Toolbox
 from compare.cli import options
 from tf_models.backend.quiet import import_backend
+
+if TYPE_CHECKING:
+    from bart_bridge.tools.versions import Version
 
 
 def register(app: typer.Typer) -> None:
@@ -16,8 +18,12 @@ def register(app: typer.Typer) -> None:
     app.command(context_settings=options.BART_SYNTAX)(reconet)
 
 
-def _installed() -> versions.Version:
+def _installed() -> Version:
     """Return the version of the BART of this machine, or the newest without one."""
+    from bart_bridge.errors import ToolError
+    from bart_bridge.tools import versions
+    from bart_bridge.tools.toolbox import Toolbox
+
     try:
         return Toolbox.find().version
     except ToolError:
