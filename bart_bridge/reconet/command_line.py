@@ -57,7 +57,7 @@ class ReconetCommand:
         split: K-space, coils, pattern and trajectory; also the reference unless the mode is `apply`.
         weights: Weights file, written by `train` and read otherwise.
         output: Reconstruction to write; None unless the mode is `apply`.
-        load: Weights to start from; None draws them.
+        load: Weights to start from; None draws those of BART.
         history: Where the history of the training goes; None writes none.
         dump_epochs: Write the weights before every `dump_epochs`-th epoch too; None writes them only at the end.
         validation: Slices to measure after each epoch; None measures none.

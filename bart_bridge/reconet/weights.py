@@ -107,9 +107,14 @@ def read(path: str | Path, network: Network) -> Weights:
     for array, values in zip(expected, stored, strict=True):
         if not np.isfinite(values).all():
             raise InputError(f"{path}: array '{array.name}' must be finite, found NaN or infinity")
-        named = values.transpose().reshape(array.shape)
-        weights[array.name] = named[:, ::-1] if array.hidden_layers else named
+        weights[array.name] = named(array, values)
     return weights
+
+
+def named(array: WeightArray, stored: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Return the named array of an array with BART's dimensions."""
+    values = stored.transpose().reshape(array.shape)
+    return values[:, ::-1] if array.hidden_layers else values
 
 
 def write(path: str | Path, network: Network, weights: Weights) -> None:

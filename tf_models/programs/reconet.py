@@ -16,7 +16,7 @@ from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import Dim
 from bart_bridge.measures import NAMES, SCALED, measures
-from bart_bridge.reconet import weights
+from bart_bridge.reconet import bart_random, weights
 from bart_bridge.reconet.command_line import ReconetCommand
 from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.image_size import check_filters
@@ -32,8 +32,6 @@ from tf_models.training.batches import Scaled, SliceBatches, TrainingData, feed
 from tf_models.training.fit import Execution, train
 from tf_models.training.history import History, Hooks, TrainingDivergedError
 
-# Without weights to load, BART starts from random ones of a fixed seed.
-_SEED = 0
 # Slices that are reconstructed at a time.
 _SLICES = 10
 Divisors: TypeAlias = NDArray[np.float32]
@@ -139,7 +137,7 @@ def _train(
 
     epochs, execution = command.training.epochs, Execution(command.memory)
     hooks = Hooks(on_batch, on_epoch=dump, measures=_measure_names(command))
-    initial = _initial_weights(network, command.load)
+    initial = _initial_weights(network, command)
     try:
         model, histories = train(network, command.training, data, initial, execution, hooks)
     except TrainingDivergedError as error:
@@ -173,22 +171,22 @@ def _scales(network: Network, split: Split) -> NDArray[np.float32]:
     """Return what a network with `normalize` divides each slice by, `(slice,)`; its weights do not matter."""
     from keras import ops
 
-    model = build(network, weights.initial(network, _SEED))
+    model = build(network, weights.initial(network, seed=0))
     batches = SliceBatches(replace(split, reference=None), _SLICES, memory_limit_bytes=0)
     parts = [ops.convert_to_numpy(model.scale(batches[number][0])).ravel() for number in range(len(batches))]
     return np.concatenate(parts)
 
 
-def _initial_weights(network: Network, load: Path | None) -> Weights:
-    """Read the weights to start from; as in BART, those of one iteration are repeated for all."""
-    if load is None:
-        return weights.initial(network, _SEED)
+def _initial_weights(network: Network, command: ReconetCommand) -> Weights:
+    """Read the weights to start from, or draw BART's; as in BART, those of one iteration are repeated for all."""
+    if command.load is None:
+        return bart_random.initial(network, command.bart_version)
     try:
-        return weights.read(load, network)
+        return weights.read(command.load, network)
     except InputError as error:
         single = network.model_copy(update={"iterations": 1})
         try:
-            return weights.expand(weights.read(load, single), single, network)
+            return weights.expand(weights.read(command.load, single), single, network)
         except InputError:
             raise error from None
 

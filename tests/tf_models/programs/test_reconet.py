@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import cfl, multi_cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.command_line import parse
 from bart_bridge.reconet.training_settings import IpalmRules
@@ -244,6 +244,16 @@ def test_oversampled_kspace_is_refused_in_one_line(tmp_path):
     assert result.exit_code != 0
     assert isinstance(result.exception, InputError)
     assert re.fullmatch(r".*coils: dimensions \(.*\) do not match those of .*kspace \(.*\)", str(result.exception))
+
+
+@pytest.mark.parametrize("network", ["varnet", "modl"])
+def test_without_weights_a_training_starts_from_those_of_bart(network, both, dataset_folder):
+    reference = str(dataset_folder / "train" / "reference")
+    _, bart, keras = both(f"{{{network}}} -t -n -b 2 -T e=1,dump-mod=1", lambda folder: ["weights", reference])
+    # A training projects VarNet's filters once more, which may change their last bit.
+    last_bit = 2**-24 if network == "varnet" else 0
+    for found, expected in zip(*(multi_cfl.read(folder / "weights_0") for folder in (keras, bart)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1.5 * last_bit)
 
 
 def test_the_test_network_of_bart():
