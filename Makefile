@@ -12,10 +12,21 @@ BENCH ?=
 
 # Several workers, each with its own fixtures: much of a test's time is the start of child processes.
 PYTEST = .venv/bin/python -m pytest --numprocesses=auto --dist=worksteal --durations=25
+# What depends on the version of BART: files, data, baselines, the drop-in, weights, parity, the notes.
+BART_VERSIONS = 0.8.00 0.9.00 1.0.00
+BART_TESTS = \
+	tests/bart_bridge/data tests/bart_bridge/files tests/bart_bridge/reconet \
+	tests/bart_bridge/tools/test_toolbox.py tests/bart_bridge/tools/test_versions.py \
+	tests/compare/cli/test_weights_bart.py tests/compare/engines/test_bart_behind_a_script.py \
+	tests/compare/measuring/test_quality.py tests/compare/running/test_baselines.py tests/compare/running/test_radial.py \
+	tests/compare/test_parity.py tests/test_notes.py \
+	tests/tf_models/networks/test_maps.py tests/tf_models/networks/test_networks.py \
+	tests/tf_models/networks/test_noncartesian.py tests/tf_models/operators \
+	tests/tf_models/optimizers/test_training.py tests/tf_models/programs/test_reconet.py
 COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
 
-.PHONY: help setup browser slurm barts demo notes test test-all test-backends bench bench-vs-bart lint clean
+.PHONY: help setup browser slurm barts demo notes test test-all test-barts test-backends bench bench-vs-bart lint clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -31,7 +42,7 @@ slurm: ## setup, and Slurm for the tests of jobs on a cluster
 	@PYTHON='$(PYTHON)' SLURM=slurm-wlm tools/setup
 
 barts: ## fetch BART 0.8.00, 0.9.00 and 1.0.00 of Debian into BARTS=.barts, without root
-	@tools/barts '$(BARTS)'
+	@PYTHON='$(PYTHON)' tools/barts '$(BARTS)'
 
 demo: setup ## run a small comparison (configs/demo.yaml) and print where the report is
 	.venv/bin/bart-tf compare configs/demo.yaml
@@ -44,6 +55,13 @@ test: setup ## run all tests except the slow ones
 
 test-all: setup ## run all tests, with coverage
 	$(PYTEST) $(COVERAGE) -m "slow or not slow"
+
+test-barts: setup barts ## run what depends on BART with 0.8.00, 0.9.00 and 1.0.00 in turn
+	@failed=; for version in $(BART_VERSIONS); do \
+		bart='$(abspath $(BARTS))'/$$version/bart; \
+		echo "Tests with $$bart"; \
+		BART_TOOLBOX_PATH=$$bart $(PYTEST) -m "not slow" $(BART_TESTS) || failed="$$failed $$version"; \
+	done; [ -z "$$failed" ] || { echo "Tests failed with BART$$failed"; exit 1; }
 
 test-backends: setup ## test the networks on JAX, and on PyTorch if it is installed
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-jax.txt
