@@ -70,9 +70,7 @@ def l1_wavelet(split: Split, toolbox: Toolbox, regularization: float, on_slice: 
     options: list[Argument] = ["-e", "-i", 100, "-R", f"W:3:0:{regularization:g}"]
     if toolbox.has(versions.L1_ENDS_WITH_THRESHOLD):
         options.append("--ist_last")
-    if toolbox.has(versions.PHILOX):
-        toolbox = toolbox.in_the_form_of((0, 9, 0))
-    return _pics(split, toolbox, options, on_slice)
+    return _pics(split, toolbox.in_the_form_of(versions.OLD_RANDOM_NUMBERS), options, on_slice)
 
 
 def total_variation(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:

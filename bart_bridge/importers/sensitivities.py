@@ -10,6 +10,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.files.dims import from_batch_coil_yx, to_batch_map_coil_yx
 from bart_bridge.importers import cfl_files
 from bart_bridge.importers.source import Complex, Slice, Source
+from bart_bridge.tools import versions
 from bart_bridge.tools.toolbox import Toolbox
 
 # Options of ecalib for the estimate.
@@ -38,7 +39,7 @@ def coils_of(choice: str, source: Source, find_toolbox: Callable[[], Toolbox]) -
         return lambda item, _: _source_coils(item, source)
     if command[0] == "ecalib":
         options = _check_options(command[1:])
-        bart = find_toolbox()
+        bart = find_toolbox().in_the_form_of(versions.OLD_RANDOM_NUMBERS)  # -a and -W draw some
         return lambda item, _: _estimate(item, bart, options)
     path = Path(choice)
     count = len(cfl_files.view(path, to_batch_map_coil_yx))

@@ -102,7 +102,10 @@ class Toolbox:
         return change.is_in(self.version)
 
     def in_the_form_of(self, version: versions.Version) -> Toolbox:
-        """Return this BART with the random numbers and the nufft of an older version, see `BART_COMPAT_VERSION`."""
+        """Return this BART with the random numbers and the nufft of an older version, see `BART_COMPAT_VERSION`.
+
+        A version that is not older changes nothing.
+        """
         return replace(self, environment={"BART_COMPAT_VERSION": f"v{versions.text(version)}"})
 
     def missing(self, *tools: str) -> list[str]:

@@ -15,6 +15,8 @@ Version = tuple[int, ...]
 _COMPARED = {(0, 8), (0, 9), (1, 0)}
 # Every BART simulates in the form of this version, so that the same seed gives the same dataset.
 SIMULATION: Version = (0, 8, 0)
+# Where a tool's random numbers show in its result, every BART is asked for those of this version, see `PHILOX`.
+OLD_RANDOM_NUMBERS: Version = (0, 9, 0)
 # What is assumed where no BART says which one it is.
 NEWEST: Version = (1, 0, 0)
 
@@ -78,9 +80,9 @@ PICS_OF_ALL_SIZES = Change(
 )
 PHILOX = Change(
     (1, 0),
-    bart="another random generator: noise, phantoms of tubes, masks, initial weights and the shifts of wavelets are "
-    "others for the same seed. `BART_COMPAT_VERSION=v0.9.00` brings the old numbers back",
-    here="simulated datasets and the baseline l1-wavelet ask for the old numbers",
+    bart="another random generator: noise, phantoms of tubes, masks, initial weights, the shifts of wavelets and the "
+    "noise that `ecalib -a` and `-W` draw are others. `BART_COMPAT_VERSION=v0.9.00` brings the old numbers back",
+    here="simulated datasets, the baseline l1-wavelet and the coils of imported data ask for the old numbers",
 )
 EXACT_NUFFT = Change(
     (0, 9),

@@ -6,7 +6,7 @@ import pytest
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
 from compare import parity
-from compare.settings.experiment import load
+from compare.settings.experiment import DatasetChoice, load
 from tests.compare.cli.test_terminal import foreign_lines
 from tests.compare.conftest import bart_tf
 from tf_models.networks import build as building
@@ -85,6 +85,16 @@ def test_a_wrong_training_makes_it_fail(stage_of, monkeypatch, network, start):
 
     monkeypatch.setattr(fit, "_optimizer", make_optimizer_wrongly)
     assert not stage_of(network, f"losses, {start} weights").agrees
+
+
+@pytest.mark.parametrize("data", [{"size": 17}, {"size": 18, "pattern": "radial", "spokes": 9}], ids=["odd", "radial"])
+def test_the_image_agrees_with_every_bart(tiny_config, each_toolbox, data):
+    experiment = load(tiny_config)
+    dataset = DatasetChoice(simulate={**data, "coil_count": 2, "train": 2, "validation": 1, "test": 2})
+    alone = {"dataset": dataset, "networks": {"varnet": experiment.networks["varnet"]}}
+    stages = parity.stages(experiment.model_copy(update=alone), each_toolbox)
+    image = next(stage for stage in stages if stage.name == "image after 1")
+    assert image.agrees, image
 
 
 def test_a_number_that_is_none_never_agrees():

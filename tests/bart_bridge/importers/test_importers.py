@@ -15,7 +15,7 @@ from bart_bridge.importers.pattern_choice import PatternChoice
 from bart_bridge.importers.source import fully_sampled, parse_split
 from bart_bridge.importers.varnet_mat import published_lines
 from tests import foreign
-from tests.helper import relative_difference
+from tests.helper import random_complex, relative_difference
 
 
 def arrays_of(folder, split="test"):
@@ -276,6 +276,22 @@ def test_estimated_coils_combine_to_the_image(truth, toolbox, tmp_path, coils):
     inside = image > 0.2 * image.max()
     assert relative_difference(reference[inside], image[inside]) < 0.05
     assert yaml.safe_load((folder / "dataset.yaml").read_text())["bart"] == toolbox.version_text
+
+
+@pytest.mark.parametrize("option", ["-a", "-W"])
+def test_estimates_that_draw_random_numbers_are_the_same_with_every_bart(
+    truth, each_toolbox, toolbox, tmp_path, option
+):
+    """Within 1e-4; other random numbers move them by 15 %."""
+    noise = 0.02 * np.abs(truth.images).max() * random_complex(np.random.default_rng(0), *truth.kspace[0].shape)
+    cfl.write(tmp_path / "kspace", from_batch_coil_yx((truth.kspace[0] + noise)[None]))
+    coils = []
+    for number, bart in enumerate((each_toolbox, toolbox)):
+        choice = {"coils": f"ecalib {option}", "toolbox": bart}
+        coils.append(
+            arrays_of(foreign.import_to(tmp_path / f"{number}", "cfl", tmp_path / "kspace", **choice))["coils"]
+        )
+    assert relative_difference(*coils) < 1e-4
 
 
 @pytest.mark.parametrize("from_file", [False, True])
