@@ -97,6 +97,18 @@ def test_no_modules_import_each_other_in_a_circle():
     TopologicalSorter({name: set(imports(tree, late=False)) - {name} for name, tree in TREES.items()}).prepare()
 
 
+def test_only_one_module_compares_versions_of_bart():
+    orders = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+    compared = {
+        f"{name}: {ast.unparse(node)}"
+        for name, tree in TREES.items()
+        if name != "bart_bridge.tools.versions"
+        for node in nodes(tree)
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], orders) and "version" in ast.unparse(node)
+    }
+    assert not compared
+
+
 def run_python(code, *arguments):
     argv = [sys.executable, "-W", "error", "-c", code, *arguments]
     return subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)

@@ -73,7 +73,7 @@ def read_history(path: Path, network: Network, validated: bool = False) -> dict[
     recorded, values = np.moveaxis(history.reshape((*history.shape, *(1,) * (4 - history.ndim))).real, 2, 0)
     values = np.where(recorded == 1, values, np.nan).astype(np.float64)
     if validated and values.shape[-1] == len(names) + 1:
-        # BART 1.0.00 appends `mse scaled` to the measures.
+        # `mse scaled`, see `versions.SCALED_MSE`.
         values = np.delete(values, 2 + len(NAMES), axis=-1)
     if values.shape[-1] != len(names):
         raise InputError(f"{path}: {len(names)} columns expected ({', '.join(names)}), found {values.shape[-1]}")

@@ -54,7 +54,7 @@ def training_options(network: Network, training: Training, epochs: int, history:
         epochs: Number of epochs, in place of those in `training`.
         history: Where the history goes.
     """
-    # Every version trains VarNet with iPALM by default. In 0.8.00 the name `ipalm` selects Adam.
+    # Every version trains VarNet with iPALM by default. Before `versions.NAMED_IPALM`, the name selects Adam.
     default_ipalm = training.algorithm == "ipalm" and network.kind == "varnet" and training.ipalm == IpalmRules()
     algorithm: dict[str, SubOption] = {
         **({} if default_ipalm else {training.algorithm: ""}),
