@@ -136,7 +136,7 @@ def test_help_loads_nothing_heavy():
         "atexit.register(lambda: print('loaded:', *(set(heavy) & set(sys.modules))))\n"
         "main()"
     )
-    finished = run_python(code, "--help", f"{HEAVY} h5py tf_models.networks")
+    finished = run_python(code, "--help", f"{HEAVY} h5py numpy tf_models.networks")
     assert finished.returncode == 0, finished.stderr
     assert "Usage" in finished.stdout
     assert finished.stdout.rstrip().endswith("loaded:")
