@@ -50,8 +50,8 @@ demo: setup ## run a small comparison (configs/demo.yaml) and print where the re
 notes: setup ## run the commands of docs/bart-notes.md with three BARTs, and write what they print
 	.venv/bin/python tools/notes.py
 
-test: setup ## run all tests except the slow ones
-	$(PYTEST) -m "not slow"
+test: setup ## run all tests except the slow ones and those about BART alone
+	$(PYTEST) -m "not slow and not barts"
 
 test-all: setup ## run all tests, with coverage
 	$(PYTEST) $(COVERAGE) -m "slow or not slow"

@@ -39,6 +39,7 @@ Cause.
 """
 
 
+@pytest.mark.barts
 @pytest.mark.parametrize("item", WITH_COMMANDS)
 def test_an_item_is_what_the_page_says(item, toolbox):
     version = toolbox.version_text
