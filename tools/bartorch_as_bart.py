@@ -7,7 +7,8 @@ to write, and keeps to itself what BART says. Here every tool is BART's own, and
 import os
 import sys
 
-from bartorch import _dispatch, cli
+from bartorch import _dispatch, _options
+from bartorch._catalogue import COMMANDS
 from bartorch._lib import LOG_FN
 
 PREFIXES = {0: "ERROR: ", 1: "WARNING: "}
@@ -20,12 +21,18 @@ def say(context, level, function, file, line, message):
     sys.stderr.flush()
 
 
-def main():
+def main(words):
+    if not words or words[0] not in COMMANDS:
+        sys.stderr.write(f'Unknown bart command: "{words[0]}".\n' if words else "Usage: bart <command> [arguments]\n")
+        return 255
+    if _options.HELP_FLAGS.intersection(words[1:]):  # BART would end this process
+        sys.stdout.write(_options.describe(words[0]))
+        return 0
     _dispatch._log_cb = LOG_FN(say)
     _dispatch.set_debug_level(int(os.environ.get("BART_DEBUG_LEVEL") or INFO))
-    cli.route = lambda name, argv: ("command", None)
-    cli._missing = lambda name, argv: []  # BART itself says which input is not there
-    return cli.main(sys.argv[1:])
+    code, printed, _ = _dispatch.run_command(words)
+    sys.stdout.write(printed)
+    return 0 if code == 0 else 1
 
 
-sys.exit(main())
+sys.exit(main(sys.argv[1:]))
