@@ -26,6 +26,7 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
     from rich.live import Live
     from rich.table import Table
 
+    from bart_bridge.tools.blas import blas_of
     from bart_bridge.tools.toolbox import Toolbox
     from compare.settings.experiment import load
 
@@ -36,7 +37,7 @@ def parity(config: options.Config, bart: options.Bart = None) -> None:
     from compare.parity import stages
 
     columns = ("network", "stage", "Keras to BART", "BART to itself", "allowed")
-    table = Table(*columns, title=f"BART {toolbox.version_text} and Keras: relative differences")
+    table = Table(*columns, title=f"BART {toolbox.version_text} ({blas_of(toolbox)}) and Keras: relative differences")
     agreed = True
     console = Console()
     with Live(table, console=console):

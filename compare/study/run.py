@@ -18,6 +18,7 @@ import yaml
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic
 from bart_bridge.reconet import commands
+from bart_bridge.tools.blas import blas_of
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
 from compare.engines.create import create
@@ -97,7 +98,8 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     refusals = _refusals(study, choices, toolbox)
     for part in _parts(study, folder, tuning, choices, refusals):
         _measure(part, toolbox, reporter, tables)
-    description = {"machine": machine.label(machine.describe()), "bart": toolbox.version_text}
+    bart = f"{toolbox.version_text} ({blas_of(toolbox)}, built with {toolbox.build})"
+    description = {"machine": machine.label(machine.describe()), "bart": bart}
     decisions = {"choices": choices, "reasons": refusals, "chosen_by": CHOSEN_BY, "diverged": tables.diverged}
     atomic.write_text(folder / "choices.json", json.dumps(description | decisions, indent=1) + "\n")
     write_csv(folder / "results.csv", tables.results, RESULT_COLUMNS)

@@ -8,7 +8,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from bart_bridge.tools import discovery
+from bart_bridge.tools.blas import blas_of
+from bart_bridge.tools.toolbox import Toolbox
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = {"bookworm": "0.8.00", "trixie": "0.9.00", "sid": "1.0.00"}
@@ -253,3 +258,17 @@ def test_a_folder_that_the_loader_cannot_take(mirror):
 def test_setup_fetches_them_too():
     """The last line of a set-up with BARTS."""
     assert '[ -z "${BARTS:-}" ] || tools/barts "$BARTS"' in (ROOT / "tools/setup").read_text()
+
+
+@pytest.mark.parametrize("version", SUITES.values())
+@pytest.mark.parametrize(("name", "blas"), [("bart", "reference BLAS"), ("bart-openblas", "OpenBLAS")])
+def test_what_make_barts_left(version, name, blas):
+    """The real ones, where `make barts` ran before."""
+    path = ROOT / discovery.FOLDER / version / name
+    if not path.exists():
+        pytest.skip("make barts fetches them")
+    toolbox = Toolbox.find(path)
+    assert toolbox.version_text == version
+    assert blas_of(toolbox).startswith(f"{blas} 3." if blas == "reference BLAS" else f"{blas} 0.3.")
+    kspace = toolbox.compute("fft", "-u", 3, np.ones((4, 4)))
+    assert kspace[2, 2] == pytest.approx(4)
