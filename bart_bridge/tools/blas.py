@@ -84,7 +84,12 @@ def _mapped_files(binary: Path) -> set[Path]:
             if end is None:
                 return
             try:
-                found.update(_files_of_tree(pid))
+                found.update(path for each in _tree(pid) for path in _files(each))
+                # BART 0.8 and 0.9 would abort at the empty input, and the system keep its memory as a core dump.
+                for each in _tree(pid):
+                    each.kill()
+            except psutil.NoSuchProcess:
+                pass
             finally:
                 os.close(end)
 
@@ -107,12 +112,14 @@ def _open_when_read(pipe: Path, pid: int) -> int | None:
     return None
 
 
-def _files_of_tree(pid: int) -> Iterator[Path]:
-    with suppress(psutil.NoSuchProcess):
-        root = psutil.Process(pid)
-        for child in (root, *root.children(recursive=True)):
-            with suppress(OSError):
-                for line in Path(f"/proc/{child.pid}/maps").read_text().splitlines():
-                    _, _, path = line.partition("/")
-                    if path:
-                        yield Path(f"/{path}")
+def _tree(pid: int) -> list[psutil.Process]:
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def _files(each: psutil.Process) -> Iterator[Path]:
+    with suppress(OSError):
+        for line in Path(f"/proc/{each.pid}/maps").read_text().splitlines():
+            _, _, path = line.partition("/")
+            if path:
+                yield Path(f"/{path}")
