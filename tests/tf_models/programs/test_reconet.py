@@ -246,7 +246,7 @@ def test_oversampled_kspace_is_refused_in_one_line(tmp_path):
     assert re.fullmatch(r".*coils: dimensions \(.*\) do not match those of .*kspace \(.*\)", str(result.exception))
 
 
-@pytest.mark.parametrize("network", ["varnet", "modl"])
+@pytest.mark.parametrize("network", slow_but(["varnet", "modl"], "modl"))
 def test_without_weights_a_training_starts_from_those_of_bart(network, both, dataset_folder):
     reference = str(dataset_folder / "train" / "reference")
     _, bart, keras = both(f"{{{network}}} -t -n -b 2 -T e=1,dump-mod=1", lambda folder: ["weights", reference])
