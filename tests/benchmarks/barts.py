@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from bart_bridge.files import atomic
-from bart_bridge.tools.blas import blas_of
 from bart_bridge.tools.discovery import every_bart
 from tests.benchmarks.measure import (
     NETWORKS,
@@ -26,6 +25,7 @@ from tests.benchmarks.measure import (
     describe_machine,
     files_of,
     keras_steps,
+    name_of,
     ratio,
 )
 
@@ -54,7 +54,7 @@ def distinct(toolboxes):
     """Name each BART by its version and its BLAS, and leave out those that another one equals in both."""
     named = {}
     for toolbox in toolboxes:
-        named.setdefault(f"BART {toolbox.version_text}, {blas_of(toolbox)}", toolbox)
+        named.setdefault(name_of(toolbox), toolbox)
     return dict(sorted(named.items()))
 
 

@@ -19,7 +19,6 @@ import numpy as np
 
 from bart_bridge.errors import ToolError
 from bart_bridge.files import atomic
-from bart_bridge.tools.toolbox import Toolbox
 from tests.benchmarks.measure import (
     NETWORKS,
     ROOT,
@@ -30,6 +29,7 @@ from tests.benchmarks.measure import (
     files_of,
     keras_steps,
     of_this_machine,
+    peer,
 )
 
 STEPS = {"varnet": 5, "modl": 3}
@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--series", nargs="+", choices=SERIES, default=list(SERIES))
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     arguments = parser.parse_args()
-    print(table(measure(Toolbox.find(), arguments.out, arguments.networks, arguments.series, arguments.engines)))
+    print(table(measure(peer(), arguments.out, arguments.networks, arguments.series, arguments.engines)))
 
 
 def measure(toolbox, out=OUT, kinds=tuple(NETWORKS), series=tuple(SERIES), engines=ENGINES):

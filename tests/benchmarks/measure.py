@@ -21,6 +21,8 @@ from bart_bridge.reconet.history import read_history
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
+from bart_bridge.tools.blas import blas_of
+from bart_bridge.tools.discovery import Wanted, find_version
 from bart_bridge.tools.toolbox import Toolbox, failure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,6 +141,24 @@ def ratio(slow_s, fast_s):
     }
 
 
+def peer():
+    """Return the BART to be measured beside Keras: 1.0 with OpenBLAS, the fastest (`tests.benchmarks.barts`).
+
+    Where `BART_TOOLBOX_PATH` names one, or there is no such BART (`make barts` fetches it), it is the one in use.
+    """
+    if os.environ.get("BART_TOOLBOX_PATH"):
+        return Toolbox.find()
+    try:
+        return find_version(Wanted((1, 0), openblas=True))
+    except ToolError:
+        return Toolbox.find()
+
+
+def name_of(toolbox):
+    """Return the version of a BART and the BLAS that it computes with."""
+    return f"BART {toolbox.version_text}, {blas_of(toolbox)}"
+
+
 def describe_machine(toolbox):
     """Return what a timing depends on."""
     import platform
@@ -152,7 +172,7 @@ def describe_machine(toolbox):
         "processors": os.cpu_count(),
         "threads": THREADS,
         "python": platform.python_version(),
-        "bart": toolbox.version_text,
+        "bart": name_of(toolbox),
         "load_average_at_start": os.getloadavg()[0],
         **packages,
     }

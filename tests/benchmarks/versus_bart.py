@@ -20,7 +20,6 @@ import statistics
 from pathlib import Path
 
 from bart_bridge.files import atomic
-from bart_bridge.tools.toolbox import Toolbox
 from tests.benchmarks import floors, growth
 from tests.benchmarks.measure import (
     NETWORKS,
@@ -32,7 +31,9 @@ from tests.benchmarks.measure import (
     describe_machine,
     files_of,
     keras_steps,
+    name_of,
     of_this_machine,
+    peer,
     ratio,
 )
 
@@ -51,7 +52,8 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "benchmarks" / "versus_bart.json")
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    toolbox = Toolbox.find()
+    toolbox = peer()
+    print(f"measured beside {name_of(toolbox)}", flush=True)
     kept = of_this_machine(arguments.out, toolbox).get("networks", {})
     results = {"machine": describe_machine(toolbox), "networks": kept}
 
