@@ -38,7 +38,7 @@ NEVER = {("tf_models.operators", "tf_models.optimizers"), ("tf_models.networks",
 HEAVY = "tensorflow keras jax torch pandas pyarrow scipy matplotlib skimage sklearn PIL ismrmrd finufft submitit"
 # What the commands of `compare` import in their own process.
 LIGHT_MODELS = ["tf_models", "tf_models.backend.channels", "tf_models.backend.quiet", "tf_models.programs.worker"]
-LIGHT_MODELS += ["tf_models.training.network_inputs"]
+LIGHT_MODELS += ["tf_models.training.network_inputs", "tf_models.backend.compilation_cache"]
 # Runs as a script on import, in a process of its own.
 SCRIPT = "bart_bridge.tools._launcher"
 
@@ -46,6 +46,10 @@ MODULE_LINES, FUNCTION_LINES, PARAMETERS = 300, 60, 6
 MANY_PARAMETERS = {
     "tf_models.optimizers.adam.Adam.__init__": "a Keras optimizer names each of its settings",
     "tf_models.optimizers.admm.ADMM.__init__": "a Keras optimizer names each of its settings",
+    **{
+        f"tf_models.kernels.triton_jax_gpu.{name}_kernel": "a kernel takes each array, size and constant by itself"
+        for name in ("convolve", "transposed", "filters", "rbf", "kernel_gradient")
+    },
 }
 
 MODULES = {

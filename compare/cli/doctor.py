@@ -12,8 +12,8 @@ from compare.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-_PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-image", "h5py", "matplotlib", "jax", "torch")
-_OPTIONAL = {"jax", "torch"}
+_PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-image", "h5py", "matplotlib", "jax", "jax-triton", "torch")
+_OPTIONAL = {"jax", "jax-triton", "torch"}
 # Of the two, OpenBLAS took 0.74 (0.8.00) and 0.91 (1.0.00) of the time of a training step of VarNet.
 _SLOW = (
     "this is a slow build: compare times with one on OpenBLAS "
@@ -37,6 +37,7 @@ def doctor(bart: options.Bart = None) -> None:
     from rich.table import Column, Table
 
     from compare.measuring import machine
+    from tf_models.backend import compilation_cache
 
     description = machine.describe()
     table = Table("", Column(overflow="fold"), show_header=False, box=None)  # a long path stays whole
@@ -50,6 +51,8 @@ def doctor(bart: options.Bart = None) -> None:
     table.add_row("Python", description["python"])
     table.add_row("system", description["system"])
     table.add_row("machine", machine.label(description))
+    if machine.package_version("jax"):
+        table.add_row("JAX compilations", compilation_cache.describe())
     table.add_row("NVIDIA GPUs", ", ".join(description["gpus"]) or "none: GPU memory will be n/a")
     Console(soft_wrap=True).print(table)
     if not complete:

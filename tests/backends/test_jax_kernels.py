@@ -1,5 +1,6 @@
 """What JAX has of its own, against double precision; on a CPU, where TF32 is single precision."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -30,3 +31,61 @@ def test_a_number_is_split_into_parts_of_11_bits():
     for part in (high, low):
         assert np.all(part.view(np.uint32) % 2**13 == 0)
     assert np.all(np.abs(high.astype(np.float64) + low - numbers) <= np.abs(numbers) * 2.0**-22)
+
+
+@pytest.mark.parametrize(("size", "filters", "basis"), [((5, 3), 5, 7), ((11, 11), 24, 31)])
+def test_triton_kernels_are_the_portable_field_of_experts(size, filters, basis, monkeypatch):
+    """Image and all gradients; the size of the image is no multiple of what a program computes."""
+    from tf_models.backend.precision import use_full_precision
+    from tf_models.kernels import field_of_experts, triton_support
+
+    use_full_precision()
+    if keras.backend.backend() != "jax" or not triton_support.runs_as_triton_kernels(
+        "float32", (*size, 2, filters), basis
+    ):
+        pytest.skip("needs JAX as Keras's backend, an NVIDIA GPU and jax-triton")
+    generator = np.random.default_rng(0)
+    shapes = [(2, 40, 45, 2), (*size, 2, filters), (basis, filters), (2, 40, 45, 2)]
+    scales = [0.3, 1 / np.sqrt(2 * size[0] * size[1]), 1, 1]
+    arrays = [
+        scale * generator.normal(size=shape).astype(np.float32) for scale, shape in zip(scales, shapes, strict=True)
+    ]
+
+    def compute(*arrays):
+        result, product = jax.vjp(field_of_experts.field_of_experts, *arrays[:3])
+        return result, *product(arrays[3])
+
+    fast = jax.jit(lambda *arrays: compute(*arrays))(*arrays)
+    monkeypatch.setattr(field_of_experts, "runs_as_triton_kernels", lambda *_: False)
+    portable = jax.jit(lambda *arrays: compute(*arrays))(*arrays)
+    for found, expected in zip(fast, portable, strict=True):
+        # Single precision, amplified by the activation.
+        assert relative_difference(found, expected) < 5e-6
+
+
+def test_kernels_that_do_not_compile_are_named_in_one_line(capsys):
+    """Without a GPU, or without jax-triton."""
+    from tf_models.kernels import triton_support
+
+    if jax.default_backend() == "gpu":
+        pytest.skip("they compile on a GPU")
+    assert not triton_support._compiles((3, 3, 2, 4), 5)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "portable ones are used" in line
+
+
+@pytest.mark.parametrize("size", [(3, 3), (5, 1)])
+def test_triton_gives_the_gradient_by_the_kernel_of_a_convolution(size):
+    from tf_models.kernels import convolution_jax_gpu, triton_support
+
+    if keras.backend.backend() != "jax" or not triton_support.kernel_gradient_runs_in_triton(
+        "float32", (*size, 64, 32)
+    ):
+        pytest.skip("needs JAX as Keras's backend, an NVIDIA GPU and jax-triton")
+    generator = np.random.default_rng(0)
+    features, upstream = (generator.normal(size=(2, 19, 23, count)).astype(np.float32) for count in (64, 32))
+    half_y, half_x = size[0] // 2, size[1] // 2
+    around = np.pad(features.astype(np.float64), ((0, 0), (half_y, half_y), (half_x, half_x), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(around, size, axis=(1, 2))
+    expected = np.einsum("byxcij,byxf->ijcf", windows, upstream.astype(np.float64))
+    assert relative_difference(convolution_jax_gpu.kernel_gradient(features, upstream, size), expected) < 1e-6

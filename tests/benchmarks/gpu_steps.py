@@ -13,27 +13,37 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 SIZES = {"varnet": (320, 368, 15), "modl": (256, 232, 12)}
 BATCH = 10
-REPEATS = 9
+# After two steps to warm up.
+REPEATS = 18
 
 
 def main():
     out, names = Path(sys.argv[1]), sys.argv[2:]
     results = {}
+    # Of its own, so that the first step of each case compiles.
+    cache = tempfile.TemporaryDirectory()
     for name in names or [f"{kind}-{plan}" for kind in SIZES for plan in ("plain", "lean")]:
         # By itself JAX takes three quarters of the GPU at once.
         environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+        environment["JAX_COMPILATION_CACHE_DIR"] = cache.name
         argv = [sys.executable, "-m", "tests.benchmarks.gpu_steps", "--measure", name]
-        finished = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-        if finished.returncode == 0:
-            results[name] = json.loads(finished.stdout.splitlines()[-1])
-        else:
-            results[name] = {"error": finished.stderr[-2000:]}
+        for again in (False, True):
+            finished = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+            if finished.returncode:
+                results[name] = {"error": finished.stderr[-2000:]}
+                break
+            result = json.loads(finished.stdout.splitlines()[-1])
+            if again:
+                results[name]["first_step_again_s"] = result["first_step_s"]
+            else:
+                results[name] = result
         print(name, results[name], flush=True)
         out.write_text(json.dumps(results, indent=1))
 
@@ -51,10 +61,12 @@ def problem(kind, size):
     def numbers(*shape):
         return generator.normal(size=shape).astype(np.float32)
 
+    # As in the published data: VarNet's pattern is the same in all lines, MoDL's has two dimensions.
+    pattern = (BATCH, 1, size_x) if kind == "varnet" else (BATCH, size_y, size_x)
     inputs = {
         "adjoint": numbers(BATCH, size_y, size_x, 2),
         "coils": numbers(BATCH, coils, size_y, size_x, 2) / np.sqrt(2 * coils).astype(np.float32),
-        "psf": (generator.uniform(size=(BATCH, size_y, size_x)) < 0.25).astype(np.float32),
+        "psf": (generator.uniform(size=pattern) < 0.25).astype(np.float32),
     }
     return network, inputs, numbers(BATCH, size_y, size_x, 2)
 
@@ -76,15 +88,22 @@ def measure(name):
     inputs = {key: keras.ops.convert_to_tensor(value) for key, value in inputs.items()}
     reference = keras.ops.convert_to_tensor(reference)
     start_s = time.perf_counter()
-    model.train_on_batch(inputs, reference)
+    losses = [loss_of(model.train_on_batch(inputs, reference))]
     compile_s = time.perf_counter() - start_s
-    model.train_on_batch(inputs, reference)
-    losses = []
+    losses.append(loss_of(model.train_on_batch(inputs, reference)))
     for _ in range(REPEATS):
         with recorder:
-            losses.append(float(np.ravel(model.train_on_batch(inputs, reference))[0]))
+            losses.append(loss_of(model.train_on_batch(inputs, reference)))
     peak = nvml.stop()
-    steps_s = recorder.elapsed_s
+    steps_s, allocator_peak = recorder.elapsed_s, allocator_peak_bytes()
+    inference_s = {}
+    for slices in (1, BATCH):
+        recorder, part = Times(), {key: value[:slices] for key, value in inputs.items()}
+        model.predict_on_batch(part)
+        for _ in range(REPEATS):
+            with recorder:
+                np.asarray(model.predict_on_batch(part))
+        inference_s[slices] = statistics.median(recorder.elapsed_s)
     result = {
         "backend": keras.backend.backend(),
         "device": nvml.device,
@@ -92,12 +111,19 @@ def measure(name):
         "step_min_s": min(steps_s),
         "step_max_s": max(steps_s),
         "first_step_s": compile_s,
-        "allocator_peak_gib": allocator_peak_bytes() / 2**30,
+        "inference_s": inference_s,
+        "allocator_peak_gib": allocator_peak / 2**30,
         "nvml_peak_gib": peak / 2**30,
         "inputs_gib": sum(np.prod(value.shape) for value in inputs.values()) * 4 / 2**30,
-        "last_loss": losses[-1],
+        "losses": losses,
     }
     print(json.dumps(result))
+
+
+def loss_of(logs):
+    import numpy as np
+
+    return float(np.ravel(logs)[0])
 
 
 def allocator_peak_bytes():

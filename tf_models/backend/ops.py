@@ -38,21 +38,41 @@ def custom_gradient(
         forward: Computes the result from the arguments, one tensor, and what `backward` needs, of any type.
         backward: Computes the gradients of the loss by all arguments from that and the gradient by the result.
     """
+    if keras.backend.backend() == "torch":
+        return lambda *arguments: _torch_function().apply(forward, backward, *arguments)
 
     @ops.custom_gradient
     def function(*arguments: Tensor) -> tuple[Tensor, Callable[..., Tensor | tuple[Tensor, ...]]]:
         result, kept = forward(*arguments)
-        if keras.backend.backend() == "torch":
-            # If `kept` contained the returned tensor itself, the tensor's graph would refer to itself and stay alive.
-            result = result.detach()
 
         def gradient(*received: Tensor, upstream: Tensor = None) -> Tensor | tuple[Tensor, ...]:
-            # PyTorch also passes the arguments, the other backends only the gradient.
             return backward(kept, received[0] if upstream is None else upstream)
 
         return result, gradient
 
     return function
+
+
+@cache
+def _torch_function() -> Any:
+    """Return PyTorch's function of `custom_gradient`; Keras's own keeps everything until the whole step is over."""
+    import torch
+
+    class CustomGradient(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, forward: Callable[..., Any], backward: Callable[..., Any], *arguments: Any) -> Any:
+            result, context.kept = forward(*arguments)
+            context.gradient = backward
+            # If `kept` contained the returned tensor itself, its graph would refer to itself and stay alive.
+            return result.detach()
+
+        @staticmethod
+        def backward(context: Any, upstream: Any) -> Any:
+            kept, context.kept = context.kept, None
+            gradients = context.gradient(kept, upstream)
+            return None, None, *(gradients if isinstance(gradients, tuple) else (gradients,))
+
+    return CustomGradient
 
 
 def vjp(function: Callable[..., Tensor], *arguments: Tensor) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
@@ -88,6 +108,19 @@ def vjp(function: Callable[..., Tensor], *arguments: Tensor) -> tuple[Tensor, Ca
     return result, lambda upstream: tape.gradient(
         result, list(arguments), upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
+
+
+def recomputed(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a function whose derivative stores its arguments and computes the rest again (JAX; unchanged elsewhere).
+
+    JAX compiles only the part of it that the derivative needs, without the result.
+    """
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    recompute: Callable[..., Tensor] = jax.checkpoint(function, prevent_cse=False)
+    return recompute
 
 
 def after(array: Tensor, *until: Tensor) -> Tensor:

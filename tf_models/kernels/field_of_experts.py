@@ -1,7 +1,8 @@
 """VarNet's field of experts with a derivative that stores and computes little.
 
 It is written with `keras.ops` for every backend. On TensorFlow with a CPU, `tf_models.kernels.tensorflow_cpu` replaces
-some functions by faster ones with the same results; tests compare the two.
+some functions by faster ones with the same results, and on JAX with an NVIDIA GPU `tf_models.kernels.experts_jax_gpu`
+does, if `jax-triton` is installed; tests compare them.
 
 Images are `(batch, y, x, 2)`, features `(batch, y, x, filter)`, filters `(y, x, 2, filter)`: real and imaginary part
 of the image are two channels.
@@ -16,6 +17,7 @@ from keras import ops
 from tf_models.backend.devices import runs_on_tensorflow_cpu
 from tf_models.backend.ops import Tensor, custom_gradient
 from tf_models.backend.precision import cast_if, to_single_precision
+from tf_models.kernels.triton_support import runs_as_triton_kernels
 
 
 class _Kept(NamedTuple):
@@ -23,9 +25,10 @@ class _Kept(NamedTuple):
 
     padded: Tensor  # the padded image, `(batch, y, x, 2)`
     kernel: Tensor
+    weights: Tensor
     values: Tensor  # K u
     activated: Tensor  # phi(K u)
-    slope: Tensor  # phi'(K u)
+    slope: Tensor | None  # phi'(K u); None if the derivative computes it anew
 
 
 def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: str | None = None) -> Tensor:
@@ -53,26 +56,47 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: 
     """
     size_y, size_x, _, filters = kernel.shape
     basis = weights.shape[0]
+    fast = precision is None and runs_as_triton_kernels(image.dtype, kernel.shape, basis)
 
     def forward(image: Tensor, kernel: Tensor, weights: Tensor) -> tuple[Tensor, _Kept]:
         padded = cast_if(pad_symmetric(image, size_y - 1, size_x - 1), precision)
         kernel = cast_if(kernel, precision)
-        values = ops.conv(padded, kernel, padding="valid")
-        activated, slope = radial_basis(values, weights)
-        return transposed_conv_valid(activated, kernel) / filters, _Kept(padded, kernel, values, activated, slope)
+        slope = None
+        if fast:
+            from tf_models.kernels import experts_jax_gpu
+
+            values, activated = experts_jax_gpu.convolve_and_activate(padded, kernel, weights)
+            result = experts_jax_gpu.transposed_conv(activated, kernel)
+        else:
+            values = ops.conv(padded, kernel, padding="valid")
+            activated, slope = radial_basis(values, weights)
+            result = transposed_conv_valid(activated, kernel)
+        return result / filters, _Kept(padded, kernel, weights, values, activated, slope)
 
     def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        padded, kernel, values, activated, slope = kept
         padded_upstream = cast_if(zero_pad(upstream / filters, size_y - 1, size_x - 1), precision)
-        grad_activated = ops.conv(padded_upstream, kernel, padding="valid")
-        grad_weights = radial_basis_gradient(values, grad_activated, basis)
-        grad_values = grad_activated * slope
-        grad_kernel = filter_gradient(padded, grad_values, (size_y, size_x))
-        grad_kernel = grad_kernel + filter_gradient(padded_upstream, activated, (size_y, size_x))
-        grad_padded = transposed_conv_valid(zero_pad(grad_values, size_y - 1, size_x - 1), kernel)
+        if fast:
+            from tf_models.kernels import experts_jax_gpu
+
+            grad_padded, grad_kernel, grad_weights = experts_jax_gpu.gradients(*kept[:5], padded_upstream)
+        else:
+            grad_padded, grad_kernel, grad_weights = _gradients(kept, padded_upstream)
         return pad_symmetric_adjoint(grad_padded, size_y - 1, size_x - 1), grad_kernel, grad_weights
 
     return custom_gradient(forward, backward)(image, kernel, weights)
+
+
+def _gradients(kept: _Kept, padded_upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients by the padded image, the filters and the weights."""
+    padded, kernel, weights, values, activated, slope = kept
+    size_y, size_x = kernel.shape[:2]
+    grad_activated = ops.conv(padded_upstream, kernel, padding="valid")
+    grad_weights = radial_basis_gradient(values, grad_activated, weights.shape[0])
+    grad_values = grad_activated * slope
+    grad_kernel = filter_gradient(padded, grad_values, (size_y, size_x))
+    grad_kernel = grad_kernel + filter_gradient(padded_upstream, activated, (size_y, size_x))
+    grad_padded = transposed_conv_valid(zero_pad(grad_values, size_y - 1, size_x - 1), kernel)
+    return grad_padded, grad_kernel, grad_weights
 
 
 def transposed_conv_valid(features: Tensor, kernel: Tensor) -> Tensor:

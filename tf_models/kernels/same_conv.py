@@ -19,6 +19,7 @@ from tf_models.kernels.field_of_experts import (
     filter_gradient,
     zero_pad,
 )
+from tf_models.kernels.triton_support import kernel_gradient_runs_in_triton
 
 # Up to this number, channels cost more to move than to compute with.
 _FEW_CHANNELS = 2
@@ -82,6 +83,11 @@ def kernel_gradient(features: Tensor, upstream: Tensor, size: tuple[int, int]) -
         return filter_gradient(zero_pad(features, half_y, half_x), upstream, size)
     if filters <= _FEW_CHANNELS:
         return adjoint_kernel(filter_gradient(zero_pad(upstream, half_y, half_x), features, size))
+
+    if kernel_gradient_runs_in_triton(features.dtype, (*size, channels, filters)):
+        from tf_models.kernels import convolution_jax_gpu
+
+        return convolution_jax_gpu.kernel_gradient(features, upstream, size)
 
     def product(features: Tensor, upstream: Tensor) -> Tensor:
         height, width = features.shape[1:3]

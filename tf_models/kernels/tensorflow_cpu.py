@@ -75,13 +75,14 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int], padd
     )
 
 
-def sense_normal(image: Tensor, maps: list[Tensor], psf: Tensor) -> Tensor:
+def sense_normal(image: Tensor, maps: list[Tensor], psf: Tensor, one_dimensional: bool) -> Tensor:
     """Apply `tf_models.operators.sense.SenseNormal`.
 
     Args:
         image: `(batch, y, x, 2 * maps)`.
         maps: Complex coil sensitivities of each map, `(batch, coil, y, x)`.
-        psf: Complex, centred in the corner, `(batch, 1, y, x)` or `(batch, 1, 2y, 2x)`.
+        psf: Complex, centred in the corner, `(batch, 1, y, x)`, `(batch, 1, 1, x)` or `(batch, 1, 2y, 2x)`.
+        one_dimensional: Whether the psf is constant along y.
 
     Returns:
         `(batch, y, x, 2 * maps)`.
@@ -89,9 +90,12 @@ def sense_normal(image: Tensor, maps: list[Tensor], psf: Tensor) -> Tensor:
     images = [tf.complex(values[..., 0], values[..., 1]) for values in split_maps(image[:, None])]
     coil_images = tf.add_n([coils * values for coils, values in zip(maps, images, strict=True)])
     (size_y, size_x), (grid_y, grid_x) = image.shape[1:3], psf.shape[-2:]
-    if (size_y, size_x) != (grid_y, grid_x):
-        coil_images = tf.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x)))
-    coil_images = tf.signal.ifft2d(psf * tf.signal.fft2d(coil_images))[:, :, :size_y, :size_x]
+    if one_dimensional:
+        coil_images = tf.signal.ifft(psf * tf.signal.fft(coil_images))
+    else:
+        if (size_y, size_x) != (grid_y, grid_x):
+            coil_images = tf.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x)))
+        coil_images = tf.signal.ifft2d(psf * tf.signal.fft2d(coil_images))[:, :, :size_y, :size_x]
     # Not the conjugate of the coils: it depends on nothing, so TensorFlow would compute it early, once for each use.
     conjugate = tf.math.conj(coil_images)
     results = [tf.math.conj(tf.reduce_sum(coils * conjugate, axis=1)) for coils in maps]

@@ -1,9 +1,9 @@
 """The lean memory plan: training stores one image for each unrolled iteration (gradient checkpointing).
 
 Everything inside an iteration (features, coil images, conjugate gradients) is recomputed when its derivative is due,
-one iteration after the other. Where slices are independent, they are computed one at a time (a few on a CPU), so that
-the memory of an iteration is that of one slice. Only the training of a network with batch norm needs the whole batch at
-once: its statistics, and their derivative, are those of the batch.
+one iteration after the other. Where slices are independent, they are computed one at a time (a few on a CPU, and where
+a slice needs little), so that the memory of an iteration is that of one slice. Only the training of a network with
+batch norm needs the whole batch at once: its statistics, and their derivative, are those of the batch.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Iterations:
             data and statistics as `forward`; returns the gradients by the image before it and by each weight.
         running_statistics: Stored statistics of each batch norm, with iterations as the first axis; empty without batch
             norm.
+        pixels_at_a_time: As many independent slices as have this number of pixels are computed at a time, at least one.
+            Defaults to 0. On a CPU, it is another number.
     """
 
     count: int
@@ -50,6 +52,7 @@ class Iterations:
     forward: Callable[[Tensor, list[Tensor], Data, Statistics | None], tuple[Tensor, Statistics]]
     backward: Callable[[Tensor, Tensor, Tensor, list[Tensor], Data, Statistics | None], tuple[Tensor, list[Tensor]]]
     running_statistics: Statistics
+    pixels_at_a_time: int = 0
 
 
 def unroll(iterations: Iterations, image: Tensor, training: bool) -> tuple[Tensor, list[Statistics]]:
@@ -93,7 +96,10 @@ class _Plan:
         self.per_slice = not self.uses_batch_statistics
         self.full_batch = None if self.per_slice else iterations.prepare(*iterations.measured)
         pixels = image.shape[1] * image.shape[2]
-        self.chunk_size = max(1, _CPU_PIXELS // pixels) if runs_on_tensorflow_cpu() else 1
+        if runs_on_tensorflow_cpu():
+            self.chunk_size = max(1, _CPU_PIXELS // pixels)
+        else:
+            self.chunk_size = _largest_divisor(image.shape[0], max(1, iterations.pixels_at_a_time // pixels))
         self.chunks = (ops.shape(image)[0] + self.chunk_size - 1) // self.chunk_size
 
     def forward(self, image: Tensor, *weights: Tensor) -> tuple[Tensor, _Kept]:
@@ -180,6 +186,11 @@ class _Plan:
 
     def _chunks(self, number: Tensor, *arrays: Tensor) -> list[Tensor]:
         return [chunk(array, number, self.chunk_size) for array in arrays]
+
+
+def _largest_divisor(slices: int | None, most: int) -> int:
+    """Return the largest number up to `most` that divides the number of slices; 1 if that is not known."""
+    return 1 if slices is None else max(size for size in range(1, most + 1) if slices % size == 0)
 
 
 def _index(array: Tensor, iteration: Tensor) -> Tensor:

@@ -90,7 +90,9 @@ class DataConsistency(keras.layers.Layer):
         """
         adjoint, normal = measured
         if self.network.data_consistency == "gradient-step":
-            grad_weight = -ops.sum((normal(image) - adjoint) * upstream)
-            return -weight * normal(upstream), upstream, grad_weight
+            # A^H A is its own adjoint: <A^H A x, g> = <x, A^H A g>.
+            normal_upstream = normal(upstream)
+            grad_weight = ops.sum(adjoint * upstream - image * normal_upstream)
+            return -weight * normal_upstream, upstream, grad_weight
         solved = solve_regularized(normal, upstream, weight, self.network.max_cg_iterations)
         return ops.zeros_like(image), weight * solved, ops.sum((regularized - result) * solved)

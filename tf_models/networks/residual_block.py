@@ -5,12 +5,14 @@ Features are `(batch, y, x, 2 * channels)`: first the real parts of all channels
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 from keras import ops
 
 from bart_bridge.reconet.network_settings import ModlSettings
 from tf_models.backend.complex_arrays import complex_multiply, join_maps, split_maps
-from tf_models.backend.ops import Tensor, value_of
+from tf_models.backend.ops import Tensor, recomputed, value_of
 from tf_models.backend.precision import cast_if, to_single_precision
 from tf_models.backend.replicas import replica_count
 from tf_models.kernels.normalization import batch_statistics, normalize
@@ -94,7 +96,8 @@ class ResidualBlock(keras.layers.Layer):
         first, *others = split_maps(image)
         features = first
         for stage in range(self.network.layers + 1):
-            features = self.stage(stage, used[-1] if used else None, statistics is None, features, *arrays)
+            compute = recomputed(partial(self.stage, stage, used[-1] if used else None, statistics is None))
+            features = compute(features, *arrays)
             if self.network.batch_norm and stage < self.network.layers:
                 used.append(batch_statistics(features) if statistics is None else statistics[stage])
         return join_maps([first + features, *others]), used

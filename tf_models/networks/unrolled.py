@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.reconet.network_settings import Loss, MemoryPlan, Network, Precision
 from bart_bridge.reconet.weights import Weights, layout
+from tf_models.backend.compilation_cache import use_compilation_cache
 from tf_models.backend.complex_arrays import split_maps, squared_magnitude
 from tf_models.backend.ops import Tensor, Tensors, value_of, vjp
 from tf_models.backend.precision import use_full_precision
@@ -22,6 +23,7 @@ from tf_models.networks.closure_training import ClosureTrainingMixin
 from tf_models.networks.data_consistency import DataConsistency, Measured
 from tf_models.networks.iteration import Iteration
 from tf_models.networks.losses import LOSSES
+from tf_models.networks.scanned import scan
 from tf_models.operators.conjugate_gradient import solve_regularized
 from tf_models.operators.sense import SenseNormal
 
@@ -32,8 +34,8 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
     """The base of `VarNet` and `Modl`: unrolled iterations of a regularizer and data consistency.
 
     The input is a dictionary of float32 arrays, from `tf_models.training.network_inputs.network_inputs`: `adjoint`
-    `(batch, y, x, 2 * maps)`, `coils` `(batch, coil, y, x, 2 * maps)` and `psf` `(batch, y, x)` or `(batch, 2y, 2x)`.
-    The output is the image `(batch, y, x, 2 * maps)`.
+    `(batch, y, x, 2 * maps)`, `coils` `(batch, coil, y, x, 2 * maps)` and `psf` `(batch, y, x)` or another shape that
+    `tf_models.operators.sense.SenseNormal` takes. The output is the image `(batch, y, x, 2 * maps)`.
 
     If the network normalizes, each slice is divided by s = max |x_0| before the first iteration, where x_0 is its
     initial image, and the result is multiplied by s. The training loss compares image / s with reference / s.
@@ -69,6 +71,8 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         use_full_precision()
+        if keras.backend.backend() == "jax":
+            use_compilation_cache()
         if precision not in get_args(Precision):
             raise ValueError(f"`precision` must be one of {get_args(Precision)}. Received: precision={precision!r}")
         if memory not in get_args(MemoryPlan):
@@ -126,6 +130,10 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
     def update_statistics(self, iteration: int, statistics: Statistics, image: Tensor) -> None:
         """Update the running statistics of an iteration with those of a batch of images."""
 
+    def pixels_at_a_time(self, dtype: str) -> int:
+        """Return how many pixels of images of a type the lean plan computes at a time on a GPU; 0 for one slice."""
+        return 0
+
     def named_variables(self) -> dict[str, keras.Variable]:
         """Return the variables by their names in `bart_bridge.reconet.weights`, without running statistics."""
         variables = {"lambda_init": self.own_lambda, "lambda": self.data_consistency.lambdas}
@@ -137,8 +145,9 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         image, scale = self._start(inputs["adjoint"], normal)
         adjoint = inputs["adjoint"] / scale
         image = image / scale
-        if self.memory == "lean":
-            image, used = unroll(self._iterations(adjoint, inputs["coils"], inputs["psf"]), image, training)
+        if self.memory == "lean" or keras.backend.backend() == "jax":
+            compute = unroll if self.memory == "lean" else scan
+            image, used = compute(self._iterations(adjoint, inputs["coils"], inputs["psf"]), image, training)
             for iteration, statistics in enumerate(used):
                 self.update_statistics(iteration, statistics, image)
         else:
@@ -150,7 +159,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         return image * scale
 
     def _iterations(self, adjoint: Tensor, coils: Tensor, psf: Tensor) -> Iterations:
-        """Return the iterations for the lean plan."""
+        """Return the iterations as functions without side effects."""
         iteration = Iteration(self.regularized, self.regularized_vjp, self.data_consistency)
         variables = self.named_variables()
         variables.pop("lambda_init", None)
@@ -163,6 +172,7 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
             iteration.forward,
             iteration.backward,
             self.stacked_statistics(),
+            self.pixels_at_a_time(adjoint.dtype),
         )
 
     def scale(self, inputs: Inputs) -> Tensor:

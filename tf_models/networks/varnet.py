@@ -8,9 +8,13 @@ import keras
 
 from bart_bridge.reconet.network_settings import Loss, VarNetSettings
 from tf_models.backend.ops import Tensor
+from tf_models.kernels.triton_support import runs_as_triton_kernels
 from tf_models.networks.checkpointed import Statistics
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.networks.variational_block import VariationalBlock
+
+# Five slices of the published size.
+_TRITON_PIXELS = 600_000
 
 
 @keras.saving.register_keras_serializable("bart_tf")
@@ -65,6 +69,13 @@ class VarNet(UnrolledNetwork):
     ) -> tuple[Tensor, Statistics]:
         """Return x - R_t(x), and no statistics."""
         return self.regularizer.compute(image, *arrays), []
+
+    def pixels_at_a_time(self, dtype: str) -> int:
+        """Return how many pixels the lean plan computes at a time; the Triton kernels store few features."""
+        network = self.network
+        kernel_shape = (network.kernel_y, network.kernel_x, 2, network.filters)
+        fast = self.feature_dtype is None and runs_as_triton_kernels(dtype, kernel_shape, network.basis)
+        return _TRITON_PIXELS if fast else 0
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """Return `lambda`, `conv` and `rbf`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import reduce
 from operator import add
 
+import keras
 from keras import ops
 
 from tf_models.backend.complex_arrays import complex_multiply, join_maps, split_maps
@@ -26,6 +27,10 @@ class SenseNormal:
     F is the centred unitary DFT. A shift of the image by any number of pixels commutes with F^-1 psf F, and the scaling
     of F cancels. So the psf is moved to the corner once, and plain FFTs do the rest.
 
+    A psf that is constant along one axis needs no transform along it: F^-1 psf F is the same operation on every line
+    along the other axis. The shape of such a psf selects this. Lines along y are transposed, because transforms of
+    contiguous values are faster.
+
     For non-Cartesian data A^H A is a convolution with a kernel of twice the image's size. A psf of that size selects
     this (Toeplitz embedding): images are padded with zeros before F and cropped after F^-1. Nothing wraps around, so
     the result is exactly the convolution.
@@ -35,11 +40,12 @@ class SenseNormal:
 
     Args:
         coils: Coil sensitivities C, `(batch, coil, y, x, 2 * maps)`.
-        psf: Real and centred at index `floor(n/2)`: the squared magnitude of the sampling pattern, `(batch, y, x)`, or
-            the transform of the convolution's kernel, `(batch, 2y, 2x)`.
+        psf: Real and centred at index `floor(n/2)`: the squared magnitude of the sampling pattern, `(batch, y, x)`;
+            `(batch, 1, x)` or `(batch, y, 1)` if it is constant along y or x; or the transform of the convolution's
+            kernel, `(batch, 2y, 2x)`.
 
     Raises:
-        ValueError: The psf has neither the size of the images nor twice that.
+        ValueError: The psf has none of these sizes.
 
     Example:
         With one coil of sensitivity 1 and all samples measured, A^H A is the identity.
@@ -59,11 +65,17 @@ class SenseNormal:
     """
 
     def __init__(self, coils: Tensor, psf: Tensor) -> None:
-        allowed = [tuple(factor * size for size in coils.shape[-3:-1]) for factor in (1, 2)]
-        maps = split_maps(coils)
+        image_y, image_x = coils.shape[-3:-1]
+        allowed = [(image_y, image_x), (1, image_x), (image_y, 1), (2 * image_y, 2 * image_x)]
         size_y, size_x = psf.shape[-2:]
         if (size_y, size_x) not in allowed:
-            raise ValueError(f"`psf` must have the size of the image or twice that, {allowed}. Received: {psf.shape}")
+            raise ValueError(f"`psf` must have one of the sizes (y, x) {allowed}. Received: {psf.shape}")
+        self.one_dimensional = (size_y, size_x) != (image_y, image_x) and 1 in (size_y, size_x)
+        self.transposed = self.one_dimensional and size_x == 1
+        if self.transposed:
+            coils, psf = ops.swapaxes(coils, 2, 3), ops.swapaxes(psf, 1, 2)
+            size_y, size_x = size_x, size_y
+        maps = split_maps(coils)
         psf = ops.roll(psf, (-(size_y // 2), -(size_x // 2)), axis=(-2, -1))[:, None]
         if runs_on_tensorflow_cpu():
             import tensorflow as tf
@@ -86,16 +98,26 @@ class SenseNormal:
         )
 
     def _apply(self, image: Tensor) -> Tensor:
+        if self.transposed:
+            return ops.swapaxes(self._apply_along_rows(ops.swapaxes(image, 1, 2)), 1, 2)
+        return self._apply_along_rows(image)
+
+    def _apply_along_rows(self, image: Tensor) -> Tensor:
         if runs_on_tensorflow_cpu():
             from tf_models.kernels.tensorflow_cpu import sense_normal
 
-            return sense_normal(image, self.maps, self.psf)
+            return sense_normal(image, self.maps, self.psf, self.one_dimensional)
+        if keras.backend.backend() == "torch":
+            from tf_models.kernels import torch_complex
+
+            return torch_complex.sense_normal(image, self.maps, self.psf, self.one_dimensional)
         images = split_maps(image[:, None])
         coil_images = reduce(add, map(complex_multiply, self.maps, images))
         (size_y, size_x), (grid_y, grid_x) = image.shape[1:3], self.psf.shape[-2:]
-        if (size_y, size_x) != (grid_y, grid_x):
+        if (size_y, size_x) != (grid_y, grid_x) and not self.one_dimensional:
             coil_images = ops.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x), (0, 0)))
-        real, imaginary = ops.fft2((coil_images[..., 0], coil_images[..., 1]))
-        real, imaginary = ops.fft2((real * self.psf, -imaginary * self.psf))
+        transform = ops.fft if self.one_dimensional else ops.fft2
+        real, imaginary = transform((coil_images[..., 0], coil_images[..., 1]))
+        real, imaginary = transform((real * self.psf, -imaginary * self.psf))
         coil_images = ops.stack([real, -imaginary], axis=-1)[:, :, :size_y, :size_x]
         return join_maps([ops.sum(complex_multiply(coils, coil_images, conjugate=True), axis=1) for coils in self.maps])

@@ -163,7 +163,6 @@ def apply(job: ApplyJob) -> dict[str, Any]:
     from tf_models.networks.build import build
     from tf_models.programs import process_report
     from tf_models.training.batches import SliceBatches, feed
-    from tf_models.training.network_inputs import network_inputs
 
     if job.weights.suffix == ".keras":
         model = model_files.load(job.weights)
@@ -176,7 +175,8 @@ def apply(job: ApplyJob) -> dict[str, Any]:
     cfl.write(job.output, from_batch_map_yx(channels_to_complex(images)))
     if not job.timed_calls:
         return {}
-    return process_report.time_calls(model, network_inputs(job.split, slice(0, 1)), job.timed_calls)
+    inputs = SliceBatches(replace(job.split, reference=None), 1, memory_limit_bytes=0)[0][0]
+    return process_report.time_calls(model, inputs, job.timed_calls)
 
 
 def main() -> int:

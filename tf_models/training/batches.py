@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import keras
@@ -13,7 +14,12 @@ from numpy.typing import NDArray
 from bart_bridge.data.dataset import Split
 from tf_models.backend.replicas import replica_count
 from tf_models.training.data_parallel import process_count, slices_of_this_process
-from tf_models.training.network_inputs import network_inputs, network_reference
+from tf_models.training.network_inputs import (
+    constant_psf_axis,
+    network_inputs,
+    network_reference,
+    without_constant_axis,
+)
 
 Inputs: TypeAlias = dict[str, NDArray[np.float32]]
 # Inputs and, where there is one, the reference `(batch, y, x, 2 * maps)`.
@@ -77,6 +83,8 @@ def default_memory_limit_bytes() -> int:
 class SliceBatches(keras.utils.PyDataset):
     """Batches of slices in the order of their file, each prepared when it is needed.
 
+    A psf that is constant along an axis in all slices has one pixel along it, so that networks leave out the transform.
+
     Pass the result of `feed` to `fit` and `predict`. Batches are kept while there is room, so data that fit are read
     once; the others are prepared again in each epoch. No file stays mapped.
 
@@ -104,20 +112,31 @@ class SliceBatches(keras.utils.PyDataset):
         """Return the number of batches."""
         return -(-self.slice_count // self.batch_size) if self.remainder else self.slice_count // self.batch_size
 
+    @cached_property
+    def _constant_axis(self) -> int | None:
+        if isinstance(self.slices, tuple):
+            inputs, _ = self.slices
+            cartesian = inputs["psf"].shape[1:] == inputs["adjoint"].shape[1:3]
+            return constant_psf_axis(inputs["psf"]) if cartesian else None
+        return constant_psf_axis(self.slices.split if isinstance(self.slices, Scaled) else self.slices)
+
     def __getitem__(self, index: int) -> Batch:
         """Return a batch."""
         selection = slice(index * self.batch_size, (index + 1) * self.batch_size)
         if isinstance(self.slices, tuple):
             inputs, reference = self.slices
-            return {name: values[selection] for name, values in inputs.items()}, reference[selection]
+            return self._for_network({name: values[selection] for name, values in inputs.items()}, reference[selection])
         if index in self._kept:
             return self._kept[index]
-        batch = _read(self.slices, selection)
+        batch = self._for_network(*_read(self.slices, selection))
         size = sum(array.nbytes for array in keras.tree.flatten(batch))
         if self.kept_bytes + size <= self.memory_limit_bytes:
             self._kept[index] = batch
             self.kept_bytes += size
         return batch
+
+    def _for_network(self, inputs: Inputs, *reference: NDArray[np.float32]) -> Batch:
+        return {**inputs, "psf": without_constant_axis(inputs["psf"], self._constant_axis)}, *reference
 
 
 class _Rest(keras.utils.PyDataset):

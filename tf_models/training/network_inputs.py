@@ -49,6 +49,34 @@ def network_inputs(split: Split, selection: slice = _ALL) -> dict[str, NDArray[n
     return {"adjoint": complex_to_channels(adjoint), "coils": coils, "psf": psf}
 
 
+def constant_psf_axis(slices: Split | NDArray[np.float32]) -> int | None:
+    """Return the axis of the psf, 1 (y) or 2 (x), along which no slice changes; None if there is none.
+
+    Such a psf needs no Fourier transform along that axis, see `tf_models.operators.sense.SenseNormal`.
+
+    Args:
+        slices: Files, or the psf of all slices, `(batch, y, x)`. Files without a pattern, and non-Cartesian data, have
+            no such axis.
+    """
+    patterns: NDArray[np.generic]
+    if isinstance(slices, Split):
+        if slices.pattern is None or slices.trajectory is not None:
+            return None
+        patterns = slices.arrays()["pattern"][:, 0]
+    else:
+        patterns = slices
+    return next((axis for axis in (1, 2) if all(_is_constant(pattern, axis - 1) for pattern in patterns)), None)
+
+
+def without_constant_axis(psf: NDArray[np.float32], axis: int | None) -> NDArray[np.float32]:
+    """Return a psf with one pixel along an axis from `constant_psf_axis`: `(batch, 1, x)` or `(batch, y, 1)`."""
+    return psf if axis is None else np.take(psf, [0], axis=axis)
+
+
+def _is_constant(array: NDArray[np.generic], axis: int) -> bool:
+    return bool(np.all(array == np.take(array, [0], axis=axis)))
+
+
 def network_reference(split: Split, selection: slice = _ALL) -> NDArray[np.float32]:
     """Read the reference of a split that has one.
 

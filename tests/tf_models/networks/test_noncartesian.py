@@ -140,7 +140,7 @@ def test_toeplitz_of_positions_on_the_grid_is_the_cartesian_operator(size):
 
 
 def test_other_sizes_of_the_psf_are_refused():
-    with pytest.raises(ValueError, match="size of the image or twice that"):
+    with pytest.raises(ValueError, match="must have one of the sizes"):
         SenseNormal(random_images((1, 2, 8, 8, 2)), random_images((1, 12, 16)))
 
 

@@ -34,6 +34,19 @@ def test_normal_operator_is_the_formula(size, maps):
 
 @pytest.mark.usefixtures("version")
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_psf_that_is_constant_along_an_axis_needs_no_transform_along_it(size, axis):
+    _, coils, psf = sense(size, maps=2)
+    image = random_images((2, *size, 4), 5)
+    line = np.take(psf, [0], axis=axis)
+    expected = SenseNormal(coils, np.broadcast_to(line, psf.shape))(image)
+    found = SenseNormal(coils, line)(image)
+    assert found.shape == expected.shape
+    assert relative_difference(ops.convert_to_numpy(found), ops.convert_to_numpy(expected)) < 5e-7
+
+
+@pytest.mark.usefixtures("version")
+@pytest.mark.parametrize("size", SIZES)
 @MAPS
 def test_normal_operator_is_positive_semidefinite(size, maps):
     operator, image = sense(size, maps=maps)[0], random_images((2, *size, 2 * maps), 3)

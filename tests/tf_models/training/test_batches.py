@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bart_bridge.data.dataset import Dataset, Split, write_split
+from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import VarNetSettings
@@ -35,6 +36,25 @@ def test_batches_are_the_slices_in_their_order(split):
     assert len(SliceBatches(split, 3, remainder=False)) == 1
     assert len(SliceBatches(split, 30, remainder=False)) == 1
     assert len(SliceBatches(dataclasses.replace(split, reference=None), 2)[0]) == 1
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_constant_axis_of_the_pattern_has_one_pixel(split, tmp_path, axis):
+    """Only if it is constant in all slices; from files and in memory."""
+    bart_axis = 2 - axis
+    pattern = np.repeat(np.take(cfl.read(split.pattern), [3], axis=bart_axis), 24, axis=bart_axis)
+    cfl.write(tmp_path / "pattern", pattern)
+    lines = dataclasses.replace(split, pattern=tmp_path / "pattern")
+    shape = {1: (3, 1, 24), 2: (3, 24, 1)}[axis]
+    whole = network_inputs(lines)
+    for slices in (lines, (whole, network_reference(lines))):
+        psf = SliceBatches(slices, 3)[0][0]["psf"]
+        assert psf.shape == shape
+        np.testing.assert_array_equal(np.broadcast_to(psf, (3, 24, 24)), whole["psf"][:3])
+    changed = pattern.copy()
+    changed[5, 7, ..., -1] = 1 - changed[5, 7, ..., -1]
+    cfl.write(tmp_path / "changed", changed)
+    assert SliceBatches(dataclasses.replace(split, pattern=tmp_path / "changed"), 3)[0][0]["psf"].shape == (3, 24, 24)
 
 
 def test_what_fits_is_read_once(split, monkeypatch):

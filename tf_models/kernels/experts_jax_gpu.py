@@ -1,0 +1,157 @@
+"""VarNet's field of experts as Triton kernels, for JAX on an NVIDIA GPU with tensor cores.
+
+The convolutions are implicit matrix products, each in three products of TF32 that together have single precision (as in
+`tf_models.kernels.jax_gpu.same_conv`). `tf_models.kernels.field_of_experts` defines what they compute, and takes over
+where this module does not run. The package `jax-triton` compiles the kernels.
+
+Arrays are those of `tf_models.kernels.field_of_experts`: images `(batch, y, x, 2)`, features `(batch, y, x, filter)`,
+filters `(y, x, 2, filter)`, weights `(basis, filter)`.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import jax_triton
+import triton
+
+from tf_models.backend.ops import Tensor
+from tf_models.kernels import triton_jax_gpu
+
+# Pixels that a program computes, along x in `transposed_conv`.
+_GROUP = 8
+# Pixels, values of the reduced axis in a step, warps and stages of each kernel; the fastest of those tried on an H200.
+_CONVOLVE = {"BM": 128, "BK": 32, "num_warps": 4, "num_stages": 1}
+_SLOPE = {"BM": 128, "BK": 32, "num_warps": 4, "num_stages": 1}
+_TRANSPOSED = {"BM": 64, "BK": 32, "num_warps": 2, "num_stages": 3}
+_FILTERS = {"BM": 128, "BK": 32, "num_warps": 4, "num_stages": 3}
+_RBF = {"BM": 64, "num_warps": 2, "num_stages": 1}
+_FILTER_PROGRAMS, _RBF_PROGRAMS = 1056, 2112
+
+
+def convolve_and_activate(padded: Tensor, kernel: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the valid convolution z = K u and phi(z), each `(batch, y, x, filter)`."""
+    shape = _features_shape(padded, kernel)
+    empty = jnp.zeros((1,), padded.dtype)
+    return tuple(_convolve(padded, kernel, weights, empty, shape, with_slope=False, **_CONVOLVE))
+
+
+def convolve_and_slope(padded: Tensor, kernel: Tensor, weights: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the valid convolution g = K u and g phi'(z) for z = `values`, each `(batch, y, x, filter)`."""
+    return tuple(_convolve(padded, kernel, weights, values, values.shape, with_slope=True, **_SLOPE))
+
+
+def gradients(
+    padded: Tensor, kernel: Tensor, weights: Tensor, values: Tensor, activated: Tensor, padded_upstream: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients by the padded image, the filters and the weights, see `field_of_experts`.
+
+    Args:
+        padded: The padded image u.
+        kernel: Filters K.
+        weights: Weights of the Gaussians.
+        values: K u.
+        activated: phi(K u).
+        padded_upstream: The gradient by the sum over the filters, padded with zeros like the image.
+    """
+    size_y, size_x = kernel.shape[:2]
+    grad_activated, grad_values = convolve_and_slope(padded_upstream, kernel, weights, values)
+    grad_weights = radial_basis_gradient(values, grad_activated, weights.shape[0])
+    grad_kernel = filter_gradient(padded, grad_values, (size_y, size_x))
+    grad_kernel = grad_kernel + filter_gradient(padded_upstream, activated, (size_y, size_x))
+    return transposed_conv(grad_values, kernel, size_y - 1, size_x - 1), grad_kernel, grad_weights
+
+
+def transposed_conv(features: Tensor, kernel: Tensor, pad_y: int = 0, pad_x: int = 0) -> Tensor:
+    """As `field_of_experts.transposed_conv_valid` of features with zeros around them: `pad_y`, `pad_x` on each side."""
+    size_y, size_x, _, filters = kernel.shape
+    batch, height, width, _ = features.shape
+    height, width = height + 2 * pad_y - size_y + 1, width + 2 * pad_x - size_x + 1
+    # The filters of `_GROUP` neighbouring pixels side by side, each shifted by its pixel.
+    adjoint = jnp.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
+    shifted = [jnp.pad(adjoint, ((0, 0), (x, _GROUP - 1 - x), (0, 0), (0, 0))) for x in range(_GROUP)]
+    matrix = jnp.stack(shifted, axis=3).reshape(size_y, (size_x + _GROUP - 1) * filters, 2 * _GROUP)
+    row = _round_up(matrix.shape[1], _TRANSPOSED["BK"])
+    matrix = jnp.pad(matrix, ((0, 0), (0, row - matrix.shape[1]), (0, 0)))
+    groups = -(-width // _GROUP)
+    rows = batch * height * groups
+    return jax_triton.triton_call(
+        features,
+        matrix,
+        *(rows, height, groups, width, features.shape[1], features.shape[2], pad_y, pad_x),
+        kernel=triton_jax_gpu.transposed_kernel,
+        out_shape=jax.ShapeDtypeStruct((batch, height, width, 2), features.dtype),
+        grid=(-(-rows // _TRANSPOSED["BM"]),),
+        **{"SIZE_Y": size_y, "F": filters, "ROW": row, "GROUP": _GROUP, **_TRANSPOSED},
+    )
+
+
+def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
+    """As `field_of_experts.filter_gradient`."""
+    batch, height, width, filters = features.shape
+    rows = _round_up(2 * size[0] * size[1], _FILTERS["BM"])
+    pixels, columns = batch * height * width, _columns(filters)
+    sums = jax_triton.triton_call(
+        image,
+        features,
+        *(pixels, height, width, image.shape[1], image.shape[2]),
+        -(-pixels // (_FILTER_PROGRAMS * _FILTERS["BK"])),
+        rows,
+        kernel=triton_jax_gpu.filters_kernel,
+        out_shape=jax.ShapeDtypeStruct((_FILTER_PROGRAMS, rows, columns), features.dtype),
+        grid=(_FILTER_PROGRAMS, rows // _FILTERS["BM"]),
+        **{"K": 2 * size[0] * size[1], "LINE": 2 * size[1], "F": filters, "FP": columns, **_FILTERS},
+    )
+    return jnp.sum(sums, axis=0)[: 2 * size[0] * size[1], :filters].reshape(*size, 2, filters)
+
+
+def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tensor:
+    """As `field_of_experts.radial_basis_gradient`."""
+    filters = values.shape[-1]
+    pixels, columns, rows = values.size // filters, _columns(filters), triton.next_power_of_2(basis)
+    sums = jax_triton.triton_call(
+        values,
+        upstream,
+        *(pixels, -(-pixels // (_RBF_PROGRAMS * _RBF["BM"]))),
+        kernel=triton_jax_gpu.rbf_kernel,
+        out_shape=jax.ShapeDtypeStruct((_RBF_PROGRAMS, rows, columns), values.dtype),
+        grid=(_RBF_PROGRAMS,),
+        **{"F": filters, "FP": columns, "NB": basis, "NBP": rows, **_RBF},
+    )
+    return jnp.sum(sums, axis=0)[:basis, :filters]
+
+
+def _convolve(
+    padded: Tensor, kernel: Tensor, weights: Tensor, values: Tensor, shape: tuple[int, ...], **options: int
+) -> list[Tensor]:
+    size_y, size_x, _, filters = kernel.shape
+    pixels, columns, reduced = shape[0] * shape[1] * shape[2], _columns(filters), 2 * size_y * size_x
+    matrix = kernel.reshape(reduced, filters)
+    matrix = jnp.pad(matrix, ((0, _round_up(reduced, options["BK"]) - reduced), (0, columns - filters)))
+    result = jax.ShapeDtypeStruct(shape, padded.dtype)
+    return jax_triton.triton_call(
+        padded,
+        matrix,
+        weights,
+        values,
+        *(pixels, shape[1], shape[2], padded.shape[1], padded.shape[2]),
+        kernel=triton_jax_gpu.convolve_kernel,
+        out_shape=[result, result],
+        grid=(-(-pixels // options["BM"]),),
+        **{"K": reduced, "LINE": 2 * size_x, "F": filters, "FP": columns, "NB": weights.shape[0]},
+        **{"SLOPE" if name == "with_slope" else name: value for name, value in options.items()},
+    )
+
+
+def _features_shape(padded: Tensor, kernel: Tensor) -> tuple[int, ...]:
+    batch, height, width, _ = padded.shape
+    return batch, height - kernel.shape[0] + 1, width - kernel.shape[1] + 1, kernel.shape[3]
+
+
+def _columns(filters: int) -> int:
+    """Return the columns of a matrix product for that number of filters."""
+    return max(16, triton.next_power_of_2(filters))
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple

@@ -1,0 +1,130 @@
+"""Whether derivatives of the regularizers run as Triton kernels (JAX on an NVIDIA GPU, with the package jax-triton)."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import keras
+
+from tf_models.backend.ops import Tensor, Tensors
+
+# A matrix product with more columns does not fit into the registers of a program.
+_MOST_FILTERS = 64
+
+
+def runs_as_triton_kernels(dtype: str, kernel_shape: tuple[int, ...], basis: int) -> bool:
+    """Return whether `tf_models.kernels.experts_jax_gpu` computes a field of experts.
+
+    Args:
+        dtype: Type of the image.
+        kernel_shape: `(y, x, 2, filter)`.
+        basis: Number of Gaussians.
+    """
+    if not _has_triton(dtype) or kernel_shape[3] > _MOST_FILTERS or basis < 2:
+        return False
+    return _compiles(tuple(kernel_shape), basis)
+
+
+def kernel_gradient_runs_in_triton(dtype: str, kernel_shape: tuple[int, ...]) -> bool:
+    """Return whether `tf_models.kernels.convolution_jax_gpu` computes the gradient by a kernel.
+
+    Args:
+        dtype: Type of the features.
+        kernel_shape: `(y, x, channels, filters)`.
+    """
+    sizes = kernel_shape[2:]
+    if not _has_triton(dtype) or any(size not in (16, 32, 64) for size in sizes):
+        return False
+    return _gradient_compiles(tuple(kernel_shape))
+
+
+def _has_triton(dtype: str) -> bool:
+    if keras.backend.backend() != "jax" or str(dtype) != "float32":
+        return False
+    from tf_models.kernels import jax_gpu
+
+    return jax_gpu.has_tensor_cores() and all(map(importlib.util.find_spec, ("jax_triton", "triton")))
+
+
+@cache
+def _compiles(kernel_shape: tuple[int, ...], basis: int) -> bool:
+    return _run("VarNet", lambda: _kernels(kernel_shape, basis))
+
+
+@cache
+def _gradient_compiles(kernel_shape: tuple[int, ...]) -> bool:
+    return _run("MoDL", lambda: [_kernel_gradient(kernel_shape)])
+
+
+def _run(network: str, kernels: Callable[[], list[Callable[[], Tensors]]]) -> bool:
+    """Return whether each kernel compiles and runs; if one does not, say so in one line.
+
+    The kernels compiled here are those that the network uses later.
+    """
+    import jax
+
+    try:
+        # In a thread, because the caller may be in the middle of a trace of JAX.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: jax.block_until_ready([kernel() for kernel in kernels()])).result()
+    # Whatever goes wrong in compilers and drivers, the portable version does the work.
+    except Exception as error:  # noqa: BLE001
+        reason = str(error).strip().splitlines()
+        print(  # noqa: T201
+            f"{network}'s kernels for this GPU do not compile; the portable ones are used "
+            f"({type(error).__name__}: {reason[0] if reason else ''})",
+            file=sys.stderr,
+        )
+        return False
+    return True
+
+
+def _kernel_gradient(kernel_shape: tuple[int, ...]) -> Callable[[], Tensors]:
+    import jax
+    import jax.numpy as jnp
+
+    from tf_models.kernels import convolution_jax_gpu
+
+    size_y, size_x, channels, filters = kernel_shape
+
+    def gradient() -> Tensor:
+        features, upstream = (jnp.zeros((1, 8, 8, size), "float32") for size in (channels, filters))
+        return convolution_jax_gpu.kernel_gradient(features, upstream, (size_y, size_x))
+
+    compiled: Callable[[], Tensors] = jax.jit(gradient)
+    return compiled
+
+
+def _kernels(kernel_shape: tuple[int, ...], basis: int) -> list[Callable[[], Tensors]]:
+    """Return functions that compile and run one kernel of a field of experts each."""
+    import jax
+    import jax.numpy as jnp
+
+    from tf_models.kernels import experts_jax_gpu as kernels
+
+    size_y, size_x, _, filters = kernel_shape
+
+    def zeros(*shape: int) -> Tensor:
+        return jnp.zeros(shape, "float32")
+
+    def image() -> Tensor:
+        return zeros(1, size_y + 1, size_x + 8, 2)
+
+    def features() -> Tensor:
+        return zeros(1, 2, 9, filters)
+
+    def filters_and_weights() -> tuple[Tensor, Tensor]:
+        return zeros(*kernel_shape), zeros(basis, filters)
+
+    functions: list[Callable[[], Tensors]] = [
+        lambda: kernels.convolve_and_activate(image(), *filters_and_weights()),
+        lambda: kernels.convolve_and_slope(image(), *filters_and_weights(), features()),
+        lambda: kernels.transposed_conv(features(), zeros(*kernel_shape), size_y, size_x),
+        lambda: kernels.filter_gradient(image(), features(), (size_y, size_x)),
+        lambda: kernels.radial_basis_gradient(features(), features(), basis),
+    ]
+    return [jax.jit(function) for function in functions]
