@@ -12,7 +12,18 @@ from compare.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-_PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-image", "h5py", "matplotlib", "jax", "jax-triton", "torch")
+_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "numpy",
+    "pandas",
+    "scikit-image",
+    "h5py",
+    "matplotlib",
+    "jax",
+    "jax-triton",
+    "torch",
+)
 _OPTIONAL = {"jax", "jax-triton", "torch"}
 # Of the two, OpenBLAS took 0.74 (0.8.00) and 0.91 (1.0.00) of the time of a training step of VarNet.
 _SLOW = (
