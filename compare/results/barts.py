@@ -29,7 +29,8 @@ def barts(results: pandas.DataFrame, flags: bool = True) -> list[str]:
         if not version or not (is_bart(engine) or engine in BASELINES):
             continue
         # The version of a baseline names the tool, too: `bart pics 0.9.00`.
-        text = f"BART {version.rpartition(' ')[2]}, {blas or f'BLAS {_UNKNOWN}'}"
+        blas = blas or _UNKNOWN
+        text = f"BART {version.rpartition(' ')[2]}, {f'BLAS {blas}' if blas.startswith(NOT_AVAILABLE) else blas}"
         if flags:
             text += f", built with {build or _UNKNOWN}"
         engines.setdefault(text, []).append(engine)

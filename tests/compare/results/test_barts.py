@@ -36,6 +36,11 @@ def test_results_of_two_builds(results):
     assert barts(results, flags=False)[-1] == "bart-0.8: BART 0.8.00, OpenBLAS 0.3.21"
 
 
+def test_records_of_version_0_2_0(results):
+    results.engine_blas = results.engine_blas.replace("OpenBLAS 0.3.34", "n/a: not in the record")
+    assert barts(results, flags=False)[-1] == "bart-1.0: BART 1.0.00, BLAS n/a: not in the record"
+
+
 def test_results_of_version_0_2_0(results, tmp_path):
     """Their table has no columns for the build; they are read as empty."""
     old = [name for name in COLUMNS if name not in {"engine_build", "engine_blas"}]
