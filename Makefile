@@ -58,7 +58,7 @@ test-all: setup ## run all tests, with coverage
 
 test-barts: setup barts ## run what depends on BART with 0.8.00, 0.9.00 and 1.0.00 in turn
 	@failed=; for version in $(BART_VERSIONS); do \
-		bart='$(abspath $(BARTS))'/$$version/bart; \
+		bart='$(abspath $(BARTS))'/$$version; \
 		echo "Tests with $$bart"; \
 		BART_TOOLBOX_PATH=$$bart $(PYTEST) -m "not slow" $(BART_TESTS) || failed="$$failed $$version"; \
 	done; [ -z "$$failed" ] || { echo "Tests failed with BART$$failed"; exit 1; }

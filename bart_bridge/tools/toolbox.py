@@ -23,7 +23,8 @@ Argument: TypeAlias = "str | int | float | Path | NDArray[np.generic]"
 # They name a BART, the first before the second.
 VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
 _STDERR_LINES = 3
-_UNKNOWN = "Unknown bart command"
+# 0.9 says the second where BART_TOOLBOX_PATH names the binary instead of its folder.
+_UNKNOWN = ("Unknown bart command", "Executing bart command failed")
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -113,7 +114,7 @@ class Toolbox:
 
         def is_missing(tool: str) -> bool:
             finished = _ask(self.path, tool, "-h")
-            return any(_UNKNOWN in line for line in finished.stderr + finished.stdout)
+            return any(text in line for line in finished.stderr + finished.stdout for text in _UNKNOWN)
 
         return [tool for tool in tools if is_missing(tool)]
 

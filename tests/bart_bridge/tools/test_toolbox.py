@@ -184,6 +184,12 @@ def test_tools_that_were_built_and_one_that_was_not(toolbox):
     assert toolbox.missing("reconet", "measure", "pics", "coffee") == ["coffee"]
 
 
+def test_a_tool_that_was_not_built_where_the_variable_names_the_binary(each_toolbox, monkeypatch):
+    """BART itself reads this variable, as a folder of further tools."""
+    monkeypatch.setenv("BART_TOOLBOX_PATH", str(each_toolbox.path))
+    assert each_toolbox.missing("reconet", "coffee") == ["coffee"]
+
+
 def test_a_missing_tool_is_named(toolbox, script):
     path = script(f"[ $1 = reconet ] && echo '{NO_RECONET}' >&2 && exit 255\nexec {toolbox.path} $@")
     found = Toolbox.find(path)
