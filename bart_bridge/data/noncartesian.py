@@ -51,7 +51,7 @@ def prepare(split: Split, toolbox: Toolbox | None) -> Split:
         The split with `gridded_by`, so that `read` finds the arrays of this program.
 
     Raises:
-        InputError: The image has an odd number of pixels, which BART 0.8.00 gets wrong.
+        InputError: The image has an odd number of pixels along an axis, which BART's nufft gets wrong.
         ToolError: BART failed, or finufft is needed and not installed.
     """
     if split.trajectory is None:
