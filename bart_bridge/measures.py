@@ -49,6 +49,27 @@ def measures(image: NDArray[np.complexfloating], reference: NDArray[np.complexfl
     }
 
 
+def measures_of_maps(
+    images: NDArray[np.complexfloating], references: NDArray[np.complexfloating], nmse_of_all_maps: bool
+) -> dict[str, float]:
+    """Compare the maps of a slice with their references, both `(map, y, x)`.
+
+    Args:
+        images: The images.
+        references: Their references.
+        nmse_of_all_maps: Whether nmse has the sums over all maps; see `versions.NMSE_OF_ALL_MAPS`.
+
+    Returns:
+        Means over the maps of what `measures` returns.
+    """
+    of_each = [measures(*pair) for pair in zip(images, references, strict=True)]
+    means = {name: float(np.mean([values[name] for values in of_each])) for name in of_each[0]}
+    if nmse_of_all_maps:
+        stacked = measures(np.concatenate(images), np.concatenate(references))
+        means |= {name: stacked[name] for name in ("nmse", "nmse mag")}
+    return means
+
+
 def ssim(image: NDArray[np.complexfloating], reference: NDArray[np.complexfloating]) -> float:
     """Compute the mean structural similarity of magnitudes divided by max |r|.
 

@@ -12,6 +12,7 @@ import numpy as np
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import DivergedError, InputError
 from bart_bridge.files import cfl, multi_cfl
+from bart_bridge.files.dims import Dim
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import Network
@@ -77,6 +78,7 @@ def train_argv(
     if network.cg_derivative != "implicit":
         raise InputError(f"cg_derivative: reconet differentiates implicitly, received '{network.cg_derivative}'")
     check_algorithm(toolbox, network, training)
+    check_loss(toolbox.version, network, training, split)
     check_filters(network, split)
     for path in (files.history, *_files(files.validation).values()):
         check_path(path)
@@ -214,6 +216,21 @@ def check_algorithm(toolbox: Toolbox, network: Network, training: Training) -> N
         )
     if training.ipalm != IpalmRules():
         raise InputError(f"ipalm: BART {toolbox.version_text} ignores the sub-options of --iPALM; leave the defaults")
+
+
+def check_loss(version: versions.Version, network: Network, training: Training, split: Split) -> None:
+    """Check that a version of BART trains with our loss.
+
+    Raises:
+        InputError: It has another one for several maps.
+    """
+    maps = (*cfl.read_dims(split.coils), *[1] * cfl.MAX_RANK)[Dim.MAPS]
+    names = [name for name in training.loss_weights(network) if name.startswith("nmse")]
+    if names and maps > 1 and versions.NMSE_OF_ALL_MAPS.is_in(version):
+        raise InputError(
+            f"loss: BART {versions.text(version)} divides '{names[0]}' by the energy of all {maps} maps of a slice, "
+            "bart-tf by that of each map; choose another loss"
+        )
 
 
 def check_schedule(version: versions.Version, training: Training) -> None:

@@ -72,6 +72,12 @@ ERRORS_EXIT = Change(
     bart="an error ends a tool with exit code 1. Before, it ended in an abort (SIGABRT)",
     here="before, only its message tells an error from the abort after a training that has written everything",
 )
+NMSE_OF_ALL_MAPS = Change(
+    (1, 0),
+    bart="`nmse` and `nmse-magnitude` of `reconet` are sums over all maps of a slice. Before, every map was an image "
+    "of its own",
+    here="the drop-in measures so; a training of several maps with such a loss is refused since then",
+)
 PICS_OF_ALL_SIZES = Change(
     (1, 0),
     bart="`pics` is right for all image sizes. Before, it turned the sign for each axis of 4n + 2 pixels, and was "

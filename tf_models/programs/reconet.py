@@ -15,9 +15,10 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import Dim
-from bart_bridge.measures import NAMES, SCALED, measures
+from bart_bridge.measures import NAMES, SCALED, measures_of_maps
 from bart_bridge.reconet import bart_random, weights
 from bart_bridge.reconet.command_line import ReconetCommand
+from bart_bridge.reconet.commands import check_loss
 from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.reconet.network_settings import Network
@@ -73,6 +74,7 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
     for fault in (*divided_by_zero.values(), *of_validation.values()):
         sys.stderr.write(f"warning: {fault}; --normalize divides it by 0, as in BART\n")
     if command.mode == "train":
+        check_loss(command.bart_version, command.network, command.training, command.split)
         _train(command, network, divisors, on_batch)
         return {}
     images = _reconstruct(command, network, divisors)
@@ -83,8 +85,8 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
         _write_images(command.output, images, command.split)
         return {}
     references = command.split.arrays()["reference"]
-    pairs = zip(np.concatenate(images), np.concatenate(references), strict=True)
-    slice_measures = [measures(image, reference) for image, reference in pairs]
+    of_all_maps = versions.NMSE_OF_ALL_MAPS.is_in(command.bart_version)
+    slice_measures = [measures_of_maps(*pair, of_all_maps) for pair in zip(images, references, strict=True)]
     return {name: float(np.mean([values[name] for values in slice_measures])) for name in _measure_names(command)}
 
 
@@ -136,7 +138,8 @@ def _train(
             weights.write(path, command.network, model.named_weights())
 
     epochs, execution = command.training.epochs, Execution(command.memory)
-    hooks = Hooks(on_batch, on_epoch=dump, measures=_measure_names(command))
+    of_all_maps = versions.NMSE_OF_ALL_MAPS.is_in(command.bart_version)
+    hooks = Hooks(on_batch, on_epoch=dump, measures=_measure_names(command), nmse_of_all_maps=of_all_maps)
     initial = _initial_weights(network, command)
     try:
         model, histories = train(network, command.training, data, initial, execution, hooks)

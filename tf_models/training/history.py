@@ -12,7 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from bart_bridge.errors import DivergedError
-from bart_bridge.measures import NAMES, measures
+from bart_bridge.measures import NAMES, measures_of_maps
 from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.weights import Weights
 from tf_models.backend.channels import channels_to_complex
@@ -43,11 +43,13 @@ class Hooks:
         on_epoch: Called before each epoch of a stage with its number, from 0, and the model.
         measures: Which measures of `bart_bridge.measures` are taken of validation slices. Defaults to those that all
             versions of BART have.
+        nmse_of_all_maps: Whether nmse has the sums over all maps (default false); see `bart_bridge.measures`.
     """
 
     on_batch: Callable[[Progress], None] = _ignore_batch
     on_epoch: Callable[[int, UnrolledNetwork], None] = _ignore_epoch
     measures: tuple[str, ...] = NAMES
+    nmse_of_all_maps: bool = False
 
 
 class TrainingDivergedError(DivergedError):
@@ -148,18 +150,18 @@ class Recorder(keras.callbacks.Callback):
     def _validate(self, batches: SliceBatches) -> dict[str, float]:
         with at_feasible_copy(self.model):
             if self.validation_model is None:
-                return _measure(self.model, batches, self.hooks.measures)
+                return _measure(self.model, batches, self.hooks)
             weights = self.model.named_weights()
         with on_one_device():
             self.validation_model.set_named_weights(weights)
-            return _measure(self.validation_model, batches, self.hooks.measures)
+            return _measure(self.validation_model, batches, self.hooks)
 
     def history(self) -> History:
         """Return the columns, each `(epoch, batch)`."""
         return {name: column.reshape(-1, self.batches) for name, column in columns(self.rows).items()}
 
 
-def _measure(model: UnrolledNetwork, batches: SliceBatches, names: Sequence[str]) -> Row:
+def _measure(model: UnrolledNetwork, batches: SliceBatches, hooks: Hooks) -> Row:
     """Return the means of measures over the slices, on images divided by the scale of their slice."""
     images = model.predict(feed(batches), verbose=0)
     slice_measures = []
@@ -167,12 +169,9 @@ def _measure(model: UnrolledNetwork, batches: SliceBatches, names: Sequence[str]
         inputs, reference = batches[number]
         scale = ops.convert_to_numpy(model.scale(inputs))
         batch_images, images = np.split(images, [len(reference)])
-        # As in BART, every map is an image of its own.
-        pairs = zip(
-            *(np.concatenate(channels_to_complex(array / scale)) for array in (batch_images, reference)), strict=True
-        )
-        slice_measures += [measures(image, truth) for image, truth in pairs]
-    return {name: float(np.mean([values[name] for values in slice_measures])) for name in names}
+        pairs = zip(channels_to_complex(batch_images / scale), channels_to_complex(reference / scale), strict=True)
+        slice_measures += [measures_of_maps(image, truth, hooks.nmse_of_all_maps) for image, truth in pairs]
+    return {name: float(np.mean([values[name] for values in slice_measures])) for name in hooks.measures}
 
 
 def columns(rows: list[Row]) -> History:

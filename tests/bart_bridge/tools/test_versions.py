@@ -9,6 +9,7 @@ import pytest
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl, multi_cfl
+from bart_bridge.files.dims import Dim
 from bart_bridge.measures import measures
 from bart_bridge.reconet.history import parse_progress
 from bart_bridge.tools import process, versions
@@ -84,6 +85,19 @@ def test_reports_on_stderr(each_toolbox, slices, tmp_path):
 def test_errors_exit(each_toolbox, tmp_path):
     finished = process.run(each_toolbox.argv("show", tmp_path / "none"), folder=tmp_path)
     assert finished.returncode == (1 if each_toolbox.has(versions.ERRORS_EXIT) else -signal.SIGABRT)
+
+
+def test_nmse_of_all_maps(each_toolbox, slices, tmp_path):
+    """The reference of the second map is nearly 0, so that its own nmse is huge."""
+    train(each_toolbox, slices, tmp_path, "-Te=1,r=1")
+    arrays = {name: np.array(cfl.read(getattr(slices, name))) for name in ("coils", "reference")}
+    for name, array in arrays.items():
+        factor = 1e-3 if name == "reference" else 1
+        cfl.write(tmp_path / name, np.concatenate([array, factor * array], axis=Dim.MAPS))
+    files = (slices.kspace, tmp_path / "coils", tmp_path / "weights", tmp_path / "reference")
+    finished = each_toolbox.run("reconet", "--eval", *SMALL, f"--pattern={slices.pattern}", *files)
+    (line,) = [line for line in finished.stdout + finished.stderr if line.startswith("nmse:")]
+    assert (float(line.split()[-1]) < 100) == each_toolbox.has(versions.NMSE_OF_ALL_MAPS), line
 
 
 def test_pics_of_all_sizes(each_toolbox):

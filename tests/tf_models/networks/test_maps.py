@@ -1,5 +1,6 @@
 """Coil sensitivities of two maps (soft SENSE): networks, losses and measures against the installed BART."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from bart_bridge.data import noncartesian
 from bart_bridge.data.dataset import Split
+from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import (
     from_batch_coil_samples,
@@ -15,9 +17,12 @@ from bart_bridge.files.dims import (
     from_batch_map_yx,
     from_batch_positions,
 )
-from bart_bridge.reconet import weights
+from bart_bridge.reconet import commands, weights
+from bart_bridge.reconet.command_line import parse
+from bart_bridge.reconet.history import read_history
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from bart_bridge.reconet.training_settings import Training
+from bart_bridge.tools import process, versions
 from tests.helper import random_complex, relative_difference, slow_but
 from tests.tf_models.against_bart import (
     FIXED,
@@ -28,6 +33,7 @@ from tests.tf_models.against_bart import (
     images_of,
     images_of_bart,
 )
+from tf_models.programs import reconet
 from tf_models.training.batches import TrainingData
 from tf_models.training.fit import train
 
@@ -108,11 +114,43 @@ def test_losses_and_measures_are_those_of_bart(name, loss, split, toolbox, tmp_p
     network = NETWORKS[name]
     training = Training(algorithm="adam", learning_rate=0.003, batch_size=2, epochs=3, loss={loss: 1.0})
     start = weights.initial(network, 0)
+    if loss == "nmse" and toolbox.has(versions.NMSE_OF_ALL_MAPS):
+        with pytest.raises(InputError, match="divides 'nmse' by the energy of all 2 maps of a slice"):
+            history_of_bart(network, training, split, start, toolbox, tmp_path)
+        return
     expected = history_of_bart(network, training, split, start, toolbox, tmp_path, validation=split)
     _, histories = train(network, training, TrainingData(split, split), start)
     np.testing.assert_allclose(histories[0]["loss"], expected["loss"], rtol={"varnet": 1e-5, "modl": 5e-5}[name])
     for column in expected.keys() - {"seconds", "loss"}:
         np.testing.assert_allclose(histories[0][column], expected[column], rtol=1e-3, err_msg=column)
+
+
+@pytest.fixture
+def uneven(split, toolbox, tmp_path):
+    """Arguments of a training on slices whose second map has a hundredth of the energy of the first."""
+    references = np.array(cfl.read(split.reference))
+    references[:, :, :, :, 1] /= 10
+    cfl.write(tmp_path / "uneven", references)
+    uneven, network = replace(split, reference=tmp_path / "uneven"), NETWORKS["varnet"]
+    weights.write(tmp_path / "initial", network, weights.initial(network, 0))
+    files = commands.TrainingFiles(uneven, tmp_path / "trained", tmp_path / "initial", tmp_path / "history", uneven)
+    training = Training(algorithm="adam", learning_rate=1e-6, batch_size=SLICES, epochs=1)
+    return commands.train_argv(toolbox, network, training, 1, files)[1:]
+
+
+@pytest.mark.parametrize("split", ["cartesian"], indirect=True)
+def test_the_drop_in_measures_maps_as_each_version_does(uneven, each_toolbox, tmp_path):
+    """See `versions.NMSE_OF_ALL_MAPS`: in the columns of validation slices, and in an evaluation."""
+    process.run(each_toolbox.argv(*uneven), folder=tmp_path)
+    expected = read_history(tmp_path / "history", NETWORKS["varnet"], validated=True)
+    command = parse(uneven[1:], each_toolbox.version)
+    reconet.run(command, lambda progress: None)
+    found = read_history(tmp_path / "history", NETWORKS["varnet"], validated=True)
+    evaluated = reconet.run(replace(command, mode="eval", validation=None), lambda progress: None)
+    for name in ("nmse", "nmse mag", "mse", "ssim"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-3), name
+    for name in ("nmse", "nmse mag"):  # the others depend on the scale of the slices
+        assert evaluated[name] == pytest.approx(expected[name].item(), rel=1e-3), name
 
 
 @pytest.mark.parametrize("name", ["varnet", "modl"])
