@@ -69,7 +69,10 @@ def every_bart(path: str | Path | None = None) -> tuple[list[Toolbox], list[Tool
     """
     faults: list[ToolError] = []
     single = _working(_single(path), faults)
-    in_folders = sorted(_working(_in_folders(), faults), key=lambda toolbox: toolbox.version, reverse=True)
+    binaries = list(_in_folders())
+    if not binaries and (named := os.environ.get(VARIABLE)):
+        faults.append(ToolError(f"{VARIABLE} must name a folder with BARTs such as 0.9.00/bart, received '{named}'"))
+    in_folders = sorted(_working(binaries, faults), key=lambda toolbox: toolbox.version, reverse=True)
     distinct: dict[Path, Toolbox] = {}
     for toolbox in (*single, *in_folders):
         distinct.setdefault(toolbox.path.resolve(), toolbox)
@@ -82,14 +85,14 @@ def find_version(wanted: Wanted) -> Toolbox:
     Raises:
         ToolError: There is none.
     """
-    available, _ = every_bart()
+    available, faults = every_bart()
     for toolbox in available:
         if wanted.fits(toolbox):
             return toolbox
     versions = ", ".join(dict.fromkeys(toolbox.version_text for toolbox in available)) or "none"
     raise ToolError(
         f"no BART {wanted} was found (found: {versions}): make barts fetches 0.8, 0.9 and 1.0, "
-        f"or let {VARIABLE} name a folder with it"
+        f"or let {VARIABLE} name a folder with it" + "".join(f"; {fault}" for fault in faults)
     )
 
 

@@ -77,7 +77,7 @@ def _show_barts(table: Table, path: Path | None) -> bool:
     from bart_bridge.tools.toolbox import Toolbox
 
     complete = False
-    used = None
+    used, missed = None, ""
     try:
         used = Toolbox.find(path)
         table.add_row("BART", f"{used.version_text} at {used.path} (from {used.source})")
@@ -92,12 +92,14 @@ def _show_barts(table: Table, path: Path | None) -> bool:
         if blas.is_reference(blas.blas_of(used)):
             table.add_row("", f"[yellow]{_SLOW}[/yellow]")
     except ToolError as error:
+        missed = str(error)
         table.add_row("BART", f"[red]missing[/red]: {error}")
     others, faults = discovery.every_bart(path)
     for toolbox in others:
         if used is None or toolbox.path.resolve() != used.path.resolve():
             said = f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source}), {blas.blas_of(toolbox)}"
             table.add_row("other BART", f"{said}; {toolbox.build}")
-    for fault in faults if used else ():
-        table.add_row("other BART", f"[yellow]{fault}[/yellow]")
+    for fault in faults:
+        if str(fault) != missed:
+            table.add_row("other BART", f"[yellow]{fault}[/yellow]")
     return complete

@@ -11,7 +11,7 @@ from bart_bridge.tools.discovery import Wanted
 EngineName = str
 BART: EngineName = "bart"
 # What messages call the engines that `wanted_bart` knows.
-BART_OF_VERSION = "bart-X.Y"
+BART_OF_VERSION = "bart-X.Y, bart-X.Y-openblas"
 BACKENDS = ("tensorflow", "jax", "torch")
 
 

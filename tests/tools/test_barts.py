@@ -112,6 +112,7 @@ class Mirror:
         return subprocess.Popen(
             [self.script, *arguments],
             env=os.environ | {"APT_CONFIG": str(self.apt_config)},
+            cwd=self.folder.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -167,7 +168,7 @@ def test_each_start_has_the_libraries_of_its_blas(mirror):
     mirror.offer("sid", "1.0.00", '[ -z "$SHOW" ] || echo "$@" >&2')
     mirror.run("elsewhere")
     for name, wanted, other in (("bart", "/blas:", "openblas"), ("bart-openblas", "/openblas-pthread", "/blas:")):
-        bart = mirror.checkout / "elsewhere" / "1.0.00" / name
+        bart = mirror.folder.parent / "elsewhere" / "1.0.00" / name
         shown = subprocess.run([bart, "a b"], env={"SHOW": "1"}, capture_output=True, text=True, check=True).stderr
         assert shown.startswith("--library-path ")
         assert wanted in shown
@@ -252,8 +253,30 @@ def test_no_mirror_of_debian(mirror):
 def test_a_folder_that_the_loader_cannot_take(mirror):
     code, _, stderr = mirror.run("a:b")
     assert (code, len(stderr)) == (1, 1)
-    assert stderr[0].startswith(f"barts: {mirror.checkout}/a:b: the path may have no ")
-    assert not (mirror.checkout / "a:b").exists()
+    assert stderr[0].startswith(f"barts: {mirror.folder.parent}/a:b: the path may have no ")
+    assert not (mirror.folder.parent / "a:b").exists()
+
+
+def test_a_folder_that_cannot_be_one(mirror):
+    (mirror.folder.parent / "file").touch()
+    text = f"barts: {mirror.folder.parent}/file: must be a folder, or a new one, that you may write to"
+    assert mirror.run("file") == (1, "", [text])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "received"), [(["a", "b"], "2 arguments: a b"), (["--force"], "'--force'; ./--force is a folder")]
+)
+def test_other_arguments_are_refused_before_anything_is_fetched(full, arguments, received):
+    code, stdout, stderr = full.run(*arguments)
+    assert (code, stdout, stderr) == (2, "", [f"barts: usage: tools/barts [pip] [FOLDER], received {received}"])
+    assert not list(full.folder.parent.rglob(".lock"))
+
+
+def test_help_shows_the_head_of_the_script(mirror):
+    code, stdout, stderr = mirror.run("--help")
+    assert (code, stderr) == (0, [])
+    assert stdout.startswith("Fetch BART 0.8.00, ")
+    assert "Usage: tools/barts [FOLDER]" in stdout
 
 
 def test_setup_fetches_them_too():

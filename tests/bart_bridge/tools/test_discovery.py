@@ -45,6 +45,19 @@ def test_no_bart_at_all(nowhere):
     assert every_bart() == ([], [])
 
 
+@pytest.mark.parametrize("name", ["gone", "empty", "file", "empty/0.9.00"])
+def test_a_variable_that_names_no_barts_is_a_fault(nowhere, monkeypatch, name):
+    (nowhere / "empty" / "0.9.00").mkdir(parents=True)
+    (nowhere / "file").touch()
+    monkeypatch.setenv(discovery.VARIABLE, name)
+    rule = f"BART_TF_BARTS must name a folder with BARTs such as 0.9.00/bart, received '{name}'"
+    toolboxes, faults = every_bart()
+    assert (toolboxes, [str(fault) for fault in faults]) == ([], [rule])
+    with pytest.raises(ToolError) as raised:
+        find_version(Wanted((0, 9)))
+    assert str(raised.value).endswith(f"; {rule}")
+
+
 def test_the_order_of_places(nowhere, bart, monkeypatch):
     names = ["explicit", *VARIABLES, discovery.VARIABLE]
     paths = [bart(nowhere / name / "bart", f"0.{number}.00") for number, name in enumerate(names[:-1])]
@@ -82,7 +95,7 @@ def test_the_folders_without_a_variable(nowhere, bart, monkeypatch):
     here = bart(nowhere / ".barts" / "1.0.00" / "bart", "1.0.00")
     assert [path for _, path, _ in found()] == [here, checkout]
     monkeypatch.setenv(discovery.VARIABLE, str(nowhere / "nothing"))
-    assert found() == []
+    assert every_bart()[0] == []
 
 
 def test_one_that_does_not_work_does_not_hide_the_others(nowhere, bart, monkeypatch):

@@ -117,3 +117,13 @@ def test_doctor_lists_every_bart_with_its_blas(tmp_path, monkeypatch, toolbox):
     assert says("this is a slow build") == blas.startswith("reference")
     assert says(f"other BART 0.9.07 at {folder / 'bart'} (from BART_TF_BARTS), {blas}; OMP=1, CUDA=0")
     assert says(f"no BART binary at {tmp_path / 'gone'} (named by TOOLBOX_PATH)")
+
+
+def test_doctor_names_a_folder_without_barts_also_where_none_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("BART_TF_BARTS", str(tmp_path / "gone"))
+    monkeypatch.setenv("BART_TOOLBOX_PATH", str(tmp_path / "none"))
+    finished = bart_tf_in_process("doctor")
+    table = "".join(finished.stdout.split())
+    assert finished.returncode == 1
+    assert f"BART_TF_BARTSmustnameafolderwithBARTssuchas0.9.00/bart,received'{tmp_path / 'gone'}'" in table
+    assert table.count(f"noBARTbinaryat{tmp_path / 'none'}") == 1  # it is missing, and no other BART as well
