@@ -33,7 +33,9 @@ def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None 
 
 
 def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) -> Toolbox:
-    """Return the BART of an engine: the one in `binaries`, or the one of the version in its name, or the default.
+    """Return the BART of an engine: the one in `binaries`, or one of the version in its name, or the default.
+
+    Where the default has the version, it is taken: it may be one that only `--bart` names.
 
     Raises:
         ToolError: The binary is missing or does not work, or there is no BART of the version.
@@ -41,7 +43,7 @@ def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) ->
     if name in binaries:
         return Toolbox.find(binaries[name])
     wanted = wanted_bart(name)
-    if wanted is None:
+    if wanted is None or wanted.fits(bart):
         return bart
     try:
         return find_version(wanted)

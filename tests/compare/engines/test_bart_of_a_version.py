@@ -1,5 +1,7 @@
 """Engines that name a version of BART: which binary they are."""
 
+from dataclasses import replace
+
 import pytest
 
 from bart_bridge.data.dataset import Dataset
@@ -12,6 +14,10 @@ from compare.measuring import machine
 from tests.compare.conftest import bart_script
 
 NETWORK = VarNetSettings(iterations=1, filters=2, kernel_x=3, kernel_y=3, basis=5)
+
+
+def of_version(toolbox, *version):
+    return replace(toolbox, version=version)
 
 
 @pytest.fixture
@@ -32,10 +38,17 @@ def barts(tmp_path, monkeypatch, toolbox):
     ("name", "version"), [("bart-0.9", "0.9.00"), ("bart-1.0", "1.0.00"), ("bart-1.0.00", "1.0.00")]
 )
 def test_found_by_the_version(barts, toolbox, name, version):
-    found = toolbox_of(name, {}, toolbox)
+    found = toolbox_of(name, {}, of_version(toolbox, 0, 7, 0))
     assert found.path == barts / version / "bart"
     engine = create(name, "cpu", found)
     assert (engine.name, engine.version) == (name, version)
+
+
+def test_the_default_is_taken_where_it_has_the_version(barts, toolbox):
+    """It may be one that only `--bart` names."""
+    default = of_version(toolbox, 0, 9, 0)
+    assert toolbox_of("bart-0.9", {}, default) is default
+    assert toolbox_of("bart-1.0", {}, default).path == barts / "1.0.00" / "bart"
 
 
 def test_a_binary_of_the_experiment_wins(barts, toolbox):
@@ -50,7 +63,7 @@ def test_other_engines_take_the_default(barts, toolbox, name):
 
 def test_a_missing_version_says_what_to_do(barts, toolbox):
     with pytest.raises(ToolError) as raised:
-        toolbox_of("bart-0.8", {}, toolbox)
+        toolbox_of("bart-0.8", {}, of_version(toolbox, 0, 7, 0))
     assert str(raised.value) == (
         "engine 'bart-0.8': no BART 0.8 was found (found: 1.0.00, 0.9.00): make barts fetches 0.8, 0.9 and 1.0, "
         "or let BART_TF_BARTS name a folder with it"
@@ -58,7 +71,9 @@ def test_a_missing_version_says_what_to_do(barts, toolbox):
 
 
 def test_records_name_version_build_and_blas(barts, toolbox):
-    described = machine.software({"bart": toolbox, "bart-0.9": toolbox_of("bart-0.9", {}, toolbox)})
+    described = machine.software(
+        {"bart": toolbox, "bart-0.9": toolbox_of("bart-0.9", {}, of_version(toolbox, 0, 7, 0))}
+    )
     bart = described["bart"]["bart-0.9"]
     assert bart["version"] == "0.9.00"
     assert bart["build"] == {"CUDA": "0"}
