@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = {"bart_bridge", "tf_models", "compare", "tests"}
-EXTRAS = ("jax", "torch", "nufft")
+EXTRAS = ("jax", "jax-triton", "torch", "nufft")
 
 
 def declared(*extras):
