@@ -19,14 +19,22 @@ def register(app: typer.Typer) -> None:
 
 
 def _installed() -> Version:
-    """Return the version of the BART of this machine, or the newest without one."""
+    """Return the version of the BART of this machine, or the newest without one.
+
+    Raises:
+        ToolError: A variable names a BART, and that does not work.
+    """
+    import os
+
     from bart_bridge.errors import ToolError
     from bart_bridge.tools import versions
-    from bart_bridge.tools.toolbox import Toolbox
+    from bart_bridge.tools.toolbox import VARIABLES, Toolbox
 
     try:
         return Toolbox.find().version
     except ToolError:
+        if any(map(os.environ.get, VARIABLES)):
+            raise
         return versions.NEWEST
 
 

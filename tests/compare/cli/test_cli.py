@@ -46,6 +46,12 @@ def test_no_bart(tmp_path, tiny_config):
     assert "BART was not found" in doctor.stdout
 
 
+def test_the_drop_in_does_not_pass_over_a_bart_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("BART_TOOLBOX_PATH", str(tmp_path))
+    finished = bart_tf_in_process("reconet", "--apply", "--network=modl", "kspace", "coils", "weights", "images")
+    assert f"no BART binary at {tmp_path}/bart (named by BART_TOOLBOX_PATH)" in one_line(finished, 1)
+
+
 def failing_bart(folder: Path, tool: str) -> Path:
     """Make a BART that works, except that one tool exits with 1."""
     script = folder / "bart"
