@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = {"bart_bridge", "tf_models", "compare", "tests"}
+OURS = {"bart_bridge", "tf_models", "compare", "tests", "tools"}
 EXTRAS = ("jax", "jax-triton", "torch", "nufft")
 
 
