@@ -12,14 +12,15 @@ BENCH ?=
 
 # Several workers, each with its own fixtures: much of a test's time is the start of child processes.
 PYTEST = .venv/bin/python -m pytest --numprocesses=auto --dist=worksteal --durations=25
-# What depends on the version of BART: files, data, baselines, the drop-in, weights, parity, the notes.
+# What depends on the version of BART: files, data, baselines, the drop-in, weights, parity. The marker `barts` is on what
+# looks at several versions by itself: differences between them, the notes.
 BART_VERSIONS = 0.8.00 0.9.00 1.0.00
 BART_TESTS = \
 	tests/bart_bridge/data tests/bart_bridge/files tests/bart_bridge/reconet \
 	tests/bart_bridge/tools/test_toolbox.py tests/bart_bridge/tools/test_versions.py \
 	tests/compare/cli/test_weights_bart.py tests/compare/engines/test_bart_behind_a_script.py \
 	tests/compare/measuring/test_quality.py tests/compare/running/test_baselines.py tests/compare/running/test_radial.py \
-	tests/compare/test_parity.py tests/test_notes.py \
+	tests/compare/test_parity.py \
 	tests/tf_models/networks/test_maps.py tests/tf_models/networks/test_networks.py \
 	tests/tf_models/networks/test_noncartesian.py tests/tf_models/operators \
 	tests/tf_models/optimizers/test_training.py tests/tf_models/programs/test_reconet.py
@@ -60,8 +61,10 @@ test-barts: setup barts ## run what depends on BART with 0.8.00, 0.9.00 and 1.0.
 	@failed=; for version in $(BART_VERSIONS); do \
 		bart='$(abspath $(BARTS))'/$$version; \
 		echo "Tests with $$bart"; \
-		BART_TOOLBOX_PATH=$$bart $(PYTEST) -m "not slow" $(BART_TESTS) || failed="$$failed $$version"; \
-	done; [ -z "$$failed" ] || { echo "Tests failed with BART$$failed"; exit 1; }
+		BART_TOOLBOX_PATH=$$bart $(PYTEST) -m "not slow and not barts" $(BART_TESTS) || failed="$$failed $$version"; \
+	done; \
+	BART_TF_BARTS='$(abspath $(BARTS))' $(PYTEST) -m "barts and not slow" || failed="$$failed side by side"; \
+	[ -z "$$failed" ] || { echo "Tests failed with BART$$failed"; exit 1; }
 
 test-backends: setup ## test the networks on JAX, and on PyTorch if it is installed
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-jax.txt

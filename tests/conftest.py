@@ -9,6 +9,7 @@ from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import ToolError
 from bart_bridge.tools.toolbox import Toolbox
 
+VERSIONS = ("0.8.00", "0.9.00", "1.0.00")
 BARTS = Path(os.environ.get("BART_TF_BARTS") or Path(__file__).resolve().parents[1] / ".barts")
 
 
@@ -37,16 +38,26 @@ def toolbox():
     return Toolbox.find()
 
 
-@pytest.fixture(scope="session", params=["0.8.00", "0.9.00", "1.0.00"])
-def each_toolbox(request, toolbox):
+@pytest.fixture(scope="session", params=VERSIONS)
+def toolbox_of_version(request, toolbox):
     """Each version of BART in turn; one that is neither the BART of this machine nor in the folder of BARTs is skipped.
 
     The folder, `BART_TF_BARTS` or else `.barts`, holds a `bart` in a folder named after each version.
     """
-    if toolbox.version_text == request.param:
+    return _of_version(request.param, toolbox)
+
+
+@pytest.fixture(scope="session", params=["in use", *(pytest.param(name, marks=pytest.mark.barts) for name in VERSIONS)])
+def each_toolbox(request, toolbox):
+    """The BART of this machine, and for `make test-barts` each version in turn, see `toolbox_of_version`."""
+    return toolbox if request.param == "in use" else _of_version(request.param, toolbox)
+
+
+def _of_version(version, toolbox):
+    if toolbox.version_text == version:
         return toolbox
     try:
-        return Toolbox.find(BARTS / request.param)
+        return Toolbox.find(BARTS / version)
     except ToolError as error:
         pytest.skip(str(error))
 

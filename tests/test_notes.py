@@ -1,4 +1,4 @@
-"""The page docs/bart-notes.md says what BART does: the commands of every item run with the BART in use."""
+"""The page docs/bart-notes.md says what BART does: the commands of every item run with each version of it."""
 
 import re
 
@@ -41,11 +41,9 @@ Cause.
 
 @pytest.mark.barts
 @pytest.mark.parametrize("item", WITH_COMMANDS)
-def test_an_item_is_what_the_page_says(item, toolbox):
-    version = toolbox.version_text
-    if version not in notes.VERSIONS:
-        pytest.skip(f"the notes are about BART {', '.join(notes.VERSIONS)}, not {version}")
-    result = notes.run(toolbox.path, notes.preparation(TEXT), item)
+def test_an_item_is_what_the_page_says(item, toolbox_of_version):
+    version = toolbox_of_version.version_text
+    result = notes.run(toolbox_of_version.path, notes.preparation(TEXT), item)
     for block, printed in zip(item.blocks, result.outputs, strict=True):
         assert notes.agree(block.output(version), printed), f"{block.shell}\nprinted:\n{printed}"
     assert result.holds == holds(item, version)

@@ -48,7 +48,7 @@ def reconet(context: typer.Context) -> None:
     --valid-data and --lowmem. Other options are rejected with an error that names
     them.
 
-    Answers are those of the installed BART, or of [bold]--bart-version[/bold] 0.8, 0.9 or 1.0
+    Answers are those of the installed BART, or of --bart-version 0.8, 0.9 or 1.0
     (default without BART: 1.0).
 
     Example: [bold]bart-tf reconet --apply --network modl --normalize kspace coils weights output[/bold]

@@ -31,6 +31,7 @@ def test_the_exponent_is_that_of_the_power_law():
     assert exponent([1, 2, 4, 8], [3, 3 * 2**1.5, 3 * 4**1.5, 3 * 8**1.5]) == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 def test_every_bart_stands_beside_keras(toolbox):
     """A network of one iteration on two small slices."""
     found = measure(Case("varnet", size=16, coils=2, batch=2, iterations=1), {"BART a": toolbox, "BART b": toolbox}, 1)

@@ -16,6 +16,7 @@ from tests.helper import relative_difference
 VERSIONS = {"bart-0.8": "0.8.00", "bart-0.9": "0.9.00", "bart-1.0": "1.0.00"}
 
 
+@pytest.mark.barts
 def test_three_versions_and_keras(tmp_path):
     """One test for all that is looked at: several workers would run the experiment several times."""
     for name in VERSIONS:

@@ -16,8 +16,9 @@ from compare.running.run_files import Run
 from tests.compare.conftest import TINY, bart_tf, start_bart_tf
 from tests.helper import slow_but
 
-LONGER = TINY.replace("batch_size: 2, epochs: 2, pretraining_epochs: 1", "batch_size: 2, epochs: 40")
-NAMES = ("modl", "keras-tensorflow")
+# VarNet, whose training starts sooner; MoDL with its statistics goes on in tests/tf_models/training/test_checkpoint.py.
+LONGER = TINY.replace("learning_rate: 0.01, batch_size: 2, epochs: 2", "learning_rate: 0.01, batch_size: 2, epochs: 40")
+NAMES = ("varnet", "keras-tensorflow")
 ARGUMENTS = ("--network", NAMES[0], "--engine", NAMES[1])
 
 
@@ -38,7 +39,7 @@ def finish(config, folder):
 
     finished = bart_tf("train", config, *ARGUMENTS, "-o", folder)
     assert finished.returncode == 0, finished.stderr
-    run = folder / "runs" / "modl-keras-tensorflow"
+    run = folder / "runs" / "varnet-keras-tensorflow"
     assert not (run / "checkpoint").exists()
     record = json.loads((run / "train.json").read_text())
     return load(run / "weights.keras").named_weights(), dict(np.load(run / "history.npz")), record
@@ -48,7 +49,7 @@ def finish(config, folder):
 def test_goes_on_from_its_checkpoint(config, undisturbed, tmp_path, number):
     """The command ends at once; its child, which is told so, leaves a checkpoint of the batch that it was at."""
     process = start_bart_tf("train", config, *ARGUMENTS, "-o", tmp_path)
-    checkpoint = tmp_path / "runs" / "modl-keras-tensorflow" / "checkpoint" / "training.npz"
+    checkpoint = tmp_path / "runs" / "varnet-keras-tensorflow" / "checkpoint" / "training.npz"
     while not checkpoint.exists():
         assert process.poll() is None
         time.sleep(0.01)
@@ -82,7 +83,7 @@ def test_memory_of_a_process_that_found_all_done_is_not_that_of_training(tmp_pat
     config = tmp_path / "tiny.yaml"
     config.write_text(TINY + "threads: 1\n")
     argv = [sys.executable, "-c", "from compare.cli import main; main()", "train", str(config), *ARGUMENTS]
-    run, kept = tmp_path / "runs" / "modl-keras-tensorflow", tmp_path / "kept"
+    run, kept = tmp_path / "runs" / "varnet-keras-tensorflow", tmp_path / "kept"
     process = subprocess.Popen([*argv, "-o", str(tmp_path)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while process.poll() is None:
         with contextlib.suppress(OSError):
@@ -105,7 +106,7 @@ def test_memory_of_a_process_that_found_all_done_is_not_that_of_training(tmp_pat
 
 @pytest.mark.slow
 def test_begins_again_if_it_is_told_so(config, undisturbed, tmp_path):
-    folder = tmp_path / "runs" / "modl-keras-tensorflow" / "checkpoint"
+    folder = tmp_path / "runs" / "varnet-keras-tensorflow" / "checkpoint"
     folder.mkdir(parents=True)
     (folder / "training.npz").write_bytes(b"what a training left")
     finished = bart_tf("train", config, *ARGUMENTS, "--no-resume", "-o", tmp_path)
