@@ -284,6 +284,7 @@ def test_setup_fetches_them_too():
     assert '[ -z "${BARTS:-}" ] || tools/barts "$BARTS"' in (ROOT / "tools/setup").read_text()
 
 
+@pytest.mark.barts
 @pytest.mark.parametrize("version", SUITES.values())
 @pytest.mark.parametrize(("name", "blas"), [("bart", "reference BLAS"), ("bart-openblas", "OpenBLAS")])
 def test_what_make_barts_left(version, name, blas):
