@@ -142,14 +142,14 @@ def ratio(slow_s, fast_s):
 
 
 def peer():
-    """Return the BART to be measured beside Keras: 1.0 with OpenBLAS, the fastest (`tests.benchmarks.barts`).
+    """Return the BART to be measured beside Keras: 0.9 with OpenBLAS, which trains fastest (`tests.benchmarks.barts`).
 
     Where `BART_TOOLBOX_PATH` names one, or there is no such BART (`make barts` fetches it), it is the one in use.
     """
     if os.environ.get("BART_TOOLBOX_PATH"):
         return Toolbox.find()
     try:
-        return find_version(Wanted((1, 0), openblas=True))
+        return find_version(Wanted((0, 9), openblas=True))
     except ToolError:
         return Toolbox.find()
 
