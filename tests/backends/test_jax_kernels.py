@@ -76,12 +76,14 @@ def test_kernels_that_do_not_compile_are_named_in_one_line(capsys):
 
 @pytest.mark.parametrize("size", [(3, 3), (5, 1)])
 def test_triton_gives_the_gradient_by_the_kernel_of_a_convolution(size):
-    from tf_models.kernels import convolution_jax_gpu, triton_support
+    from tf_models.kernels import triton_support
 
     if keras.backend.backend() != "jax" or not triton_support.kernel_gradient_runs_in_triton(
         "float32", (*size, 64, 32)
     ):
         pytest.skip("needs JAX as Keras's backend, an NVIDIA GPU and jax-triton")
+    from tf_models.kernels import convolution_jax_gpu
+
     generator = np.random.default_rng(0)
     features, upstream = (generator.normal(size=(2, 19, 23, count)).astype(np.float32) for count in (64, 32))
     half_y, half_x = size[0] // 2, size[1] // 2
