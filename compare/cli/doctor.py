@@ -25,7 +25,7 @@ _PACKAGES = (
     "torch",
 )
 _OPTIONAL = {"jax", "jax-triton", "torch"}
-# Of the two, OpenBLAS took 0.74 (0.8.00) and 0.91 (1.0.00) of the time of a training step of VarNet.
+# How much slower: docs/speed-and-memory.md, Which BART is the fastest.
 _SLOW = (
     "this is a slow build: compare times with one on OpenBLAS "
     "(Debian and Ubuntu: apt-get install libopenblas0-pthread, or make barts)"

@@ -28,8 +28,7 @@ from tests.benchmarks.measure import (
     name_of,
     ratio,
 )
-
-PLANS = ("plain", "lean")
+from tests.benchmarks.versus_bart import PLANS
 
 
 def main():
