@@ -1,13 +1,14 @@
 """Answer as `bart` does, with the BART inside of the Python package bartorch; `make barts BARTS=pip` copies this file.
 
 The package is made for Python. Its own command line runs some tools by other code, asks for files that a tool is about
-to write, and keeps to itself what BART says. Here every tool is BART's own, and BART says what it always says.
+to write, keeps to itself what BART says, and puts FINUFFT with a tolerance of 1e-3 in the place of BART's nufft. Here
+every tool is BART's own, and BART says what it always says.
 """
 
 import os
 import sys
 
-from bartorch import _dispatch, _options
+from bartorch import _dispatch, _finufft, _options
 from bartorch._catalogue import COMMANDS
 from bartorch._lib import LOG_FN
 
@@ -29,6 +30,8 @@ def main(words):
         sys.stdout.write(_options.describe(words[0]))
         return 0
     _dispatch._log_cb = LOG_FN(say)
+    _finufft._installed = True  # otherwise the first tool would install it
+    _finufft.use_in_tools(False)
     _dispatch.set_debug_level(int(os.environ.get("BART_DEBUG_LEVEL") or INFO))
     code, printed, _ = _dispatch.run_command(words)
     sys.stdout.write(printed)

@@ -1,0 +1,57 @@
+"""BART 1.0.00 out of the Python package bartorch answers as Debian's does: `make barts BARTS=pip` fetches it."""
+
+import numpy as np
+import pytest
+
+from bart_bridge.data.dataset import Dataset
+from bart_bridge.errors import ToolError
+from bart_bridge.files import multi_cfl
+from bart_bridge.reconet.history import parse_progress
+from bart_bridge.tools import process
+from bart_bridge.tools.toolbox import Toolbox
+from tests.conftest import BARTS
+
+pytestmark = pytest.mark.barts
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """The BART of bartorch and that of Debian."""
+    try:
+        return Toolbox.find(BARTS / "1.0.00-pip"), Toolbox.find(BARTS / "1.0.00")
+    except ToolError as error:
+        pytest.skip(f"{error}: make barts BARTS=pip, and make barts, fetch the two")
+
+
+def test_tools_are_those_of_bart(pair):
+    """`nufft` above all: the package puts FINUFFT in its place, which errs by 3e-3 and knows no older form."""
+    generator = np.random.default_rng(0)
+    image = generator.normal(size=(16, 16, 1)).astype(np.complex64)
+    positions = np.zeros((3, 50, 1), np.complex64)
+    positions[:2, :, 0] = generator.uniform(-7, 7, (2, 50))
+    old_form = [toolbox.in_the_form_of((0, 8, 0)) for toolbox in pair]
+    for toolboxes in (pair, old_form):
+        packaged, expected = (toolbox.compute("nufft", positions, image) for toolbox in toolboxes)
+        np.testing.assert_allclose(packaged, expected, atol=1e-6 * np.abs(expected).max())
+        packaged, expected = (toolbox.compute("noise", "-s", 7, image) for toolbox in toolboxes)
+        np.testing.assert_array_equal(packaged, expected)
+
+
+def test_a_training_is_that_of_debians_build(pair, dataset_folder, tmp_path):
+    slices = Dataset.open(dataset_folder).split("train")
+    trained = []
+    for number, toolbox in enumerate(pair):
+        path = tmp_path / f"weights_{number}"
+        options = ("--network=varnet", "--test", "--batch-size=2", "-Te=2", f"--pattern={slices.pattern}")
+        argv = toolbox.argv("reconet", "--train", *options, slices.kspace, slices.coils, path, slices.reference)
+        finished = process.run(argv, folder=tmp_path)
+        assert finished.returncode == 0
+        assert any(parse_progress(line) for line in finished.stderr)
+        trained.append(np.concatenate([array.ravel() for array in multi_cfl.read(path)]))
+    np.testing.assert_allclose(*trained, atol=1e-5)
+
+
+def test_an_error_ends_with_status_1_and_what_bart_says(pair, tmp_path):
+    packaged, expected = (process.run(box.argv("show", tmp_path / "none"), folder=tmp_path) for box in pair)
+    assert packaged.returncode == expected.returncode == 1
+    assert any("none" in line for line in packaged.stderr)
