@@ -23,6 +23,7 @@ from typing import IO
 import psutil
 
 from bart_bridge.errors import InputError, ToolError
+from bart_bridge.tools.versions import COMPATIBILITY
 
 _LAUNCHER = Path(__file__).with_name("_launcher.py")
 _TAIL_LINES = 200
@@ -175,10 +176,11 @@ def _launch(
     prefix, wrapper_environment = _wrapper.get()
     report_read, report_write = os.pipe()
     descriptors = [report_write, *_kept_open.get()]
+    inherited = {name: value for name, value in os.environ.items() if name != COMPATIBILITY}
     launcher = subprocess.Popen(
         [sys.executable, "-I", "-S", str(_LAUNCHER), ",".join(map(str, descriptors)), *prefix, *argv],
         cwd=folder,
-        env={**os.environ, **environment, **wrapper_environment},
+        env={**inherited, **environment, **wrapper_environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

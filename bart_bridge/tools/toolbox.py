@@ -107,7 +107,7 @@ class Toolbox:
 
         A version that is not older changes nothing.
         """
-        return replace(self, environment={"BART_COMPAT_VERSION": f"v{versions.text(version)}"})
+        return replace(self, environment={versions.COMPATIBILITY: f"v{versions.text(version)}"})
 
     def missing(self, *tools: str) -> list[str]:
         """Return those of `tools` that this binary was built without."""

@@ -19,6 +19,9 @@ SIMULATION: Version = (0, 8, 0)
 OLD_RANDOM_NUMBERS: Version = (0, 9, 0)
 # What is assumed where no BART says which one it is.
 NEWEST: Version = (1, 0, 0)
+# With this variable, a BART since 0.9 computes some things as an older version. We pass it to BART where we ask for
+# that, and never from the user's environment: the changes below would not be true of such a BART.
+COMPATIBILITY = "BART_COMPAT_VERSION"
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,15 @@ def parse(version_text: str) -> Version:
         known = ", ".join(f"{major}.{minor}" for major, minor in sorted(_COMPARED))
         raise ValueError(f"one of {known}")
     return version
+
+
+def asked_for(version: Version, compatibility: str) -> Version:
+    """Return the version whose random numbers BART draws with a value of `BART_COMPAT_VERSION`, such as `v0.9.00`.
+
+    It is the older of the two; a value that is no version changes nothing.
+    """
+    match = re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", compatibility, re.ASCII)
+    return min(version, tuple(map(int, match.groups()))) if match else version
 
 
 def text(version: Version) -> str:

@@ -72,8 +72,10 @@ def doctor(bart: options.Bart = None) -> None:
 
 def _show_barts(table: Table, path: Path | None) -> bool:
     """Add rows for the BART in use and for the others; return whether that in use can do what a comparison needs."""
+    import os
+
     from bart_bridge.errors import ToolError
-    from bart_bridge.tools import blas, discovery
+    from bart_bridge.tools import blas, discovery, versions
     from bart_bridge.tools.toolbox import Toolbox
 
     complete = False
@@ -88,6 +90,9 @@ def _show_barts(table: Table, path: Path | None) -> bool:
             table.add_row("", f"[red]built without '{tool}'[/red]")
         complete = not missing
         table.add_row("BART build", used.build)
+        if form := os.environ.get(versions.COMPATIBILITY):
+            ignored = f"{versions.COMPATIBILITY}={form} is not passed to BART: it would be a mixture of two versions"
+            table.add_row("", f"[yellow]{ignored}[/yellow]")
         table.add_row("BART's BLAS", blas.blas_of(used))
         if blas.is_reference(blas.blas_of(used)):
             table.add_row("", f"[yellow]{_SLOW}[/yellow]")

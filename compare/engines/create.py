@@ -40,9 +40,14 @@ def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) ->
     Raises:
         ToolError: The binary is missing or does not work, or there is no BART of the version.
     """
-    if name in binaries:
-        return Toolbox.find(binaries[name])
     wanted = wanted_bart(name)
+    if name in binaries:
+        toolbox = Toolbox.find(binaries[name])
+        if wanted and not wanted.fits(toolbox):
+            raise ToolError(
+                f"bart_binaries: '{name}' must be a BART {wanted}, received {toolbox.version_text} at {toolbox.path}"
+            )
+        return toolbox
     if wanted is None or wanted.fits(bart):
         return bart
     try:

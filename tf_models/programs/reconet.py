@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -183,7 +184,8 @@ def _scales(network: Network, split: Split) -> NDArray[np.float32]:
 def _initial_weights(network: Network, command: ReconetCommand) -> Weights:
     """Read the weights to start from, or draw BART's; as in BART, those of one iteration are repeated for all."""
     if command.load is None:
-        return bart_random.initial(network, command.bart_version)
+        compatibility = os.environ.get(versions.COMPATIBILITY, "")
+        return bart_random.initial(network, versions.asked_for(command.bart_version, compatibility))
     try:
         return weights.read(command.load, network)
     except InputError as error:

@@ -9,7 +9,7 @@ import pytest
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.reconet import bart_random, weights
 from bart_bridge.reconet.command_line import parse_network
-from bart_bridge.tools import process
+from bart_bridge.tools import process, versions
 
 NETWORKS = [
     "--network=varnet -I3 --varnet-block=F=7,X=5,Y=3,W=6",
@@ -19,15 +19,17 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.parametrize("compatibility", ["", "v0.9.00"])
 @pytest.mark.parametrize("options", NETWORKS, ids=["varnet", "varnet shared", "modl", "modl plain"])
-def test_bart_starts_from_these_weights(options, each_toolbox, dataset_folder, tmp_path):
+def test_bart_starts_from_these_weights(options, compatibility, each_toolbox, dataset_folder, tmp_path):
     network, _ = parse_network(shlex.split(options))
     slices = Dataset.open(dataset_folder).split("train")
     # BART writes the weights before every epoch, too: `w_0` before the first.
     words = ["--train", *shlex.split(options), "-b2", "-Te=1,dump-mod=1", f"--pattern={slices.pattern}"]
     argv = each_toolbox.argv("reconet", *words, slices.kspace, slices.coils, tmp_path / "w", slices.reference)
-    process.run(argv, folder=tmp_path)
-    expected, found = weights.read(tmp_path / "w_0", network), bart_random.initial(network, each_toolbox.version)
+    process.run(argv, folder=tmp_path, environment={versions.COMPATIBILITY: compatibility} if compatibility else None)
+    version = versions.asked_for(each_toolbox.version, compatibility)
+    expected, found = weights.read(tmp_path / "w_0", network), bart_random.initial(network, version)
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values, err_msg=name, strict=True)
 

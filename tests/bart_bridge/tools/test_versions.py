@@ -148,6 +148,22 @@ def test_eigenvalue_of_sampled(each_toolbox):
     assert ratio > 1.5 if each_toolbox.has(versions.EIGENVALUE_OF_SAMPLED) else ratio == pytest.approx(1, rel=1e-3)
 
 
+def test_a_users_compatibility_is_not_passed_on(each_toolbox, monkeypatch):
+    """It would mix two versions, and no row of the table would be true."""
+    zeros = np.zeros((4, 4), np.complex64)
+    expected = each_toolbox.compute("noise", "-s", 7, zeros)
+    monkeypatch.setenv(versions.COMPATIBILITY, "v0.8.00")
+    np.testing.assert_array_equal(each_toolbox.compute("noise", "-s", 7, zeros), expected)
+
+
+@pytest.mark.parametrize(
+    ("compatibility", "expected"),
+    [("v0.9.00", (0, 9, 0)), ("v1.1.00", (1, 0, 0)), ("0.9.00", (1, 0, 0)), ("", (1, 0, 0))],
+)
+def test_the_older_version_decides_what_is_drawn(compatibility, expected):
+    assert versions.asked_for((1, 0, 0), compatibility) == expected
+
+
 def test_l1_ends_with_threshold(each_toolbox):
     """So that many pixels are exactly 0."""
     kspace = random_complex(np.random.default_rng(0), 16, 16, 1)

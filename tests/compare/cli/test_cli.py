@@ -37,6 +37,11 @@ def test_doctor_says_which_bart_is_used(toolbox):
     assert f"{toolbox.version_text} at {toolbox.path}" in finished.stdout
 
 
+def test_doctor_names_a_compatibility_that_is_ignored(monkeypatch, toolbox):
+    monkeypatch.setenv("BART_COMPAT_VERSION", "v0.8.00")
+    assert "BART_COMPAT_VERSION=v0.8.00 is not passed to BART" in bart_tf("doctor").stdout
+
+
 def test_no_bart(tmp_path, tiny_config):
     environment = {**os.environ, "PATH": str(tmp_path), "BART_TOOLBOX_PATH": "", "TOOLBOX_PATH": ""}
     finished = bart_tf("compare", tiny_config, "-o", tmp_path / "out", env=environment)

@@ -53,7 +53,10 @@ def test_the_default_is_taken_where_it_has_the_version(barts, toolbox):
 
 def test_a_binary_of_the_experiment_wins(barts, toolbox):
     own = barts / "1.0.00" / "bart"
-    assert toolbox_of("bart-0.9", {"bart-0.9": own}, toolbox).path == own
+    default = of_version(toolbox, 1, 0, 0)
+    assert toolbox_of("bart-1.0", {"bart-1.0": own}, default).path == own
+    with pytest.raises(ToolError, match=r"bart_binaries: 'bart-0\.9' must be a BART 0\.9, received 1\.0\.00 at"):
+        toolbox_of("bart-0.9", {"bart-0.9": own}, default)
 
 
 @pytest.mark.parametrize("name", ["bart", "bart-cudnn", "keras-tensorflow"])

@@ -247,7 +247,11 @@ def test_oversampled_kspace_is_refused_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("network", slow_but(["varnet", "modl"], "modl"))
-def test_without_weights_a_training_starts_from_those_of_bart(network, both, dataset_folder):
+@pytest.mark.parametrize("compatibility", ["", "v0.9.00"])
+def test_without_weights_a_training_starts_from_those_of_bart(
+    network, compatibility, both, dataset_folder, monkeypatch
+):
+    monkeypatch.setenv("BART_COMPAT_VERSION", compatibility)
     reference = str(dataset_folder / "train" / "reference")
     _, bart, keras = both(f"{{{network}}} -t -n -b 2 -T e=1,dump-mod=1", lambda folder: ["weights", reference])
     # A training projects VarNet's filters once more, which may change their last bit.
