@@ -30,6 +30,11 @@ class Phantom:
     number: int
     seed: int
 
+    @property
+    def bart_seed(self) -> int:
+        """The seed of what belongs to the phantom and not to a slice."""
+        return bart_seed(self.seed, SPLITS.index(self.split), self.number)
+
     def image(self, size: int, generator: Generator, toolbox: Toolbox) -> NDArray[np.complex64]:
         """Draw it at a random angle, with a smooth random phase.
 
@@ -43,14 +48,15 @@ class Phantom:
         """
         kspace = self._kspace(_rotated_grid(size, generator.uniform(0, 2 * np.pi)), toolbox)
         image = to_batch_coil_yx(toolbox.compute("fft", "-iu", 3, kspace))[0, 0]
-        phase = _smooth_phase(size, generator)
+        y, x = np.mgrid[:size, :size] / size
+        phase = smooth_random(y, x, generator)
         return (image / np.abs(image).max() * np.exp(1j * phase)).astype(np.complex64)
 
     def _kspace(self, positions: NDArray[np.float64], toolbox: Toolbox) -> NDArray[np.complexfloating]:
         if self.number % 3 == 2:
             return toolbox.compute("phantom", "-G", "-g", _GEOMETRY[self.split], "-k", "-t", positions).squeeze()
         # Shapes and contrast belong to the phantom, not to the slice: all its rotations show the same object.
-        seed = bart_seed(self.seed, SPLITS.index(self.split), self.number)
+        seed = self.bart_seed
         contrast = np.random.default_rng(seed).uniform(0.1, 1.0, size=4 + seed % 5)
         contrast[0] = 0.4  # the body around the tubes, so that no single tube outshines the slice
         shapes = toolbox.compute("phantom", "-N", contrast.size, "-r", seed, "-b", "-k", "-t", positions)
@@ -70,11 +76,19 @@ def _rotated_grid(size: int, angle: float) -> NDArray[np.float64]:
     ).transpose(0, 2, 1)
 
 
-def _smooth_phase(size: int, generator: Generator) -> NDArray[np.float64]:
-    """Return a sum of the lowest spatial frequencies with random coefficients, radians `(y, x)`."""
-    y, x = np.mgrid[:size, :size] / size
-    phase = np.zeros((size, size))
+def smooth_random(y: NDArray[np.float64], x: NDArray[np.float64], generator: Generator) -> NDArray[np.float64]:
+    """Sum the lowest spatial frequencies, with random coefficients.
+
+    Args:
+        y: Positions in fields of view.
+        x: The same along the other axis, of the same shape.
+        generator: Source of the coefficients.
+
+    Returns:
+        A value for each position; their standard deviation is about 1.5.
+    """
+    values = np.zeros(y.shape)
     for order_y, order_x in np.ndindex(3, 3):
         offset_y, offset_x = generator.uniform(0, 2 * np.pi, size=2)
-        phase += generator.normal() * np.cos(np.pi * order_y * y + offset_y) * np.cos(np.pi * order_x * x + offset_x)
-    return phase
+        values += generator.normal() * np.cos(np.pi * order_y * y + offset_y) * np.cos(np.pi * order_x * x + offset_x)
+    return values

@@ -1,9 +1,10 @@
 """Datasets of numerical phantoms, simulated with BART: data that needs no download.
 
-`phantoms` draws the images. They are multiplied with coil sensitivities (see `coils`), transformed to k-space, and
-sampled with noise, by a pattern (see `patterns`) or along a trajectory (see `trajectories`). All random numbers follow
-from the seed. Newer versions of BART are asked for the numbers of version 0.8.00, so the dataset does not depend on the
-version: 1.0.00 gives the same bits, except for k-space of odd sizes (1e-7); 0.9.00 samples trajectories within 4e-7.
+`phantoms` or `brains` draw the images. They are multiplied with coil sensitivities (see `coils`), transformed to
+k-space, and sampled with noise, by a pattern (see `patterns`) or along a trajectory (see `trajectories`). All random
+numbers follow from the seed. Newer versions of BART are asked for the numbers of version 0.8.00, so the dataset does
+not depend on the version: 1.0.00 gives the same bits, except for k-space of odd sizes (1e-7); 0.9.00 samples
+trajectories within 4e-7. Only BART 0.9.00 and later have a brain.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from bart_bridge.data import dataset, noncartesian, trajectories
+from bart_bridge.data import brains, dataset, noncartesian, trajectories
 from bart_bridge.data.coils import sensitivities
 from bart_bridge.data.patterns import sampling_pattern
 from bart_bridge.data.phantoms import Phantom, bart_seed
 from bart_bridge.files.dims import from_batch_coil_samples, from_batch_coil_yx, from_batch_positions
 from bart_bridge.tools import versions
 from bart_bridge.tools.toolbox import Toolbox
+
+# The source of a dataset, as its description and results name it.
+SOURCES = {"shapes": "simulated phantoms", "brain": "simulated brains"}
 
 
 class Simulation(BaseModel):
@@ -36,6 +41,8 @@ class Simulation(BaseModel):
         train: Slices for training, 2 or more (default 24).
         validation: Slices for choosing parameters (default 4).
         test: Slices for the reported quality (default 8).
+        phantom: What the images show. `shapes` (default) are random tubes and flat shapes, see `phantoms`. `brain`, see
+            `brains`, needs BART 0.9.00. `brain-or-shapes` is a brain if the BART in use has it.
         slices_per_phantom: Slices that show one phantom, each rotated (default 2). No phantom is in two splits.
         noise: Standard deviation of the complex noise in k-space, relative to the maximum of the image (default 0.01).
         pattern: `random` (default) samples positions with variable density in two dimensions, `regular` every n-th
@@ -60,6 +67,7 @@ class Simulation(BaseModel):
     train: int = Field(24, ge=2)
     validation: PositiveInt = 4
     test: PositiveInt = 8
+    phantom: Literal["shapes", "brain", "brain-or-shapes"] = "shapes"
     slices_per_phantom: PositiveInt = 2
     noise: float = Field(0.01, ge=0, le=100)
     pattern: Literal["random", "regular"] | trajectories.Kind = "random"
@@ -70,6 +78,10 @@ class Simulation(BaseModel):
     reference_size: int = Field(8, ge=0)
     pattern_per_slice: bool = True
     seed: int = Field(0, ge=0)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore pickled settings; version 0.2.0 had no other phantom."""
+        super().__setstate__({**state, "__dict__": {"phantom": "shapes"} | state["__dict__"]})
 
     @model_validator(mode="after")
     def _size_is_even(self) -> Simulation:
@@ -93,15 +105,19 @@ def simulate(
         on_progress: Called after each slice with the number of slices so far and in all.
 
     Raises:
-        InputError: The folder is not empty, or the settings contradict each other.
+        InputError: The folder is not empty, the settings contradict each other, or this BART has no such phantom.
         ToolError: BART failed.
     """
     drawn_by = toolbox.in_the_form_of(versions.SIMULATION)
+    if settings.phantom == "brain-or-shapes":
+        phantom_kind = "brain" if toolbox.has(versions.BRAIN_PHANTOM) else "shapes"
+        settings = settings.model_copy(update={"phantom": phantom_kind})
+    draw = _drawing(settings, drawn_by)
     coils = sensitivities(settings.size, settings.coil_count, drawn_by)
     total = settings.train + settings.validation + settings.test
     description: dict[str, Any] = {
         "name": folder.name,
-        "source": "simulated phantoms",
+        "source": SOURCES[settings.phantom],
         "bart": toolbox.version_text,
         "simulation": settings.model_dump(),
     }
@@ -115,7 +131,7 @@ def simulate(
             images = np.empty((slice_count, 1, settings.size, settings.size), np.complex64)
             for number in range(slice_count):
                 phantom = Phantom(split, number // settings.slices_per_phantom, settings.seed)
-                images[number, 0] = phantom.image(settings.size, generator, drawn_by)
+                images[number, 0] = draw(phantom, generator)
                 done += 1
                 if on_progress:
                     on_progress(done, total)
@@ -123,6 +139,14 @@ def simulate(
             dataset.write_split(temporary / split, acquire(images, coils, settings, split, drawn_by))
             written = replace(dataset.Split.in_folder(temporary / split), nufft=settings.nufft)
             noncartesian.prepare(written, toolbox)
+
+
+def _drawing(settings: Simulation, toolbox: Toolbox) -> Callable[[Phantom, Generator], NDArray[np.complex64]]:
+    """Return what draws a slice of a phantom."""
+    if settings.phantom == "brain":
+        tissues = brains.labels(settings.size, toolbox)
+        return lambda phantom, generator: brains.image(phantom, tissues, settings.size, generator)
+    return lambda phantom, generator: phantom.image(settings.size, generator, toolbox)
 
 
 def _acquire_with_pattern(

@@ -99,6 +99,11 @@ EXACT_NUFFT = Change(
     "1.0014 in the centre. `BART_COMPAT_VERSION=v0.8.00` brings it back",
     here="adjoint and psf of non-Cartesian data move by 1.4e-3; simulated datasets ask for k-space with the factor",
 )
+BRAIN_PHANTOM = Change(
+    (0, 9),
+    bart="`phantom --BRAIN` draws a slice of a head. Before, there was no such option",
+    here="simulated datasets of the phantom `brain` are refused before",
+)
 EIGENVALUE_OF_SAMPLED = Change(
     (0, 9),
     bart="`pics -e` estimates the largest eigenvalue of A^H A with the pattern, before without it, for Cartesian data",

@@ -23,6 +23,9 @@ def simulate(
     train: Annotated[int, typer.Option(help="Number of slices for training.")] = 24,
     validation: Annotated[int, typer.Option(help="Number of slices for choosing parameters.")] = 4,
     test: Annotated[int, typer.Option(help="Number of slices for measuring quality.")] = 8,
+    phantom: Annotated[
+        str, typer.Option(help="What images show: 'shapes', 'brain' (BART 0.9.00 or later), or 'brain-or-shapes'.")
+    ] = "shapes",
     noise: Annotated[float, typer.Option(help="Noise in k-space, relative to the image's maximum.")] = 0.01,
     pattern: Annotated[
         str,
@@ -68,6 +71,7 @@ def simulate(
                 "train": train,
                 "validation": validation,
                 "test": test,
+                "phantom": phantom,
                 "noise": noise,
                 "pattern": pattern,
                 "acceleration": acceleration,

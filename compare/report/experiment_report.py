@@ -70,7 +70,7 @@ def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
         headline=[
             *relative.headline(table),
             *(f"{line}." for line in barts(table)),
-            f"Measured on {measured_on or 'an unknown machine'}.",
+            f"Measured on {measured_on or 'an unknown machine'}, with {_data(table)}.",
         ],
         warnings=[*warnings, *gpu.warnings],
         tables=[*tables, *gpu.tables],
@@ -100,7 +100,7 @@ def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
 def _setup(
     experiment: Experiment, table: pandas.DataFrame, machines: list[machine.Description]
 ) -> dict[str, dict[str, object]]:
-    """List machines, versions and settings."""
+    """List machines, versions, data and settings."""
     versions = {*table[["engine", "engine_version"]].itertuples(index=False, name=None)}
     setup: dict[str, dict[str, object]] = {
         f"Machine {number}" if len(machines) > 1 else "Machine": {
@@ -111,10 +111,16 @@ def _setup(
         for number, description in enumerate(machines, start=1)
     }
     setup["Versions"] = {"bart-tf": bart_bridge.__version__, **_joined(versions), "BARTs": barts(table)}
+    simulation = experiment.dataset.simulate
+    setup["Data"] = {"source": _data(table), **(simulation.model_dump() if simulation else {})}
     for name, trained in experiment.networks.items():
         for part, settings in (("network", trained.network), ("training", trained.training)):
             setup[f"{name}, {part}"] = settings.model_dump(exclude_none=True)
     return setup
+
+
+def _data(table: pandas.DataFrame) -> str:
+    return ", ".join(dict.fromkeys(table.dataset))
 
 
 def _joined(versions: set[tuple[str, str]]) -> dict[str, str]:

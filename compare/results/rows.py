@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.baselines import BASELINES
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic
 from bart_bridge.tools.toolbox import Toolbox
@@ -72,7 +73,7 @@ def result_rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Itera
     """Yield the rows of `results.csv`: quality, costs, and the regularization weights of the baselines."""
     common: Row = {
         "experiment": experiment.name,
-        "dataset": _dataset_name(experiment),
+        "dataset": _dataset_name(experiment, folder),
         "device": experiment.device,
         "repeat": 0,
     }
@@ -228,6 +229,6 @@ def _read_history(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"{path}: cannot be read ({error}); bart-tf compare trains again") from None
 
 
-def _dataset_name(experiment: Experiment) -> str:
-    folder = experiment.dataset.folder
-    return folder.name if folder else "simulated phantoms"
+def _dataset_name(experiment: Experiment, folder: Path) -> str:
+    imported = experiment.dataset.folder
+    return imported.name if imported else str(Dataset.open(folder / "dataset").description["source"])

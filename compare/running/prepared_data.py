@@ -159,8 +159,10 @@ def _simulate(settings: Simulation, folder: Path, toolbox: Toolbox, reporter: Re
     target = folder / "dataset"
     if target.exists():
         # Not the version of BART: all of them simulate the same.
-        there = {"simulation": description(target).get("simulation")}
-        changed = records.differences(there, {"simulation": settings.model_dump()})
+        # A description of version 0.2.0 names no phantom. A dataset keeps its own when the BART becomes another one.
+        there = {"phantom": "shapes"} | (description(target).get("simulation") or {})
+        kept = {"phantom": there["phantom"]} if settings.phantom == "brain-or-shapes" else {}
+        changed = records.differences({"simulation": there}, {"simulation": settings.model_dump() | kept})
         if not changed:
             return
         with _nobody_at_work(folder, changed):

@@ -50,7 +50,10 @@ def read_settings(folder: Path) -> dict[str, str]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: must have the settings of an experiment")
     settings = _flat({key: value for key, value in content.items() if key not in _WITHOUT_INFLUENCE})
-    return {_FORMER_KEY.sub(r"\1.", key): value for key, value in settings}
+    by_key = {_FORMER_KEY.sub(r"\1.", key): value for key, value in settings}
+    if "dataset.simulate.size" in by_key:  # version 0.2.0 had no other phantom
+        by_key.setdefault("dataset.simulate.phantom", "shapes")
+    return by_key
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -188,3 +188,8 @@ def test_forward_tv(each_toolbox):
     before, after = image[7, 7], image[9, 9]
     assert (before > 2 * after) == each_toolbox.has(versions.FORWARD_TV)
     assert (after > 2 * before) != each_toolbox.has(versions.FORWARD_TV)
+
+
+def test_brain_phantom(each_toolbox, tmp_path):
+    finished = process.run(each_toolbox.argv("phantom", "--BRAIN", "-x", 16, tmp_path / "brain"), folder=tmp_path)
+    assert (finished.returncode == 0) == each_toolbox.has(versions.BRAIN_PHANTOM)

@@ -1,0 +1,82 @@
+"""Images of heads, drawn from the slice of a brain that BART has since version 0.9.00.
+
+BART has one slice. Each phantom is that slice with an anatomy of its own, a smooth random deformation, and a random
+contrast of its four tissues. So phantoms differ as the heads of people do, but they all have the same folds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from bart_bridge.data.fourier import centred_fft, centred_ifft
+from bart_bridge.data.phantoms import Phantom, smooth_random
+from bart_bridge.errors import InputError
+from bart_bridge.files.dims import to_batch_coil_yx
+from bart_bridge.tools import versions
+from bart_bridge.tools.toolbox import Toolbox
+
+# Labels are drawn finer than the image, so that its edges are those of a measured one. BART takes 20 s for 512 pixels.
+_FINER, _MOST_PIXELS = 4, 512
+_TISSUES = 4
+# BART's head touches the edges of the image; so it keeps a distance, whatever its deformation.
+_FIELD_OF_VIEW = 1.15
+# In fields of view, of `smooth_random`: parts of a head move by 2 % of it, more would fold it.
+_DEFORMATION = 0.015
+_LARGEST_TILT = np.pi / 12
+
+
+def labels(size: int, toolbox: Toolbox) -> NDArray[np.intp]:
+    """Draw the tissues of BART's brain.
+
+    Args:
+        size: Pixels along x and y of the images that are made of them.
+        toolbox: The BART whose `phantom` draws them.
+
+    Returns:
+        The tissue of each pixel, `(y, x)`, finer than the images: 0 outside the head, 1 to 4 for skin and skull,
+        cerebrospinal fluid, grey matter, white matter.
+
+    Raises:
+        InputError: This BART has no brain.
+    """
+    if not toolbox.has(versions.BRAIN_PHANTOM):
+        since = ".".join(map(str, versions.BRAIN_PHANTOM.since))
+        raise InputError(
+            f"phantom 'brain' needs BART {since} or later, {toolbox.path} is {toolbox.version_text}: use 'shapes', or "
+            "a newer BART (make barts fetches 0.9 and 1.0)"
+        )
+    pixels = max(size, min(_FINER * size, _MOST_PIXELS))
+    drawn = to_batch_coil_yx(toolbox.compute("phantom", "--BRAIN", "-x", pixels))[0, 0]
+    return np.rint(drawn.real).astype(np.intp)
+
+
+def image(phantom: Phantom, tissues: NDArray[np.intp], size: int, generator: Generator) -> NDArray[np.complex64]:
+    """Draw a phantom with a random tilt and a smooth random phase.
+
+    Args:
+        phantom: Which anatomy and contrast.
+        tissues: What `labels` returns.
+        size: Pixels along x and y.
+        generator: Source of the tilt and of the phase.
+
+    Returns:
+        `(y, x)`, of maximum magnitude 1.
+    """
+    own = np.random.default_rng(phantom.bart_seed)
+    contrast = np.concatenate([[0], own.uniform(0.15, 1, size=_TISSUES)])
+    pixels = len(tissues)
+    y, x = (np.mgrid[:pixels, :pixels] - pixels // 2) / pixels * _FIELD_OF_VIEW
+    tilt = generator.uniform(-_LARGEST_TILT, _LARGEST_TILT)
+    y, x = np.cos(tilt) * y - np.sin(tilt) * x, np.sin(tilt) * y + np.cos(tilt) * x
+    deformed = (axis + _DEFORMATION * smooth_random(y, x, own) for axis in (y, x))
+    nearest = [np.rint(axis * pixels).astype(np.intp) + pixels // 2 for axis in deformed]
+    inside = np.logical_and.reduce([(axis >= 0) & (axis < pixels) for axis in nearest])
+    row, column = (np.where(inside, axis, 0) for axis in nearest)
+    fine = contrast[np.where(inside, tissues[row, column], 0)]
+    # What a scanner sees of it: the centre of its k-space.
+    low = slice(pixels // 2 - size // 2, pixels // 2 - size // 2 + size)
+    drawn = np.abs(centred_ifft(centred_fft(fine.astype(np.complex128))[low, low]))
+    y, x = np.mgrid[:size, :size] / size
+    return (drawn / drawn.max() * np.exp(1j * smooth_random(y, x, generator))).astype(np.complex64)

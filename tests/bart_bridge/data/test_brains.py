@@ -1,0 +1,90 @@
+"""Datasets of brains: which BARTs have one, and that heads differ as people do."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from bart_bridge.data import brains
+from bart_bridge.data.dataset import SPLITS, Dataset
+from bart_bridge.data.phantoms import Phantom
+from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.errors import InputError
+from bart_bridge.tools import versions
+from bart_bridge.tools.discovery import every_bart
+
+SIZE = 24
+SMALL = {"size": SIZE, "coil_count": 2, "train": 2, "validation": 1, "test": 1, "reference_size": 4, "seed": 3}
+
+
+def with_a_brain():
+    return [toolbox for toolbox in every_bart()[0] if toolbox.has(versions.BRAIN_PHANTOM)]
+
+
+@pytest.fixture(scope="module")
+def tissues():
+    if not with_a_brain():
+        pytest.skip("no BART 0.9.00 or later is found")
+    return brains.labels(SIZE, with_a_brain()[0])
+
+
+def arrays(folder):
+    return Dataset.open(folder).split("train").arrays()
+
+
+def image(tissues, split, number, angle=0):
+    return np.abs(brains.image(Phantom(split, number, seed=1), tissues, SIZE, np.random.default_rng(angle)))
+
+
+@pytest.mark.barts
+def test_every_bart_with_a_brain_gives_the_same_dataset(tmp_path):
+    found = with_a_brain()
+    if len(found) < 2:
+        pytest.skip("fewer than two BARTs with a brain are found")
+    for number, toolbox in enumerate(found):
+        simulate(tmp_path / str(number), Simulation(phantom="brain", **SMALL), toolbox)
+        for name, values in arrays(tmp_path / str(number)).items():
+            np.testing.assert_array_equal(values, arrays(tmp_path / "0")[name], err_msg=f"{toolbox.path}: {name}")
+
+
+def test_a_bart_without_a_brain_refuses_it_or_draws_shapes(each_toolbox, tmp_path):
+    has_brain = each_toolbox.has(versions.BRAIN_PHANTOM)
+    simulate(tmp_path / "either", Simulation(phantom="brain-or-shapes", **SMALL), each_toolbox)
+    description = Dataset.open(tmp_path / "either").description
+    drawn = "brain" if has_brain else "shapes"
+    assert description["source"] == ("simulated brains" if has_brain else "simulated phantoms")
+    assert description["simulation"]["phantom"] == drawn
+    simulate(tmp_path / "named", Simulation(phantom=drawn, **SMALL), each_toolbox)
+    for name, values in arrays(tmp_path / "named").items():
+        np.testing.assert_array_equal(values, arrays(tmp_path / "either")[name])
+    if not has_brain:
+        with pytest.raises(InputError, match=r"phantom 'brain' needs BART 0\.9 or later, .* is 0\.8\.00: use 'shapes'"):
+            simulate(tmp_path / "brain", Simulation(phantom="brain", **SMALL), each_toolbox)
+        assert not (tmp_path / "brain").exists()
+
+
+def test_a_slice_has_four_tissues_and_air(tissues):
+    assert tissues.shape == (4 * SIZE, 4 * SIZE)
+    values, counts = np.unique(tissues, return_counts=True)
+    np.testing.assert_array_equal(values, [0, 1, 2, 3, 4])
+    assert counts.min() > 0.05 * tissues.size
+
+
+def test_heads_differ_in_anatomy_and_contrast(tissues):
+    """Tilts of one head are nearer to each other than two heads, also of the same contrast."""
+    heads = [(split, number) for split in SPLITS for number in range(3)]
+    tilted = [[image(tissues, *head, angle) for angle in (1, 2)] for head in heads]
+    within = [np.linalg.norm(one - other) for one, other in tilted]
+    between = [np.linalg.norm(one[0] - other[0]) for one, other in itertools.combinations(tilted, 2)]
+    assert min(between) > max(within)
+    outlines = [image(np.minimum(tissues, 1), *head) for head in heads]
+    assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(outlines, 2)) > 1
+
+
+def test_heads_are_complete_and_of_maximum_one(tissues):
+    """The edge of an image has nothing but the ringing of its finite k-space."""
+    for split, number in itertools.product(SPLITS, range(8)):
+        drawn = image(tissues, split, number)
+        assert drawn.max() == pytest.approx(1, rel=1e-6)
+        edges = np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]])
+        assert edges.mean() < 0.1, (split, number)
