@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 CODE = """
+import gc
 import sys
 from tf_models.backend.quiet import import_backend
 import_backend()
 extras = {"matplotlib", "pandas", "sklearn"} & set(sys.modules)
 assert "keras" in sys.modules and not extras, extras
+assert gc.get_freeze_count() > 100_000  # what is left out of the last collection, which takes a second
 import pandas, sklearn
 from tf_models import VarNet
 print(VarNet({"iterations": 1}).predict.__name__, pandas.Series([1]).sum())
