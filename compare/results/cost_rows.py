@@ -80,8 +80,15 @@ def _of_record(record: Record, samples: Curve) -> Iterator[Value]:
             value = record["seconds"][metric]
             missing = untimed or ("n/a: a stage has one batch only" if value is None else "")
             yield _seconds(metric, value, definition, missing)
+    yield from step_seconds(record)
     if "inference" in record:
         yield from _inference(record["inference"])
+
+
+def step_seconds(record: Record) -> Iterator[Value]:
+    """Yield the time of a whole step; nothing for a record of version 0.2.0 and before."""
+    if "step_s" in record:
+        yield "step", record["step_s"], "s", "wall seconds of the whole step, its child processes and what lies between"
 
 
 def _seconds(metric: str, value: float | None, definition: str, missing: str) -> Value:

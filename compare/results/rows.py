@@ -81,6 +81,7 @@ def result_rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Itera
         _quality_rows_with_origin(experiment, folder, toolbox),
         _failed_images(experiment, folder),
         _cost_rows(experiment, folder),
+        _baseline_seconds(experiment, folder),
         _regularization_rows(experiment, folder),
     ):
         yield from (common | row for row in rows)
@@ -101,6 +102,13 @@ def _cost_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
             columns = {"phase": phase, "repeat": run.repeat} | _origin(run.record(phase), run.engine)
             columns |= _engine_columns(experiment, run.engine) | _network_columns(experiment, run.name)
             yield from (columns | _value(*cost) for cost in cost_rows.costs_of_phase(run, phase))
+
+
+def _baseline_seconds(experiment: Experiment, folder: Path) -> Iterator[Row]:
+    for name in baseline_names(experiment):
+        path = baseline_record(folder, name)
+        columns = _engine_columns(experiment, name) | _origin(path, name) | {"phase": "apply"}
+        yield from (columns | _value(*cost) for cost in cost_rows.step_seconds(_record(path)))
 
 
 def _regularization_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +109,7 @@ class Worker:
             self._outcome.not_run.append(step.title)
             records.write(failure_record(step.record), determinants, **origin, failed=reason)
             return
+        started_s = time.perf_counter()
         try:
             with self._reporter.step(title, step.total) as advance:
                 details = step.work(advance)
@@ -120,7 +122,7 @@ class Worker:
             details = {} if update is None else {DIVERGED: update}
             records.write(failure_record(step.record), determinants, measurement, **origin, failed=reason, **details)
             return
-        records.write(step.record, determinants, **details, **origin)
+        records.write(step.record, determinants, **details, **origin, step_s=time.perf_counter() - started_s)
         self._outcome.computed.append(step.title)
 
     def _make_room(self, step: Step, title: str, determinants: Determinants) -> None:

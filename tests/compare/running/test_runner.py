@@ -42,6 +42,15 @@ def test_the_table_is_tidy_and_complete(tiny):
     assert history.groupby(["network", "engine"]).size().unique().tolist() == [6, 4]
 
 
+def test_each_step_has_its_time(tiny):
+    """Its child processes, and what lies between them; baselines have no child process of their own."""
+    table = results.read_results(tiny[0]).set_index(["network", "engine", "phase", "repeat"])
+    steps, children = (table[table.metric == metric].value for metric in ("step", "elapsed"))
+    assert len(steps) == len(children) + 2 == 18
+    assert (steps.loc[children.index] >= children).all()
+    assert (steps > 0).all()
+
+
 def test_what_cannot_be_read_is_not_available_with_a_reason(tiny):
     table = pd.read_csv(tiny[0] / "results.csv", keep_default_na=False)
     gpu = table[table.metric == "gpu_peak"]
