@@ -9,6 +9,7 @@ import typer
 
 from bart_bridge.errors import InputError
 from compare.cli import options
+from compare.cli.savedmodel import to_savedmodel
 from tf_models.backend.quiet import import_backend
 
 if TYPE_CHECKING:
@@ -130,26 +131,6 @@ def from_tf1(
         network = tf1_checkpoints.modl(checkpoint, arrays, iterations=iterations, gradient=gradient)
     model_files.save(network, model)
     typer.echo(f"model: {model}")
-
-
-def to_savedmodel(
-    model: Source,
-    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
-    x: Annotated[int, typer.Option(min=1, help="Number of pixels along x.")],
-    y: Annotated[int, typer.Option(min=1, help="Number of pixels along y.")],
-) -> None:
-    """Write a Keras model as a TensorFlow SavedModel with the signature 'reconstruct', and reload it to check it.
-
-    Example: [bold]bart-tf weights to-savedmodel modl.keras modl_savedmodel --x 230 --y 180[/bold]
-
-    Inputs are adjoint, coils and psf (see tf_models/training/network_inputs.py),
-    and the output is image. The number of slices and coils is free.
-    """
-    import_backend()
-    from tf_models.files import model_files, savedmodel
-
-    difference = savedmodel.export(model_files.load(model), folder, y, x)
-    typer.echo(f"model: {folder} (relative difference when reloaded: {difference:.1e})")
 
 
 def _describe(path: Path) -> WeightsInfo:

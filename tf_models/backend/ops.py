@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from tf_models.backend.devices import runs_on_tensorflow_cpu
+from tf_models.backend.exporting import exports_own_derivatives, is_exporting
 
 # The tensors of three backends, which have no type in common.
 Tensor: TypeAlias = Any
@@ -34,10 +35,14 @@ def custom_gradient(
 ) -> Callable[..., Tensor]:
     """Return a function with a derivative of its own, on every backend.
 
+    In an export of PyTorch it has the derivative of the operations of `forward`, see `tf_models.backend.exporting`.
+
     Args:
         forward: Computes the result from the arguments, one tensor, and what `backward` needs, of any type.
         backward: Computes the gradients of the loss by all arguments from that and the gradient by the result.
     """
+    if is_exporting() and not exports_own_derivatives():
+        return lambda *arguments: forward(*arguments)[0]
     if keras.backend.backend() == "torch":
         return lambda *arguments: _torch_function().apply(forward, backward, *arguments)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic
@@ -20,18 +21,18 @@ from tf_models.networks.unrolled import UnrolledNetwork
 SIGNATURE = "reconstruct"
 # Images of the same operations on the same machine; graphs may be ordered differently.
 _TOLERANCE = 1e-5
-_RELOAD = f"""
+_RELOAD = """
 import sys
 import numpy as np
 import tensorflow as tf
 
 tf.config.experimental.enable_tensor_float_32_execution(False)  # our networks never compute with it
-folder, data = sys.argv[1:]
-reconstruct = tf.saved_model.load(folder).signatures["{SIGNATURE}"]
+folder, data, signature, output = sys.argv[1:]
+function = tf.saved_model.load(folder).signatures[signature]
 with np.load(data + "/inputs.npz") as arrays:
-    inputs = {{name: tf.constant(values) for name, values in arrays.items()}}
-np.save(data + "/image.npy", reconstruct(**inputs)["image"].numpy())
-if {{"tf_models", "bart_bridge", "compare"}} & set(sys.modules):
+    inputs = {name: tf.constant(values) for name, values in arrays.items()}
+np.save(data + "/output.npy", function(**inputs)[output].numpy())
+if {"tf_models", "bart_bridge", "compare"} & set(sys.modules):
     sys.exit("our own code was imported")
 """
 
@@ -62,10 +63,7 @@ def export(model: Model, folder: Path, size_y: int, size_x: int) -> float:
     """
     import tensorflow as tf
 
-    if keras.backend.backend() != "tensorflow":
-        raise InputError(f"KERAS_BACKEND: a SavedModel needs tensorflow, found {keras.backend.backend()}")
-    if folder.exists():
-        raise InputError(f"{folder}: already exists; name a new folder or remove it")
+    check_target(folder)
     if isinstance(model, UnrolledNetwork):
         check_image_size(model.network, size_y, size_x, "images")
     shapes: dict[str, tuple[int | None, ...]] = {
@@ -82,27 +80,57 @@ def export(model: Model, folder: Path, size_y: int, size_x: int) -> float:
     module = tf.Module()
     module.model, module.reconstruct = model, reconstruct
     signatures = {SIGNATURE: reconstruct.get_concrete_function(**specifications)}
-    with atomic.new_folder(folder) as unfinished, tempfile.TemporaryDirectory() as name:
+    generator = np.random.default_rng(0)
+    inputs = {
+        "adjoint": generator.normal(scale=0.5, size=(2, size_y, size_x, 2)).astype(np.float32),
+        "coils": generator.normal(scale=0.5, size=(2, 3, size_y, size_x, 2)).astype(np.float32),
+        "psf": (generator.uniform(size=(2, size_y, size_x)) < 0.5).astype(np.float32),
+    }
+    with atomic.new_folder(folder) as unfinished:
         # Derivatives are not stored: they are Python.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, str(unfinished), signatures, options)
-        return _verify(model, unfinished, Path(name), size_y, size_x)
+        return compare_reloaded(unfinished, (SIGNATURE, "image"), inputs, model.predict(inputs, verbose=0))
 
 
-def _verify(model: Model, saved: Path, data: Path, size_y: int, size_x: int) -> float:
-    generator = np.random.default_rng(0)
-    shapes = {"adjoint": (2, size_y, size_x, 2), "coils": (2, 3, size_y, size_x, 2)}
-    inputs = {name: generator.normal(scale=0.5, size=shape).astype(np.float32) for name, shape in shapes.items()}
-    inputs["psf"] = (generator.uniform(size=(2, size_y, size_x)) < 0.5).astype(np.float32)
-    np.savez(data / "inputs.npz", allow_pickle=False, **inputs)
-    argv = [sys.executable, "-I", "-c", _RELOAD, str(saved.absolute()), str(data.absolute())]
-    finished = process.run(argv, folder=data)
-    if finished.returncode != 0:
-        raise ToolError(
-            f"the SavedModel {finished.describe()} when reloaded", argv[:1], finished.returncode, finished.stderr[-3:]
-        )
-    expected = model.predict(inputs, verbose=0)
-    reloaded = np.load(data / "image.npy")
+def check_target(folder: Path) -> None:
+    """Check that a SavedModel can be written.
+
+    Raises:
+        InputError: The folder exists, or Keras does not run on TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(f"KERAS_BACKEND: a SavedModel needs tensorflow, found {keras.backend.backend()}")
+    if folder.exists():
+        raise InputError(f"{folder}: already exists; name a new folder or remove it")
+
+
+def compare_reloaded(
+    folder: Path, names: tuple[str, str], inputs: dict[str, NDArray[np.float32]], expected: NDArray[np.float32]
+) -> float:
+    """Reload a SavedModel in a process without our code, and compare what it computes.
+
+    Args:
+        folder: The SavedModel.
+        names: Its signature, and the name of the result there.
+        inputs: The inputs by their names there.
+        expected: The result of Keras.
+
+    Returns:
+        Relative l2 difference of the results.
+
+    Raises:
+        ToolError: The reloaded network fails, or the results differ by more than 1e-5.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name)
+        np.savez(data / "inputs.npz", allow_pickle=False, **inputs)
+        argv = [sys.executable, "-I", "-c", _RELOAD, str(folder.absolute()), name, *names]
+        finished = process.run(argv, folder=data)
+        if finished.returncode != 0:
+            fault = f"the SavedModel {finished.describe()} when reloaded"
+            raise ToolError(fault, argv[:1], finished.returncode, finished.stderr[-3:])
+        reloaded = np.load(data / "output.npy")
     difference = float(np.linalg.norm(reloaded - expected) / max(np.linalg.norm(expected), np.finfo(np.float32).tiny))
     if not difference <= _TOLERANCE:
         raise ToolError(f"the reloaded SavedModel gives other images (relative difference {difference:.1e})")

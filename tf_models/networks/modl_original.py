@@ -10,8 +10,10 @@ from keras import ops
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from tf_models.backend.complex_arrays import inner_product
+from tf_models.backend.exporting import exports_own_derivatives
 from tf_models.backend.ops import Tensor, custom_gradient
 from tf_models.backend.precision import use_full_precision
+from tf_models.operators.conjugate_gradient import implicit_solution
 from tf_models.operators.sense import SenseNormal
 
 
@@ -195,6 +197,10 @@ def solve(normal: SenseNormal, right_hand_side: Tensor, weight: Tensor, network:
             return adjoint, ops.zeros_like(weight)
         return adjoint, -ops.sum(solution * adjoint)
 
+    if exports_own_derivatives():
+        solution = ops.stop_gradient(forward(right_hand_side, weight)[0])
+        residual = right_hand_side - normal(solution) - weight * solution
+        return implicit_solution(solution, residual, lambda upstream: backward((solution, weight), upstream)[0])
     return custom_gradient(forward, backward)(right_hand_side, weight)
 
 

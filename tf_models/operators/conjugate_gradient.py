@@ -7,6 +7,7 @@ from collections.abc import Callable
 from keras import ops
 
 from tf_models.backend.complex_arrays import inner_product
+from tf_models.backend.exporting import exports_own_derivatives
 from tf_models.backend.ops import Tensor, custom_gradient
 from tf_models.operators.sense import SenseNormal
 
@@ -97,7 +98,29 @@ def solve_regularized(
 
     if derivative == "unrolled":
         return solve(right_hand_side, weight)
+    if exports_own_derivatives():
+        solution = ops.stop_gradient(solve(right_hand_side, weight))
+        residual = right_hand_side - normal(solution) - weight * solution
+        return implicit_solution(solution, residual, lambda upstream: solve(upstream, weight))
     return custom_gradient(forward, backward)(right_hand_side, weight)
+
+
+def implicit_solution(solution: Tensor, residual: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a solution x of H x = b with its derivative by everything that b and H depend on.
+
+    ```
+    dx = H^-1 d(b - H x),   x constant in the residual b - H x
+    ```
+
+    Args:
+        solution: x, `(batch, y, x, 2 * maps)`.
+        residual: b - H x, of the same shape; its value does not matter, only its derivative.
+        solve: Returns H^-1 g for the gradient g of the loss by x.
+    """
+    differential = custom_gradient(
+        lambda residual: (ops.zeros_like(residual), None), lambda _, upstream: solve(upstream)
+    )
+    return ops.stop_gradient(solution) + differential(residual)
 
 
 def _divide(numerator: Tensor, denominator: Tensor) -> Tensor:

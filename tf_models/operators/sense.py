@@ -14,6 +14,7 @@ from keras import ops
 
 from tf_models.backend.complex_arrays import complex_multiply, join_maps, split_maps
 from tf_models.backend.devices import runs_on_tensorflow_cpu
+from tf_models.backend.exporting import is_exporting
 from tf_models.backend.ops import Tensor, custom_gradient
 
 
@@ -91,8 +92,11 @@ class SenseNormal:
     def __call__(self, image: Tensor) -> Tensor:
         """Apply the operator to images `(batch, y, x, 2 * maps)`; the result has the same shape.
 
-        The operator is its own derivative, so nothing is kept for the backward pass.
+        The operator is its own derivative, so nothing is kept for the backward pass. Coils and psf are constants to
+        that derivative, except in an export.
         """
+        if is_exporting():
+            return self._apply(image)
         return custom_gradient(lambda image: (self._apply(image), None), lambda _, upstream: self._apply(upstream))(
             image
         )

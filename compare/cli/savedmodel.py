@@ -1,0 +1,84 @@
+"""`bart-tf weights to-savedmodel`: networks as graphs that run without our code, in TensorFlow or in BART."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bart_bridge.errors import InputError
+from compare.cli import options
+from tf_models.backend.quiet import import_backend
+
+if TYPE_CHECKING:
+    from tf_models.files.model_files import Model
+    from tf_models.files.operators import Operator
+
+Part = Literal["network", "regularizer", "prior"]
+# What BART runs, by part.
+_APPLY = {
+    "network": "bart tensorflow -b SLICES {folder} ADJOINT COILS PSF IMAGE",
+    "regularizer": "bart tensorflow -b SLICES {folder} IMAGE REGULARIZED",
+    "prior": "bart pics -m -R 'TF:{{{folder}}}:LAMBDA' KSPACE COILS IMAGE",
+}
+
+
+def to_savedmodel(
+    context: typer.Context,
+    model: Annotated[Path, typer.Argument(help="Keras model: a .keras file.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
+    x: Annotated[int, typer.Option(min=1, help="Number of pixels along x.")],
+    y: Annotated[int, typer.Option(min=1, help="Number of pixels along y.")],
+    program: Annotated[
+        Literal["tensorflow", "bart"],
+        typer.Option("--for", help="Program that runs it: TensorFlow, or a BART that is built with TensorFlow."),
+    ] = "tensorflow",
+    part: Annotated[
+        Part,
+        typer.Option(help="BART: the network, its regularizer as a denoiser, or that as a prior for pics -R TF."),
+    ] = "network",
+    coils: Annotated[int | None, typer.Option(min=1, help="BART, network: number of coils.")] = None,
+    iteration: Annotated[
+        int | None,
+        typer.Option(min=0, help="BART, regularizer and prior: iteration with their weights, from 0. Default: last."),
+    ] = None,
+) -> None:
+    """Write a Keras model as a TensorFlow SavedModel, and reload it to check it.
+
+    Example: [bold]bart-tf weights to-savedmodel modl.keras modl_savedmodel --x 230 --y 180[/bold]
+
+    For TensorFlow, the signature is 'reconstruct'. Inputs are adjoint, coils and psf
+    (see tf_models/training/network_inputs.py), and the output is image. The number of
+    slices and coils is free. For BART, only the number of slices is, and arrays have
+    BART's dimensions.
+    """
+    if program == "tensorflow":
+        options.refuse(context, "only with --for bart", "part", "coils", "iteration")
+    elif part != "network":
+        options.refuse(context, f"the {part} has no coils", "coils")
+    else:
+        options.refuse(context, "only with --part regularizer or prior", "iteration")
+        if coils is None:
+            raise InputError("--coils: the network needs it, because BART takes a fixed number of coils")
+    import_backend()
+    from tf_models.files import bart_savedmodel, model_files, savedmodel
+
+    loaded = model_files.load(model)
+    if program == "tensorflow":
+        difference = savedmodel.export(loaded, folder, y, x)
+    else:
+        difference = bart_savedmodel.export(_operator(loaded, part, (y, x), coils, iteration), folder)
+    typer.echo(f"model: {folder} (relative difference when reloaded: {difference:.1e})")
+    if program == "bart":
+        typer.echo(f"apply: {_APPLY[part].format(folder=folder)}")
+
+
+def _operator(model: Model, part: Part, size: tuple[int, int], coils: int | None, iteration: int | None) -> Operator:
+    from tf_models.files import operators
+
+    if part == "network":
+        assert coils is not None
+        return operators.whole_network(model, *size, coils)
+    function = operators.regularizer if part == "regularizer" else operators.prior
+    return function(model, *size, model.network.iterations - 1 if iteration is None else iteration)
