@@ -126,7 +126,7 @@ def test_prior_is_half_the_distance_to_the_regularized_image(exported):
 def test_gradients_are_those_of_finite_differences(case, exported, tmp_path):
     """By each input, also by coils and psf, along a random direction; single precision allows no small step."""
     _, inputs, found, folder = exported(*case)
-    step, directions, moved = 1e-2, [], []
+    step, directions, moved = 1e-3, [], []
     for number in range(3 if case[1] == "network" else 1):
         directions.append(random_array(inputs[f"input_{number}"].shape, 2 + number, "float32"))
         if number == 2:
@@ -139,7 +139,7 @@ def test_gradients_are_those_of_finite_differences(case, exported, tmp_path):
         expected = np.vdot(inputs["grad_ys_0"], results[2 * number] - results[2 * number + 1]) / (2 * step)
         scale = np.linalg.norm(gradient) * np.linalg.norm(direction)
         assert scale > 0
-        assert abs(np.vdot(gradient, direction) - expected) < 1e-3 * scale, number
+        assert abs(np.vdot(gradient, direction) - expected) < 3e-4 * scale, number
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -159,7 +159,7 @@ def test_folder_has_names_and_shapes_for_bart(case, exported):
     # BART reads 4096 bytes, and 79 of a name.
     assert len(text) < 4096
     assert all(len(word) < 80 for word in text.split())
-    assert not any(folder.glob("variables/variables.data*"))
+    assert b"VarHandleOp" not in (folder / "saved_model.pb").read_bytes()
 
 
 def test_target_is_checked(tmp_path):
