@@ -48,3 +48,34 @@ def test_savedmodel_runs_without_our_code(name, command, tmp_path, dataset_folde
 
     result = command("to-savedmodel", tmp_path / "model.keras", tmp_path / "saved", "--x", 24, "--y", 24)
     assert "already exists" in refused(result)
+
+
+@pytest.fixture
+def small_model(tmp_path):
+    model_files.save(build(NETWORKS["varnet"], weights.random(NETWORKS["varnet"], 0)), tmp_path / "model.keras")
+    return tmp_path / "model.keras"
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ("--for bart", "--coils: the network needs it"),
+        ("--for bart --part prior --coils 3", "--coils: the prior has no coils"),
+        ("--for bart --coils 3 --iteration 0", "--iteration: only with --part"),
+        ("--part prior", "--part: only with --for bart"),
+        ("--for bart --part regularizer --iteration 2", "there is no iteration 2"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, fault, command, small_model):
+    line = f"--x 24 --y 20 {options}".split()
+    assert fault in refused(command("to-savedmodel", small_model, small_model.parent / "saved", *line))
+    assert not (small_model.parent / "saved").exists()
+
+
+def test_savedmodel_for_bart_says_how_to_run_it(command, small_model):
+    folder = small_model.parent / "prior"
+    line = ("--x", 24, "--y", 20, "--for", "bart", "--part", "prior")
+    code, output, errors = command("to-savedmodel", small_model, folder, *line)
+    assert code == 0, errors
+    assert f"-R 'TF:{{{folder}}}:LAMBDA'" in output
+    assert (folder / "bart_config.dat").exists()

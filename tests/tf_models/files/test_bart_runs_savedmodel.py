@@ -71,8 +71,8 @@ def test_bart_gives_the_image_and_gradient_of_keras(name, inputs, bart_with_tens
 
 
 def test_pics_takes_a_step_of_the_prior(inputs, bart_with_tensorflow, tmp_path):
-    """One step of IST with one coil and all samples, from their image x: the prior's step, then a gradient step to x."""
-    model, step, weight = network("modl"), 0.5, 0.3
+    """One step of IST with one coil and all samples, from their image: the prior's step, then one back to the data."""
+    model, step, weight = network("modl"), 0.5, 3
     bart_savedmodel.export(operators.prior(model, 24, 24, 1), tmp_path / "prior")
     image = to_complex(inputs["adjoint"][:1])
     image /= np.abs(image).max()
