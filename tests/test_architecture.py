@@ -48,7 +48,7 @@ MANY_PARAMETERS = {
     "tf_models.optimizers.admm.ADMM.__init__": "a Keras optimizer names each of its settings",
     **{
         f"tf_models.kernels.triton_jax_gpu.{name}_kernel": "a kernel takes each array, size and constant by itself"
-        for name in ("convolve", "transposed", "filters", "rbf", "kernel_gradient")
+        for name in ("convolve", "transposed", "filters", "rbf", "same_conv", "kernel_gradient")
     },
 }
 

@@ -74,20 +74,57 @@ def test_kernels_that_do_not_compile_are_named_in_one_line(capsys):
     assert "portable ones are used" in line
 
 
-@pytest.mark.parametrize("size", [(3, 3), (5, 1)])
-def test_triton_gives_the_gradient_by_the_kernel_of_a_convolution(size):
-    from tf_models.kernels import triton_support
+@pytest.mark.parametrize("scale", [1, 1e-30, 1e30])
+def test_a_number_is_a_pair_of_halves(scale):
+    from tf_models.kernels import jax_gpu
 
-    if keras.backend.backend() != "jax" or not triton_support.kernel_gradient_runs_in_triton(
-        "float32", (*size, 64, 32)
+    numbers = (scale * np.random.default_rng(0).normal(size=(2, 5, 6, 3))).astype(np.float32)
+    pairs = jax.jit(lambda numbers: jax_gpu.halves(numbers, 3, 5))(numbers)
+    assert str(pairs.high.dtype) == str(pairs.low.dtype) == "float16"
+    found = (np.asarray(pairs.high, np.float64) + np.asarray(pairs.low, np.float64)) * float(pairs.unit)
+    expected = np.pad(numbers, ((0, 0), (1, 1), (2, 2), (0, 0))).astype(np.float64)
+    assert np.all(np.abs(found - expected) <= np.maximum(np.abs(expected) * 2.0**-22, np.max(expected) * 2.0**-39))
+    assert np.frexp(float(pairs.unit))[0] == 0.5
+
+
+def test_zeros_and_what_is_not_finite_stay_so_as_pairs_of_halves():
+    from tf_models.kernels import jax_gpu
+
+    zeros = np.zeros((1, 2, 2, 1), np.float32)
+    pairs = jax_gpu.halves(zeros)
+    assert not np.any(pairs.high) and not np.any(pairs.low) and np.isfinite(pairs.unit)
+    zeros[0, 0, 0, 0] = np.nan
+    assert np.isnan(jax_gpu.halves(zeros).high[0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("size", "scale"), [((3, 3), 1), ((3, 3), 1e-9), ((5, 1), 1)])
+def test_triton_computes_a_convolution_and_its_derivative(size, scale):
+    """With gradients as small as those of a mean over all pixels."""
+    from tf_models.kernels import triton_support
+    from tf_models.kernels.same_conv import same_conv
+
+    if keras.backend.backend() != "jax" or not triton_support.same_conv_runs_in_triton(
+        "float32", (2, 19, 23, 64), (*size, 64, 32)
     ):
         pytest.skip("needs JAX as Keras's backend, an NVIDIA GPU and jax-triton")
-    from tf_models.kernels import convolution_jax_gpu
-
     generator = np.random.default_rng(0)
     features, upstream = (generator.normal(size=(2, 19, 23, count)).astype(np.float32) for count in (64, 32))
-    half_y, half_x = size[0] // 2, size[1] // 2
-    around = np.pad(features.astype(np.float64), ((0, 0), (half_y, half_y), (half_x, half_x), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(around, size, axis=(1, 2))
-    expected = np.einsum("byxcij,byxf->ijcf", windows, upstream.astype(np.float64))
-    assert relative_difference(convolution_jax_gpu.kernel_gradient(features, upstream, size), expected) < 1e-6
+    upstream *= np.float32(scale)
+    kernel = generator.normal(size=(*size, 64, 32)).astype(np.float32)
+
+    def windows(array):
+        margins = ((0, 0), (size[0] // 2, size[0] // 2), (size[1] // 2, size[1] // 2), (0, 0))
+        padded = np.pad(array.astype(np.float64), margins)
+        return np.lib.stride_tricks.sliding_window_view(padded, size, axis=(1, 2))
+
+    @jax.jit
+    def compute(features, kernel, upstream):
+        result, product = jax.vjp(same_conv, features, kernel)
+        return result, *product(upstream)
+
+    result, grad_features, grad_kernel = compute(features, kernel, upstream)
+    assert relative_difference(result, np.einsum("byxcij,ijcf->byxf", windows(features), kernel)) < 5e-7
+    expected = np.einsum("byxfij,ijcf->byxc", windows(upstream), kernel[::-1, ::-1])
+    assert relative_difference(grad_features / scale, expected / scale) < 5e-7
+    expected = np.einsum("byxcij,byxf->ijcf", windows(features), upstream.astype(np.float64))
+    assert relative_difference(grad_kernel / scale, expected / scale) < 5e-7

@@ -1,4 +1,8 @@
-"""A derivative of MoDL's convolutions as a Triton kernel, for JAX on an NVIDIA GPU with tensor cores."""
+"""MoDL's convolutions of many channels as Triton kernels, for JAX on an NVIDIA GPU with tensor cores.
+
+Tensor cores multiply in half precision twice as fast as in TF32, with as many significant bits. So a number is a pair
+of halves (`tf_models.kernels.jax_gpu.halves`), and one product of single precision is three of half precision.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,66 @@ import jax_triton
 
 from tf_models.backend.ops import Tensor
 from tf_models.kernels import triton_jax_gpu
+from tf_models.kernels.field_of_experts import adjoint_kernel
+from tf_models.kernels.jax_gpu import Halves, halves
 
-# Pixels in a step, warps and stages; the fastest of those tried on an H200.
-_OPTIONS = {"BK": 32, "num_warps": 2, "num_stages": 1}
-_PROGRAMS = 528
+# Pixels of a program or of a step, warps and stages; the fastest of those tried on an H200.
+_CONVOLVE = {"BM": 128, "num_warps": 4, "num_stages": 2}
+_GRADIENT = {"BK": 32, "num_warps": 4, "num_stages": 3}
+_GRADIENT_PROGRAMS = 132
 
 
-def kernel_gradient(features: Tensor, upstream: Tensor, size: tuple[int, int]) -> Tensor:
-    """As `tf_models.kernels.same_conv.kernel_gradient`, for numbers of channels that are powers of 2, at least 16."""
-    batch, height, width, channels = features.shape
-    filters, pixels = upstream.shape[-1], batch * height * width
-    sums = jax_triton.triton_call(
-        features,
-        upstream,
-        *(pixels, height, width, -(-pixels // (_PROGRAMS * _OPTIONS["BK"]))),
-        kernel=triton_jax_gpu.kernel_gradient_kernel,
-        out_shape=jax.ShapeDtypeStruct((_PROGRAMS, *size, channels, filters), features.dtype),
-        grid=(_PROGRAMS, size[0] * size[1]),
-        **{"SIZE_Y": size[0], "SIZE_X": size[1], "C": channels, "F": filters, **_OPTIONS},
+def forward(features: Tensor, kernel: Tensor) -> tuple[Tensor, tuple[Halves, Tensor]]:
+    """Compute `tf_models.kernels.same_conv.same_conv`, and return what `backward` needs, too.
+
+    Args:
+        features: `(batch, y, x, channels)`, float32.
+        kernel: `(y, x, channels, filters)`, float32. Numbers of channels and filters are powers of 2, at least 16.
+    """
+    pairs = halves(features, *kernel.shape[:2])
+    return _convolve(pairs, kernel), (pairs, kernel)
+
+
+def backward(kept: tuple[Halves, Tensor], upstream: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients by features and kernel."""
+    features, kernel = kept
+    pairs = halves(upstream, *kernel.shape[:2])
+    return _convolve(pairs, adjoint_kernel(kernel)), _kernel_gradient(features, pairs, kernel.shape[:2])
+
+
+def _convolve(features: Halves, kernel: Tensor) -> Tensor:
+    size_y, size_x, channels, filters = kernel.shape
+    matrix = halves(kernel)
+    batch, height, width, first, rows = _layout(features, (size_y, size_x))
+    return jax_triton.triton_call(
+        *(features.high, features.low, matrix.high, matrix.low),
+        jnp.stack([features.unit, matrix.unit]),
+        *(first, rows, height, width),
+        kernel=triton_jax_gpu.same_conv_kernel,
+        out_shape=jax.ShapeDtypeStruct((batch, height, width, filters), kernel.dtype),
+        grid=(-(-rows // _CONVOLVE["BM"]),),
+        **{"SIZE_Y": size_y, "SIZE_X": size_x, "C": channels, "F": filters, **_CONVOLVE},
     )
-    return jnp.sum(sums, axis=0)
+
+
+def _kernel_gradient(features: Halves, upstream: Halves, size: tuple[int, int]) -> Tensor:
+    channels, filters = features.high.shape[-1], upstream.high.shape[-1]
+    _, _, width, first, rows = _layout(features, size)
+    taps = size[0] * size[1]
+    sums = jax_triton.triton_call(
+        *(features.high, features.low, upstream.high, upstream.low),
+        jnp.stack([features.unit, upstream.unit]),
+        *(first, rows, width, -(-rows // (_GRADIENT_PROGRAMS * _GRADIENT["BK"]))),
+        kernel=triton_jax_gpu.kernel_gradient_kernel,
+        out_shape=jax.ShapeDtypeStruct((_GRADIENT_PROGRAMS, taps, channels, filters), features.unit.dtype),
+        grid=(_GRADIENT_PROGRAMS, taps // 3 if size[1] == 3 else taps),
+        **{"SIZE_Y": size[0], "SIZE_X": size[1], "C": channels, "F": filters, **_GRADIENT},
+    )
+    return jnp.sum(sums, axis=0).reshape(*size, channels, filters)
+
+
+def _layout(features: Halves, size: tuple[int, int]) -> tuple[int, ...]:
+    """Return batch, height, width, the first pixel that is not of the margin, and the pixels from it to the last one."""
+    batch, lines, line = features.high.shape[:3]
+    first = (size[0] // 2) * line + size[1] // 2
+    return batch, lines - size[0] + 1, line - size[1] + 1, first, batch * lines * line - 2 * first

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from tf_models.backend.ops import Tensor
@@ -55,3 +57,33 @@ def _conv(features: Tensor, kernel: Tensor) -> Tensor:
     # The default of a GPU is TF32; of a CPU, single precision.
     precision = lax.Precision.DEFAULT
     return lax.conv_general_dilated(features, kernel, (1, 1), "SAME", dimension_numbers=numbers, precision=precision)
+
+
+class Halves(NamedTuple):
+    """Numbers as `unit * (high + low)`, two arrays of float16 and a power of 2."""
+
+    high: Tensor
+    low: Tensor
+    unit: Tensor
+
+
+def halves(array: Tensor, size_y: int = 1, size_x: int = 1) -> Halves:
+    """Split numbers into pairs of halves, with the significant bits of two parts of `same_conv`.
+
+    The unit brings the largest magnitude to 2^14 to 2^15. Numbers that are up to 2^17 times smaller keep 22 bits, and no
+    error is larger than 2^-39 times the largest magnitude.
+
+    Args:
+        array: `(batch, y, x, channels)`, float32.
+        size_y: Odd size of a kernel along y: half of it is the margin of zeros on each side. Defaults to 1, no margin.
+        size_x: As `size_y`, along x.
+    """
+    # The bits of a float32 from 23 on are its exponent plus 127. Below 15, the scale would not be finite.
+    exponent = jnp.maximum(lax.bitcast_convert_type(jnp.max(jnp.abs(array)), jnp.int32) >> 23, 15)
+    scale, unit = (lax.bitcast_convert_type(bits << 23, jnp.float32) for bits in (268 - exponent, exponent - 14))
+    scaled = array * scale
+    # A mere conversion forth and back is one that XLA may leave out.
+    high = lax.reduce_precision(scaled, exponent_bits=5, mantissa_bits=10)
+    margins = ((0, 0), (size_y // 2, size_y // 2), (size_x // 2, size_x // 2), (0, 0))
+    parts = (jnp.pad(part.astype("float16"), margins) for part in (high, scaled - high))
+    return Halves(*parts, unit)

@@ -19,7 +19,7 @@ from tf_models.kernels.field_of_experts import (
     filter_gradient,
     zero_pad,
 )
-from tf_models.kernels.triton_support import kernel_gradient_runs_in_triton
+from tf_models.kernels.triton_support import same_conv_runs_in_triton
 
 # Up to this number, channels cost more to move than to compute with.
 _FEW_CHANNELS = 2
@@ -44,7 +44,10 @@ def same_conv(features: Tensor, kernel: Tensor) -> Tensor:
         from tf_models.kernels import tensorflow_cpu
 
         return tensorflow_cpu.same_conv(features, kernel)
+    if same_conv_runs_in_triton(features.dtype, features.shape, kernel.shape):
+        from tf_models.kernels import convolution_jax_gpu
 
+        return custom_gradient(convolution_jax_gpu.forward, convolution_jax_gpu.backward)(features, kernel)
     return custom_gradient(_forward, _backward)(features, kernel)
 
 
@@ -83,11 +86,6 @@ def kernel_gradient(features: Tensor, upstream: Tensor, size: tuple[int, int]) -
         return filter_gradient(zero_pad(features, half_y, half_x), upstream, size)
     if filters <= _FEW_CHANNELS:
         return adjoint_kernel(filter_gradient(zero_pad(upstream, half_y, half_x), features, size))
-
-    if kernel_gradient_runs_in_triton(features.dtype, (*size, channels, filters)):
-        from tf_models.kernels import convolution_jax_gpu
-
-        return convolution_jax_gpu.kernel_gradient(features, upstream, size)
 
     def product(features: Tensor, upstream: Tensor) -> Tensor:
         height, width = features.shape[1:3]

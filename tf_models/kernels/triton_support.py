@@ -14,6 +14,8 @@ from tf_models.backend.ops import Tensor, Tensors
 
 # A matrix product with more columns does not fit into the registers of a program.
 _MOST_FILTERS = 64
+# Indices within the kernels have 32 bits.
+_LARGEST_INDEX = 2**31 - 1
 
 
 def runs_as_triton_kernels(dtype: str, kernel_shape: tuple[int, ...], basis: int) -> bool:
@@ -29,17 +31,21 @@ def runs_as_triton_kernels(dtype: str, kernel_shape: tuple[int, ...], basis: int
     return _compiles(tuple(kernel_shape), basis)
 
 
-def kernel_gradient_runs_in_triton(dtype: str, kernel_shape: tuple[int, ...]) -> bool:
-    """Return whether `tf_models.kernels.convolution_jax_gpu` computes the gradient by a kernel.
+def same_conv_runs_in_triton(dtype: str, shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
+    """Return whether `tf_models.kernels.convolution_jax_gpu` computes a convolution and its derivative.
 
     Args:
         dtype: Type of the features.
+        shape: Their shape, `(batch, y, x, channels)`.
         kernel_shape: `(y, x, channels, filters)`.
     """
     sizes = kernel_shape[2:]
     if not _has_triton(dtype) or any(size not in (16, 32, 64) for size in sizes):
         return False
-    return _gradient_compiles(tuple(kernel_shape))
+    padded = shape[0] * (shape[1] + kernel_shape[0]) * (shape[2] + kernel_shape[1]) * max(sizes)
+    if padded > _LARGEST_INDEX:
+        return False
+    return _same_conv_compiles(tuple(kernel_shape))
 
 
 def _has_triton(dtype: str) -> bool:
@@ -56,8 +62,8 @@ def _compiles(kernel_shape: tuple[int, ...], basis: int) -> bool:
 
 
 @cache
-def _gradient_compiles(kernel_shape: tuple[int, ...]) -> bool:
-    return _run("MoDL", lambda: [_kernel_gradient(kernel_shape)])
+def _same_conv_compiles(kernel_shape: tuple[int, ...]) -> bool:
+    return _run("MoDL", lambda: [_same_conv(kernel_shape)])
 
 
 def _run(network: str, kernels: Callable[[], list[Callable[[], Tensors]]]) -> bool:
@@ -83,19 +89,19 @@ def _run(network: str, kernels: Callable[[], list[Callable[[], Tensors]]]) -> bo
     return True
 
 
-def _kernel_gradient(kernel_shape: tuple[int, ...]) -> Callable[[], Tensors]:
+def _same_conv(kernel_shape: tuple[int, ...]) -> Callable[[], Tensors]:
     import jax
     import jax.numpy as jnp
 
     from tf_models.kernels import convolution_jax_gpu
 
-    size_y, size_x, channels, filters = kernel_shape
+    def convolution_and_derivative() -> Tensors:
+        kernel = jnp.zeros(kernel_shape, "float32")
+        features, upstream = (jnp.zeros((1, 8, 8, size), "float32") for size in kernel_shape[2:])
+        result, kept = convolution_jax_gpu.forward(features, kernel)
+        return result, convolution_jax_gpu.backward(kept, upstream)
 
-    def gradient() -> Tensor:
-        features, upstream = (jnp.zeros((1, 8, 8, size), "float32") for size in (channels, filters))
-        return convolution_jax_gpu.kernel_gradient(features, upstream, (size_y, size_x))
-
-    compiled: Callable[[], Tensors] = jax.jit(gradient)
+    compiled: Callable[[], Tensors] = jax.jit(convolution_and_derivative)
     return compiled
 
 
