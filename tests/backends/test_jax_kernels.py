@@ -1,5 +1,9 @@
 """What JAX has of its own, against double precision; on a CPU, where TF32 is single precision."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -79,7 +83,7 @@ def test_a_number_is_a_pair_of_halves(scale):
     from tf_models.kernels import jax_gpu
 
     numbers = (scale * np.random.default_rng(0).normal(size=(2, 5, 6, 3))).astype(np.float32)
-    pairs = jax.jit(lambda numbers: jax_gpu.halves(numbers, 3, 5))(numbers)
+    pairs = jax.jit(lambda numbers: jax_gpu.halves(numbers, (3, 5)))(numbers)
     assert str(pairs.high.dtype) == str(pairs.low.dtype) == "float16"
     found = (np.asarray(pairs.high, np.float64) + np.asarray(pairs.low, np.float64)) * float(pairs.unit)
     expected = np.pad(numbers, ((0, 0), (1, 1), (2, 2), (0, 0))).astype(np.float64)
@@ -92,7 +96,9 @@ def test_zeros_and_what_is_not_finite_stay_so_as_pairs_of_halves():
 
     zeros = np.zeros((1, 2, 2, 1), np.float32)
     pairs = jax_gpu.halves(zeros)
-    assert not np.any(pairs.high) and not np.any(pairs.low) and np.isfinite(pairs.unit)
+    assert not np.any(pairs.high)
+    assert not np.any(pairs.low)
+    assert np.isfinite(pairs.unit)
     zeros[0, 0, 0, 0] = np.nan
     assert np.isnan(jax_gpu.halves(zeros).high[0, 0, 0, 0])
 
@@ -128,3 +134,67 @@ def test_triton_computes_a_convolution_and_its_derivative(size, scale):
     assert relative_difference(grad_features / scale, expected / scale) < 5e-7
     expected = np.einsum("byxcij,byxf->ijcf", windows(features), upstream.astype(np.float64))
     assert relative_difference(grad_kernel / scale, expected / scale) < 5e-7
+
+
+@pytest.mark.parametrize("rectify", [True, False])
+def test_triton_sums_what_batch_normalisation_needs(rectify, monkeypatch):
+    """Far from 0, where sums of squares would lose digits; the pixels are no multiple of what a program sums."""
+    from tf_models.kernels import normalization, triton_support
+
+    if keras.backend.backend() != "jax" or not triton_support.normalization_runs_in_triton("float32", (3, 57, 61, 64)):
+        pytest.skip("needs JAX as Keras's backend, an NVIDIA GPU and jax-triton")
+    generator = np.random.default_rng(0)
+    features, upstream = (generator.normal(size=(3, 57, 61, 64)).astype(np.float32) for _ in range(2))
+    features, bias = features + 100, generator.normal(size=64).astype(np.float32)
+
+    def compute(features, bias, upstream):
+        mean, variance = normalization.batch_statistics(features)
+        gradient = jax.vjp(
+            lambda features, bias: normalization.normalize(features, mean, variance, bias, rectify, of_batch=True),
+            *(features, bias),
+        )[1]
+        return mean, variance, *gradient(upstream)
+
+    fast = jax.jit(lambda *arrays: compute(*arrays))(features, bias, upstream)
+    monkeypatch.setattr(normalization, "normalization_runs_in_triton", lambda *_: False)
+    portable = jax.jit(lambda *arrays: compute(*arrays))(features, bias, upstream)
+    precise = features.astype(np.float64)
+    variance = np.var(precise, axis=(0, 1, 2)).reshape(2, 32).sum(axis=0)
+    assert relative_difference(fast[0], np.mean(precise, axis=(0, 1, 2))) < 1e-7
+    assert relative_difference(fast[1], variance) < 1e-6
+    for found, expected in zip(fast[2:], portable[2:], strict=True):
+        # Single precision of numbers near 100, and the sign of those near 0.
+        assert relative_difference(found, expected) < 1e-4
+
+
+def test_the_next_process_loads_what_triton_compiled(tmp_path):
+    from tf_models.kernels import triton_support
+
+    if keras.backend.backend() != "jax" or not triton_support.normalization_runs_in_triton("float32", (1, 8, 8, 64)):
+        pytest.skip("needs JAX as Keras's backend, an NVIDIA GPU and jax-triton")
+    script = """
+import sys
+import jax.numpy as jnp
+from tf_models.kernels import normalization, triton_support
+assert triton_support.normalization_runs_in_triton("float32", (1, 8, 8, 64))
+features = jnp.arange(4096.0).reshape(1, 8, 8, 64)
+print(float(normalization.batch_statistics(features)[0][0]), "triton" in sys.modules)
+"""
+
+    def run():
+        environment = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        }
+        return subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+
+    assert run().stdout.split() == ["2016.0", "True"]
+    files = sorted(tmp_path.glob("triton-*"))
+    assert run().stdout.split() == ["2016.0", "False"]
+    for path in files:
+        if path.stat().st_size:
+            path.write_bytes(path.read_bytes()[:100])
+    assert run().stdout.split() == ["2016.0", "True"]
+    assert sorted(tmp_path.glob("triton-*")) == files

@@ -6,14 +6,15 @@ of halves (`tf_models.kernels.jax_gpu.halves`), and one product of single precis
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
-import jax_triton
 
 from tf_models.backend.ops import Tensor
-from tf_models.kernels import triton_jax_gpu
 from tf_models.kernels.field_of_experts import adjoint_kernel
 from tf_models.kernels.jax_gpu import Halves, halves
+from tf_models.kernels.triton_call import triton_call
 
 # Pixels of a program or of a step, warps and stages; the fastest of those tried on an H200.
 _CONVOLVE = {"BM": 128, "num_warps": 4, "num_stages": 2}
@@ -21,33 +22,39 @@ _GRADIENT = {"BK": 32, "num_warps": 4, "num_stages": 3}
 _GRADIENT_PROGRAMS = 132
 
 
-def forward(features: Tensor, kernel: Tensor) -> tuple[Tensor, tuple[Halves, Tensor]]:
+# What `backward` needs: features, kernel and the bound of `forward`, if there is one.
+_Kept: TypeAlias = tuple[Halves, Tensor, tuple[Tensor, ...]]
+
+
+def forward(features: Tensor, kernel: Tensor, *largest: Tensor) -> tuple[Tensor, _Kept]:
     """Compute `tf_models.kernels.same_conv.same_conv`, and return what `backward` needs, too.
 
     Args:
         features: `(batch, y, x, channels)`, float32.
         kernel: `(y, x, channels, filters)`, float32. Numbers of channels and filters are powers of 2, at least 16.
+        *largest: A bound of the magnitudes of the features, or nothing.
     """
-    pairs = halves(features, *kernel.shape[:2])
-    return _convolve(pairs, kernel), (pairs, kernel)
+    pairs = halves(features, kernel.shape[:2], *largest)
+    return _convolve(pairs, kernel), (pairs, kernel, largest)
 
 
-def backward(kept: tuple[Halves, Tensor], upstream: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients by features and kernel."""
-    features, kernel = kept
-    pairs = halves(upstream, *kernel.shape[:2])
-    return _convolve(pairs, adjoint_kernel(kernel)), _kernel_gradient(features, pairs, kernel.shape[:2])
+def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor, ...]:
+    """Return the gradients by features and kernel, and 0 for the bound."""
+    features, kernel, largest = kept
+    pairs = halves(upstream, kernel.shape[:2])
+    grad_kernel = _kernel_gradient(features, pairs, kernel.shape[:2])
+    return _convolve(pairs, adjoint_kernel(kernel)), grad_kernel, *map(jnp.zeros_like, largest)
 
 
 def _convolve(features: Halves, kernel: Tensor) -> Tensor:
     size_y, size_x, channels, filters = kernel.shape
     matrix = halves(kernel)
     batch, height, width, first, rows = _layout(features, (size_y, size_x))
-    return jax_triton.triton_call(
+    return triton_call(
         *(features.high, features.low, matrix.high, matrix.low),
         jnp.stack([features.unit, matrix.unit]),
         *(first, rows, height, width),
-        kernel=triton_jax_gpu.same_conv_kernel,
+        kernel="triton_jax_gpu.same_conv_kernel",
         out_shape=jax.ShapeDtypeStruct((batch, height, width, filters), kernel.dtype),
         grid=(-(-rows // _CONVOLVE["BM"]),),
         **{"SIZE_Y": size_y, "SIZE_X": size_x, "C": channels, "F": filters, **_CONVOLVE},
@@ -58,11 +65,11 @@ def _kernel_gradient(features: Halves, upstream: Halves, size: tuple[int, int]) 
     channels, filters = features.high.shape[-1], upstream.high.shape[-1]
     _, _, width, first, rows = _layout(features, size)
     taps = size[0] * size[1]
-    sums = jax_triton.triton_call(
+    sums = triton_call(
         *(features.high, features.low, upstream.high, upstream.low),
         jnp.stack([features.unit, upstream.unit]),
         *(first, rows, width, -(-rows // (_GRADIENT_PROGRAMS * _GRADIENT["BK"]))),
-        kernel=triton_jax_gpu.kernel_gradient_kernel,
+        kernel="triton_jax_gpu.kernel_gradient_kernel",
         out_shape=jax.ShapeDtypeStruct((_GRADIENT_PROGRAMS, taps, channels, filters), features.unit.dtype),
         grid=(_GRADIENT_PROGRAMS, taps // 3 if size[1] == 3 else taps),
         **{"SIZE_Y": size[0], "SIZE_X": size[1], "C": channels, "F": filters, **_GRADIENT},
@@ -71,7 +78,7 @@ def _kernel_gradient(features: Halves, upstream: Halves, size: tuple[int, int]) 
 
 
 def _layout(features: Halves, size: tuple[int, int]) -> tuple[int, ...]:
-    """Return batch, height, width, the first pixel that is not of the margin, and the pixels from it to the last one."""
+    """Return batch, height, width, the first pixel inside of the margin, and the pixels from there to the last one."""
     batch, lines, line = features.high.shape[:3]
     first = (size[0] // 2) * line + size[1] // 2
     return batch, lines - size[0] + 1, line - size[1] + 1, first, batch * lines * line - 2 * first

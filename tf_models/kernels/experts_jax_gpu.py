@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import jax_triton
-import triton
 
 from tf_models.backend.ops import Tensor
-from tf_models.kernels import triton_jax_gpu
+from tf_models.kernels.triton_call import triton_call
 
 # Pixels that a program computes, along x in `transposed_conv`.
 _GROUP = 8
@@ -75,11 +73,11 @@ def transposed_conv(features: Tensor, kernel: Tensor, pad_y: int = 0, pad_x: int
     matrix = jnp.pad(matrix, ((0, 0), (0, row - matrix.shape[1]), (0, 0)))
     groups = -(-width // _GROUP)
     rows = batch * height * groups
-    return jax_triton.triton_call(
+    return triton_call(
         features,
         matrix,
         *(rows, height, groups, width, features.shape[1], features.shape[2], pad_y, pad_x),
-        kernel=triton_jax_gpu.transposed_kernel,
+        kernel="triton_jax_gpu.transposed_kernel",
         out_shape=jax.ShapeDtypeStruct((batch, height, width, 2), features.dtype),
         grid=(-(-rows // _TRANSPOSED["BM"]),),
         **{"SIZE_Y": size_y, "F": filters, "ROW": row, "GROUP": _GROUP, **_TRANSPOSED},
@@ -91,13 +89,13 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
     batch, height, width, filters = features.shape
     rows = _round_up(2 * size[0] * size[1], _FILTERS["BM"])
     pixels, columns = batch * height * width, _columns(filters)
-    sums = jax_triton.triton_call(
+    sums = triton_call(
         image,
         features,
         *(pixels, height, width, image.shape[1], image.shape[2]),
         -(-pixels // (_FILTER_PROGRAMS * _FILTERS["BK"])),
         rows,
-        kernel=triton_jax_gpu.filters_kernel,
+        kernel="triton_jax_gpu.filters_kernel",
         out_shape=jax.ShapeDtypeStruct((_FILTER_PROGRAMS, rows, columns), features.dtype),
         grid=(_FILTER_PROGRAMS, rows // _FILTERS["BM"]),
         **{"K": 2 * size[0] * size[1], "LINE": 2 * size[1], "F": filters, "FP": columns, **_FILTERS},
@@ -108,12 +106,12 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
 def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tensor:
     """As `field_of_experts.radial_basis_gradient`."""
     filters = values.shape[-1]
-    pixels, columns, rows = values.size // filters, _columns(filters), triton.next_power_of_2(basis)
-    sums = jax_triton.triton_call(
+    pixels, columns, rows = values.size // filters, _columns(filters), _power_of_2(basis)
+    sums = triton_call(
         values,
         upstream,
         *(pixels, -(-pixels // (_RBF_PROGRAMS * _RBF["BM"]))),
-        kernel=triton_jax_gpu.rbf_kernel,
+        kernel="triton_jax_gpu.rbf_kernel",
         out_shape=jax.ShapeDtypeStruct((_RBF_PROGRAMS, rows, columns), values.dtype),
         grid=(_RBF_PROGRAMS,),
         **{"F": filters, "FP": columns, "NB": basis, "NBP": rows, **_RBF},
@@ -129,13 +127,13 @@ def _convolve(
     matrix = kernel.reshape(reduced, filters)
     matrix = jnp.pad(matrix, ((0, _round_up(reduced, options["BK"]) - reduced), (0, columns - filters)))
     result = jax.ShapeDtypeStruct(shape, padded.dtype)
-    return jax_triton.triton_call(
+    return triton_call(
         padded,
         matrix,
         weights,
         values,
         *(pixels, shape[1], shape[2], padded.shape[1], padded.shape[2]),
-        kernel=triton_jax_gpu.convolve_kernel,
+        kernel="triton_jax_gpu.convolve_kernel",
         out_shape=[result, result],
         grid=(-(-pixels // options["BM"]),),
         **{"K": reduced, "LINE": 2 * size_x, "F": filters, "FP": columns, "NB": weights.shape[0]},
@@ -150,7 +148,12 @@ def _features_shape(padded: Tensor, kernel: Tensor) -> tuple[int, ...]:
 
 def _columns(filters: int) -> int:
     """Return the columns of a matrix product for that number of filters."""
-    return max(16, triton.next_power_of_2(filters))
+    return max(16, _power_of_2(filters))
+
+
+def _power_of_2(number: int) -> int:
+    """Return the smallest power of 2 that is not smaller."""
+    return 1 << (number - 1).bit_length()
 
 
 def _round_up(number: int, multiple: int) -> int:

@@ -67,23 +67,24 @@ class Halves(NamedTuple):
     unit: Tensor
 
 
-def halves(array: Tensor, size_y: int = 1, size_x: int = 1) -> Halves:
+def halves(array: Tensor, size: tuple[int, int] = (1, 1), largest: Tensor | None = None) -> Halves:
     """Split numbers into pairs of halves, with the significant bits of two parts of `same_conv`.
 
-    The unit brings the largest magnitude to 2^14 to 2^15. Numbers that are up to 2^17 times smaller keep 22 bits, and no
-    error is larger than 2^-39 times the largest magnitude.
+    The unit brings the largest magnitude to 2^14 to 2^15. Numbers up to 2^17 times smaller keep 22 bits, and no error
+    is larger than 2^-39 times the largest magnitude.
 
     Args:
         array: `(batch, y, x, channels)`, float32.
-        size_y: Odd size of a kernel along y: half of it is the margin of zeros on each side. Defaults to 1, no margin.
-        size_x: As `size_y`, along x.
+        size: Odd sizes of a kernel, y and x: half of them are the margin of zeros on each side. Defaults to no margin.
+        largest: A bound of all magnitudes, a scalar. Defaults to None, the largest magnitude.
     """
+    largest = jnp.max(jnp.abs(array)) if largest is None else largest
     # The bits of a float32 from 23 on are its exponent plus 127. Below 15, the scale would not be finite.
-    exponent = jnp.maximum(lax.bitcast_convert_type(jnp.max(jnp.abs(array)), jnp.int32) >> 23, 15)
+    exponent = jnp.maximum(lax.bitcast_convert_type(largest, jnp.int32) >> 23, 15)
     scale, unit = (lax.bitcast_convert_type(bits << 23, jnp.float32) for bits in (268 - exponent, exponent - 14))
     scaled = array * scale
     # A mere conversion forth and back is one that XLA may leave out.
     high = lax.reduce_precision(scaled, exponent_bits=5, mantissa_bits=10)
-    margins = ((0, 0), (size_y // 2, size_y // 2), (size_x // 2, size_x // 2), (0, 0))
-    parts = (jnp.pad(part.astype("float16"), margins) for part in (high, scaled - high))
-    return Halves(*parts, unit)
+    margins = ((0, 0), (size[0] // 2, size[0] // 2), (size[1] // 2, size[1] // 2), (0, 0))
+    high, low = (jnp.pad(part.astype("float16"), margins) for part in (high, scaled - high))
+    return Halves(high, low, unit)

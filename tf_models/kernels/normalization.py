@@ -13,6 +13,7 @@ from tf_models.backend.devices import runs_on_tensorflow_cpu
 from tf_models.backend.ops import Tensor, custom_gradient, xla_on_cpu
 from tf_models.backend.precision import to_single_precision
 from tf_models.backend.replicas import mean_over_replicas
+from tf_models.kernels.triton_support import normalization_runs_in_triton
 
 EPSILON = 1e-3
 
@@ -23,8 +24,15 @@ def batch_statistics(features: Tensor) -> list[Tensor]:
     To automatic differentiation they are constants; `normalize` adds their part to the derivative.
     """
     features = ops.stop_gradient(features)
-    mean = _channel_means(features)
-    squares = _channel_means(_squared_distance(features, mean))
+    if normalization_runs_in_triton(features.dtype, features.shape):
+        from tf_models.kernels import normalization_jax_gpu
+
+        own_mean, squares = normalization_jax_gpu.statistics(features)
+        mean = mean_over_replicas(own_mean)
+        squares = mean_over_replicas(squares + ops.square(own_mean - mean))
+    else:
+        mean = _channel_means(features)
+        squares = _channel_means(_squared_distance(features, mean))
     channels = squares.shape[0] // 2
     return [mean, squares[:channels] + squares[channels:]]
 
@@ -36,6 +44,7 @@ class _Kept(NamedTuple):
     mean: Tensor
     variance: Tensor
     scale: Tensor
+    bias: Tensor
     result: Tensor | None  # only if it is rectified
 
 
@@ -66,21 +75,31 @@ def normalize(
         y, of the shape and type of x.
     """
     bias = ops.zeros_like(mean) if bias is None else bias
+    fast = of_batch and normalization_runs_in_triton(features.dtype, features.shape)
 
     def forward(features: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, _Kept]:
         scale = ops.tile(ops.rsqrt(variance + EPSILON), 2)
         result = (_rectified if rectify else _affine)(features, mean, scale, bias)
-        return result, _Kept(features, mean, variance, scale, result if rectify else None)
+        return result, _Kept(features, mean, variance, scale, bias, result if rectify else None)
 
     def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor, ...]:
-        features, mean, variance, scale, result = kept
+        features, mean, variance, scale, bias, result = kept
+        if fast:
+            from tf_models.kernels import normalization_jax_gpu
+
+            means = normalization_jax_gpu.upstream_means(upstream, features, mean, scale, bias, rectify)
+            mean_upstream, projection = map(mean_over_replicas, means)
+            # Computed anew: to store which values are positive takes a pass of its own.
+            result = _affine(features, mean, scale, bias)
         if rectify:
             upstream = _where_positive(upstream, result)
-        mean_upstream = _channel_means(upstream)
+        if not fast:
+            mean_upstream = _channel_means(upstream)
         values_per_channel = ops.cast(ops.size(upstream) / upstream.shape[-1], mean.dtype)
         if of_batch:
+            if not fast:
+                projection = _channel_means(_times_normalized(upstream, features, mean, scale))
             # Real and imaginary part have one variance.
-            projection = _channel_means(_times_normalized(upstream, features, mean, scale))
             channels = projection.shape[0] // 2
             projection = ops.tile(projection[:channels] + projection[channels:], 2)
             grad_features = _without_means(upstream, features, mean, scale, mean_upstream, projection)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Any
 
 import keras
 
@@ -48,6 +50,18 @@ def same_conv_runs_in_triton(dtype: str, shape: tuple[int, ...], kernel_shape: t
     return _same_conv_compiles(tuple(kernel_shape))
 
 
+def normalization_runs_in_triton(dtype: str, shape: tuple[int, ...]) -> bool:
+    """Return whether `tf_models.kernels.normalization_jax_gpu` computes the sums of batch normalisation.
+
+    Args:
+        dtype: Type of the features.
+        shape: Their shape, `(batch, y, x, channels)`.
+    """
+    if not _has_triton(dtype) or shape[-1] not in (16, 32, 64) or math.prod(shape) > _LARGEST_INDEX:
+        return False
+    return _normalization_compiles(shape[-1])
+
+
 def _has_triton(dtype: str) -> bool:
     if keras.backend.backend() != "jax" or str(dtype) != "float32":
         return False
@@ -58,22 +72,34 @@ def _has_triton(dtype: str) -> bool:
 
 @cache
 def _compiles(kernel_shape: tuple[int, ...], basis: int) -> bool:
-    return _run("VarNet", lambda: _kernels(kernel_shape, basis))
+    return _run("VarNet", lambda: _kernels(kernel_shape, basis), ("triton_jax_gpu", kernel_shape, basis))
 
 
 @cache
 def _same_conv_compiles(kernel_shape: tuple[int, ...]) -> bool:
-    return _run("MoDL", lambda: [_same_conv(kernel_shape)])
+    return _run("MoDL", lambda: [_same_conv(kernel_shape)], ("triton_jax_gpu", kernel_shape))
 
 
-def _run(network: str, kernels: Callable[[], list[Callable[[], Tensors]]]) -> bool:
+@cache
+def _normalization_compiles(channels: int) -> bool:
+    return _run("MoDL", lambda: [_normalization(channels)], ("triton_normalization", channels))
+
+
+def _run(network: str, kernels: Callable[[], list[Callable[[], Tensors]]], description: tuple[Any, ...]) -> bool:
     """Return whether each kernel compiles and runs; if one does not, say so in one line.
 
-    The kernels compiled here are those that the network uses later.
+    What ran once runs in every process with the same versions and the same kind of GPU, see `triton_call`. The first
+    entry of the description is the module of the kernels.
     """
     import jax
 
     try:
+        from tf_models.kernels import triton_call
+
+        passed = triton_call.file_name(*description)
+        folder = triton_call.folder()
+        if folder is not None and (folder / passed).exists():
+            return True
         # In a thread, because the caller may be in the middle of a trace of JAX.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(lambda: jax.block_until_ready([kernel() for kernel in kernels()])).result()
@@ -86,6 +112,7 @@ def _run(network: str, kernels: Callable[[], list[Callable[[], Tensors]]]) -> bo
             file=sys.stderr,
         )
         return False
+    triton_call.write(passed, lambda: b"")
     return True
 
 
@@ -102,6 +129,22 @@ def _same_conv(kernel_shape: tuple[int, ...]) -> Callable[[], Tensors]:
         return result, convolution_jax_gpu.backward(kept, upstream)
 
     compiled: Callable[[], Tensors] = jax.jit(convolution_and_derivative)
+    return compiled
+
+
+def _normalization(channels: int) -> Callable[[], Tensors]:
+    import jax
+    import jax.numpy as jnp
+
+    from tf_models.kernels import normalization_jax_gpu
+
+    def sums() -> Tensors:
+        features, means = jnp.zeros((1, 8, 8, channels), "float32"), jnp.zeros((channels,), "float32")
+        return normalization_jax_gpu.statistics(features), normalization_jax_gpu.upstream_means(
+            features, features, means, means, means, rectify=True
+        )
+
+    compiled: Callable[[], Tensors] = jax.jit(sums)
     return compiled
 
 

@@ -116,7 +116,7 @@ class ResidualBlock(keras.layers.Layer):
             *arrays: Weights of one iteration, from `arrays_of`.
         """
         named, last = dict(zip(self.arrays, arrays, strict=True)), self.network.layers - 1
-        bias = None
+        bias = largest = None
         if stage > 0 and self.network.bias:
             bias = _real_bias(_layer_weights("bias", stage - 1, last, named))
         if stage == 0:
@@ -124,12 +124,12 @@ class ResidualBlock(keras.layers.Layer):
         elif statistics is not None:
             (mean, variance), inner = statistics, stage <= last
             features = normalize(features, mean, variance, bias if inner else None, inner, of_batch)
+            largest = _largest_normalized(features, bias) if of_batch else None
         elif stage <= last:
             features = ops.relu(features if bias is None else features + ops.cast(bias, features.dtype))
         if stage <= last:
-            return same_conv(
-                features, cast_if(_real_kernel(_layer_weights("conv", stage, last, named)), self.precision)
-            )
+            kernel = cast_if(_real_kernel(_layer_weights("conv", stage, last, named)), self.precision)
+            return same_conv(features, kernel, largest)
         features = to_single_precision(features)
         if statistics is not None:
             features = complex_multiply(named["gamma"], features)
@@ -163,6 +163,12 @@ def _layer_weights(name: str, layer: int, last: int, arrays: dict[str, Tensor]) 
 def _values_per_channel(features: Tensor) -> Tensor:
     """Return the number of values per channel in the whole batch."""
     return ops.cast(replica_count() * ops.prod(ops.shape(features)[:3]), features.dtype)
+
+
+def _largest_normalized(features: Tensor, bias: Tensor | None) -> Tensor:
+    """Return a bound of features that were normalized with their own statistics: of n numbers, sqrt(n)."""
+    largest = ops.sqrt(ops.cast(_values_per_channel(features), "float32"))
+    return largest if bias is None else largest + ops.max(ops.abs(ops.stop_gradient(bias)))
 
 
 def _real_kernel(kernel: Tensor) -> Tensor:
