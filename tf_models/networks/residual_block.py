@@ -167,8 +167,8 @@ def _values_per_channel(features: Tensor) -> Tensor:
 
 def _largest_normalized(features: Tensor, bias: Tensor | None) -> Tensor:
     """Return a bound of features that were normalized with their own statistics: of n numbers, sqrt(n)."""
-    largest = ops.sqrt(ops.cast(_values_per_channel(features), "float32"))
-    return largest if bias is None else largest + ops.max(ops.abs(ops.stop_gradient(bias)))
+    largest = ops.sqrt(to_single_precision(_values_per_channel(features)))
+    return largest if bias is None else largest + ops.cast(ops.max(ops.abs(bias)), largest.dtype)
 
 
 def _real_kernel(kernel: Tensor) -> Tensor:
