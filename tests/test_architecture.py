@@ -50,6 +50,7 @@ MANY_PARAMETERS = {
         f"tf_models.kernels.triton_jax_gpu.{name}_kernel": "a kernel takes each array, size and constant by itself"
         for name in ("convolve", "transposed", "filters", "rbf", "same_conv", "kernel_gradient")
     },
+    "tf_models.kernels.triton_normalization.upstream_kernel": "as those of triton_jax_gpu",
 }
 
 MODULES = {

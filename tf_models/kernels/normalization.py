@@ -83,17 +83,11 @@ def normalize(
         return result, _Kept(features, mean, variance, scale, bias, result if rectify else None)
 
     def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor, ...]:
-        features, mean, variance, scale, bias, result = kept
+        features, mean, variance, scale, _, result = kept
         if fast:
-            from tf_models.kernels import normalization_jax_gpu
-
-            means = normalization_jax_gpu.upstream_means(upstream, features, mean, scale, bias, rectify)
-            mean_upstream, projection = map(mean_over_replicas, means)
-            # Computed anew: to store which values are positive takes a pass of its own.
-            result = _affine(features, mean, scale, bias)
-        if rectify:
-            upstream = _where_positive(upstream, result)
-        if not fast:
+            upstream, mean_upstream, projection = _fast_means(kept, upstream, rectify)
+        else:
+            upstream = _where_positive(upstream, result) if rectify else upstream
             mean_upstream = _channel_means(upstream)
         values_per_channel = ops.cast(ops.size(upstream) / upstream.shape[-1], mean.dtype)
         if of_batch:
@@ -109,6 +103,18 @@ def normalize(
 
     constants = ops.stop_gradient(mean), ops.stop_gradient(variance)
     return custom_gradient(forward, backward)(features, bias, *constants)
+
+
+def _fast_means(kept: _Kept, upstream: Tensor, rectify: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradient before the ReLU, its mean, and the mean of its product with the normalized features."""
+    from tf_models.kernels import normalization_jax_gpu
+
+    affine = (kept.features, kept.mean, kept.scale, kept.bias)
+    means = normalization_jax_gpu.upstream_means(upstream, *affine, rectify)
+    if rectify:
+        # Computed anew: to store which values are positive takes a pass of its own.
+        upstream = _where_positive(upstream, _affine(*affine))
+    return upstream, *map(mean_over_replicas, means)
 
 
 def _channel_means(features: Tensor) -> Tensor:

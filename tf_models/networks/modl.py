@@ -13,11 +13,15 @@ from bart_bridge.reconet.network_settings import Loss, ModlSettings
 from bart_bridge.reconet.weights import Weights
 from tf_models.backend.devices import runs_on_tensorflow_cpu
 from tf_models.backend.ops import Tensor, value_of
+from tf_models.kernels.triton_support import same_conv_runs_in_triton
 from tf_models.networks.batch_norm import BatchNorm
 from tf_models.networks.checkpointed import Statistics
 from tf_models.networks.residual_block import ResidualBlock
 from tf_models.networks.residual_vjp import residual_vjp
 from tf_models.networks.unrolled import UnrolledNetwork
+
+# Ten slices of the size of the published data.
+_TRITON_PIXELS = 600_000
 
 
 @keras.saving.register_keras_serializable("bart_tf")
@@ -70,6 +74,14 @@ class Modl(UnrolledNetwork):
         if statistics is None and self.regularizer.norms and runs_on_tensorflow_cpu():
             return residual_vjp(self.regularizer, image, *arrays)
         return super().regularized_vjp(image, arrays, statistics)
+
+    def pixels_at_a_time(self, dtype: str) -> int:
+        """Return how many pixels the lean plan computes at a time; the Triton kernels store few features."""
+        network = self.network
+        channels = 2 * network.filters
+        kernel_shape = (network.kernel_y, network.kernel_x, channels, channels)
+        fast = self.feature_dtype is None and same_conv_runs_in_triton(dtype, (1, 1, 1, channels), kernel_shape)
+        return _TRITON_PIXELS if fast else super().pixels_at_a_time(dtype)
 
     @property
     def batch_norms(self) -> list[BatchNorm]:
