@@ -103,6 +103,15 @@ def test_zeros_and_what_is_not_finite_stay_so_as_pairs_of_halves():
     assert np.isnan(jax_gpu.halves(zeros).high[0, 0, 0, 0])
 
 
+def test_the_smallest_numbers_are_pairs_of_halves():
+    """Their scale would be more than the largest number."""
+    from tf_models.kernels import jax_gpu
+
+    numbers = (1e-36 * np.random.default_rng(0).uniform(1, 2, (1, 5, 6, 3))).astype(np.float32)
+    high, low, unit = (np.asarray(part, np.float64) for part in jax_gpu.halves(numbers))
+    assert np.all(np.abs((high + low) * unit - numbers) <= numbers * 2.0**-22)
+
+
 @pytest.mark.parametrize(("size", "scale"), [((3, 3), 1), ((3, 3), 1e-9), ((5, 1), 1)])
 def test_triton_computes_a_convolution_and_its_derivative(size, scale):
     """With gradients as small as those of a mean over all pixels."""
