@@ -52,7 +52,7 @@ def cg_sense(split: Split, toolbox: Toolbox, regularization: float, on_slice: On
             images.append(_solve(data, regularization))
             on_slice()
         return np.stack(images)
-    return _pics(split, toolbox, ["-l2", "-r", regularization, "-i", CG_SENSE_ITERATIONS], on_slice)
+    return pics(split, toolbox, ["-l2", "-r", regularization, "-i", CG_SENSE_ITERATIONS], on_slice)
 
 
 def l1_wavelet(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
@@ -70,7 +70,7 @@ def l1_wavelet(split: Split, toolbox: Toolbox, regularization: float, on_slice: 
     options: list[Argument] = ["-e", "-i", 100, "-R", f"W:3:0:{regularization:g}"]
     if toolbox.has(versions.L1_ENDS_WITH_THRESHOLD):
         options.append("--ist_last")
-    return _pics(split, toolbox.in_the_form_of(versions.OLD_RANDOM_NUMBERS), options, on_slice)
+    return pics(split, toolbox.in_the_form_of(versions.OLD_RANDOM_NUMBERS), options, on_slice)
 
 
 def total_variation(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
@@ -79,7 +79,7 @@ def total_variation(split: Split, toolbox: Toolbox, regularization: float, on_sl
     Block et al. (2007), doi 10.1002/mrm.21236. TV takes forward differences since BART 1.0.00, and backward differences
     before (`versions.FORWARD_TV`). Arguments, result and errors as for `l1_wavelet`.
     """
-    return _pics(split, toolbox, ["-i", 50, "-R", f"T:3:0:{regularization:g}"], on_slice)
+    return pics(split, toolbox, ["-i", 50, "-R", f"T:3:0:{regularization:g}"], on_slice)
 
 
 def gridding(split: Split, toolbox: Toolbox, regularization: float, on_slice: OnSlice = lambda: None) -> Complex:
@@ -130,7 +130,15 @@ BASELINES = {
 }
 
 
-def _pics(split: Split, toolbox: Toolbox, options: list[Argument], on_slice: OnSlice) -> Complex:
+def pics(split: Split, toolbox: Toolbox, options: list[Argument], on_slice: OnSlice = lambda: None) -> Complex:
+    """Reconstruct each slice with `bart pics -S` and further options, on the scale of the data.
+
+    Arguments and result as for `cg_sense`.
+
+    Raises:
+        InputError: The image has an odd number of pixels along an axis, and this BART is wrong then.
+        ToolError: BART failed.
+    """
     if _is_odd(split) and (split.trajectory or not toolbox.has(versions.PICS_OF_ALL_SIZES)):
         y, x = split.arrays()["coils"].shape[-2:]
         of = "" if split.trajectory else f" of BART {toolbox.version_text}"

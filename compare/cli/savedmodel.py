@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,23 +17,25 @@ if TYPE_CHECKING:
     from tf_models.files.operators import Operator
 
 Part = Literal["network", "regularizer", "prior"]
-# What BART runs, by part.
+# What runs it, by program and part.
 _APPLY = {
-    "network": "bart tensorflow -b SLICES {folder} ADJOINT COILS PSF IMAGE",
-    "regularizer": "bart tensorflow -b SLICES {folder} IMAGE REGULARIZED",
-    "prior": "bart pics -m -R 'TF:{{{folder}}}:LAMBDA' KSPACE COILS IMAGE",
+    ("bart", "network"): "bart tensorflow -b SLICES {folder} ADJOINT COILS PSF IMAGE",
+    ("bart", "regularizer"): "bart tensorflow -b SLICES {folder} IMAGE REGULARIZED",
+    ("bart", "prior"): "bart pics -m -R 'TF:{{{folder}}}:LAMBDA' KSPACE COILS IMAGE",
+    ("bart-pytorch", "network"): "BART's C function nlop_pytorch_create; BART 1.0.00 has no command for it",
+    ("bart-pytorch", "regularizer"): "BART's C function nlop_pytorch_create; BART 1.0.00 has no command for it",
 }
 
 
 def to_savedmodel(
     context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Keras model: a .keras file.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create; for bart-pytorch, a .pt file.")],
     x: Annotated[int, typer.Option(min=1, help="Number of pixels along x.")],
     y: Annotated[int, typer.Option(min=1, help="Number of pixels along y.")],
     program: Annotated[
-        Literal["tensorflow", "bart"],
-        typer.Option("--for", help="Program that runs it: TensorFlow, or a BART that is built with TensorFlow."),
+        Literal["tensorflow", "bart", "bart-pytorch"],
+        typer.Option("--for", help="What runs it: TensorFlow, or a BART that is built with TensorFlow or PyTorch."),
     ] = "tensorflow",
     part: Annotated[
         Part,
@@ -51,8 +54,13 @@ def to_savedmodel(
     For TensorFlow, the signature is 'reconstruct'. Inputs are adjoint, coils and psf
     (see tf_models/training/network_inputs.py), and the output is image. The number of
     slices and coils is free. For BART, only the number of slices is, and arrays have
-    BART's dimensions.
+    BART's dimensions. For BART with PyTorch, it is a TorchScript file, which needs
+    the backend torch.
     """
+    if program == "bart-pytorch":
+        if part == "prior":
+            raise InputError("--part prior: bart pics runs TensorFlow's graphs only; use --for bart")
+        os.environ.setdefault("KERAS_BACKEND", "torch")
     if program == "tensorflow":
         options.refuse(context, "only with --for bart", "part", "coils", "iteration")
     elif part != "network":
@@ -62,16 +70,21 @@ def to_savedmodel(
         if coils is None:
             raise InputError("--coils: the network needs it, because BART takes a fixed number of coils")
     import_backend()
-    from tf_models.files import bart_savedmodel, model_files, savedmodel
+    from tf_models.files import model_files
 
     loaded = model_files.load(model)
     if program == "tensorflow":
+        from tf_models.files import savedmodel
+
         difference = savedmodel.export(loaded, folder, y, x)
     else:
-        difference = bart_savedmodel.export(_operator(loaded, part, (y, x), coils, iteration), folder)
+        from tf_models.files import bart_savedmodel, torchscript
+
+        export = bart_savedmodel.export if program == "bart" else torchscript.export
+        difference = export(_operator(loaded, part, (y, x), coils, iteration), folder)
     typer.echo(f"model: {folder} (relative difference when reloaded: {difference:.1e})")
-    if program == "bart":
-        typer.echo(f"apply: {_APPLY[part].format(folder=folder)}")
+    if program != "tensorflow":
+        typer.echo(f"apply: {_APPLY[program, part].format(folder=folder)}")
 
 
 def _operator(model: Model, part: Part, size: tuple[int, int], coils: int | None, iteration: int | None) -> Operator:

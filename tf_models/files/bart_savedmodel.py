@@ -48,7 +48,7 @@ def export(operator: Operator, folder: Path) -> float:
 
     savedmodel.check_target(folder)
     module = tf.Module()
-    module.function = _function(operator)
+    module.function = traced(operator)
     shapes = {**_inputs(operator), "grad_ys_0": operator.output_shape}
     specifications = [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()]
     signatures = {SIGNATURE: module.function.get_concrete_function(*specifications)}
@@ -62,7 +62,8 @@ def export(operator: Operator, folder: Path) -> float:
         return savedmodel.compare_reloaded(unfinished, (SIGNATURE, "output_0"), named, expected)
 
 
-def _function(operator: Operator) -> Any:
+def traced(operator: Operator) -> Any:
+    """Return an operator and its derivative as a TensorFlow function of inputs and `grad_ys_0`."""
     import tensorflow as tf
 
     values = [(variable, np.asarray(variable)) for variable in operator.model.variables]
