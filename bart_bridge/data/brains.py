@@ -25,8 +25,8 @@ _TISSUES = 4
 _FIELD_OF_VIEW = 1.15
 # In fields of view, of `smooth_random`: parts of a head move by 2 % of it, more would fold it.
 _DEFORMATION = 0.015
-# Standard deviation in pixels of the image. Folds and bones that are thinner than a pixel could not be told apart.
-_DETAIL = 1.0
+# Standard deviation in pixels of the image. Thinner folds and bones could not be told apart.
+_DETAIL = 0.9
 _LARGEST_TILT = np.pi / 12
 
 
@@ -51,7 +51,8 @@ def labels(size: int, toolbox: Toolbox) -> NDArray[np.intp]:
             "a newer BART (make barts fetches 0.9 and 1.0)"
         )
     pixels = max(size, min(_FINER * size, _MOST_PIXELS))
-    drawn = to_batch_coil_yx(toolbox.compute("phantom", "--BRAIN", "-x", pixels))[0, 0]
+    # Reports show x from top to bottom, where BART's head would lie on its side.
+    drawn = to_batch_coil_yx(toolbox.compute("phantom", "--BRAIN", "-x", pixels))[0, 0].T
     return _without_details(np.rint(drawn.real).astype(np.intp), size)
 
 
