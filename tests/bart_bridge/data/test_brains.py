@@ -70,15 +70,26 @@ def test_a_slice_has_four_tissues_and_air(tissues):
     assert counts.min() > 0.02 * tissues.size
 
 
-def test_heads_differ_in_anatomy_and_contrast(tissues):
-    """Tilts of one head are nearer to each other than two heads, also of the same contrast."""
+def test_heads_differ_in_contrast(tissues):
+    """Of two tissues, one in each half of the image."""
+    halves = np.broadcast_to(np.repeat([1, 4], 2 * SIZE), tissues.shape)
+    images = [image(halves, "train", number) for number in range(8)]
+    ratios = [drawn[8:16, 4:8].mean() / drawn[8:16, 16:20].mean() for drawn in images]
+    assert np.std(np.log(ratios)) > 0.2
+
+
+def test_heads_differ_in_anatomy(tissues):
+    """More than tilts of one head; also where all tissues are equally bright."""
     heads = [(split, number) for split in SPLITS for number in range(3)]
     tilted = [[image(tissues, *head, angle) for angle in (1, 2)] for head in heads]
     within = [np.linalg.norm(one - other) for one, other in tilted]
     between = [np.linalg.norm(one[0] - other[0]) for one, other in itertools.combinations(tilted, 2)]
-    assert min(between) > max(within)
+    assert np.mean(between) > 2 * np.mean(within)
     outlines = [image(np.minimum(tissues, 1), *head) for head in heads]
-    assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(outlines, 2)) > 1
+    smallest = np.linalg.norm(outlines, axis=(1, 2)).min()
+    for contents in ([one for one, _ in tilted], outlines):
+        pairs = itertools.combinations(contents, 2)
+        assert min(np.linalg.norm(one - other) for one, other in pairs) > 0.1 * smallest
 
 
 def test_heads_are_complete_and_of_maximum_one(tissues):
