@@ -71,9 +71,9 @@ def unroll(iterations: Iterations, image: Tensor, training: bool) -> tuple[Tenso
     if not plan.uses_batch_statistics:
         return result, []
     running = iterations.running_statistics
-    result, batch_statistics = _unpack(result, image, _statistics_buffer(running, image))
+    result, batch_statistics = _unpack(result, image, statistics_buffer(running, image))
     return result, [
-        _split_statistics(ops.stop_gradient(batch_statistics[number]), running) for number in range(iterations.count)
+        split_statistics(ops.stop_gradient(batch_statistics[number]), running) for number in range(iterations.count)
     ]
 
 
@@ -118,7 +118,7 @@ class _Plan:
         images = ArrayList.empty(self.iterations.count, image)
         buffers = []
         if self.uses_batch_statistics:
-            buffers = [_statistics_buffer(self.iterations.running_statistics, image)]
+            buffers = [statistics_buffer(self.iterations.running_statistics, image)]
         last, images, buffers = sequential_fori_loop(self.iterations.count, step, (image, images, buffers))
         result = _pack(last, buffers[0]) if buffers else last
         return result, _Kept(images, last, list(weights), buffers)
@@ -210,13 +210,13 @@ def _unpack(packed: Tensor, image: Tensor, statistics: Tensor) -> tuple[Tensor, 
     return ops.reshape(packed[:-size], (-1, *image.shape[1:])), ops.reshape(packed[-size:], statistics.shape)
 
 
-def _statistics_buffer(running: Statistics, image: Tensor) -> Tensor:
+def statistics_buffer(running: Statistics, image: Tensor) -> Tensor:
     """Return zeros for statistics of the sizes of the running ones, `(iteration, size of all of them)`."""
     size = sum(array.shape[1] for pair in running for array in pair)
     return ops.zeros((running[0][0].shape[0], size), image.dtype)
 
 
-def _split_statistics(flat: Tensor, running: Statistics) -> Statistics:
+def split_statistics(flat: Tensor, running: Statistics) -> Statistics:
     """Split the statistics of an iteration into mean and variance of each batch norm."""
     pairs, start = [], 0
     for pair in running:

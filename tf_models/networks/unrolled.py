@@ -14,6 +14,7 @@ from bart_bridge.reconet.network_settings import Loss, MemoryPlan, Network, Prec
 from bart_bridge.reconet.weights import Weights, layout
 from tf_models.backend.compilation_cache import use_compilation_cache
 from tf_models.backend.complex_arrays import split_maps, squared_magnitude
+from tf_models.backend.exporting import is_exporting
 from tf_models.backend.ops import Tensor, Tensors, value_of, vjp
 from tf_models.backend.precision import use_full_precision
 from tf_models.backend.replicas import compute_on_each_replica, mean_over_replicas, replica_count
@@ -28,6 +29,8 @@ from tf_models.operators.conjugate_gradient import solve_regularized
 from tf_models.operators.sense import SenseNormal
 
 Inputs = dict[str, Tensor]
+# Ten slices of the size of MoDL's published data.
+_TORCH_PIXELS = 600_000
 
 
 class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
@@ -131,8 +134,11 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         """Update the running statistics of an iteration with those of a batch of images."""
 
     def pixels_at_a_time(self, dtype: str) -> int:
-        """Return how many pixels of images of a type the lean plan computes at a time on a GPU; 0 for one slice."""
-        return 0
+        """Return how many pixels of images of a type the lean plan computes at a time on a GPU; 0 for one slice.
+
+        On PyTorch, Python starts each kernel, and takes longer than the GPU for one slice.
+        """
+        return _TORCH_PIXELS if keras.backend.backend() == "torch" else 0
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """Return the variables by their names in `bart_bridge.reconet.weights`, without running statistics."""
@@ -145,7 +151,9 @@ class UnrolledNetwork(ClosureTrainingMixin, keras.Model):
         image, scale = self._start(inputs["adjoint"], normal)
         adjoint = inputs["adjoint"] / scale
         image = image / scale
-        if self.memory == "lean" or keras.backend.backend() == "jax":
+        # An exported operator has a copy of each iteration, for programs that derive no loop.
+        loops = keras.backend.backend() != "torch" and not is_exporting()
+        if self.memory == "lean" or loops:
             compute = unroll if self.memory == "lean" else scan
             image, used = compute(self._iterations(adjoint, inputs["coils"], inputs["psf"]), image, training)
             for iteration, statistics in enumerate(used):
