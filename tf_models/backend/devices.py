@@ -25,3 +25,9 @@ def sees_gpu() -> bool:
 def runs_on_tensorflow_cpu() -> bool:
     """Return whether Keras computes with TensorFlow on a CPU."""
     return keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+
+
+@cache
+def runs_on_torch_gpu() -> bool:
+    """Return whether Keras computes with PyTorch on a GPU."""
+    return keras.backend.backend() == "torch" and sees_gpu()

@@ -37,4 +37,11 @@ def cast_if(array: Tensor, dtype: str | None) -> Tensor:
 
 def to_single_precision(array: Tensor) -> Tensor:
     """Cast an array of less than single precision to float32; return others unchanged."""
-    return ops.cast(array, keras.backend.result_type(array.dtype, "float32"))
+    return ops.cast(array, single_precision(array))
+
+
+def single_precision(array: Tensor) -> str:
+    """Return the type of an array, or float32 if that has more precision."""
+    # By name: for `torch.float64` and `float32`, `result_type` returns `float32`.
+    dtype: str = keras.backend.result_type(keras.backend.standardize_dtype(array.dtype), "float32")
+    return dtype

@@ -1,8 +1,8 @@
 """VarNet's field of experts with a derivative that stores and computes little.
 
 It is written with `keras.ops` for every backend. On TensorFlow with a CPU, `tf_models.kernels.tensorflow_cpu` replaces
-some functions by faster ones with the same results, and on JAX with an NVIDIA GPU `tf_models.kernels.experts_jax_gpu`
-does, if `jax-triton` is installed; tests compare them.
+some functions by faster ones with the same results. On an NVIDIA GPU, `tf_models.kernels.experts_jax_gpu` does if
+`jax-triton` is installed, and `tf_models.kernels.experts_triton_torch` on PyTorch; tests compare them.
 
 Images are `(batch, y, x, 2)`, features `(batch, y, x, filter)`, filters `(y, x, 2, filter)`: real and imaginary part
 of the image are two channels.
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
 from tf_models.backend.devices import runs_on_tensorflow_cpu
 from tf_models.backend.ops import Tensor, custom_gradient
 from tf_models.backend.precision import cast_if, to_single_precision
-from tf_models.kernels.triton_support import runs_as_triton_kernels
+from tf_models.kernels.triton_support import experts, runs_as_triton_kernels
 
 
 class _Kept(NamedTuple):
@@ -63,10 +64,8 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: 
         kernel = cast_if(kernel, precision)
         slope = None
         if fast:
-            from tf_models.kernels import experts_jax_gpu
-
-            values, activated = experts_jax_gpu.convolve_and_activate(padded, kernel, weights)
-            result = experts_jax_gpu.transposed_conv(activated, kernel)
+            values, activated = experts().convolve_and_activate(padded, kernel, weights)
+            result = experts().transposed_conv(activated, kernel)
         else:
             values = ops.conv(padded, kernel, padding="valid")
             activated, slope = radial_basis(values, weights)
@@ -76,9 +75,7 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: 
     def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         padded_upstream = cast_if(zero_pad(upstream / filters, size_y - 1, size_x - 1), precision)
         if fast:
-            from tf_models.kernels import experts_jax_gpu
-
-            grad_padded, grad_kernel, grad_weights = experts_jax_gpu.gradients(*kept[:5], padded_upstream)
+            grad_padded, grad_kernel, grad_weights = experts().gradients(*kept[:5], padded_upstream)
         else:
             grad_padded, grad_kernel, grad_weights = _gradients(kept, padded_upstream)
         return pad_symmetric_adjoint(grad_padded, size_y - 1, size_x - 1), grad_kernel, grad_weights
@@ -118,6 +115,9 @@ def adjoint_kernel(kernel: Tensor) -> Tensor:
     They are flipped by indices. XLA takes a convolution with reversed filters for a derivative by the input, for which
     cuDNN has slower routines.
     """
+    if keras.backend.backend() == "torch":
+        # There, indices would go to the GPU one by one.
+        return ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2))
     for axis in (0, 1):
         kernel = ops.take(kernel, list(range(kernel.shape[axis]))[::-1], axis=axis)
     return ops.transpose(kernel, (0, 1, 3, 2))

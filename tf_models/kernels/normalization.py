@@ -5,13 +5,15 @@ Features are `(batch, y, x, 2 * channels)`: first the real parts of all channels
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
 from tf_models.backend.devices import runs_on_tensorflow_cpu
 from tf_models.backend.ops import Tensor, custom_gradient, xla_on_cpu
-from tf_models.backend.precision import to_single_precision
+from tf_models.backend.precision import single_precision, to_single_precision
 from tf_models.backend.replicas import mean_over_replicas
 from tf_models.kernels.triton_support import normalization_runs_in_triton
 
@@ -30,6 +32,10 @@ def batch_statistics(features: Tensor) -> list[Tensor]:
         own_mean, squares = normalization_jax_gpu.statistics(features)
         mean = mean_over_replicas(own_mean)
         squares = mean_over_replicas(squares + ops.square(own_mean - mean))
+    elif keras.backend.backend() == "torch":
+        from tf_models.kernels import normalization_torch
+
+        mean, squares = normalization_torch.statistics(features)
     else:
         mean = _channel_means(features)
         squares = _channel_means(_squared_distance(features, mean))
@@ -89,7 +95,6 @@ def normalize(
         else:
             upstream = _where_positive(upstream, result) if rectify else upstream
             mean_upstream = _channel_means(upstream)
-        values_per_channel = ops.cast(ops.size(upstream) / upstream.shape[-1], mean.dtype)
         if of_batch:
             if not fast:
                 projection = _channel_means(_times_normalized(upstream, features, mean, scale))
@@ -99,7 +104,12 @@ def normalize(
             grad_features = _without_means(upstream, features, mean, scale, mean_upstream, projection)
         else:
             grad_features = upstream * ops.cast(scale, upstream.dtype)
-        return grad_features, mean_upstream * values_per_channel, ops.zeros_like(mean), ops.zeros_like(variance)
+        return (
+            grad_features,
+            mean_upstream * values_per_channel(upstream),
+            ops.zeros_like(mean),
+            ops.zeros_like(variance),
+        )
 
     constants = ops.stop_gradient(mean), ops.stop_gradient(variance)
     return custom_gradient(forward, backward)(features, bias, *constants)
@@ -115,6 +125,14 @@ def _fast_means(kept: _Kept, upstream: Tensor, rectify: bool) -> tuple[Tensor, T
         # Computed anew: to store which values are positive takes a pass of its own.
         upstream = _where_positive(upstream, _affine(*affine))
     return upstream, *map(mean_over_replicas, means)
+
+
+def values_per_channel(features: Tensor) -> Tensor | float:
+    """Return the number of pixels of all slices: a plain number if it is known, which goes to no GPU by itself."""
+    shape = features.shape[:3]
+    if None in shape:
+        return ops.cast(ops.prod(ops.shape(features)[:3]), single_precision(features))
+    return float(math.prod(shape))
 
 
 def _channel_means(features: Tensor) -> Tensor:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from tf_models.backend.devices import runs_on_tensorflow_cpu
+from tf_models.backend.devices import runs_on_tensorflow_cpu, runs_on_torch_gpu
 from tf_models.backend.ops import Tensor, after, chunk, custom_gradient, sequential_fori_loop
-from tf_models.backend.precision import to_single_precision
+from tf_models.backend.precision import single_precision, to_single_precision
+from tf_models.kernels import torch_support
 from tf_models.kernels.field_of_experts import (
     add_columns,
     adjoint_kernel,
@@ -19,7 +20,7 @@ from tf_models.kernels.field_of_experts import (
     filter_gradient,
     zero_pad,
 )
-from tf_models.kernels.triton_support import same_conv_runs_in_triton
+from tf_models.kernels.triton_support import experts, same_conv_runs_in_triton
 
 # Up to this number, channels cost more to move than to compute with.
 _FEW_CHANNELS = 2
@@ -51,18 +52,25 @@ def same_conv(features: Tensor, kernel: Tensor, largest: Tensor | None = None) -
 
         bound = () if largest is None else (ops.stop_gradient(largest),)
         return custom_gradient(convolution_jax_gpu.forward, convolution_jax_gpu.backward)(features, kernel, *bound)
-    return custom_gradient(_forward, _backward)(features, kernel)
+    return custom_gradient(_forward, convolution_gradients)(features, kernel)
 
 
 def _forward(features: Tensor, kernel: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    return _convolve(features, kernel), (features, kernel)
+    return convolve(features, kernel), (features, kernel)
 
 
-def _backward(kept: tuple[Tensor, Tensor], upstream: Tensor) -> tuple[Tensor, Tensor]:
+def convolution_gradients(kept: tuple[Tensor, Tensor], upstream: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of `same_conv` by features and kernel, `kept`."""
     features, kernel = kept
+    if keras.backend.backend() == "torch" and torch_support.convolution_runs(
+        features.dtype, features.shape, kernel.shape
+    ):
+        from tf_models.kernels import convolution_triton_torch
+
+        return convolution_triton_torch.gradients(features, kernel, upstream)
     grad_kernel = kernel_gradient(features, upstream, kernel.shape[:2])
     upstream = after(upstream, grad_kernel)
-    return _convolve(upstream, adjoint_kernel(kernel)), ops.cast(grad_kernel, kernel.dtype)
+    return convolve(upstream, adjoint_kernel(kernel)), ops.cast(grad_kernel, kernel.dtype)
 
 
 def kernel_gradient(features: Tensor, upstream: Tensor, size: tuple[int, int]) -> Tensor:
@@ -86,9 +94,9 @@ def kernel_gradient(features: Tensor, upstream: Tensor, size: tuple[int, int]) -
     channels, filters = features.shape[-1], upstream.shape[-1]
     half_y, half_x = size[0] // 2, size[1] // 2
     if channels <= _FEW_CHANNELS:
-        return filter_gradient(zero_pad(features, half_y, half_x), upstream, size)
+        return _few_channels_gradient(zero_pad(features, half_y, half_x), upstream, size)
     if filters <= _FEW_CHANNELS:
-        return adjoint_kernel(filter_gradient(zero_pad(upstream, half_y, half_x), features, size))
+        return adjoint_kernel(_few_channels_gradient(zero_pad(upstream, half_y, half_x), features, size))
 
     def product(features: Tensor, upstream: Tensor) -> Tensor:
         height, width = features.shape[1:3]
@@ -106,10 +114,17 @@ def kernel_gradient(features: Tensor, upstream: Tensor, size: tuple[int, int]) -
         def add(number: Tensor, sums: Tensor) -> Tensor:
             return sums + product(chunk(features, number, chunk_size), chunk(upstream, number, chunk_size))
 
-        dtype = keras.backend.result_type(features.dtype, "float32")
-        start = ops.zeros((size[0] * channels, size[1] * filters), dtype)
+        start = ops.zeros((size[0] * channels, size[1] * filters), single_precision(features))
         sums = sequential_fori_loop(features.shape[0] // chunk_size, add, start)
     return ops.transpose(ops.reshape(sums, (size[0], channels, size[1], filters)), (0, 2, 1, 3))
+
+
+def _few_channels_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Compute `filter_gradient`; on PyTorch with VarNet's kernel, if there is a GPU for it."""
+    kernel_shape = (*size, image.shape[-1], features.shape[-1])
+    if keras.backend.backend() == "torch" and torch_support.filter_gradient_runs(image.dtype, kernel_shape):
+        return experts().filter_gradient(image, features, size)
+    return filter_gradient(image, features, size)
 
 
 def _chunk_size(batch: int | None) -> int | None:
@@ -119,7 +134,8 @@ def _chunk_size(batch: int | None) -> int | None:
     return max(size for size in range(1, _CHUNK_SIZE + 1) if batch % size == 0)
 
 
-def _convolve(features: Tensor, kernel: Tensor) -> Tensor:
+def convolve(features: Tensor, kernel: Tensor) -> Tensor:
+    """Compute `same_conv` without its derivative."""
     size_y, size_x, channels, filters = kernel.shape
     half_y, half_x = size_y // 2, size_x // 2
     if filters <= _FEW_CHANNELS and runs_on_tensorflow_cpu():
@@ -130,7 +146,13 @@ def _convolve(features: Tensor, kernel: Tensor) -> Tensor:
 
             if jax_gpu.has_tensor_cores():
                 return jax_gpu.same_conv(features, kernel)
+        if keras.backend.backend() == "torch":
+            return _convolve_on_torch(features, kernel)
         return ops.conv(features, kernel, padding="same")
+    if channels <= _FEW_CHANNELS and runs_on_torch_gpu():
+        from tf_models.kernels import torch_conv
+
+        return torch_conv.convolve(features, kernel)
     height, width = features.shape[1:3]
     shifts = [(y, x) for y in range(size_y) for x in range(size_x)]
     if channels <= _FEW_CHANNELS:
@@ -141,3 +163,13 @@ def _convolve(features: Tensor, kernel: Tensor) -> Tensor:
     products = zero_pad(products, half_y, half_x)
     shifted = [products[:, y : y + height, x : x + width] for y, x in shifts]
     return sum(product[..., filters * i : filters * (i + 1)] for i, product in enumerate(shifted))
+
+
+def _convolve_on_torch(features: Tensor, kernel: Tensor) -> Tensor:
+    from tf_models.kernels import torch_conv
+
+    if torch_support.convolution_runs(features.dtype, features.shape, kernel.shape):
+        from tf_models.kernels import convolution_triton_torch
+
+        return convolution_triton_torch.convolve(features, kernel)
+    return torch_conv.convolve(features, kernel)

@@ -21,16 +21,33 @@ _LARGEST_INDEX = 2**31 - 1
 
 
 def runs_as_triton_kernels(dtype: str, kernel_shape: tuple[int, ...], basis: int) -> bool:
-    """Return whether `tf_models.kernels.experts_jax_gpu` computes a field of experts.
+    """Return whether Triton kernels compute a field of experts.
+
+    They are in `tf_models.kernels.experts_jax_gpu` and, for PyTorch, in `tf_models.kernels.experts_triton_torch`.
 
     Args:
         dtype: Type of the image.
         kernel_shape: `(y, x, 2, filter)`.
         basis: Number of Gaussians.
     """
+    if keras.backend.backend() == "torch":
+        from tf_models.kernels import torch_support
+
+        return torch_support.experts_run(dtype, kernel_shape, basis)
     if not _has_triton(dtype) or kernel_shape[3] > _MOST_FILTERS or basis < 2:
         return False
     return _compiles(tuple(kernel_shape), basis)
+
+
+def experts() -> Any:
+    """Return the module that computes a field of experts with Triton kernels on this backend."""
+    if keras.backend.backend() == "torch":
+        from tf_models.kernels import experts_triton_torch
+
+        return experts_triton_torch
+    from tf_models.kernels import experts_jax_gpu
+
+    return experts_jax_gpu
 
 
 def same_conv_runs_in_triton(dtype: str, shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:

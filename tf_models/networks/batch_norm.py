@@ -67,4 +67,6 @@ class BatchNorm(keras.layers.Layer):
         self._update(self.variance[iteration], variance * values / (values - 1))
 
     def _update(self, statistic: keras.Variable, value: Tensor) -> None:
-        statistic.assign(self.momentum * statistic + (1 - self.momentum) * ops.cast(value, statistic.dtype))
+        # On PyTorch, Keras multiplies a variable by a number that it first brings to the GPU, for which it waits.
+        old, new = value_of(statistic), ops.cast(value, statistic.dtype)
+        statistic.assign(self.momentum * old + (1 - self.momentum) * new)

@@ -13,9 +13,10 @@ from keras import ops
 from bart_bridge.reconet.network_settings import ModlSettings
 from tf_models.backend.complex_arrays import complex_multiply, join_maps, split_maps
 from tf_models.backend.ops import Tensor, recomputed, value_of
-from tf_models.backend.precision import cast_if, to_single_precision
+from tf_models.backend.precision import cast_if, single_precision, to_single_precision
 from tf_models.backend.replicas import replica_count
-from tf_models.kernels.normalization import batch_statistics, normalize
+from tf_models.kernels.normalization import batch_statistics, normalize, values_per_channel
+from tf_models.kernels.normalized_conv import normalized_conv
 from tf_models.kernels.same_conv import same_conv
 from tf_models.networks.batch_norm import BatchNorm
 
@@ -121,10 +122,13 @@ class ResidualBlock(keras.layers.Layer):
             bias = _real_bias(_layer_weights("bias", stage - 1, last, named))
         if stage == 0:
             features = cast_if(features, self.precision)
+        elif statistics is not None and stage <= last and keras.backend.backend() == "torch":
+            kernel = cast_if(_real_kernel(_layer_weights("conv", stage, last, named)), self.precision)
+            return normalized_conv(features, statistics, bias, kernel, of_batch)
         elif statistics is not None:
             (mean, variance), inner = statistics, stage <= last
             features = normalize(features, mean, variance, bias if inner else None, inner, of_batch)
-            largest = _largest_normalized(features, bias) if of_batch else None
+            largest = _largest_normalized(features, bias) if of_batch and inner else None
         elif stage <= last:
             features = ops.relu(features if bias is None else features + ops.cast(bias, features.dtype))
         if stage <= last:
@@ -160,14 +164,14 @@ def _layer_weights(name: str, layer: int, last: int, arrays: dict[str, Tensor]) 
     return arrays[f"{name}_n"] if layer == last else arrays[f"{name}_i"][layer - 1]
 
 
-def _values_per_channel(features: Tensor) -> Tensor:
+def _values_per_channel(features: Tensor) -> Tensor | float:
     """Return the number of values per channel in the whole batch."""
-    return ops.cast(replica_count() * ops.prod(ops.shape(features)[:3]), features.dtype)
+    return values_per_channel(features) * float(replica_count())
 
 
 def _largest_normalized(features: Tensor, bias: Tensor | None) -> Tensor:
     """Return a bound of features that were normalized with their own statistics: of n numbers, sqrt(n)."""
-    largest = ops.sqrt(to_single_precision(_values_per_channel(features)))
+    largest = ops.sqrt(ops.cast(_values_per_channel(features), single_precision(features)))
     return largest if bias is None else largest + ops.cast(ops.max(ops.abs(bias)), largest.dtype)
 
 

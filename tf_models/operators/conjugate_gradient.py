@@ -7,7 +7,8 @@ from collections.abc import Callable
 from keras import ops
 
 from tf_models.backend.complex_arrays import inner_product
-from tf_models.backend.exporting import exports_own_derivatives
+from tf_models.backend.devices import runs_on_torch_gpu
+from tf_models.backend.exporting import exports_own_derivatives, is_exporting
 from tf_models.backend.ops import Tensor, custom_gradient
 from tf_models.operators.sense import SenseNormal
 
@@ -85,6 +86,8 @@ def solve_regularized(
     """
 
     def solve(vector: Tensor, weight: Tensor) -> Tensor:
+        if derivative == "implicit" and runs_on_torch_gpu() and not is_exporting():
+            return normal.solve_on_torch_gpu(vector, weight, iterations)
         return conjugate_gradient(lambda image: normal(image) + weight * image, vector, iterations)
 
     def forward(vector: Tensor, weight: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:

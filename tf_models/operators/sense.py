@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from tf_models.backend.complex_arrays import complex_multiply, join_maps, split_maps
-from tf_models.backend.devices import runs_on_tensorflow_cpu
+from tf_models.backend.devices import runs_on_tensorflow_cpu, runs_on_torch_gpu
 from tf_models.backend.exporting import is_exporting
 from tf_models.backend.ops import Tensor, custom_gradient
 
@@ -111,6 +111,10 @@ class SenseNormal:
             from tf_models.kernels.tensorflow_cpu import sense_normal
 
             return sense_normal(image, self.maps, self.psf, self.one_dimensional)
+        if runs_on_torch_gpu() and not is_exporting():
+            from tf_models.kernels import torch_compiled
+
+            return torch_compiled.sense_normal(self.maps, self.psf, self.one_dimensional, image)
         if keras.backend.backend() == "torch":
             from tf_models.kernels import torch_complex
 
@@ -125,3 +129,15 @@ class SenseNormal:
         real, imaginary = transform((real * self.psf, -imaginary * self.psf))
         coil_images = ops.stack([real, -imaginary], axis=-1)[:, :, :size_y, :size_x]
         return join_maps([ops.sum(complex_multiply(coils, coil_images, conjugate=True), axis=1) for coils in self.maps])
+
+    def solve_on_torch_gpu(self, right_hand_side: Tensor, weight: Tensor, iterations: int) -> Tensor:
+        """Solve `(A^H A + weight) x = right_hand_side` with conjugate gradients, without a derivative."""
+        from tf_models.kernels import torch_compiled
+
+        operator = self.maps, self.psf, self.one_dimensional
+        if self.transposed:
+            solution = torch_compiled.conjugate_gradient(
+                operator, weight, ops.swapaxes(right_hand_side, 1, 2), iterations
+            )
+            return ops.swapaxes(solution, 1, 2)
+        return torch_compiled.conjugate_gradient(operator, weight, right_hand_side, iterations)

@@ -1,0 +1,139 @@
+"""What PyTorch has of its own, against the portable versions; what needs a GPU is skipped without one."""
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.helper import relative_difference
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="needs KERAS_BACKEND=torch")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+def numbers(*shape, seed=0):
+    return keras.ops.convert_to_tensor(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+def with_gradients(function, arrays, upstream):
+    """Return the result and the gradients by all arrays, as NumPy arrays."""
+    inputs = [array.detach().clone().requires_grad_() for array in arrays]
+    result = function(*inputs)
+    result.backward(upstream)
+    return [array.detach().cpu().numpy() for array in (result, *(value.grad for value in inputs))]
+
+
+@pytest.mark.parametrize("of_batch", [True, False])
+def test_normalized_conv_is_normalization_and_convolution(of_batch):
+    from tf_models.kernels.normalization import batch_statistics, normalize
+    from tf_models.kernels.normalized_conv import normalized_conv
+    from tf_models.kernels.same_conv import same_conv
+
+    features, bias, kernel, upstream = numbers(2, 9, 8, 6), numbers(6), numbers(3, 3, 6, 4), numbers(2, 9, 8, 4)
+
+    def statistics(features):
+        return batch_statistics(features) if of_batch else [numbers(6, seed=1), numbers(3, seed=2) ** 2]
+
+    def one_by_one(features, bias, kernel):
+        normalized = normalize(features, *statistics(features), bias, rectify=True, of_batch=of_batch)
+        return same_conv(normalized, kernel)
+
+    def together(features, bias, kernel):
+        return normalized_conv(features, statistics(features), bias, kernel, of_batch)
+
+    arrays = features, bias, kernel
+    for found, expected in zip(
+        with_gradients(together, arrays, upstream), with_gradients(one_by_one, arrays, upstream), strict=True
+    ):
+        assert relative_difference(found, expected) < 1e-6
+
+
+@pytest.mark.parametrize("maps", [1, 2])
+@pytest.mark.parametrize("psf", [(1, 9), (8, 1), (8, 9), (16, 18)])
+def test_conjugate_gradients_of_a_gpu_are_the_portable_ones(psf, maps):
+    from tf_models.operators.conjugate_gradient import conjugate_gradient
+    from tf_models.operators.sense import SenseNormal
+
+    normal, image = (
+        SenseNormal(numbers(2, 3, 8, 9, 2 * maps), numbers(2, *psf) ** 2),
+        numbers(2, 8, 9, 2 * maps, seed=1),
+    )
+    weight = keras.ops.convert_to_tensor(0.3)
+    expected = conjugate_gradient(lambda vector: normal(vector) + weight * vector, image, 4)
+    found = normal.solve_on_torch_gpu(image, weight, 4)
+    assert relative_difference(found.cpu().numpy(), expected.cpu().numpy()) < 1e-6
+
+
+def test_double_precision_stays_double():
+    from tf_models.kernels.same_conv import same_conv
+
+    arrays = numbers(2, 9, 8, 4).double(), numbers(3, 3, 4, 6).double()
+    found = with_gradients(same_conv, arrays, numbers(2, 9, 8, 6).double())
+    assert all(array.dtype == np.float64 for array in found)
+
+
+def test_halves_are_the_numbers():
+    pytest.importorskip("triton", reason="triton is not installed")
+    from tf_models.kernels.convolution_triton_torch import halves
+
+    values = numbers(2, 5, 4, 3) * 10.0 ** numbers(2, 5, 4, 1, seed=1)
+    high, low, unit = halves(values, 3, 5)
+    assert high.shape == low.shape == (2, 7, 8, 3)
+    restored = (high.double() + low.double()) * unit
+    error = (restored[:, 1:-1, 2:-2] - values).abs()
+    assert float((error / values.abs()).max()) < 2.0**-20
+    assert float(restored.abs().sum()) == pytest.approx(float(restored[:, 1:-1, 2:-2].abs().sum()))
+
+
+@needs_gpu
+@pytest.mark.parametrize(("size", "filters", "basis"), [((5, 3), 5, 7), ((11, 11), 24, 31)])
+def test_triton_kernels_are_the_portable_field_of_experts(size, filters, basis, monkeypatch):
+    """Image and all gradients, in single precision beside double; the size of the image fills no program."""
+    from tf_models.kernels import field_of_experts, triton_support
+
+    assert triton_support.runs_as_triton_kernels("float32", (*size, 2, filters), basis)
+    scales = [0.3, 1 / np.sqrt(2 * size[0] * size[1]), 1]
+    arrays = [
+        scale * numbers(*shape, seed=seed)
+        for seed, (scale, shape) in enumerate(
+            zip(scales, [(2, 40, 45, 2), (*size, 2, filters), (basis, filters)], strict=True)
+        )
+    ]
+    upstream = numbers(2, 40, 45, 2, seed=3)
+    fast = with_gradients(field_of_experts.field_of_experts, arrays, upstream)
+    monkeypatch.setattr(field_of_experts, "runs_as_triton_kernels", lambda *_: False)
+    exact = with_gradients(field_of_experts.field_of_experts, [array.double() for array in arrays], upstream.double())
+    for found, expected in zip(fast, exact, strict=True):
+        # Single precision, amplified by the activation.
+        assert relative_difference(found, expected) < 5e-6
+
+
+@needs_gpu
+@pytest.mark.parametrize("channels", [(64, 64), (32, 16), (2, 64), (64, 2)])
+def test_convolutions_of_a_gpu_have_single_precision(channels):
+    from tf_models.kernels.same_conv import same_conv
+
+    arrays = [numbers(2, 19, 23, channels[0]), numbers(3, 3, *channels, seed=1)]
+    upstream = numbers(2, 19, 23, channels[1], seed=2)
+    single = with_gradients(same_conv, arrays, upstream)
+    double = with_gradients(same_conv, [array.double() for array in arrays], upstream.double())
+    for found, expected in zip(single, double, strict=True):
+        assert relative_difference(found, expected) < 1e-6
+
+
+@needs_gpu
+def test_what_does_not_compile_is_named_in_one_line(capsys):
+    from tf_models.backend.torch_compile import compiled_on_torch_gpu
+
+    @compiled_on_torch_gpu
+    def reads_a_file(array):
+        Path(os.devnull).read_bytes()
+        return array + 1
+
+    for _ in range(2):
+        assert float(reads_a_file(numbers(1) * 0)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "does not compile reads_a_file" in line

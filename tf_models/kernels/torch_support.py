@@ -1,0 +1,112 @@
+"""Whether the regularizers run as Triton kernels on PyTorch, which comes with Triton on Linux."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from functools import cache
+
+import keras
+
+from tf_models.backend.exporting import is_exporting
+from tf_models.backend.ops import Tensor
+
+# A matrix product with more columns does not fit into the registers of a program.
+_MOST_FILTERS = 64
+# Indices within the kernels have 32 bits.
+_LARGEST_INDEX = 2**31 - 1
+
+
+def experts_run(dtype: str, kernel_shape: tuple[int, ...], basis: int) -> bool:
+    """Return whether `tf_models.kernels.experts_triton_torch` computes a field of experts, see `triton_support`."""
+    return (
+        _has_triton(dtype) and kernel_shape[3] <= _MOST_FILTERS and basis > 1 and _compile(tuple(kernel_shape), basis)
+    )
+
+
+def filter_gradient_runs(dtype: str, kernel_shape: tuple[int, ...]) -> bool:
+    """Return whether `experts_triton_torch.filter_gradient` computes the gradient by filters `(y, x, 2, filter)`."""
+    channels, filters = kernel_shape[2:]
+    return _has_triton(dtype) and channels == 2 and filters <= _MOST_FILTERS and _compile(tuple(kernel_shape), 0)
+
+
+def convolution_runs(dtype: str, shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
+    """Return whether `tf_models.kernels.convolution_triton_torch` computes a convolution and its derivative.
+
+    Args:
+        dtype: Type of the features.
+        shape: Their shape, `(batch, y, x, channels)`.
+        kernel_shape: `(y, x, channels, filters)`.
+    """
+    sizes = kernel_shape[2:]
+    if not _has_triton(dtype) or any(size not in (16, 32, 64) for size in sizes):
+        return False
+    padded = shape[0] * (shape[1] + kernel_shape[0]) * (shape[2] + kernel_shape[1]) * max(sizes)
+    return padded <= _LARGEST_INDEX and _convolution_compiles(tuple(kernel_shape))
+
+
+def _has_triton(dtype: str) -> bool:
+    import torch
+
+    if keras.backend.standardize_dtype(dtype) != "float32" or is_exporting() or not torch.cuda.is_available():
+        return False
+    return torch.cuda.get_device_capability() >= (8, 0) and importlib.util.find_spec("triton") is not None
+
+
+@cache
+def _compile(kernel_shape: tuple[int, ...], basis: int) -> bool:
+    """Return whether the kernels of a field of experts compile; of 0 Gaussians, only that of the filters' gradient."""
+    size_y, size_x, _, filters = kernel_shape
+
+    def run() -> None:
+        from tf_models.kernels import experts_triton_torch as kernels
+
+        image, features = _zeros(1, size_y + 1, size_x + 8, 2), _zeros(1, 2, 9, filters)
+        kernels.filter_gradient(image, features, (size_y, size_x))
+        if basis:
+            kernel, weights = _zeros(*kernel_shape), _zeros(basis, filters)
+            kernels.convolve_and_activate(image, kernel, weights)
+            kernels.convolve_and_slope(image, kernel, weights, features)
+            kernels.transposed_conv(features, kernel, size_y, size_x)
+            kernels.radial_basis_gradient(features, features, basis)
+
+    return _runs("VarNet" if basis else "MoDL", run)
+
+
+@cache
+def _convolution_compiles(kernel_shape: tuple[int, ...]) -> bool:
+    def run() -> None:
+        from tf_models.kernels import convolution_triton_torch as kernels
+
+        kernel, (channels, filters) = _zeros(*kernel_shape), kernel_shape[2:]
+        features, upstream = _zeros(1, 8, 8, channels), _zeros(1, 8, 8, filters)
+        kernels.convolve(features, kernel)
+        kernels.gradients(features, kernel, upstream)
+
+    return _runs("MoDL", run)
+
+
+def _runs(network: str, run: Callable[[], None]) -> bool:
+    """Return whether kernels compile and run; if they do not, say so in one line."""
+    import torch
+
+    try:
+        run()
+        torch.cuda.synchronize()
+    # Whatever goes wrong in compilers and drivers, the portable version does the work.
+    except Exception as error:  # noqa: BLE001
+        reason = str(error).strip().splitlines()
+        print(  # noqa: T201
+            f"{network}'s kernels for this GPU do not compile; the portable ones are used "
+            f"({type(error).__name__}: {reason[0] if reason else ''})",
+            file=sys.stderr,
+        )
+        return False
+    return True
+
+
+def _zeros(*shape: int) -> Tensor:
+    import torch
+
+    return torch.zeros(shape, device="cuda")
