@@ -1,192 +1,131 @@
-"""Time and memory of a training step on an NVIDIA GPU, at the published sizes, for each network and memory plan.
+"""Time and memory of both networks on NVIDIA GPUs, with the backend of Keras.
 
     KERAS_BACKEND=jax python -m tests.benchmarks.gpu_steps OUT.json [varnet-plain varnet-lean modl-plain modl-lean]
+        [--growth] [--gpus 1 2 4]
 
 VarNet: 320 x 368, 15 coils; MoDL: 256 x 232, 12 coils; batches of 10, single precision without TF32, synthetic data.
-Each runs in a process of its own. Two memories are read, which are never to be compared with each other: the peak of
-the backend's allocator, and what NVML says the process holds, sampled at 50 Hz. Look at `step_s` (median of the repeats
-after two warm-up steps), `allocator_peak_gib` and `nvml_peak_gib`.
+For each network and memory plan, `steps` has the median step after two to warm up, the first step (without anything
+compiled before, and again in a second process, which may use what the first has kept), inference of 1 and of 10 slices,
+and peaks of memory (`gpu_case`). `several_gpus` has steps whose batch 2 or 4 GPUs share (`parallel_steps`), or why
+there are none. With `--growth`, `growth` has steps of other sizes (`gpu_growth`). `gpu_table` prints all of it.
 """
 
+import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
+from importlib import metadata
 from pathlib import Path
 
-SIZES = {"varnet": (320, 368, 15), "modl": (256, 232, 12)}
-BATCH = 10
-# After two steps to warm up.
-REPEATS = 18
+from tests.benchmarks import gpu_growth
+from tests.benchmarks.gpu_case import SIZES, device_index
+
+NAMES = [f"{kind}-{plan}" for kind in SIZES for plan in ("plain", "lean")]
+PACKAGES = ("keras", "jax", "jaxlib", "jax-triton", "tensorflow", "torch", "triton")
+# Each case ends within this time.
+LIMIT_S = 300
 
 
 def main():
-    out, names = Path(sys.argv[1]), sys.argv[2:]
-    results = {}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("--growth", action="store_true", help="steps of other sizes, too")
+    parser.add_argument("--gpus", type=int, nargs="*", default=[1, 2, 4], help="default 1 2 4; none: growth alone")
+    options = parser.parse_args()
+    backend, gpus = os.environ.get("KERAS_BACKEND", "tensorflow"), describe_gpus()
+    results = {"backend": backend, "gpus": gpus, "versions": versions(), "steps": {}, "several_gpus": {}, "growth": []}
+
+    def save():
+        options.out.write_text(json.dumps(results, indent=1))
+
     # Of its own, so that the first step of each case compiles.
-    cache = tempfile.TemporaryDirectory()
-    for name in names or [f"{kind}-{plan}" for kind in SIZES for plan in ("plain", "lean")]:
-        # By itself JAX takes three quarters of the GPU at once.
-        environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-        environment["JAX_COMPILATION_CACHE_DIR"] = cache.name
-        argv = [sys.executable, "-m", "tests.benchmarks.gpu_steps", "--measure", name]
-        for again in (False, True):
-            finished = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-            if finished.returncode:
-                results[name] = {"error": finished.stderr[-2000:]}
-                break
-            result = json.loads(finished.stdout.splitlines()[-1])
-            if again:
-                results[name]["first_step_again_s"] = result["first_step_s"]
-            else:
-                results[name] = result
-        print(name, results[name], flush=True)
-        out.write_text(json.dumps(results, indent=1))
+    with tempfile.TemporaryDirectory() as cache:
+        environment = environment_of_case(cache)
+        if 1 in options.gpus:
+            for name in options.names:
+                results["steps"][name] = twice(name, environment)
+                print(name, json.dumps(results["steps"][name] | {"losses": None}), flush=True)
+                save()
+        for number in options.gpus:
+            if number > 1:
+                results["several_gpus"][str(number)] = on_several(number, options.names, backend, len(gpus))
+                save()
+        if options.growth:
+            for name in options.names:
+                results["growth"] += gpu_growth.measure(name, environment, LIMIT_S)
+                save()
 
 
-def problem(kind, size):
-    """Return a network of default size, and inputs and reference for it: random numbers of a size y, x, coils."""
-    import numpy as np
+def describe_gpus():
+    import pynvml
 
-    from bart_bridge.reconet import network_settings
-
-    network = {"varnet": network_settings.VarNetSettings, "modl": network_settings.ModlSettings}[kind]()
-    size_y, size_x, coils = size
-    generator = np.random.default_rng(0)
-
-    def numbers(*shape):
-        return generator.normal(size=shape).astype(np.float32)
-
-    # As in the published data: VarNet's pattern is the same in all lines, MoDL's has two dimensions.
-    pattern = (BATCH, 1, size_x) if kind == "varnet" else (BATCH, size_y, size_x)
-    inputs = {
-        "adjoint": numbers(BATCH, size_y, size_x, 2),
-        "coils": numbers(BATCH, coils, size_y, size_x, 2) / np.sqrt(2 * coils).astype(np.float32),
-        "psf": (generator.uniform(size=pattern) < 0.25).astype(np.float32),
-    }
-    return network, inputs, numbers(BATCH, size_y, size_x, 2)
+    pynvml.nvmlInit()
+    count = pynvml.nvmlDeviceGetCount()
+    return [pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(number)) for number in range(count)]
 
 
-def measure(name):
-    import keras
-    import numpy as np
+def versions():
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
-    from bart_bridge.reconet import weights
-    from tf_models.networks.build import build
 
+def environment_of_case(cache):
+    """Return the environment in which backends take memory as they need it, and keep what they compile in `cache`."""
+    import pynvml
+
+    idle_bytes = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(device_index())).used
+    caches = ("JAX_COMPILATION_CACHE_DIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+    return (
+        os.environ
+        | {name: str(Path(cache, name.lower())) for name in caches}
+        | {
+            # By itself JAX takes three quarters of the GPU at once.
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+            "GPU_IDLE_BYTES": str(idle_bytes),
+        }
+    )
+
+
+def twice(name, environment):
+    """Return what `gpu_case` measures, and the first step of a second process (TensorFlow keeps nothing for it)."""
     kind, plan = name.split("-")
-    network, inputs, reference = problem(kind, SIZES[kind])
-    model = build(network, weights.initial(network, 0), memory=plan)
-    model.compile(optimizer=keras.optimizers.SGD(1e-4))
-    recorder = Times()
-    nvml = Nvml()
-    # The same arrays in every step, on the device: what is measured is the step, not the data's way there.
-    inputs = {key: keras.ops.convert_to_tensor(value) for key, value in inputs.items()}
-    reference = keras.ops.convert_to_tensor(reference)
-    start_s = time.perf_counter()
-    losses = [loss_of(model.train_on_batch(inputs, reference))]
-    compile_s = time.perf_counter() - start_s
-    losses.append(loss_of(model.train_on_batch(inputs, reference)))
-    for _ in range(REPEATS):
-        with recorder:
-            losses.append(loss_of(model.train_on_batch(inputs, reference)))
-    peak = nvml.stop()
-    steps_s, allocator_peak = recorder.elapsed_s, allocator_peak_bytes()
-    inference_s = {}
-    for slices in (1, BATCH):
-        recorder, part = Times(), {key: value[:slices] for key, value in inputs.items()}
-        model.predict_on_batch(part)
-        for _ in range(REPEATS):
-            with recorder:
-                np.asarray(model.predict_on_batch(part))
-        inference_s[slices] = statistics.median(recorder.elapsed_s)
-    result = {
-        "backend": keras.backend.backend(),
-        "device": nvml.device,
-        "step_s": statistics.median(steps_s),
-        "step_min_s": min(steps_s),
-        "step_max_s": max(steps_s),
-        "first_step_s": compile_s,
-        "inference_s": inference_s,
-        "allocator_peak_gib": allocator_peak / 2**30,
-        "nvml_peak_gib": peak / 2**30,
-        "inputs_gib": sum(np.prod(value.shape) for value in inputs.values()) * 4 / 2**30,
-        "losses": losses,
-    }
-    print(json.dumps(result))
+    argv = [sys.executable, "-m", "tests.benchmarks.gpu_case", json.dumps({"kind": kind, "plan": plan})]
+    results = []
+    for _ in range(1 if environment.get("KERAS_BACKEND", "tensorflow") == "tensorflow" else 2):
+        try:
+            finished = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return {"error": f"not finished within {LIMIT_S} s"}
+        if finished.returncode:
+            return {"error": finished.stderr[-2000:]}
+        results.append(json.loads(finished.stdout.splitlines()[-1]))
+    return results[0] | {"first_step_again_s": results[1]["first_step_s"] if results[1:] else None}
 
 
-def loss_of(logs):
-    import numpy as np
-
-    return float(np.ravel(logs)[0])
-
-
-def allocator_peak_bytes():
-    import keras
-
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.local_devices()[0].memory_stats()["peak_bytes_in_use"]
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return torch.cuda.max_memory_allocated()
-    import tensorflow as tf
-
-    return tf.config.experimental.get_memory_info("GPU:0")["peak"]
-
-
-class Times:
-    """Wall time of each use as a context."""
-
-    def __init__(self):
-        self.elapsed_s = []
-
-    def __enter__(self):
-        self.start_s = time.perf_counter()
-
-    def __exit__(self, *_):
-        self.elapsed_s.append(time.perf_counter() - self.start_s)
-
-
-class Nvml:
-    """The highest use of the GPU's memory above what it was before."""
-
-    def __init__(self):
-        import pynvml
-
-        pynvml.nvmlInit()
-        self.handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        self.device = pynvml.nvmlDeviceGetName(self.handle)
-        self.read = lambda: pynvml.nvmlDeviceGetMemoryInfo(self.handle).used
-        self.peak, self.running = 0, True
-        self.thread = threading.Thread(target=self._sample, daemon=True)
-        self.thread.start()
-
-    def _sample(self):
-        while self.running:
-            self.peak = max(self.peak, self.read())
-            time.sleep(0.02)
-
-    def stop(self):
-        self.running = False
-        self.thread.join()
-        return self.peak - int(os.environ.get("GPU_IDLE_BYTES", "0"))
+def on_several(number, names, backend, available):
+    """Return what `parallel_steps` measures, or why it measures nothing."""
+    if backend == "torch":
+        return {"skipped": "trainings on PyTorch use one GPU"}
+    if number > available:
+        return {"skipped": f"{available} GPU here"}
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out.json")
+        argv = [sys.executable, "-m", "tests.benchmarks.parallel_steps", str(out), *names, "--devices", str(number)]
+        try:
+            finished = subprocess.run(argv, capture_output=True, text=True, timeout=len(names) * LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return {"error": f"not finished within {len(names) * LIMIT_S} s"}
+        return json.loads(out.read_text()) if out.exists() else {"error": finished.stderr[-2000:]}
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        measure(sys.argv[2])
-    else:
-        import pynvml
-
-        pynvml.nvmlInit()
-        idle = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used
-        os.environ["GPU_IDLE_BYTES"] = str(idle)
-        main()
+    main()

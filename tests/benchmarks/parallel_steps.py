@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python -m tests.benchmarks.parallel_steps OUT.json [varnet-plain varnet-lean ...] --devices 2
     KERAS_BACKEND=tensorflow python -m tests.benchmarks.parallel_steps OUT.json --devices 2
 
-The sizes and the data are those of `gpu_steps`; the whole batch is 10 slices on one GPU and on several. On JAX the way
+The sizes and the data are those of `gpu_case`; the whole batch is 10 slices on one GPU and on several. On JAX the way
 is the one that trainings take, `tf_models.training.data_parallel`. On TensorFlow it is
 `tf.distribute.MirroredStrategy`, to be compared with: its replicas do not share batch norm's statistics here, so that
 MoDL's loss differs. Each runs in a process of its own. Look at `step_s` (median of the repeats after two warm-up
@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks.gpu_steps import SIZES, problem
+from tests.benchmarks.gpu_case import SIZES, problem
 
 REPEATS = 9
 LOSSES = 5
