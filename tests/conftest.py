@@ -7,6 +7,7 @@ import pytest
 
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import ToolError
+from bart_bridge.tools.discovery import every_bart
 from bart_bridge.tools.toolbox import Toolbox
 
 VERSIONS = ("0.8.00", "0.9.00", "1.0.00")
@@ -60,6 +61,17 @@ def _of_version(version, toolbox):
         return Toolbox.find(BARTS / version)
     except ToolError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def bart_with_tensorflow():
+    """A BART that runs TensorFlow's graphs; Debian's do not."""
+    toolboxes, _ = every_bart()
+    for toolbox in toolboxes:
+        if toolbox.build_flags.get("TENSORFLOW") == "1":
+            return toolbox
+    names = ", ".join(f"{toolbox.version_text} at {toolbox.path}" for toolbox in toolboxes) or "none at all"
+    return pytest.skip(f"no BART that is built with TENSORFLOW=1 (found {names})")
 
 
 @pytest.fixture(scope="session")

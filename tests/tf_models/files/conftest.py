@@ -1,4 +1,4 @@
-"""Small networks, exported for BART, and a BART that runs them."""
+"""Small networks, and how an export runs without our code."""
 
 import subprocess
 import sys
@@ -10,7 +10,6 @@ import pytest
 
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
-from bart_bridge.tools.discovery import every_bart
 from tf_models.networks.build import build
 from tf_models.networks.modl_original import MoDLOriginal
 
@@ -50,14 +49,3 @@ def run_by_c_api(folder, place, *inputs):
         with np.load(place / f"outputs-{number}.npz") as arrays:
             outputs.append(dict(arrays))
     return outputs
-
-
-@pytest.fixture(scope="session")
-def bart_with_tensorflow():
-    """A BART that runs TensorFlow's graphs; Debian's do not."""
-    toolboxes, _ = every_bart()
-    for toolbox in toolboxes:
-        if toolbox.build_flags.get("TENSORFLOW") == "1":
-            return toolbox
-    names = ", ".join(f"{toolbox.version_text} at {toolbox.path}" for toolbox in toolboxes) or "none at all"
-    return pytest.skip(f"no BART that is built with TENSORFLOW=1 (found {names})")
