@@ -1,6 +1,8 @@
 """Each kernel's time against its floor: what this machine needs for the arithmetic and for moving the data once.
 
-    python -m tests.benchmarks.floors
+    python -m tests.benchmarks.floors [--cpu]
+
+With `--cpu` one thread computes, and its CPU time counts: that hardly changes while others use the machine.
 
 The floor of a convolution is its floating-point operations at the rate of a large matrix product; that of a pass over
 data its bytes at the rate of a copy; that of the normal operator two bare batched FFTs and reading the coils twice. All
@@ -8,6 +10,7 @@ rates are measured in the same process. Sizes are those of the default networks 
 """
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -19,6 +22,8 @@ from bart_bridge.tools import process
 from tests.benchmarks.measure import ENVIRONMENT, ROOT, THREADS
 
 SIZE, COILS, BATCH, REPEATS = 64, 8, 10, 15
+# One with `--cpu`, which is then the number of threads of this process.
+THREADS_HERE = int(os.environ.get("TF_NUM_INTRAOP_THREADS", THREADS))
 FILTERS, KERNEL, BASIS = 24, 11, 31
 CHANNELS = 64  # real ones of MoDL's 32 complex filters
 CG_ITERATIONS = 10
@@ -26,16 +31,18 @@ CG_ITERATIONS = 10
 REASONS = {
     "activation": "a gather of four coefficients for each value from a table by filter and interval; the floor counts"
     " only the values themselves",
-    "activation, gradient by weights": "a scatter of four sums for each value, which XLA does on one thread and whose"
-    " additions wait for each other; the floor counts only reading",
+    "activation, gradient by values": "a gather of three coefficients for each value; the floor counts only the values"
+    " themselves",
+    "activation, gradient by weights": "four powers for each value are written, and a scatter adds them, on one thread"
+    " for each half of the rows; the floor counts only reading the values",
     "convolution, 2 to 24 channels": "two input channels fill a fraction of the vector registers that the rate of a"
     " large matrix product assumes",
-    "transposed convolution, 24 to 2 channels": "eleven columns of two channels are convolved along y, then added: each"
-    " addition is a pass over memory of its own",
+    "transposed convolution, 24 to 2 channels": "two output channels: eleven columns of them are convolved along y,"
+    " then added",
     "gradient by filters": "two input channels and large filters: oneDNN's blocking of the reduction over pixels is"
     " made for many channels",
     "convolution, 64 to 64 channels": "3 x 3 filters have too few operations for each value read",
-    "convolution, 64 to 64 channels, gradient by filters": "3 x 3 filters have too few operations for each value read,"
+    "convolution, 64 to 64 channels, derivatives": "3 x 3 filters have too few operations for each value read,"
     " and the sums of both threads are added in the end",
     "batch norm and ReLU": "the result is allocated anew, and the pages of large arrays are cleared by the system",
     "batch norm statistics": "two passes, mean first, for the digits of the variance; squares are stored in between",
@@ -46,22 +53,24 @@ REASONS = {
 }
 
 
-def measure_in_child():
-    """Measure in a process of its own with the threads of all other measurements."""
+def measure_in_child(cpu=False):
+    """Measure in a process of its own with the threads of all other measurements, or with one."""
     argv = [sys.executable, "-m", "tests.benchmarks.floors", "--json"]
-    finished = process.run(argv, folder=ROOT, environment=ENVIRONMENT)
+    one = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+    finished = process.run(argv, folder=ROOT, environment=ENVIRONMENT | (one if cpu else {}))
     if finished.returncode != 0:
         raise ToolError(finished.describe(), argv, finished.returncode, finished.stderr[-5:])
     return json.loads(finished.stdout[-1])
 
 
 def times_s(function, *arguments):
+    clock = time.perf_counter if THREADS_HERE == THREADS else time.process_time
     function(*arguments)
     times = []
     for _ in range(REPEATS):
-        start_s = time.perf_counter()
+        start_s = clock()
         function(*arguments)
-        times.append(time.perf_counter() - start_s)
+        times.append(clock() - start_s)
     return times
 
 
@@ -74,7 +83,7 @@ def measure():
     """Return the rates of the machine, and seconds and floor of each kernel."""
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS_HERE)
     rates = {"matmul_flop_per_s": _matmul_rate(tf), "copy_bytes_per_s": _copy_rate()}
     generator = np.random.default_rng(0)
 
@@ -100,16 +109,18 @@ def _copy_rate():
     """Bytes read and written by a copy of arrays far larger than the caches, on all threads."""
     from concurrent.futures import ThreadPoolExecutor
 
-    pairs = [(np.ones(2**24, np.float32), np.ones(2**24, np.float32)) for _ in range(THREADS)]
-    with ThreadPoolExecutor(THREADS) as pool:
+    pairs = [(np.ones(2**24, np.float32), np.ones(2**24, np.float32)) for _ in range(THREADS_HERE)]
+    with ThreadPoolExecutor(THREADS_HERE) as pool:
         seconds = best_s(lambda: list(pool.map(lambda pair: np.copyto(*pair), pairs)))
     return 2 * sum(target.nbytes for target, _ in pairs) / seconds
 
 
 def _kernels(tf, numbers, rates):
     """Return function, arguments and floor of each kernel."""
+    from tf_models.backend.ops import vjp
     from tf_models.kernels import field_of_experts
     from tf_models.kernels.normalization import batch_statistics, normalize
+    from tf_models.kernels.same_conv import same_conv
     from tf_models.operators.conjugate_gradient import conjugate_gradient
     from tf_models.operators.sense import SenseNormal
 
@@ -133,10 +144,8 @@ def _kernels(tf, numbers, rates):
     # x, r and p read and written, A p read.
     steps_s = CG_ITERATIONS * (normal_s + 7 * traffic(image))
 
-    def dense_gradient(features, upstream):
-        return tf.raw_ops.Conv2DBackpropFilter(
-            input=features, filter_sizes=conv.shape, out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
-        )
+    def dense_derivatives(features, conv, upstream):
+        return vjp(same_conv, features, conv)[1](upstream)
 
     def solve(coils, psf, image):
         normal = SenseNormal(coils, psf)
@@ -158,21 +167,30 @@ def _kernels(tf, numbers, rates):
             (padded, upstream),
             arithmetic(narrow),
         ),
-        "activation": (field_of_experts.radial_basis, (upstream, weights), traffic(upstream, upstream, upstream)),
+        "activation": (
+            lambda values, weights: field_of_experts.radial_basis(values, weights)[0],
+            (upstream, weights),
+            traffic(upstream, upstream),
+        ),
+        "activation, gradient by values": (
+            lambda values, weights: field_of_experts.times_slope(values, values, weights, None),
+            (upstream, weights),
+            traffic(upstream, upstream, upstream),
+        ),
         "activation, gradient by weights": (
             lambda values, upstream: field_of_experts.radial_basis_gradient(values, upstream, BASIS),
             (upstream, upstream),
             traffic(upstream, upstream),
         ),
         "convolution, 64 to 64 channels": (
-            lambda features, conv: tf.nn.conv2d(features, conv, 1, "SAME"),
+            same_conv,
             (features, conv),
             arithmetic(dense),
         ),
-        "convolution, 64 to 64 channels, gradient by filters": (
-            dense_gradient,
-            (features, features),
-            arithmetic(dense),
+        "convolution, 64 to 64 channels, derivatives": (
+            dense_derivatives,
+            (features, conv, features),
+            arithmetic(2 * dense),
         ),
         "batch norm statistics": (batch_statistics, (features,), traffic(features)),
         "batch norm and ReLU": (
@@ -192,12 +210,13 @@ _VARNET = {
     "transposed convolution, 24 to 2 channels": (1, 1),
     "gradient by filters": (0, 2),
     "activation": (1, 0),
+    "activation, gradient by values": (0, 1),
     "activation, gradient by weights": (0, 1),
     "normal operator": (1, 1),
 }
 _MODL = {
-    "convolution, 64 to 64 channels": (3, 3),
-    "convolution, 64 to 64 channels, gradient by filters": (0, 3),
+    "convolution, 64 to 64 channels": (3, 0),
+    "convolution, 64 to 64 channels, derivatives": (0, 3),
     "batch norm and ReLU": (4, 4),
     "conjugate gradients, 10 steps": (1, 1),
 }
@@ -236,4 +255,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--json"]:
         print(json.dumps(measure()))
     else:
-        print(table(measure_in_child()))
+        print(table(measure_in_child(cpu=sys.argv[1:] == ["--cpu"])))

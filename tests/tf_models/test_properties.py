@@ -16,7 +16,7 @@ from tests.helper import (
     with_weights,
 )
 from tf_models.backend.complex_arrays import complex_multiply
-from tf_models.kernels import field_of_experts, normalization, same_conv
+from tf_models.kernels import field_of_experts, normalization, padding, same_conv
 from tf_models.networks.data_consistency import DataConsistency, Measured
 from tf_models.networks.losses import LOSSES
 from tf_models.networks.residual_block import ResidualBlock
@@ -75,14 +75,14 @@ LINEAR = {
         IMAGE,
     ),
     "symmetric padding": lambda: (
-        lambda image: field_of_experts.pad_symmetric(image, 3, 5),
-        lambda image: field_of_experts.pad_symmetric_adjoint(image, 3, 5),
+        lambda image: padding.pad_symmetric(image, 3, 5),
+        lambda image: padding.pad_symmetric_adjoint(image, 3, 5),
         (2, 5, 6, 2),
         (2, 11, 16, 2),
     ),
     "symmetric padding along y": lambda: (
-        lambda image: field_of_experts.pad_symmetric(image, 2, 0),
-        lambda image: field_of_experts.pad_symmetric_adjoint(image, 2, 0),
+        lambda image: padding.pad_symmetric(image, 2, 0),
+        lambda image: padding.pad_symmetric_adjoint(image, 2, 0),
         (2, 5, 6, 2),
         (2, 9, 6, 2),
     ),

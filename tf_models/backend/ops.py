@@ -213,20 +213,29 @@ class ArrayList(NamedTuple):
 
 
 def xla_on_cpu(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compile a function of elementwise operations with XLA, which fuses them into one pass over the arrays.
+    """Compile a function of elementwise operations and Fourier transforms with XLA.
 
-    Only TensorFlow on a CPU needs it; the compilers for GPUs fuse by themselves. The compiled function has no
-    derivative.
+    XLA fuses elementwise operations into one pass over the arrays. It would make convolutions slower. Only TensorFlow
+    on a CPU needs it; the compilers for GPUs fuse by themselves. The compiled function has no derivative; an export,
+    which needs one, does not compile.
     """
 
     @cache
-    def compiled() -> Callable[..., Tensor]:
+    def compiled(shapes: str) -> Callable[..., Tensor]:
+        """Return a function for these shapes; TensorFlow would take one for any batch, whose result has no size."""
         import tensorflow as tf
 
         return tf.function(function, jit_compile=True, autograph=False)
 
     @wraps(function)
     def call(*arguments: Tensor) -> Tensor:
-        return (compiled() if runs_on_tensorflow_cpu() else function)(*arguments)
+        if not runs_on_tensorflow_cpu() or is_exporting():
+            return function(*arguments)
+        import tensorflow as tf
+
+        # An eager tape would trace the derivative, which XLA cannot compile for a loop.
+        constants = tf.nest.map_structure(lambda x: tf.stop_gradient(x) if tf.is_tensor(x) else x, arguments)
+        shapes = tf.nest.map_structure(lambda x: x.shape if tf.is_tensor(x) else None, arguments)
+        return compiled(str(shapes))(*constants)
 
     return call

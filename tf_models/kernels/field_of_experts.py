@@ -16,8 +16,9 @@ import keras
 from keras import ops
 
 from tf_models.backend.devices import runs_on_tensorflow_cpu
-from tf_models.backend.ops import Tensor, custom_gradient
+from tf_models.backend.ops import Tensor, custom_gradient, xla_on_cpu
 from tf_models.backend.precision import cast_if, to_single_precision
+from tf_models.kernels.padding import pad_symmetric, pad_symmetric_adjoint, zero_pad
 from tf_models.kernels.triton_support import experts, runs_as_triton_kernels
 
 
@@ -89,7 +90,7 @@ def _gradients(kept: _Kept, padded_upstream: Tensor) -> tuple[Tensor, Tensor, Te
     size_y, size_x = kernel.shape[:2]
     grad_activated = ops.conv(padded_upstream, kernel, padding="valid")
     grad_weights = radial_basis_gradient(values, grad_activated, weights.shape[0])
-    grad_values = grad_activated * slope
+    grad_values = times_slope(grad_activated, values, weights, slope)
     grad_kernel = filter_gradient(padded, grad_values, (size_y, size_x))
     grad_kernel = grad_kernel + filter_gradient(padded_upstream, activated, (size_y, size_x))
     grad_padded = transposed_conv_valid(zero_pad(grad_values, size_y - 1, size_x - 1), kernel)
@@ -141,6 +142,7 @@ def convolve_columns(features: Tensor, kernel: Tensor, padding: str) -> Tensor:
     return ops.conv(features, columns, padding=padding)
 
 
+@xla_on_cpu
 def add_columns(sums: Tensor) -> Tensor:
     """Do the second half of a convolution: shift each column along x and add.
 
@@ -187,8 +189,8 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
     return to_single_precision(ops.reshape(ops.stack(rows), (*size, channels, filters)))
 
 
-def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the activation phi and its derivative by z.
+def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Compute the activation phi, and its derivative by z where that costs little beside it.
 
     ```
     phi_f(z) = sum_j w_jf exp(-(z - mu_j)^2 / (2 sigma^2))
@@ -201,12 +203,12 @@ def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         weights: w, `(basis, filter)`.
 
     Returns:
-        phi and phi', each `(batch, y, x, filter)`.
+        phi and phi', each `(batch, y, x, filter)`. phi' is None with TensorFlow on a CPU; `times_slope` looks it up.
     """
     if runs_on_tensorflow_cpu():
         from tf_models.kernels import tensorflow_cpu
 
-        return tensorflow_cpu.radial_basis(values, weights)
+        return tensorflow_cpu.radial_basis(values, weights), None
     dtype, values = values.dtype, to_single_precision(values)
     activated, slope = ops.zeros_like(values), ops.zeros_like(values)
     for number, (distance, gaussian) in enumerate(_gaussians(values, weights.shape[0])):
@@ -214,6 +216,25 @@ def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         activated = activated + part
         slope = slope - part * distance
     return ops.cast(activated, dtype), ops.cast(slope * (weights.shape[0] / 2), dtype)
+
+
+def times_slope(upstream: Tensor, values: Tensor, weights: Tensor, slope: Tensor | None) -> Tensor:
+    """Return the gradient by z.
+
+    Args:
+        upstream: The gradient by phi, `(batch, y, x, filter)`.
+        values: z, same shape.
+        weights: w, `(basis, filter)`.
+        slope: phi' or None, from `radial_basis`.
+
+    Returns:
+        upstream times phi', same shape.
+    """
+    if slope is not None:
+        return upstream * slope
+    from tf_models.kernels import tensorflow_cpu
+
+    return tensorflow_cpu.times_slope(upstream, values, weights)
 
 
 def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tensor:
@@ -239,54 +260,3 @@ def _gaussians(values: Tensor, basis: int) -> list[tuple[Tensor, Tensor]]:
     """Return (z - mu_j) / sigma and exp(-(z - mu_j)^2 / (2 sigma^2)) for each j."""
     distances = [(values - (-1 + 2 * number / (basis - 1))) * (basis / 2) for number in range(basis)]
     return [(distance, ops.exp(-0.5 * distance * distance)) for distance in distances]
-
-
-def pad_symmetric(image: Tensor, height: int, width: int) -> Tensor:
-    """Pad images `(batch, y, x, 2)` by reflection, edge pixels included, `height` and `width` pixels on each side.
-
-    `keras.ops.pad(mode="symmetric")` replicates the edge on PyTorch.
-
-    Raises:
-        ValueError: An image has fewer pixels than the padding on one side.
-    """
-    if image.shape[1] < height or image.shape[2] < width:
-        raise ValueError(
-            f"`image` must have at least {height} x {width} pixels (y, x) to be mirrored for filters of {height + 1} x "
-            f"{width + 1}. Received: {image.shape[1]} x {image.shape[2]}"
-        )
-    for margin, axis in ((height, 1), (width, 2)):
-        if margin:
-            first, last = edges(image, margin, axis)
-            image = ops.concatenate([ops.flip(first, axis=axis), image, ops.flip(last, axis=axis)], axis=axis)
-    return image
-
-
-def pad_symmetric_adjoint(padded: Tensor, height: int, width: int) -> Tensor:
-    """Crop to the image and add each pixel of the padding to the one that it was reflected from."""
-    for margin, axis in ((width, 2), (height, 1)):
-        if margin:
-            size = padded.shape[axis] - 2 * margin
-            first, last = (ops.flip(edge, axis=axis) for edge in edges(padded, margin, axis))
-            image = crop(padded, margin, margin + size, axis)
-            padding = [(0, 0)] * 4
-            padding[axis] = (0, size - margin)
-            image = image + ops.pad(first, padding)
-            padding[axis] = (size - margin, 0)
-            padded = image + ops.pad(last, padding)
-    return padded
-
-
-def zero_pad(features: Tensor, height: int, width: int) -> Tensor:
-    """Pad features `(batch, y, x, channel)` with `height` and `width` zeros on each side."""
-    return ops.pad(features, ((0, 0), (height, height), (width, width), (0, 0)))
-
-
-def edges(image: Tensor, margin: int, axis: int) -> tuple[Tensor, Tensor]:
-    """Return the first and the last `margin` pixels along an axis, 1 or 2."""
-    size = image.shape[axis]
-    return crop(image, 0, margin, axis), crop(image, size - margin, size, axis)
-
-
-def crop(image: Tensor, start: int, stop: int, axis: int) -> Tensor:
-    """Return the pixels from `start` to before `stop` along an axis, 1 or 2."""
-    return image[:, start:stop] if axis == 1 else image[:, :, start:stop]

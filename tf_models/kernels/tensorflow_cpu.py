@@ -22,11 +22,17 @@ _NODES_PER_SIGMA = 32
 _TAIL = 7.0
 
 
-def radial_basis(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """As `tf_models.kernels.field_of_experts.radial_basis`."""
-    basis, filters = weights.shape
-    table = tf.tensordot(tf.constant(_polynomials(basis), weights.dtype), weights, axes=1)
-    return _look_up(values, tf.reshape(tf.transpose(table, (0, 2, 1)), (-1, 4)), *_grid(basis), filters)
+def radial_basis(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the phi of `tf_models.kernels.field_of_experts.radial_basis`."""
+    return _polynomial(values, _tables(weights), *_grid(weights.shape[0]))
+
+
+def times_slope(upstream: Tensor, values: Tensor, weights: Tensor) -> Tensor:
+    """As `tf_models.kernels.field_of_experts.times_slope`; the slope is looked up, and not stored."""
+    basis, weights = weights.shape[0], after(weights, upstream)
+    _, linear, quadratic, cubic = _tables(weights)
+    tables = [table / _grid(basis)[1] for table in (linear, 2 * quadratic, 3 * cubic)]
+    return _times_polynomial(upstream, values, tables, *_grid(basis))
 
 
 def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tensor:
@@ -34,7 +40,11 @@ def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tenso
     filters = values.shape[-1]
     start, step, intervals = _grid(basis)
     dtype = tf.float32 if values.dtype.size == 2 else values.dtype
-    sums = _collect(values, upstream, start, step, intervals, filters)
+    # XLA adds into a table on one thread: each half of the rows has a table of its own. It would be slower if it took
+    # the halves itself.
+    half, values = values.shape[1] // 2, after(values, upstream)
+    halves = [(values[:, :half], upstream[:, :half]), (values[:, half:], upstream[:, half:])]
+    sums = tf.add_n([_collect(*arrays, start, step, intervals) for arrays in halves])
     sums = tf.transpose(tf.reshape(sums, (intervals, filters, 4)), (0, 2, 1))
     return tf.tensordot(tf.constant(_polynomials(basis), dtype), sums, axes=((0, 1), (0, 1)))
 
@@ -75,6 +85,7 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int], padd
     )
 
 
+@tf.function(jit_compile=True, autograph=False)
 def sense_normal(image: Tensor, maps: list[Tensor], psf: Tensor, one_dimensional: bool) -> Tensor:
     """Apply `tf_models.operators.sense.SenseNormal`.
 
@@ -96,37 +107,57 @@ def sense_normal(image: Tensor, maps: list[Tensor], psf: Tensor, one_dimensional
         if (size_y, size_x) != (grid_y, grid_x):
             coil_images = tf.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x)))
         coil_images = tf.signal.ifft2d(psf * tf.signal.fft2d(coil_images))[:, :, :size_y, :size_x]
-    # Not the conjugate of the coils: it depends on nothing, so TensorFlow would compute it early, once for each use.
-    conjugate = tf.math.conj(coil_images)
-    results = [tf.math.conj(tf.reduce_sum(coils * conjugate, axis=1)) for coils in maps]
+    results = [tf.reduce_sum(tf.math.conj(coils) * coil_images, axis=1) for coils in maps]
     return join_maps([tf.stack([tf.math.real(result), tf.math.imag(result)], axis=-1) for result in results])
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _look_up(
-    values: Tensor, table: Tensor, start: float, step: float, intervals: int, filters: int
-) -> tuple[Tensor, Tensor]:
-    dtype, values = values.dtype, tf.cast(values, table.dtype)
-    row, offset = _row_and_offset(values, start, step, intervals, filters)
-    c = tf.gather(table, row)
-    value = ((c[..., 3] * offset + c[..., 2]) * offset + c[..., 1]) * offset + c[..., 0]
-    slope = (3 * c[..., 3] * offset + 2 * c[..., 2]) * offset + c[..., 1]
-    return tf.cast(value, dtype), tf.cast(slope / step, dtype)
+def _tables(weights: Tensor) -> list[Tensor]:
+    """Return a table for each power of the offset, lowest first, with a row of filters for each interval, flat."""
+    coefficients = tf.tensordot(tf.constant(_polynomials(weights.shape[0]), weights.dtype), weights, axes=1)
+    return [tf.reshape(table, (-1,)) for table in tf.unstack(coefficients, axis=1)]
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _collect(values: Tensor, upstream: Tensor, start: float, step: float, intervals: int, filters: int) -> Tensor:
+def _polynomial(values: Tensor, tables: list[Tensor], start: float, step: float, intervals: int) -> Tensor:
+    row, offset = _row_and_offset(tf.cast(values, tables[0].dtype), start, step, intervals)
+    return tf.cast(_look_up(tables, row, offset), values.dtype)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _times_polynomial(
+    upstream: Tensor, values: Tensor, tables: list[Tensor], start: float, step: float, intervals: int
+) -> Tensor:
+    row, offset = _row_and_offset(tf.cast(values, tables[0].dtype), start, step, intervals)
+    return upstream * tf.cast(_look_up(tables, row, offset), upstream.dtype)
+
+
+def _look_up(tables: list[Tensor], row: Tensor, offset: Tensor) -> Tensor:
+    """Return the polynomials of a row; a table of its own for each power lets XLA gather many values at once."""
+    result = tf.gather(tables[-1], row)
+    for table in tables[-2::-1]:
+        result = result * offset + tf.gather(table, row)
+    return result
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _collect(values: Tensor, upstream: Tensor, start: float, step: float, intervals: int) -> Tensor:
+    """Add the gradient times 1, o, o^2 and o^3, with o the offset, into the row of each value."""
     if values.dtype.size == 2:
         values, upstream = tf.cast(values, tf.float32), tf.cast(upstream, tf.float32)
-    row, offset = _row_and_offset(values, start, step, intervals, filters)
-    powers = tf.stack([upstream, upstream * offset, upstream * offset**2, upstream * offset**3], axis=-1)
-    return tf.math.unsorted_segment_sum(tf.reshape(powers, (-1, 4)), tf.reshape(row, (-1,)), intervals * filters)
+    row, offset = _row_and_offset(values, start, step, intervals)
+    # Products of selections: a stack of four arrays takes twice as long.
+    power, offset, powers = tf.range(4), offset[..., None], upstream[..., None]
+    for number in range(3):
+        powers = powers * tf.where(power > number, offset, tf.ones_like(offset))
+    rows = intervals * values.shape[-1]
+    return tf.math.unsorted_segment_sum(tf.reshape(powers, (-1, 4)), tf.reshape(row, (-1,)), rows)
 
 
-def _row_and_offset(values: Tensor, start: float, step: float, intervals: int, filters: int) -> tuple[Tensor, Tensor]:
+def _row_and_offset(values: Tensor, start: float, step: float, intervals: int) -> tuple[Tensor, Tensor]:
     """Return the row of the table and the offset within its interval, 0 to 1; outside, those of the nearest end."""
     position = tf.clip_by_value((values - start) / step, 0, intervals - 1e-3)
     interval = tf.cast(position, tf.int32)
+    filters = values.shape[-1]
     return interval * filters + tf.range(filters), position - tf.cast(interval, values.dtype)
 
 

@@ -9,8 +9,8 @@ from keras import ops
 from tf_models.backend.complex_arrays import inner_product
 from tf_models.backend.devices import runs_on_torch_gpu
 from tf_models.backend.exporting import exports_own_derivatives, is_exporting
-from tf_models.backend.ops import Tensor, custom_gradient
-from tf_models.operators.sense import SenseNormal
+from tf_models.backend.ops import Tensor, custom_gradient, xla_on_cpu
+from tf_models.operators.sense import SenseArrays, SenseNormal
 
 
 def conjugate_gradient(operator: Callable[[Tensor], Tensor], right_hand_side: Tensor, iterations: int) -> Tensor:
@@ -88,7 +88,7 @@ def solve_regularized(
     def solve(vector: Tensor, weight: Tensor) -> Tensor:
         if derivative == "implicit" and runs_on_torch_gpu() and not is_exporting():
             return normal.solve_on_torch_gpu(vector, weight, iterations)
-        return conjugate_gradient(lambda image: normal(image) + weight * image, vector, iterations)
+        return _solve_compiled(vector, weight, normal.arrays, iterations)
 
     def forward(vector: Tensor, weight: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         solution = solve(vector, weight)
@@ -100,12 +100,20 @@ def solve_regularized(
         return adjoint, -ops.sum(solution * adjoint)
 
     if derivative == "unrolled":
-        return solve(right_hand_side, weight)
+        return _solve(right_hand_side, weight, normal.arrays, iterations)
     if exports_own_derivatives():
         solution = ops.stop_gradient(solve(right_hand_side, weight))
         residual = right_hand_side - normal(solution) - weight * solution
         return implicit_solution(solution, residual, lambda upstream: solve(upstream, weight))
     return custom_gradient(forward, backward)(right_hand_side, weight)
+
+
+def _solve(vector: Tensor, weight: Tensor, arrays: SenseArrays, iterations: int) -> Tensor:
+    normal = SenseNormal.from_arrays(arrays)
+    return conjugate_gradient(lambda image: normal(image) + weight * image, vector, iterations)
+
+
+_solve_compiled = xla_on_cpu(_solve)
 
 
 def implicit_solution(solution: Tensor, residual: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import add
+from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -16,6 +17,15 @@ from tf_models.backend.complex_arrays import complex_multiply, join_maps, split_
 from tf_models.backend.devices import runs_on_tensorflow_cpu, runs_on_torch_gpu
 from tf_models.backend.exporting import is_exporting
 from tf_models.backend.ops import Tensor, custom_gradient
+
+
+class SenseArrays(NamedTuple):
+    """What the operator computes with, in the form that its backend prefers; compiled functions can take it."""
+
+    maps: list[Tensor]
+    psf: Tensor
+    one_dimensional: bool  # The psf is constant along y, after the exchange of y and x.
+    transposed: bool  # y and x are exchanged.
 
 
 class SenseNormal:
@@ -71,9 +81,9 @@ class SenseNormal:
         size_y, size_x = psf.shape[-2:]
         if (size_y, size_x) not in allowed:
             raise ValueError(f"`psf` must have one of the sizes (y, x) {allowed}. Received: {psf.shape}")
-        self.one_dimensional = (size_y, size_x) != (image_y, image_x) and 1 in (size_y, size_x)
-        self.transposed = self.one_dimensional and size_x == 1
-        if self.transposed:
+        one_dimensional = (size_y, size_x) != (image_y, image_x) and 1 in (size_y, size_x)
+        transposed = one_dimensional and size_x == 1
+        if transposed:
             coils, psf = ops.swapaxes(coils, 2, 3), ops.swapaxes(psf, 1, 2)
             size_y, size_x = size_x, size_y
         maps = split_maps(coils)
@@ -87,7 +97,14 @@ class SenseNormal:
         else:
             # F^-1 z = conj(F conj(z)) / n: backends divide by n in a pass of its own.
             psf = psf / (size_y * size_x)
-        self.maps, self.psf = maps, psf
+        self.arrays = SenseArrays(maps, psf, one_dimensional, transposed)
+
+    @classmethod
+    def from_arrays(cls, arrays: SenseArrays) -> SenseNormal:
+        """Return the operator that has these arrays."""
+        normal = cls.__new__(cls)
+        normal.arrays = arrays
+        return normal
 
     def __call__(self, image: Tensor) -> Tensor:
         """Apply the operator to images `(batch, y, x, 2 * maps)`; the result has the same shape.
@@ -102,40 +119,41 @@ class SenseNormal:
         )
 
     def _apply(self, image: Tensor) -> Tensor:
-        if self.transposed:
+        if self.arrays.transposed:
             return ops.swapaxes(self._apply_along_rows(ops.swapaxes(image, 1, 2)), 1, 2)
         return self._apply_along_rows(image)
 
     def _apply_along_rows(self, image: Tensor) -> Tensor:
+        maps, psf, one_dimensional, _ = self.arrays
         if runs_on_tensorflow_cpu():
             from tf_models.kernels.tensorflow_cpu import sense_normal
 
-            return sense_normal(image, self.maps, self.psf, self.one_dimensional)
+            return sense_normal(image, maps, psf, one_dimensional)
         if runs_on_torch_gpu() and not is_exporting():
             from tf_models.kernels import torch_compiled
 
-            return torch_compiled.sense_normal(self.maps, self.psf, self.one_dimensional, image)
+            return torch_compiled.sense_normal(maps, psf, one_dimensional, image)
         if keras.backend.backend() == "torch":
             from tf_models.kernels import torch_complex
 
-            return torch_complex.sense_normal(image, self.maps, self.psf, self.one_dimensional)
+            return torch_complex.sense_normal(image, maps, psf, one_dimensional)
         images = split_maps(image[:, None])
-        coil_images = reduce(add, map(complex_multiply, self.maps, images))
-        (size_y, size_x), (grid_y, grid_x) = image.shape[1:3], self.psf.shape[-2:]
-        if (size_y, size_x) != (grid_y, grid_x) and not self.one_dimensional:
+        coil_images = reduce(add, map(complex_multiply, maps, images))
+        (size_y, size_x), (grid_y, grid_x) = image.shape[1:3], psf.shape[-2:]
+        if (size_y, size_x) != (grid_y, grid_x) and not one_dimensional:
             coil_images = ops.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x), (0, 0)))
-        transform = ops.fft if self.one_dimensional else ops.fft2
+        transform = ops.fft if one_dimensional else ops.fft2
         real, imaginary = transform((coil_images[..., 0], coil_images[..., 1]))
-        real, imaginary = transform((real * self.psf, -imaginary * self.psf))
+        real, imaginary = transform((real * psf, -imaginary * psf))
         coil_images = ops.stack([real, -imaginary], axis=-1)[:, :, :size_y, :size_x]
-        return join_maps([ops.sum(complex_multiply(coils, coil_images, conjugate=True), axis=1) for coils in self.maps])
+        return join_maps([ops.sum(complex_multiply(coils, coil_images, conjugate=True), axis=1) for coils in maps])
 
     def solve_on_torch_gpu(self, right_hand_side: Tensor, weight: Tensor, iterations: int) -> Tensor:
         """Solve `(A^H A + weight) x = right_hand_side` with conjugate gradients, without a derivative."""
         from tf_models.kernels import torch_compiled
 
-        operator = self.maps, self.psf, self.one_dimensional
-        if self.transposed:
+        operator = self.arrays.maps, self.arrays.psf, self.arrays.one_dimensional
+        if self.arrays.transposed:
             solution = torch_compiled.conjugate_gradient(
                 operator, weight, ops.swapaxes(right_hand_side, 1, 2), iterations
             )

@@ -13,7 +13,7 @@ from tests.helper import random_images, relative_difference
 from tests.tf_models.against_bart import images_of, images_of_bart
 from tests.tf_models.networks.test_networks import TOLERANCE
 from tf_models.files import savedmodel
-from tf_models.kernels import field_of_experts
+from tf_models.kernels import padding
 from tf_models.networks.build import build
 
 # The images of `dataset_folder` have 24 x 24 pixels.
@@ -81,4 +81,4 @@ def test_a_saved_model_of_such_images_is_refused(tmp_path):
 
 def test_the_layer_says_what_it_needs():
     with pytest.raises(ValueError, match=r"at least 2 x 25 pixels .* for filters of 3 x 26. Received: 24 x 24"):
-        field_of_experts.pad_symmetric(random_images((1, 24, 24, 2)), 2, 25)
+        padding.pad_symmetric(random_images((1, 24, 24, 2)), 2, 25)
