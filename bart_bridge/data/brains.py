@@ -48,7 +48,7 @@ def labels(size: int, toolbox: Toolbox) -> NDArray[np.intp]:
         since = ".".join(map(str, versions.BRAIN_PHANTOM.since))
         raise InputError(
             f"phantom 'brain' needs BART {since} or later, {toolbox.path} is {toolbox.version_text}: use 'shapes', or "
-            "a newer BART (make barts fetches 0.9 and 1.0)"
+            "name a newer BART with --bart or BART_TOOLBOX_PATH (make barts fetches 0.9 and 1.0)"
         )
     pixels = max(size, min(_FINER * size, _MOST_PIXELS))
     # Reports show x from top to bottom, where BART's head would lie on its side.

@@ -45,9 +45,11 @@ def main() -> None:
         message = error.format_message()
         if not message:  # a command without arguments has printed its help
             sys.exit(error.exit_code)
-        _fail(message, error.exit_code)
+        _fail(message.replace(": Value error, ", ": "), error.exit_code)  # pydantic's words
     except BartTfError as error:
         _fail(str(error), error.exit_code)
+    except MemoryError as error:
+        _fail(f"memory: {error or 'not enough for this size'}", 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)

@@ -21,7 +21,7 @@ Part = Literal["network", "regularizer", "prior"]
 _APPLY = {
     ("bart", "network"): "bart tensorflow -b SLICES {folder} ADJOINT COILS PSF IMAGE",
     ("bart", "regularizer"): "bart tensorflow -b SLICES {folder} IMAGE REGULARIZED",
-    ("bart", "prior"): "bart pics -m -R 'TF:{{{folder}}}:LAMBDA' KSPACE COILS IMAGE",
+    ("bart", "prior"): "bart pics -S -m -i 20 -R 'TF:{{{folder}}}:LAMBDA' KSPACE COILS IMAGE",
     ("bart-pytorch", "network"): "BART's C function nlop_pytorch_create; BART 1.0.00 has no command for it",
     ("bart-pytorch", "regularizer"): "BART's C function nlop_pytorch_create; BART 1.0.00 has no command for it",
 }
@@ -31,8 +31,8 @@ def to_savedmodel(
     context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Keras model: a .keras file.")],
     folder: Annotated[Path, typer.Argument(help="Folder to create; for bart-pytorch, a .pt file.")],
-    x: Annotated[int, typer.Option(min=1, help="Number of pixels along x.")],
-    y: Annotated[int, typer.Option(min=1, help="Number of pixels along y.")],
+    x: Annotated[int, typer.Option(min=1, max=4096, help="Number of pixels along x.")],
+    y: Annotated[int, typer.Option(min=1, max=4096, help="Number of pixels along y.")],
     program: Annotated[
         Literal["tensorflow", "bart", "bart-pytorch"],
         typer.Option("--for", help="What runs it: TensorFlow, or a BART that is built with TensorFlow or PyTorch."),
@@ -41,7 +41,7 @@ def to_savedmodel(
         Part,
         typer.Option(help="BART: the network, its regularizer as a denoiser, or that as a prior for pics -R TF."),
     ] = "network",
-    coils: Annotated[int | None, typer.Option(min=1, help="BART, network: number of coils.")] = None,
+    coils: Annotated[int | None, typer.Option(min=1, max=1024, help="BART, network: number of coils.")] = None,
     iteration: Annotated[
         int | None,
         typer.Option(min=0, help="BART, regularizer and prior: iteration with their weights, from 0. Default: last."),
@@ -65,6 +65,8 @@ def to_savedmodel(
         options.refuse(context, "only with --for bart", "part", "coils", "iteration")
     elif part != "network":
         options.refuse(context, f"the {part} has no coils", "coils")
+        if part == "prior" and {"{", "}"} & set(str(folder)):
+            raise InputError(f"{folder}: bart pics -R 'TF:{{PATH}}' takes no path with a brace")
     else:
         options.refuse(context, "only with --part regularizer or prior", "iteration")
         if coils is None:

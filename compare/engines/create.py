@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from bart_bridge.errors import ToolError
+from bart_bridge.errors import InputError, ToolError
 from bart_bridge.tools.discovery import find_version
 from bart_bridge.tools.toolbox import Toolbox
 from compare.engines.bart import BartEngine
@@ -38,13 +38,14 @@ def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) ->
     Where the default has the version, it is taken: it may be one that only `--bart` names.
 
     Raises:
+        InputError: The binary is of another version than the name of the engine says.
         ToolError: The binary is missing or does not work, or there is no BART of the version.
     """
     wanted = wanted_bart(name)
     if name in binaries:
         toolbox = Toolbox.find(binaries[name])
         if wanted and not wanted.fits(toolbox):
-            raise ToolError(
+            raise InputError(
                 f"bart_binaries: '{name}' must be a BART {wanted}, received {toolbox.version_text} at {toolbox.path}"
             )
         return toolbox

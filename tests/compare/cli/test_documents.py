@@ -38,7 +38,7 @@ OTHER = {
     "make": "the target and its recipe exist; it may take hours",
     "KERAS_BACKEND=": "the module exists; it needs a GPU",
     ".venv/bin/python": "the arguments that are files exist; it installs packages, or needs a GPU",
-    "python -m tests.benchmarks": "the module exists; it reads files that others made",
+    "python": "the module exists; it reads files that others made",
     ".": "sets up the shell",
 }
 # Its lines call BART, with the output beside them; tests/test_notes.py runs them.

@@ -9,6 +9,7 @@ import pytest
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.reconet import weights
 from tests.compare.cli.weights_cases import NETWORKS, refused
+from tests.compare.conftest import bart_tf_in_process
 from tests.helper import relative_difference
 from tf_models.files import model_files
 from tf_models.networks.build import build
@@ -79,3 +80,18 @@ def test_savedmodel_for_bart_says_how_to_run_it(command, small_model):
     assert code == 0, errors
     assert f"-R 'TF:{{{folder}}}:LAMBDA'" in output
     assert (folder / "bart_config.dat").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--x", "1000000", "--y", "8"), "'--x': Input should be less than or equal to 4096"),
+        (("--x", "8", "--y", "8", "--for", "bart", "--part", "foo"), "Invalid value for '--part': 'foo' is not one of"),
+        (("--x", "8", "--y", "8", "--for", "bart", "--part", "prior"), "takes no path with a brace"),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_line(arguments, message, tmp_path):
+    finished = bart_tf_in_process("weights", "to-savedmodel", tmp_path / "modl.keras", tmp_path / "a}b", *arguments)
+    assert finished.returncode == 2
+    (line,) = finished.stderr.splitlines()
+    assert message in line

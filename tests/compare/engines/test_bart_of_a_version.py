@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bart_bridge.data.dataset import Dataset
-from bart_bridge.errors import ToolError
+from bart_bridge.errors import InputError, ToolError
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.tools.toolbox import Toolbox
@@ -55,7 +55,7 @@ def test_a_binary_of_the_experiment_wins(barts, toolbox):
     own = barts / "1.0.00" / "bart"
     default = of_version(toolbox, 1, 0, 0)
     assert toolbox_of("bart-1.0", {"bart-1.0": own}, default).path == own
-    with pytest.raises(ToolError, match=r"bart_binaries: 'bart-0\.9' must be a BART 0\.9, received 1\.0\.00 at"):
+    with pytest.raises(InputError, match=r"bart_binaries: 'bart-0\.9' must be a BART 0\.9, received 1\.0\.00 at"):
         toolbox_of("bart-0.9", {"bart-0.9": own}, default)
 
 
@@ -68,7 +68,7 @@ def test_a_missing_version_says_what_to_do(barts, toolbox):
     with pytest.raises(ToolError) as raised:
         toolbox_of("bart-0.8", {}, of_version(toolbox, 0, 7, 0))
     assert str(raised.value) == (
-        "engine 'bart-0.8': no BART 0.8 was found (found: 1.0.00, 0.9.00): make barts fetches 0.8, 0.9 and 1.0, "
+        "engine 'bart-0.8': no BART 0.8 was found (found: 0.9.00, 1.0.00): make barts fetches 0.8, 0.9 and 1.0, "
         "or let BART_TF_BARTS name a folder with it"
     )
 
