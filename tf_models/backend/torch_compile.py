@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
+from tf_models.backend import fallback
 from tf_models.backend.devices import runs_on_torch_gpu
 from tf_models.backend.exporting import is_exporting
 
@@ -67,12 +67,8 @@ def _compiled_by_torch(function: Function) -> Function:
         except Exception as error:  # noqa: BLE001
             if not works:
                 works.append(False)
-                reason = str(error).strip().splitlines()
-                print(  # noqa: T201
-                    f"torch.compile does not compile {function.__name__.strip('_')}; it runs without, more slowly "
-                    f"({type(error).__name__}: {reason[0] if reason else ''})",
-                    file=sys.stderr,
-                )
+                name = function.__name__.strip("_")
+                fallback.report(f"torch.compile does not compile {name}; it runs without, more slowly", error)
             # Else PyTorch compiles no more than a few sizes.
             return function(*arguments)
         if not works:

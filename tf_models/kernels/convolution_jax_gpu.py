@@ -12,15 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from tf_models.backend.ops import Tensor
+from tf_models.kernels import triton_tiles as tiles
 from tf_models.kernels.field_of_experts import adjoint_kernel
 from tf_models.kernels.jax_gpu import Halves, halves
 from tf_models.kernels.triton_call import triton_call
-
-# Pixels of a program or of a step, warps and stages; the fastest of those tried on an H200.
-_CONVOLVE = {"BM": 128, "num_warps": 4, "num_stages": 2}
-_GRADIENT = {"BK": 32, "num_warps": 4, "num_stages": 3}
-_GRADIENT_PROGRAMS = 132
-
 
 # What `backward` needs: features, kernel and the bound of `forward`, if there is one.
 _Kept: TypeAlias = tuple[Halves, Tensor, tuple[Tensor, ...]]
@@ -49,36 +44,29 @@ def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor, ...]:
 def _convolve(features: Halves, kernel: Tensor) -> Tensor:
     size_y, size_x, channels, filters = kernel.shape
     matrix = halves(kernel)
-    batch, height, width, first, rows = _layout(features, (size_y, size_x))
+    batch, height, width, first, rows = tiles.same_conv_layout(features.high.shape, (size_y, size_x))
     return triton_call(
         *(features.high, features.low, matrix.high, matrix.low),
         jnp.stack([features.unit, matrix.unit]),
         *(first, rows, height, width),
         kernel="triton_jax_gpu.same_conv_kernel",
         out_shape=jax.ShapeDtypeStruct((batch, height, width, filters), kernel.dtype),
-        grid=(-(-rows // _CONVOLVE["BM"]),),
-        **{"SIZE_Y": size_y, "SIZE_X": size_x, "C": channels, "F": filters, **_CONVOLVE},
+        grid=(-(-rows // tiles.SAME_CONV["BM"]),),
+        **{"SIZE_Y": size_y, "SIZE_X": size_x, "C": channels, "F": filters, **tiles.SAME_CONV},
     )
 
 
 def _kernel_gradient(features: Halves, upstream: Halves, size: tuple[int, int]) -> Tensor:
     channels, filters = features.high.shape[-1], upstream.high.shape[-1]
-    _, _, width, first, rows = _layout(features, size)
+    _, _, width, first, rows = tiles.same_conv_layout(features.high.shape, size)
     taps = size[0] * size[1]
     sums = triton_call(
         *(features.high, features.low, upstream.high, upstream.low),
         jnp.stack([features.unit, upstream.unit]),
-        *(first, rows, width, -(-rows // (_GRADIENT_PROGRAMS * _GRADIENT["BK"]))),
+        *(first, rows, width, -(-rows // (tiles.KERNEL_GRADIENT_PROGRAMS * tiles.KERNEL_GRADIENT["BK"]))),
         kernel="triton_jax_gpu.kernel_gradient_kernel",
-        out_shape=jax.ShapeDtypeStruct((_GRADIENT_PROGRAMS, taps, channels, filters), features.unit.dtype),
-        grid=(_GRADIENT_PROGRAMS, taps // 3 if size[1] == 3 else taps),
-        **{"SIZE_Y": size[0], "SIZE_X": size[1], "C": channels, "F": filters, **_GRADIENT},
+        out_shape=jax.ShapeDtypeStruct((tiles.KERNEL_GRADIENT_PROGRAMS, taps, channels, filters), features.unit.dtype),
+        grid=(tiles.KERNEL_GRADIENT_PROGRAMS, taps // 3 if size[1] == 3 else taps),
+        **{"SIZE_Y": size[0], "SIZE_X": size[1], "C": channels, "F": filters, **tiles.KERNEL_GRADIENT},
     )
     return jnp.sum(sums, axis=0).reshape(*size, channels, filters)
-
-
-def _layout(features: Halves, size: tuple[int, int]) -> tuple[int, ...]:
-    """Return batch, height, width, the first pixel inside of the margin, and the pixels from there to the last one."""
-    batch, lines, line = features.high.shape[:3]
-    first = (size[0] // 2) * line + size[1] // 2
-    return batch, lines - size[0] + 1, line - size[1] + 1, first, batch * lines * line - 2 * first

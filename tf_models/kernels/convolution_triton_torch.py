@@ -13,12 +13,8 @@ from torch.nn import functional
 from tf_models.backend.ops import Tensor
 from tf_models.backend.torch_compile import compiled_on_torch_gpu
 from tf_models.kernels import triton_jax_gpu
+from tf_models.kernels import triton_tiles as tiles
 from tf_models.kernels.triton_torch import launch
-
-# Pixels of a program or of a step, warps and stages; the fastest of those tried on an H200.
-_CONVOLVE = {"BM": 128, "num_warps": 4, "num_stages": 2}
-_GRADIENT = {"BK": 32, "num_warps": 4, "num_stages": 3}
-_GRADIENT_PROGRAMS = 132
 
 # Two arrays of float16 and a power of 2: numbers are `unit * (high + low)`.
 Halves: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -53,14 +49,14 @@ def _convolve(features: Halves, kernel: Tensor) -> Tensor:
     size_y, size_x, channels, filters = kernel.shape
     high, low, unit = features
     matrix_high, matrix_low, matrix_unit = halves(kernel.contiguous())
-    batch, height, width, first, rows = _layout(high, (size_y, size_x))
+    batch, height, width, first, rows = tiles.same_conv_layout(high.shape, (size_y, size_x))
     (result,) = launch(
         triton_jax_gpu.same_conv_kernel,
         [high, low, matrix_high, matrix_low, torch.stack([unit, matrix_unit])],
         [first, rows, height, width],
         [(batch, height, width, filters)],
-        (-(-rows // _CONVOLVE["BM"]),),
-        **{"SIZE_Y": size_y, "SIZE_X": size_x, "C": channels, "F": filters, **_CONVOLVE},
+        (-(-rows // tiles.SAME_CONV["BM"]),),
+        **{"SIZE_Y": size_y, "SIZE_X": size_x, "C": channels, "F": filters, **tiles.SAME_CONV},
     )
     return result
 
@@ -68,21 +64,14 @@ def _convolve(features: Halves, kernel: Tensor) -> Tensor:
 def _kernel_gradient(features: Halves, upstream: Halves, size: tuple[int, int]) -> Tensor:
     (high, low, unit), (upstream_high, upstream_low, upstream_unit) = features, upstream
     channels, filters = high.shape[-1], upstream_high.shape[-1]
-    _, _, width, first, rows = _layout(high, size)
+    _, _, width, first, rows = tiles.same_conv_layout(high.shape, size)
     taps = size[0] * size[1]
     (sums,) = launch(
         triton_jax_gpu.kernel_gradient_kernel,
         [high, low, upstream_high, upstream_low, torch.stack([unit, upstream_unit])],
-        [first, rows, width, -(-rows // (_GRADIENT_PROGRAMS * _GRADIENT["BK"]))],
-        [(_GRADIENT_PROGRAMS, taps, channels, filters)],
-        (_GRADIENT_PROGRAMS, taps // 3 if size[1] == 3 else taps),
-        **{"SIZE_Y": size[0], "SIZE_X": size[1], "C": channels, "F": filters, **_GRADIENT},
+        [first, rows, width, -(-rows // (tiles.KERNEL_GRADIENT_PROGRAMS * tiles.KERNEL_GRADIENT["BK"]))],
+        [(tiles.KERNEL_GRADIENT_PROGRAMS, taps, channels, filters)],
+        (tiles.KERNEL_GRADIENT_PROGRAMS, taps // 3 if size[1] == 3 else taps),
+        **{"SIZE_Y": size[0], "SIZE_X": size[1], "C": channels, "F": filters, **tiles.KERNEL_GRADIENT},
     )
     return sums.sum(0).reshape(*size, channels, filters)
-
-
-def _layout(features: Tensor, size: tuple[int, int]) -> tuple[int, ...]:
-    """Return batch, height, width, the first pixel inside of the margin, and the pixels from there to the last one."""
-    batch, lines, line = features.shape[:3]
-    first = (size[0] // 2) * line + size[1] // 2
-    return batch, lines - size[0] + 1, line - size[1] + 1, first, batch * lines * line - 2 * first

@@ -14,50 +14,20 @@ import jax
 import jax.numpy as jnp
 
 from tf_models.backend.ops import Tensor
+from tf_models.kernels import triton_tiles as tiles
 from tf_models.kernels.triton_call import triton_call
-
-# Pixels that a program computes, along x in `transposed_conv`.
-_GROUP = 8
-# Pixels, values of the reduced axis in a step, warps and stages of each kernel; the fastest of those tried on an H200.
-_CONVOLVE = {"BM": 128, "BK": 32, "num_warps": 4, "num_stages": 1}
-_SLOPE = {"BM": 128, "BK": 32, "num_warps": 4, "num_stages": 1}
-_TRANSPOSED = {"BM": 64, "BK": 32, "num_warps": 2, "num_stages": 3}
-_FILTERS = {"BM": 128, "BK": 32, "num_warps": 4, "num_stages": 3}
-_RBF = {"BM": 64, "num_warps": 2, "num_stages": 1}
-_FILTER_PROGRAMS, _RBF_PROGRAMS = 1056, 2112
 
 
 def convolve_and_activate(padded: Tensor, kernel: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Return the valid convolution z = K u and phi(z), each `(batch, y, x, filter)`."""
-    shape = _features_shape(padded, kernel)
+    shape = tiles.features_shape(padded.shape, kernel.shape)
     empty = jnp.zeros((1,), padded.dtype)
-    return tuple(_convolve(padded, kernel, weights, empty, shape, with_slope=False, **_CONVOLVE))
+    return tuple(_convolve(padded, kernel, weights, empty, shape, with_slope=False, **tiles.CONVOLVE))
 
 
 def convolve_and_slope(padded: Tensor, kernel: Tensor, weights: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the valid convolution g = K u and g phi'(z) for z = `values`, each `(batch, y, x, filter)`."""
-    return tuple(_convolve(padded, kernel, weights, values, values.shape, with_slope=True, **_SLOPE))
-
-
-def gradients(
-    padded: Tensor, kernel: Tensor, weights: Tensor, values: Tensor, activated: Tensor, padded_upstream: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients by the padded image, the filters and the weights, see `field_of_experts`.
-
-    Args:
-        padded: The padded image u.
-        kernel: Filters K.
-        weights: Weights of the Gaussians.
-        values: K u.
-        activated: phi(K u).
-        padded_upstream: The gradient by the sum over the filters, padded with zeros like the image.
-    """
-    size_y, size_x = kernel.shape[:2]
-    grad_activated, grad_values = convolve_and_slope(padded_upstream, kernel, weights, values)
-    grad_weights = radial_basis_gradient(values, grad_activated, weights.shape[0])
-    grad_kernel = filter_gradient(padded, grad_values, (size_y, size_x))
-    grad_kernel = grad_kernel + filter_gradient(padded_upstream, activated, (size_y, size_x))
-    return transposed_conv(grad_values, kernel, size_y - 1, size_x - 1), grad_kernel, grad_weights
+    return tuple(_convolve(padded, kernel, weights, values, values.shape, with_slope=True, **tiles.SLOPE))
 
 
 def transposed_conv(features: Tensor, kernel: Tensor, pad_y: int = 0, pad_x: int = 0) -> Tensor:
@@ -65,13 +35,13 @@ def transposed_conv(features: Tensor, kernel: Tensor, pad_y: int = 0, pad_x: int
     size_y, size_x, _, filters = kernel.shape
     batch, height, width, _ = features.shape
     height, width = height + 2 * pad_y - size_y + 1, width + 2 * pad_x - size_x + 1
-    # The filters of `_GROUP` neighbouring pixels side by side, each shifted by its pixel.
+    # The filters of `tiles.GROUP` neighbouring pixels side by side, each shifted by its pixel.
     adjoint = jnp.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
-    shifted = [jnp.pad(adjoint, ((0, 0), (x, _GROUP - 1 - x), (0, 0), (0, 0))) for x in range(_GROUP)]
-    matrix = jnp.stack(shifted, axis=3).reshape(size_y, (size_x + _GROUP - 1) * filters, 2 * _GROUP)
-    row = _round_up(matrix.shape[1], _TRANSPOSED["BK"])
+    shifted = [jnp.pad(adjoint, ((0, 0), (x, tiles.GROUP - 1 - x), (0, 0), (0, 0))) for x in range(tiles.GROUP)]
+    matrix = jnp.stack(shifted, axis=3).reshape(size_y, (size_x + tiles.GROUP - 1) * filters, 2 * tiles.GROUP)
+    row = tiles.round_up(matrix.shape[1], tiles.TRANSPOSED["BK"])
     matrix = jnp.pad(matrix, ((0, 0), (0, row - matrix.shape[1]), (0, 0)))
-    groups = -(-width // _GROUP)
+    groups = -(-width // tiles.GROUP)
     rows = batch * height * groups
     return triton_call(
         features,
@@ -79,26 +49,26 @@ def transposed_conv(features: Tensor, kernel: Tensor, pad_y: int = 0, pad_x: int
         *(rows, height, groups, width, features.shape[1], features.shape[2], pad_y, pad_x),
         kernel="triton_jax_gpu.transposed_kernel",
         out_shape=jax.ShapeDtypeStruct((batch, height, width, 2), features.dtype),
-        grid=(-(-rows // _TRANSPOSED["BM"]),),
-        **{"SIZE_Y": size_y, "F": filters, "ROW": row, "GROUP": _GROUP, **_TRANSPOSED},
+        grid=(-(-rows // tiles.TRANSPOSED["BM"]),),
+        **{"SIZE_Y": size_y, "F": filters, "ROW": row, "GROUP": tiles.GROUP, **tiles.TRANSPOSED},
     )
 
 
 def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
     """As `field_of_experts.filter_gradient`."""
     batch, height, width, filters = features.shape
-    rows = _round_up(2 * size[0] * size[1], _FILTERS["BM"])
-    pixels, columns = batch * height * width, _columns(filters)
+    rows = tiles.round_up(2 * size[0] * size[1], tiles.FILTERS["BM"])
+    pixels, columns = batch * height * width, tiles.columns(filters)
     sums = triton_call(
         image,
         features,
         *(pixels, height, width, image.shape[1], image.shape[2]),
-        -(-pixels // (_FILTER_PROGRAMS * _FILTERS["BK"])),
+        -(-pixels // (tiles.FILTER_PROGRAMS * tiles.FILTERS["BK"])),
         rows,
         kernel="triton_jax_gpu.filters_kernel",
-        out_shape=jax.ShapeDtypeStruct((_FILTER_PROGRAMS, rows, columns), features.dtype),
-        grid=(_FILTER_PROGRAMS, rows // _FILTERS["BM"]),
-        **{"K": 2 * size[0] * size[1], "LINE": 2 * size[1], "F": filters, "FP": columns, **_FILTERS},
+        out_shape=jax.ShapeDtypeStruct((tiles.FILTER_PROGRAMS, rows, columns), features.dtype),
+        grid=(tiles.FILTER_PROGRAMS, rows // tiles.FILTERS["BM"]),
+        **{"K": 2 * size[0] * size[1], "LINE": 2 * size[1], "F": filters, "FP": columns, **tiles.FILTERS},
     )
     return jnp.sum(sums, axis=0)[: 2 * size[0] * size[1], :filters].reshape(*size, 2, filters)
 
@@ -106,15 +76,15 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
 def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tensor:
     """As `field_of_experts.radial_basis_gradient`."""
     filters = values.shape[-1]
-    pixels, columns, rows = values.size // filters, _columns(filters), _power_of_2(basis)
+    pixels, columns, rows = values.size // filters, tiles.columns(filters), tiles.power_of_2(basis)
     sums = triton_call(
         values,
         upstream,
-        *(pixels, -(-pixels // (_RBF_PROGRAMS * _RBF["BM"]))),
+        *(pixels, -(-pixels // (tiles.RBF_PROGRAMS * tiles.RBF["BM"]))),
         kernel="triton_jax_gpu.rbf_kernel",
-        out_shape=jax.ShapeDtypeStruct((_RBF_PROGRAMS, rows, columns), values.dtype),
-        grid=(_RBF_PROGRAMS,),
-        **{"F": filters, "FP": columns, "NB": basis, "NBP": rows, **_RBF},
+        out_shape=jax.ShapeDtypeStruct((tiles.RBF_PROGRAMS, rows, columns), values.dtype),
+        grid=(tiles.RBF_PROGRAMS,),
+        **{"F": filters, "FP": columns, "NB": basis, "NBP": rows, **tiles.RBF},
     )
     return jnp.sum(sums, axis=0)[:basis, :filters]
 
@@ -123,9 +93,9 @@ def _convolve(
     padded: Tensor, kernel: Tensor, weights: Tensor, values: Tensor, shape: tuple[int, ...], **options: int
 ) -> list[Tensor]:
     size_y, size_x, _, filters = kernel.shape
-    pixels, columns, reduced = shape[0] * shape[1] * shape[2], _columns(filters), 2 * size_y * size_x
+    pixels, columns, reduced = shape[0] * shape[1] * shape[2], tiles.columns(filters), 2 * size_y * size_x
     matrix = kernel.reshape(reduced, filters)
-    matrix = jnp.pad(matrix, ((0, _round_up(reduced, options["BK"]) - reduced), (0, columns - filters)))
+    matrix = jnp.pad(matrix, ((0, tiles.round_up(reduced, options["BK"]) - reduced), (0, columns - filters)))
     result = jax.ShapeDtypeStruct(shape, padded.dtype)
     return triton_call(
         padded,
@@ -139,22 +109,3 @@ def _convolve(
         **{"K": reduced, "LINE": 2 * size_x, "F": filters, "FP": columns, "NB": weights.shape[0]},
         **{"SLOPE" if name == "with_slope" else name: value for name, value in options.items()},
     )
-
-
-def _features_shape(padded: Tensor, kernel: Tensor) -> tuple[int, ...]:
-    batch, height, width, _ = padded.shape
-    return batch, height - kernel.shape[0] + 1, width - kernel.shape[1] + 1, kernel.shape[3]
-
-
-def _columns(filters: int) -> int:
-    """Return the columns of a matrix product for that number of filters."""
-    return max(16, _power_of_2(filters))
-
-
-def _power_of_2(number: int) -> int:
-    """Return the smallest power of 2 that is not smaller."""
-    return 1 << (number - 1).bit_length()
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple

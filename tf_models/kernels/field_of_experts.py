@@ -76,7 +76,7 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: 
     def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         padded_upstream = cast_if(zero_pad(upstream / filters, size_y - 1, size_x - 1), precision)
         if fast:
-            grad_padded, grad_kernel, grad_weights = experts().gradients(*kept[:5], padded_upstream)
+            grad_padded, grad_kernel, grad_weights = _gradients_in_triton(kept, padded_upstream)
         else:
             grad_padded, grad_kernel, grad_weights = _gradients(kept, padded_upstream)
         return pad_symmetric_adjoint(grad_padded, size_y - 1, size_x - 1), grad_kernel, grad_weights
@@ -95,6 +95,17 @@ def _gradients(kept: _Kept, padded_upstream: Tensor) -> tuple[Tensor, Tensor, Te
     grad_kernel = grad_kernel + filter_gradient(padded_upstream, activated, (size_y, size_x))
     grad_padded = transposed_conv_valid(zero_pad(grad_values, size_y - 1, size_x - 1), kernel)
     return grad_padded, grad_kernel, grad_weights
+
+
+def _gradients_in_triton(kept: _Kept, padded_upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute `_gradients` with the Triton kernels of this backend."""
+    padded, kernel, weights, values, activated, _ = kept
+    size, kernels = kernel.shape[:2], experts()
+    grad_activated, grad_values = kernels.convolve_and_slope(padded_upstream, kernel, weights, values)
+    grad_weights = kernels.radial_basis_gradient(values, grad_activated, weights.shape[0])
+    grad_kernel = kernels.filter_gradient(padded, grad_values, size)
+    grad_kernel = grad_kernel + kernels.filter_gradient(padded_upstream, activated, size)
+    return kernels.transposed_conv(grad_values, kernel, size[0] - 1, size[1] - 1), grad_kernel, grad_weights
 
 
 def transposed_conv_valid(features: Tensor, kernel: Tensor) -> Tensor:

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Callable
 from functools import cache
 
 import keras
 
+from tf_models.backend import fallback
 from tf_models.backend.exporting import is_exporting
 from tf_models.backend.ops import Tensor
-
-# A matrix product with more columns does not fit into the registers of a program.
-_MOST_FILTERS = 64
-# Indices within the kernels have 32 bits.
-_LARGEST_INDEX = 2**31 - 1
+from tf_models.kernels import triton_tiles as tiles
 
 
 def experts_run(dtype: str, kernel_shape: tuple[int, ...], basis: int) -> bool:
     """Return whether `tf_models.kernels.experts_triton_torch` computes a field of experts, see `triton_support`."""
     return (
-        _has_triton(dtype) and kernel_shape[3] <= _MOST_FILTERS and basis > 1 and _compile(tuple(kernel_shape), basis)
+        _has_triton(dtype)
+        and kernel_shape[3] <= tiles.MOST_FILTERS
+        and basis > 1
+        and _compile(tuple(kernel_shape), basis)
     )
 
 
 def filter_gradient_runs(dtype: str, kernel_shape: tuple[int, ...]) -> bool:
     """Return whether `experts_triton_torch.filter_gradient` computes the gradient by filters `(y, x, 2, filter)`."""
     channels, filters = kernel_shape[2:]
-    return _has_triton(dtype) and channels == 2 and filters <= _MOST_FILTERS and _compile(tuple(kernel_shape), 0)
+    return _has_triton(dtype) and channels == 2 and filters <= tiles.MOST_FILTERS and _compile(tuple(kernel_shape), 0)
 
 
 def convolution_runs(dtype: str, shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
@@ -39,11 +38,8 @@ def convolution_runs(dtype: str, shape: tuple[int, ...], kernel_shape: tuple[int
         shape: Their shape, `(batch, y, x, channels)`.
         kernel_shape: `(y, x, channels, filters)`.
     """
-    sizes = kernel_shape[2:]
-    if not _has_triton(dtype) or any(size not in (16, 32, 64) for size in sizes):
-        return False
-    padded = shape[0] * (shape[1] + kernel_shape[0]) * (shape[2] + kernel_shape[1]) * max(sizes)
-    return padded <= _LARGEST_INDEX and _convolution_compiles(tuple(kernel_shape))
+    fits = _has_triton(dtype) and tiles.same_conv_fits(shape, kernel_shape)
+    return fits and _convolution_compiles(tuple(kernel_shape))
 
 
 def _has_triton(dtype: str) -> bool:
@@ -96,12 +92,7 @@ def _runs(network: str, run: Callable[[], None]) -> bool:
         torch.cuda.synchronize()
     # Whatever goes wrong in compilers and drivers, the portable version does the work.
     except Exception as error:  # noqa: BLE001
-        reason = str(error).strip().splitlines()
-        print(  # noqa: T201
-            f"{network}'s kernels for this GPU do not compile; the portable ones are used "
-            f"({type(error).__name__}: {reason[0] if reason else ''})",
-            file=sys.stderr,
-        )
+        fallback.report(f"{network}'s kernels for this GPU do not compile; the portable ones are used", error)
         return False
     return True
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -12,12 +11,9 @@ from typing import Any
 
 import keras
 
+from tf_models.backend import fallback
 from tf_models.backend.ops import Tensor, Tensors
-
-# A matrix product with more columns does not fit into the registers of a program.
-_MOST_FILTERS = 64
-# Indices within the kernels have 32 bits.
-_LARGEST_INDEX = 2**31 - 1
+from tf_models.kernels import triton_tiles as tiles
 
 
 def runs_as_triton_kernels(dtype: str, kernel_shape: tuple[int, ...], basis: int) -> bool:
@@ -34,7 +30,7 @@ def runs_as_triton_kernels(dtype: str, kernel_shape: tuple[int, ...], basis: int
         from tf_models.kernels import torch_support
 
         return torch_support.experts_run(dtype, kernel_shape, basis)
-    if not _has_triton(dtype) or kernel_shape[3] > _MOST_FILTERS or basis < 2:
+    if not _has_triton(dtype) or kernel_shape[3] > tiles.MOST_FILTERS or basis < 2:
         return False
     return _compiles(tuple(kernel_shape), basis)
 
@@ -58,11 +54,7 @@ def same_conv_runs_in_triton(dtype: str, shape: tuple[int, ...], kernel_shape: t
         shape: Their shape, `(batch, y, x, channels)`.
         kernel_shape: `(y, x, channels, filters)`.
     """
-    sizes = kernel_shape[2:]
-    if not _has_triton(dtype) or any(size not in (16, 32, 64) for size in sizes):
-        return False
-    padded = shape[0] * (shape[1] + kernel_shape[0]) * (shape[2] + kernel_shape[1]) * max(sizes)
-    if padded > _LARGEST_INDEX:
+    if not _has_triton(dtype) or not tiles.same_conv_fits(shape, kernel_shape):
         return False
     return _same_conv_compiles(tuple(kernel_shape))
 
@@ -74,7 +66,7 @@ def normalization_runs_in_triton(dtype: str, shape: tuple[int, ...]) -> bool:
         dtype: Type of the features.
         shape: Their shape, `(batch, y, x, channels)`.
     """
-    if not _has_triton(dtype) or shape[-1] not in (16, 32, 64) or math.prod(shape) > _LARGEST_INDEX:
+    if not _has_triton(dtype) or shape[-1] not in (16, 32, 64) or math.prod(shape) > tiles.LARGEST_INDEX:
         return False
     return _normalization_compiles(shape[-1])
 
@@ -122,12 +114,7 @@ def _run(network: str, kernels: Callable[[], list[Callable[[], Tensors]]], descr
             thread.submit(lambda: jax.block_until_ready([kernel() for kernel in kernels()])).result()
     # Whatever goes wrong in compilers and drivers, the portable version does the work.
     except Exception as error:  # noqa: BLE001
-        reason = str(error).strip().splitlines()
-        print(  # noqa: T201
-            f"{network}'s kernels for this GPU do not compile; the portable ones are used "
-            f"({type(error).__name__}: {reason[0] if reason else ''})",
-            file=sys.stderr,
-        )
+        fallback.report(f"{network}'s kernels for this GPU do not compile; the portable ones are used", error)
         return False
     triton_call.write(passed, lambda: b"")
     return True

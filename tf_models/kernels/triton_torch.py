@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tf_models.backend.ops import Tensor
-
-Shape = tuple[int, ...]
+from tf_models.kernels.triton_tiles import Shape
 
 
 def launch(

@@ -86,7 +86,7 @@ def solve_regularized(
     """
 
     def solve(vector: Tensor, weight: Tensor) -> Tensor:
-        if derivative == "implicit" and runs_on_torch_gpu() and not is_exporting():
+        if runs_on_torch_gpu() and not is_exporting():
             return normal.solve_on_torch_gpu(vector, weight, iterations)
         return _solve_compiled(vector, weight, normal.arrays, iterations)
 
