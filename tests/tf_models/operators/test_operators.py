@@ -6,7 +6,7 @@ from bart_bridge.data.fourier import centred_fft, centred_ifft
 from tests.helper import dot, random_images, relative_difference, to_complex
 from tf_models.backend.channels import channels_to_complex
 from tf_models.backend.complex_arrays import complex_multiply
-from tf_models.operators.conjugate_gradient import conjugate_gradient
+from tf_models.operators.conjugate_gradient import conjugate_gradient, solve_regularized
 from tf_models.operators.sense import SenseNormal
 
 SIZES = [(8, 8), (9, 12), (7, 5)]
@@ -81,3 +81,13 @@ def test_a_zero_right_hand_side_stays_zero():
     operator = sense((6, 6))[0]
     found = ops.convert_to_numpy(conjugate_gradient(operator, ops.zeros((2, 6, 6, 2)), 10))
     assert not found.any()
+
+
+@pytest.mark.usefixtures("version")
+@pytest.mark.parametrize("derivative", ["implicit", "unrolled"])
+def test_what_is_solved_has_the_weight(derivative):
+    operator, *_ = sense((8, 9))
+    image = random_images((2, 8, 9, 2), 5)
+    right_hand_side = operator(image) + 0.6 * image
+    solution = solve_regularized(operator, right_hand_side, ops.convert_to_tensor(0.6), 30, derivative)
+    assert relative_difference(solution, image) < 1e-5
