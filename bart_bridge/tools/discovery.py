@@ -89,7 +89,7 @@ def find_version(wanted: Wanted) -> Toolbox:
     for toolbox in available:
         if wanted.fits(toolbox):
             return toolbox
-    versions = ", ".join(sorted({toolbox.version_text for toolbox in available})) or "none"
+    versions = ", ".join(dict.fromkeys(toolbox.version_text for toolbox in available)) or "none"
     raise ToolError(
         f"no BART {wanted} was found (found: {versions}): make barts fetches 0.8, 0.9 and 1.0, "
         f"or let {VARIABLE} name a folder with it" + "".join(f"; {fault}" for fault in faults)
