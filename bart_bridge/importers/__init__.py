@@ -6,51 +6,55 @@ in common: pattern, coil sensitivities, reference, checks, and writing slice by 
 
 from __future__ import annotations
 
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from bart_bridge.errors import InputError
 from bart_bridge.importers.source import Source
 
-KINDS = ("varnet-mat", "modl-hdf5", "fastmri", "ismrmrd", "cfl")
+# The function that opens each kind. Its keyword arguments are the options of this kind on the command line.
+KINDS = {
+    "varnet-mat": "varnet_mat.open_varnet",
+    "modl-hdf5": "modl_hdf5.open_modl",
+    "fastmri": "fastmri.open_fastmri",
+    "ismrmrd": "ismrmrd_raw.open_ismrmrd",
+    "cfl": "cfl_files.open_cfl",
+}
 
 
-def open_source(
-    kind: str, path: Path, noise: float | None = None, seed: int = 0, average_repetitions: bool = False
-) -> Source:
+def open_source(kind: str, path: Path, **options: Any) -> Source:
     """Open a file or folder of one kind.
 
     Args:
         kind: One of `KINDS`.
         path: The file or folder.
-        noise: Standard deviation of the noise to add; only for `modl-hdf5`, where the default is 0.01.
-        seed: Seed of this noise (default 0).
-        average_repetitions: Average repetitions instead of rejecting them; only for `ismrmrd` (default false).
+        options: Keyword arguments of the function in `KINDS`, which documents them. An option that is None was not
+            given.
 
     Raises:
         InputError: The kind is unknown, does not support an option, or does not match the file.
     """
-    if noise is not None and kind != "modl-hdf5":
-        raise InputError(f"--noise belongs to modl-hdf5, received it for {kind}")
-    if average_repetitions and kind != "ismrmrd":
-        raise InputError(f"--average-repetitions belongs to ismrmrd, received it for {kind}")
-    if kind == "varnet-mat":
-        from bart_bridge.importers.varnet_mat import open_varnet
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given.keys() - option_names(kind):
+        kinds = ", ".join(other for other in KINDS if name in option_names(other)) or "no kind"
+        raise InputError(f"--{name.strip('_').replace('_', '-')} belongs to {kinds}, received it for {kind}")
+    source: Source = _opener(kind)(path, **given)
+    return source
 
-        return open_varnet(path)
-    if kind == "modl-hdf5":
-        from bart_bridge.importers.modl_hdf5 import NOISE, open_modl
 
-        return open_modl(path, NOISE if noise is None else noise, seed)
-    if kind == "fastmri":
-        from bart_bridge.importers.fastmri import open_fastmri
+def option_names(kind: str) -> set[str]:
+    """Return the names of the options of a kind, with underscores; `set_` stands for `--set`.
 
-        return open_fastmri(path)
-    if kind == "ismrmrd":
-        from bart_bridge.importers.ismrmrd_raw import open_ismrmrd
+    Raises:
+        InputError: The kind is unknown.
+    """
+    return set(list(signature(_opener(kind)).parameters)[1:])
 
-        return open_ismrmrd(path, average_repetitions)
-    if kind == "cfl":
-        from bart_bridge.importers.cfl_files import open_cfl
 
-        return open_cfl(path)
-    raise InputError(f"KIND must be one of {', '.join(KINDS)}, received '{kind}'")
+def _opener(kind: str) -> Any:
+    if kind not in KINDS:
+        raise InputError(f"KIND must be one of {', '.join(KINDS)}, received '{kind}'")
+    module, function = KINDS[kind].split(".")
+    return getattr(import_module(f"bart_bridge.importers.{module}"), function)

@@ -75,6 +75,7 @@ class Source:
         left_out: Counts of what the importer leaves out, by description, such as `{"lines flagged ...": 2}`.
         split_note: Why the default split differs from the published one; empty if it does not.
         slices_note: Why the default slices differ from the published ones; empty if they do not.
+        notes: Facts about this source that the user should see before the import, one line each (default none).
     """
 
     kind: str
@@ -87,6 +88,7 @@ class Source:
     left_out: dict[str, int] = field(default_factory=dict)
     split_note: str = ""
     slices_note: str = ""
+    notes: tuple[str, ...] = ()
 
     def split(self, selection: dict[str, str], slices: str | None) -> dict[str, list[Entry]]:
         """List the slices of each split.

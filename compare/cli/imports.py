@@ -10,6 +10,9 @@ import typer
 
 from compare.cli import options
 
+# Options that each belong to some kinds.
+_OPTIONS = ("frames", "match", "group", "repetition", "average", "contrast", "set_", "average_repetitions")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -58,9 +61,31 @@ def import_(
     noise: Annotated[
         float | None, typer.Option(help="modl-hdf5: standard deviation of the noise in k-space. Default: 0.01.")
     ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(help="cmrxrecon: time frames that become slices, such as 0, 0-11/2 or all. Default: 0."),
+    ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(help="fastmri: take only the files of this kind from a folder, such as size=640x320,coils=16."),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="ismrmrd: the group of the file. Default: the only one, or 'dataset'.")
+    ] = None,
+    repetition: Annotated[
+        str | None, typer.Option(help="Raw data: the repetition to take, or 'average'. Required if there are several.")
+    ] = None,
+    average: Annotated[
+        str | None, typer.Option(help="Raw data: the average to take. Default: 'average', the mean of all.")
+    ] = None,
+    contrast: Annotated[
+        str | None, typer.Option(help="Raw data: the contrast (echo) to take. Required if there are several.")
+    ] = None,
+    set_: Annotated[
+        str | None, typer.Option("--set", help="Raw data: the set to take. Required if there are several.")
+    ] = None,
     average_repetitions: Annotated[
-        bool,
-        typer.Option("--average-repetitions", help="ismrmrd: average repetitions, which are rejected otherwise."),
+        bool, typer.Option("--average-repetitions", help="ismrmrd: the same as --repetition average.")
     ] = False,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
@@ -70,7 +95,8 @@ def import_(
 
     Example: [bold]bart-tf import fastmri file1000.h5 data/knee --pattern regular --acceleration 4[/bold]
     """
-    from bart_bridge.importers import open_source
+    from bart_bridge.errors import InputError
+    from bart_bridge.importers import open_source, option_names
     from bart_bridge.importers.convert import ImportPlan, convert
     from bart_bridge.importers.pattern_choice import PatternChoice
     from bart_bridge.importers.source import parse_split
@@ -81,12 +107,17 @@ def import_(
     if pattern != "random" and (kind != "modl-hdf5" or noise == 0):
         options.refuse(context, "nothing is random here: there is neither --pattern random nor noise", "seed")
 
+    if average_repetitions and repetition:
+        raise InputError(f"name either --average-repetitions or --repetition {repetition}")
     options.end_on_sigterm()
     choice = PatternChoice(pattern, acceleration, reference_size, seed)
-    source = open_source(kind, src.absolute(), noise, seed, average_repetitions)
+    wanted = {name: context.params[name] or None for name in _OPTIONS} | {"noise": noise}
+    if "seed" in option_names(kind):
+        wanted["seed"] = seed
+    source = open_source(kind, src.absolute(), **wanted)
     plan = ImportPlan(source.split(parse_split(split or []), slices), choice, coils)
     total = sum(map(len, plan.splits.values()))
-    for note in (source.split_note if not split else "", source.slices_note if not slices else ""):
+    for note in (*source.notes, "" if split else source.split_note, "" if slices else source.slices_note):
         if note:
             reporter.say(note)
     with reporter.step(f"import {total} slices", total) as advance:
