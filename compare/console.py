@@ -12,6 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _PLAIN_STEPS = 5
 
 
+def duration(seconds: float) -> str:
+    """Return a time for people: `42 s`, `3.5 min` or `2 h 10 min`."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s" if seconds >= 1 else "< 1 s"
+    minutes = round(seconds / 60)
+    return f"{seconds / 60:.1f} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class Advance(Protocol):
     """Report the progress of a step."""
 

@@ -54,14 +54,11 @@ def prepare(split: Split, toolbox: Toolbox | None) -> Split:
         InputError: The image has an odd number of pixels along an axis, which BART's nufft gets wrong.
         ToolError: BART failed, or finufft is needed and not installed.
     """
+    split = named(split, toolbox)
     if split.trajectory is None:
         return split
     if split.nufft == "finufft":
         toolbox = None
-    if toolbox is None and not find_spec("finufft"):
-        raise ToolError("finufft is not installed; install bart-tf with the extra 'nufft'")
-    maker = f"BART {toolbox.version_text}" if toolbox else f"finufft {version('finufft')}"
-    split = replace(split, gridded_by=maker)
     (folder,) = _folders(split)
     if _is_complete(folder):
         return split
@@ -71,12 +68,27 @@ def prepare(split: Split, toolbox: Toolbox | None) -> Split:
             adjoint, psf = compute(split, toolbox)
             cfl.write(temporary / "adjoint", from_batch_map_yx(adjoint.astype(np.complex64)))
             cfl.write(temporary / "psf", from_batch_coil_yx(psf[:, None].astype(np.complex64)))
-            (temporary / "made-by.txt").write_text(maker + "\n")
+            (temporary / "made-by.txt").write_text(f"{split.gridded_by}\n")
     except OSError as error:
         # Another process was faster, with the same result.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not _is_complete(folder):
             raise
     return split
+
+
+def named(split: Split, toolbox: Toolbox | None) -> Split:
+    """Return a split whose `gridded_by` names the program of `prepare`; nothing is computed.
+
+    Raises:
+        ToolError: finufft is needed and not installed.
+    """
+    if split.trajectory is None:
+        return split
+    if toolbox is not None and split.nufft != "finufft":
+        return replace(split, gridded_by=f"BART {toolbox.version_text}")
+    if not find_spec("finufft"):
+        raise ToolError("finufft is not installed; install bart-tf with the extra 'nufft'")
+    return replace(split, gridded_by=f"finufft {version('finufft')}")
 
 
 @contextmanager

@@ -22,11 +22,15 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
+    context: typer.Context,
     config: options.Config,
     output: options.Output = None,
     on: options.On = None,
     jobs: options.Jobs = None,
     bart: options.Bart = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Run nothing: list the steps with time and memory, from earlier runs.")
+    ] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -34,17 +38,22 @@ def compare(
 
     Completed steps are not repeated, so an interrupted comparison continues where
     it stopped. With --on slurm, the command submits the runs to a cluster and
-    returns. Use 'bart-tf jobs' from then on.
+    returns. Use 'bart-tf jobs' from then on. --dry-run only lists the steps. Time
+    and memory are those of the same step in earlier runs on this machine, in this
+    folder or the folders beside it.
 
     Example: [bold]bart-tf compare configs/demo.yaml[/bold]
     """
     from compare.report import experiment_report as reports
     from compare.results import divergences, table
+    from compare.running import dry_run as dry
     from compare.running import locks
-    from compare.running.runner import run
+    from compare.running.runner import plan, run
     from compare.settings.experiment import load
     from compare.trace import chapter
 
+    if dry_run:
+        options.refuse(context, "--dry-run looks at this machine and submits nothing", "on", "jobs")
     if jobs and not on:
         raise InputError("--jobs needs --on local or --on slurm")
     experiment = load(config)
@@ -55,6 +64,9 @@ def compare(
         reporter.say(f"warning: {toolbox.warning}")
     if toolbox.missing("measure"):
         reporter.say(f"warning: {toolbox.path} was built without 'measure': quality by BART's own measure will be n/a")
+    if dry_run:
+        typer.echo("\n".join(dry.lines(plan(experiment, folder, toolbox, reporter), experiment.device == "gpu")))
+        return
     if on:
         submission.start(experiment, folder, on, jobs, bart, reporter)
         return

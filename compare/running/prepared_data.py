@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,11 +37,13 @@ class PreparedData:
 
     Attributes:
         dataset: The dataset.
-        identity: The hash of each of its arrays, by split and name.
+        identity: The hash of each of its arrays, by split and name; no hashes before it is simulated.
+        slice_counts: Number of slices of each split.
     """
 
     dataset: Dataset
     identity: Identity
+    slice_counts: Mapping[str, int]
 
 
 def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> PreparedData:
@@ -107,13 +109,39 @@ def open_dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporte
         InputError: The dataset is not usable.
         BusyError: The dataset changed, and another process works with the old one.
     """
-    choice = experiment.dataset
-    if choice.simulate is not None:
-        _simulate(choice.simulate, folder, toolbox, reporter)
-    dataset = Dataset.open(choice.folder or folder / "dataset")
+    if experiment.dataset.simulate is not None:
+        _simulate(experiment.dataset.simulate, folder, toolbox, reporter)
+
+    def gridded(split: Split) -> Split:
+        return grid(split, toolbox, remove_leftovers=True)
+
+    return _checked(experiment, folder, reporter, gridded)
+
+
+def look(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> PreparedData:
+    """Open and check the dataset as `open_dataset` does, but simulate, grid and lock nothing.
+
+    A dataset that is still to be simulated has the slices of its settings and no hashes.
+
+    Raises:
+        InputError: The dataset is not usable.
+    """
+    simulation = experiment.dataset.simulate
+    if simulation is not None and _changed_simulation(simulation, folder / "dataset") != "":
+        counts = {name: getattr(simulation, name) for name in SPLITS}
+        reporter.say(f"dataset: {sum(counts.values())} slices are still to be simulated")
+        return PreparedData(Dataset(folder / "dataset", {}), {name: {} for name in SPLITS}, counts)
+    return _checked(experiment, folder, reporter, lambda split: noncartesian.named(split, toolbox))
+
+
+def _checked(
+    experiment: Experiment, folder: Path, reporter: Reporter, gridded: Callable[[Split], Split]
+) -> PreparedData:
+    """Check each split of the dataset, let `gridded` complete it, and hash its arrays."""
+    dataset = Dataset.open(experiment.dataset.folder or folder / "dataset")
     if not all(os.access(dataset.folder / name, os.W_OK) for name in SPLITS):
         dataset = replace(dataset, cache=folder / "data")
-    identity = {}
+    identity, counts = {}, {}
     for name in SPLITS:
         split = dataset.split(name)
         content.validate_once(split)
@@ -125,9 +153,9 @@ def open_dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporte
             raise InputError(f"{dataset.folder / name}: the baseline gridding needs a trajectory, there is none")
         if split.reference is None:
             raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
-        dataset = replace(dataset, gridded_by=grid(split, toolbox, remove_leftovers=True).gridded_by)
-        identity[name] = content.digests(split)
-    return PreparedData(dataset, identity)
+        dataset = replace(dataset, gridded_by=gridded(split).gridded_by)
+        identity[name], counts[name] = content.digests(split), split.slice_count
+    return PreparedData(dataset, identity, counts)
 
 
 def grid(split: Split, toolbox: Toolbox, remove_leftovers: bool = False) -> Split:
@@ -157,20 +185,27 @@ def description(folder: Path) -> dict[str, Any]:
 
 def _simulate(settings: Simulation, folder: Path, toolbox: Toolbox, reporter: Reporter) -> None:
     target = folder / "dataset"
-    if target.exists():
-        # Not the version of BART: all of them simulate the same.
-        # A description of version 0.2.0 names no phantom. A dataset keeps its own when the BART becomes another one.
-        there = {"phantom": "shapes"} | (description(target).get("simulation") or {})
-        kept = {"phantom": there["phantom"]} if settings.phantom == "brain-or-shapes" else {}
-        changed = records.differences({"simulation": there}, {"simulation": settings.model_dump() | kept})
-        if not changed:
-            return
+    changed = _changed_simulation(settings, target)
+    if changed == "":
+        return
+    if changed is not None:
         with _nobody_at_work(folder, changed):
             older = records.Older(folder).keep([target])
         reporter.say(f"dataset: simulated anew, {changed}; the old one is in {older}")
     total = sum(getattr(settings, split) for split in SPLITS)
     with reporter.step(f"dataset: simulate {total} slices", total) as advance:
         simulate(target, settings, toolbox, lambda done, _: advance(done))
+
+
+def _changed_simulation(settings: Simulation, target: Path) -> str | None:
+    """Describe how settings differ from those of a simulated dataset; None if there is no such dataset yet."""
+    if not target.exists():
+        return None
+    # Not the version of BART: all of them simulate the same.
+    # A description of version 0.2.0 names no phantom. A dataset keeps its own when the BART becomes another one.
+    there = {"phantom": "shapes"} | (description(target).get("simulation") or {})
+    kept = {"phantom": there["phantom"]} if settings.phantom == "brain-or-shapes" else {}
+    return records.differences({"simulation": there}, {"simulation": settings.model_dump() | kept})
 
 
 @contextmanager

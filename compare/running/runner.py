@@ -19,10 +19,12 @@ from compare.engines.base import Engine
 from compare.engines.create import create, toolbox_of, usable_threads
 from compare.measuring import machine
 from compare.running import prepared_data
+from compare.running.earlier_runs import EarlierRuns
 from compare.running.prepared_data import PreparedData
 from compare.running.run_files import BASELINES_FOLDER, Run
 from compare.running.run_inputs import RunInputs
 from compare.running.run_steps import run_steps
+from compare.running.schedule import Schedule
 from compare.running.steps import PHASES, Step, baseline_names, baseline_steps
 from compare.running.worker import Outcome, Worker
 from compare.settings.engine_names import EngineName, is_bart
@@ -49,6 +51,10 @@ class Selection:
     phases: Collection[str] = PHASES
     repeats: bool = True
     resume: bool = True
+
+    def parts_of(self, experiment: Experiment) -> Collection[Part]:
+        """Return the selected parts."""
+        return all_parts(experiment) if self.parts is None else self.parts
 
 
 EVERYTHING = Selection()
@@ -79,26 +85,12 @@ def run(
         BusyError: Settings or dataset changed, and another process works with the old ones.
         OSError: The folder cannot be written.
     """
-    selected = all_parts(experiment) if selection.parts is None else selection.parts
-    toolboxes = {
-        name: toolbox_of(name, experiment.bart_binaries, toolbox)
-        for name in experiment.engines
-        if any(name == engine for _, engine in selected)
-    }
-    check_bart(experiment, folder, toolboxes)
-    engines = [create(name, experiment.device, bart, experiment.threads) for name, bart in toolboxes.items()]
     settings = settings or experiment
+    toolboxes = _checked_toolboxes(experiment, folder, toolbox, selection)
+    engines = _engines(experiment, toolboxes)
     data = prepared_data.prepare(settings, folder, toolbox, reporter)
-    steps = []
-    if BASELINES_PART in selected and "initial" in selection.phases:
-        steps = baseline_steps(folder, experiment, data, toolbox)
-    steps += _network_steps(folder, experiment, engines, data, replace(selection, parts=selected))
-
-    @cache
-    def made_on() -> machine.Description:
-        binaries = {name: bart for name, bart in toolboxes.items() if is_bart(name)}
-        software = machine.software({"bart": toolbox} | binaries)
-        return machine.describe() | software | {"threads": experiment.threads or usable_threads()}
+    steps = _steps(folder, experiment, (toolbox, engines), data, selection)
+    made_on = cache(lambda: _description(experiment, toolbox, toolboxes))
 
     def check() -> None:
         if changed := prepared_data.changed_settings(settings, folder, since=True):
@@ -107,14 +99,81 @@ def run(
         if simulated and prepared_data.description(data.dataset.folder) != data.dataset.description:
             raise InputError(f"{data.dataset.folder}: another process made it anew, with other settings")
 
-    return Worker(folder, reporter, made_on, check).work(steps)
+    schedule = Schedule(steps, EarlierRuns(folder, experiment, made_on()))
+    return Worker(folder, reporter, made_on, check, schedule).work(steps)
+
+
+def plan(
+    experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter, selection: Selection = EVERYTHING
+) -> Schedule:
+    """Return which steps `run` would do and what they will take, without running, simulating or locking anything.
+
+    Of the arrays of an existing dataset, hashes are stored as `bart_bridge.data.content` does.
+
+    Args:
+        experiment: What is compared.
+        folder: Where everything goes; it need not exist.
+        toolbox: As for `run`.
+        reporter: Shows warnings.
+        selection: The part of the experiment.
+
+    Raises:
+        InputError: As for `run`.
+        ToolError: As for `run`.
+    """
+    toolboxes = _checked_toolboxes(experiment, folder, toolbox, selection)
+    data = prepared_data.look(experiment, folder, toolbox, reporter)
+    steps = _steps(folder, experiment, (toolbox, _engines(experiment, toolboxes)), data, selection)
+    return Schedule(steps, EarlierRuns(folder, experiment, _description(experiment, toolbox, toolboxes)))
+
+
+def _checked_toolboxes(
+    experiment: Experiment, folder: Path, toolbox: Toolbox, selection: Selection
+) -> dict[EngineName, Toolbox]:
+    """Return the BART of each selected engine, after `check_bart`."""
+    selected = selection.parts_of(experiment)
+    toolboxes = {
+        name: toolbox_of(name, experiment.bart_binaries, toolbox)
+        for name in experiment.engines
+        if any(name == engine for _, engine in selected)
+    }
+    check_bart(experiment, folder, toolboxes)
+    return toolboxes
+
+
+def _engines(experiment: Experiment, toolboxes: Mapping[EngineName, Toolbox]) -> list[Engine]:
+    return [create(name, experiment.device, bart, experiment.threads) for name, bart in toolboxes.items()]
+
+
+def _description(
+    experiment: Experiment, toolbox: Toolbox, toolboxes: Mapping[EngineName, Toolbox]
+) -> machine.Description:
+    """Describe this machine and its software, as in a record."""
+    binaries = {name: bart for name, bart in toolboxes.items() if is_bart(name)}
+    software = machine.software({"bart": toolbox} | binaries)
+    return machine.describe() | software | {"threads": experiment.threads or usable_threads()}
+
+
+def _steps(
+    folder: Path,
+    experiment: Experiment,
+    programs: tuple[Toolbox, list[Engine]],
+    data: PreparedData,
+    selection: Selection,
+) -> list[Step]:
+    """List the selected steps: those of the baselines, by the first of the programs, then those of the networks."""
+    toolbox, engines = programs
+    steps = []
+    if BASELINES_PART in selection.parts_of(experiment) and "initial" in selection.phases:
+        steps = baseline_steps(folder, experiment, data, toolbox)
+    return steps + _network_steps(folder, experiment, engines, data, selection)
 
 
 def _network_steps(
     folder: Path, experiment: Experiment, engines: list[Engine], data: PreparedData, selection: Selection
 ) -> list[Step]:
     """List the selected steps of the networks; whatever needs a training comes after it."""
-    assert selection.parts is not None
+    selected = selection.parts_of(experiment)
     steps: list[Step] = []
     first_trainings: dict[Part, Step] = {}
     # Engines take turns, so that a machine that becomes slower or warmer meanwhile is the same to all.
@@ -122,7 +181,7 @@ def _network_steps(
         for name in experiment.networks:
             for engine in engines:
                 part = (name, engine.name)
-                if part not in selection.parts:
+                if part not in selected:
                     continue
                 phases = run_steps(RunInputs(folder, experiment, name, engine, data, repeat), selection.resume)
                 training = first_trainings.setdefault(part, phases["train"])

@@ -21,9 +21,8 @@ from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Advance
 from compare.engines.create import usable_threads
 from compare.measuring import quality
-from compare.running import determinants
+from compare.running import determinants, records
 from compare.running.prepared_data import PreparedData
-from compare.running.records import Determinants
 from compare.running.run_files import BASELINES_FOLDER
 from compare.settings.experiment import Experiment
 
@@ -56,13 +55,18 @@ class Step:
     title: str
     record: Path
     files: tuple[str, ...]
-    determinants: Callable[[], Determinants]
+    determinants: Callable[[], records.Determinants]
     version: str
     threads: int
     total: int
     work: Callable[[Advance], Details]
     after: Step | None = None
     leaves: tuple[Path, ...] = ()
+
+    def kept(self) -> records.Record | None:
+        """Return the record of the step if it is done: its inputs are as they were, and nothing of it is missing."""
+        record = records.read(self.record, self.determinants())
+        return None if record is None or self.damage() else record
 
     def damage(self) -> str:
         """Describe what is missing or damaged of the output; empty if nothing is."""
@@ -85,7 +89,7 @@ def baseline_names(experiment: Experiment) -> list[str]:
 def baseline_steps(root: Path, experiment: Experiment, data: PreparedData, toolbox: Toolbox) -> list[Step]:
     """List the reconstructions without a network, which go to `root/references`."""
     folder = root / BASELINES_FOLDER
-    test, validation = data.dataset.split("test"), data.dataset.split("validation")
+    test_count, validation_count = data.slice_counts["test"], data.slice_counts["validation"]
     threads = experiment.threads or usable_threads()
     steps = [
         Step(
@@ -95,8 +99,8 @@ def baseline_steps(root: Path, experiment: Experiment, data: PreparedData, toolb
             partial(determinants.of_zero_filled, data),
             "",
             threads,
-            test.slice_count,
-            lambda advance: _zero_filled(test, folder / ZERO_FILLED),
+            test_count,
+            lambda advance: _zero_filled(data.dataset.split("test"), folder / ZERO_FILLED),
             leaves=(folder / ZERO_FILLED,),
         )
     ]
@@ -104,11 +108,11 @@ def baseline_steps(root: Path, experiment: Experiment, data: PreparedData, toolb
         baseline = baselines.BASELINES[name]
 
         def work(advance: Advance, name: str = name) -> Details:
-            return _baseline(baselines.BASELINES[name], validation, test, folder / name, toolbox, advance)
+            return _baseline(baselines.BASELINES[name], data, folder / name, toolbox, advance)
 
         title = f"{name}: choose its regularization on validation slices and reconstruct"
         depends = partial(determinants.of_baseline, name, data, toolbox)
-        total = len(baseline.grid) * validation.slice_count + test.slice_count
+        total = len(baseline.grid) * validation_count + test_count
         version = f"bart {'nufft' if name == 'gridding' else 'pics'} {toolbox.version_text}"
         record, leaves = folder / f"{name}.json", (folder / name,)
         steps.append(Step(title, record, (f"{name}.*",), depends, version, threads, total, work, leaves=leaves))
@@ -124,8 +128,9 @@ def _zero_filled(split: Split, output: Path) -> Details:
 
 
 def _baseline(
-    baseline: baselines.Baseline, validation: Split, test: Split, output: Path, toolbox: Toolbox, advance: Advance
+    baseline: baselines.Baseline, data: PreparedData, output: Path, toolbox: Toolbox, advance: Advance
 ) -> Details:
+    test, validation = data.dataset.split("test"), data.dataset.split("validation")
     done = 0
 
     def on_slice() -> None:

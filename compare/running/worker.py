@@ -15,6 +15,7 @@ from compare.measuring.monitor import MeasuredError
 from compare.running import locks, records
 from compare.running.records import DIVERGED, Determinants
 from compare.running.run_files import failure_record
+from compare.running.schedule import Schedule
 from compare.running.steps import NOT_RUN, Step
 
 
@@ -43,11 +44,18 @@ class Worker:
         reporter: Tells a person what happens.
         made_on: Describes the machine and its software.
         check: Raises where another process changed what the steps depend on.
+        schedule: Knows what is left.
     """
 
     def __init__(
-        self, folder: Path, reporter: Reporter, made_on: Callable[[], Description], check: Callable[[], None]
+        self,
+        folder: Path,
+        reporter: Reporter,
+        made_on: Callable[[], Description],
+        check: Callable[[], None],
+        schedule: Schedule,
     ) -> None:
+        self._schedule = schedule
         self._folder, self._reporter, self._made_on, self._check = folder, reporter, made_on, check
         self._outcome = Outcome([], [], {})
         self._older = records.Older(folder)
@@ -83,8 +91,8 @@ class Worker:
         return self._folder / top / name if top == "runs" else self._folder / top
 
     def _is_done(self, step: Step, title: str) -> bool:
-        record = records.read(step.record, step.determinants())
-        if record is None or step.damage():
+        record = step.kept()
+        if record is None:
             return False
         threads = record.get("machine", {}).get("threads", step.threads)
         note = "" if threads == step.threads else f", with {threads} threads (now it would be {step.threads})"

@@ -1,0 +1,69 @@
+"""What `bart-tf compare --dry-run` says: each step, its time and memory where earlier runs tell, and the sums."""
+
+from __future__ import annotations
+
+from compare.console import duration
+from compare.running.schedule import PlannedStep, Schedule
+
+_UNKNOWN = "unknown"
+_WIDTH = 12
+
+
+def lines(schedule: Schedule, gpu: bool) -> list[str]:
+    """Return a line for each step, then the sums.
+
+    Args:
+        schedule: The steps.
+        gpu: Whether the steps use a GPU, whose memory has a column then.
+    """
+    plan = schedule.plan()
+    headings = ["time", "memory", "GPU memory"] if gpu else ["time", "memory"]
+    return [_row(headings, "step"), *(_line(number, plan, gpu) for number in range(len(plan))), *_sums(schedule, plan)]
+
+
+def _row(cells: list[str], last: str) -> str:
+    return "".join(f"{cell:>{_WIDTH}}" for cell in cells) + f"  {last}"
+
+
+def _line(number: int, plan: list[PlannedStep], gpu: bool) -> str:
+    step = plan[number]
+    title = f"[{number + 1}/{len(plan)}] {step.title}"
+    columns = 3 if gpu else 2
+    if step.estimate is None:
+        return _row(["done", *[""] * (columns - 1)], title)
+    estimate = step.estimate
+    cells = [
+        _UNKNOWN if estimate.seconds is None else duration(estimate.seconds),
+        _gib(estimate.peak_bytes),
+        _gib(estimate.gpu_bytes),
+    ]
+    state = "" if step.state == "missing" else f"{step.state}; "
+    return _row(cells[:columns], f"{title}: {state}{estimate.reason}")
+
+
+def _sums(schedule: Schedule, plan: list[PlannedStep]) -> list[str]:
+    left = schedule.time_left()
+    counts = f"{len(plan)} steps: {len(plan) - left.steps} done, {left.steps} to do"
+    if not left.steps:
+        return [counts]
+    estimates = [step.estimate for step in plan if step.estimate]
+    known = left.steps - left.unknown
+    return [
+        counts,
+        f"time: {_UNKNOWN}"
+        if not known
+        else f"time: {duration(left.seconds)} without the report"
+        + (f", for {known} steps; for {left.unknown} it is {_UNKNOWN}" if left.unknown else ""),
+        *_largest("memory", [estimate.peak_bytes for estimate in estimates]),
+        *_largest("GPU memory", [estimate.gpu_bytes for estimate in estimates]),
+    ]
+
+
+def _largest(name: str, sizes: list[int | None]) -> list[str]:
+    known = [size for size in sizes if size is not None]
+    some = f" of the {len(known)} steps where it is known" if len(known) < len(sizes) else ""
+    return [f"largest {name}: {_gib(max(known))}{some}"] if known else []
+
+
+def _gib(size: int | None) -> str:
+    return _UNKNOWN if size is None else f"{size / 2**30:.2f} GiB"

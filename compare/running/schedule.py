@@ -1,0 +1,108 @@
+"""Which steps of an experiment are still to be done, and how long that takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compare.running import records
+from compare.running.earlier_runs import EarlierRuns, Estimate
+from compare.running.records import Record
+from compare.running.steps import Step
+
+CHECKPOINT = "checkpoint"
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step before anything is run.
+
+    Attributes:
+        title: Its title in the output.
+        state: `done`; or `missing`, `again` with what changed since it was done, or `missing, its training has a
+            checkpoint`.
+        estimate: What it will take; None if it is done.
+    """
+
+    title: str
+    state: str
+    estimate: Estimate | None
+
+
+@dataclass(frozen=True)
+class TimeLeft:
+    """What the steps that are left will take.
+
+    Attributes:
+        steps: Number of steps that are left.
+        seconds: Wall seconds of those with an estimate.
+        unknown: Number of steps without one.
+    """
+
+    steps: int
+    seconds: float
+    unknown: int
+
+
+class Schedule:
+    """The steps of an experiment that are left, with an estimate for each.
+
+    Args:
+        steps: All steps, in their order.
+        earlier: Records to estimate from.
+    """
+
+    def __init__(self, steps: Sequence[Step], earlier: EarlierRuns) -> None:
+        self._steps, self._earlier = steps, earlier
+        self._left: list[Step] = []
+        for step in steps:
+            # A training that is repeated moves what was computed with its weights.
+            if any(step.after is other for other in self._left) or step.kept() is None:
+                self._left.append(step)
+        self._started: tuple[Step, float] | None = None
+        self._estimate()
+
+    def plan(self) -> list[PlannedStep]:
+        """List all steps."""
+        left = {id(step) for step in self._left}
+        return [
+            PlannedStep(step.title, _state(step), self._estimates[id(step)])
+            if id(step) in left
+            else PlannedStep(step.title, "done", None)
+            for step in self._steps
+        ]
+
+    def start(self, step: Step) -> None:
+        """Note that a step begins."""
+        self._started = (step, time.perf_counter())
+
+    def finish(self, step: Step, record: Record | None = None) -> None:
+        """Note that a step is over, with its record if it was done just now."""
+        self._left = [other for other in self._left if other is not step]
+        self._started = None
+        if record:
+            self._earlier.add(step.record, record)
+            self._estimate()
+
+    def time_left(self) -> TimeLeft:
+        """Return what is left at this moment; a step that takes longer than expected counts as over."""
+        estimates = {id(step): self._estimates[id(step)].seconds for step in self._left}
+        if self._started and (expected := estimates.get(id(self._started[0]))) is not None:
+            estimates[id(self._started[0])] = max(0.0, expected - (time.perf_counter() - self._started[1]))
+        known = [seconds for seconds in estimates.values() if seconds is not None]
+        return TimeLeft(len(estimates), sum(known), len(estimates) - len(known))
+
+    def _estimate(self) -> None:
+        self._estimates = {id(step): self._earlier.estimate(step) for step in self._left}
+
+
+def _state(step: Step) -> str:
+    if step.record.exists():
+        determinants = step.determinants()
+        if not all(determinants["data"].values()):
+            return "again: its dataset is simulated anew"
+        return f"again: {records.changes(step.record, determinants) or step.damage() or 'its training is done again'}"
+    if step.record.stem == "train" and (step.record.parent / CHECKPOINT).exists():
+        return "missing, its training has a checkpoint"
+    return "missing"
