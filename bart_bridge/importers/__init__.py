@@ -19,6 +19,8 @@ KINDS = {
     "varnet-mat": "varnet_mat.open_varnet",
     "modl-hdf5": "modl_hdf5.open_modl",
     "fastmri": "fastmri.open_fastmri",
+    "m4raw": "m4raw.open_m4raw",
+    "skm-tea": "skm_tea.open_skm_tea",
     "ismrmrd": "ismrmrd_raw.open_ismrmrd",
     "cfl": "cfl_files.open_cfl",
 }
@@ -42,6 +44,28 @@ def open_source(kind: str, path: Path, **options: Any) -> Source:
         raise InputError(f"--{name.strip('_').replace('_', '-')} belongs to {kinds}, received it for {kind}")
     source: Source = _opener(kind)(path, **given)
     return source
+
+
+def open_sources(kind: str, path: Path, **options: Any) -> dict[str, Source]:
+    """Open a file or folder that may become several datasets.
+
+    Args:
+        kind: One of `KINDS`.
+        path: The file or folder.
+        options: As in `open_source`. With `match="each"`, a folder of `fastmri` becomes one source for each size and
+            number of coils.
+
+    Returns:
+        The sources by the names of their dataset folders, or a single one by an empty name.
+
+    Raises:
+        InputError: As in `open_source`.
+    """
+    if kind == "fastmri" and options.get("match") == "each":
+        from bart_bridge.importers.fastmri import open_each
+
+        return open_each(path, options.get("average"))
+    return {"": open_source(kind, path, **options)}
 
 
 def option_names(kind: str) -> set[str]:

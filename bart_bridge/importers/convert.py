@@ -196,13 +196,17 @@ def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
         raise InputError(f"coil sensitivities must have the shape of k-space {shapes}")
     if pattern.shape != item.kspace.shape[1:]:
         raise InputError(f"the pattern must have the shape of k-space {item.kspace.shape[1:]}, found {pattern.shape}")
-    arrays: Arrays = {"kspace": item.kspace * pattern, "coils": coils, "pattern": pattern[None]}
-    if item.fully_sampled and (item.reference is None or len(coils) > 1):
+    # A product with 1 could change the sign of a zero, and an import of an export is the same bit for bit.
+    unchanged = (pattern == 1) | (item.kspace == 0)
+    kspace = np.where(unchanged, item.kspace, item.kspace * pattern)
+    arrays: Arrays = {"kspace": kspace, "coils": coils, "pattern": pattern[None]}
+    images = None if item.reference is None else item.reference.reshape(-1, *pattern.shape)
+    if images is not None and len(images) == len(coils):
+        arrays["reference"] = images[:, None]
+    elif item.fully_sampled:
         arrays["reference"] = np.sum(coils.conj() * centred_ifft(item.kspace), axis=1, keepdims=True)
-    elif item.reference is not None:
-        if len(coils) > 1:
-            raise InputError(f"the reference must have {len(coils)} maps, the source has a single image")
-        arrays["reference"] = item.reference[None, None]
+    elif images is not None:
+        raise InputError(f"the reference must have {len(coils)} maps, that of the source has {len(images)}")
     for name, values in arrays.items():
         _check(values, f"'{name}'")
     return arrays

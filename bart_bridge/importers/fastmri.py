@@ -1,94 +1,95 @@
-"""Multi-coil HDF5 files of fastMRI.
-
-Knoll et al. (2020), doi 10.1148/ryai.2020190007. Rows of k-space are the readout, columns the phase encoding. The image
-is cropped to the reconstructed field of view along the readout only. `mask` names the sampled lines; without a mask,
-the lines with a signal count as sampled.
-"""
+"""Multi-coil HDF5 files of fastMRI, one or a folder of them; `fastmri_file` describes the layout."""
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import h5py
-import numpy as np
-
-from bart_bridge.data.fourier import remove_oversampling
 from bart_bridge.errors import InputError
-from bart_bridge.files.dims import check_axes
-from bart_bridge.importers.encoding import parse_header, readout_pixels
-from bart_bridge.importers.source import (
-    APPLE_DOUBLE,
-    Entry,
-    Slice,
-    Source,
-    apple_doubles,
-    as_complex,
-    check_mask,
-    fully_sampled,
-    measured_in,
-    reading,
-)
-
-_FORM = "a fastMRI multi-coil file"
+from bart_bridge.importers import counters, matching
+from bart_bridge.importers.fastmri_file import COILS, FastmriFile, load, open_file
+from bart_bridge.importers.source import Entry, Source, h5_files
 
 
-def open_fastmri(path: Path) -> Source:
+def open_fastmri(path: Path, match: str | None = None, average: str | None = None) -> Source:
     """Open a file, or a folder of `.h5` files.
 
     Units are the slices of a file, or the files of a folder in alphabetical order, both counted from 0.
 
+    Args:
+        path: The file or folder.
+        match: Facts of the files to take from a folder, such as `size=640x320,coils=16`; `acquisition` and
+            `acceleration` are attributes of the files. All by default, which must have one size and number of coils.
+        average: For prostate data the average to take, or `average` (default), the mean of all.
+
     Raises:
-        InputError: A file cannot be read or is not a fastMRI multi-coil file.
+        InputError: A file cannot be read or is not a fastMRI multi-coil file, or the files differ.
     """
-    files, left_out = [path], {}
-    if path.is_dir():
-        present = sorted(file for file in path.iterdir() if file.is_file())
-        files = [file for file in present if file.suffix == ".h5" and not file.name.startswith(APPLE_DOUBLE)]
-        left_out = apple_doubles(present)
-        left_out["files that do not end in .h5"] = len(present) - len(files) - sum(left_out.values())
-    if not files:
-        raise InputError(f"{path}: a folder with .h5 files is needed, found none")
-    volumes = {file.name: _entries(file) for file in files}
-    description = {"readout": "oversampling removed: the field of view of the reconstruction", "files": list(volumes)}
+    files, left_out = open_files(path)
+    if match is not None and not path.is_dir():
+        raise InputError(f"{path}: --match chooses files of a folder, this is a file")
+    chosen = matching.select({name: file.facts for name, file in files.items()}, match, path)
+    left_out["files that --match does not take"] = len(files) - len(chosen)
+    return _source(path, [files[name] for name in chosen], left_out, average)
+
+
+def open_each(path: Path, average: str | None = None) -> dict[str, Source]:
+    """Open a folder whose files differ as one source for each size and number of coils.
+
+    Args:
+        path: The folder.
+        average: As in `open_fastmri`.
+
+    Returns:
+        The sources by a name such as `640x320-16-coils`, the one with the most files first.
+
+    Raises:
+        InputError: As in `open_fastmri`.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: --match each needs a folder")
+    files, left_out = open_files(path)
+    facts = {name: file.facts for name, file in files.items()}
+    sources = {}
+    for group in matching.groups(facts):
+        chosen = [files[name] for name in matching.select(facts, group, path)]
+        name = f"{chosen[0].facts['size']}-{chosen[0].facts['coils']}-coils"
+        others = {"files that --match does not take": len(files) - len(chosen)}
+        sources[name] = _source(path, chosen, left_out | others, average)
+    return sources
+
+
+def _source(path: Path, files: list[FastmriFile], left_out: dict[str, int], average: str | None) -> Source:
+    volumes = {file.path.name: _entries(file, average) for file in files}
     if path.is_dir():
         units = {str(number): entries for number, entries in enumerate(volumes.values())}
     else:
         units = {str(number): {0: entry} for number, entry in volumes[path.name].items()}
-    return Source("fastmri", path, units, has_coils=False, description=description, left_out=left_out)
+    description: dict[str, Any] = {"readout": "oversampling removed: the field of view of the reconstruction"}
+    description["files"] = list(volumes)
+    for name in ("acquisition", "acceleration"):
+        counts = Counter(file.attributes[name] for file in files if name in file.attributes)
+        description |= {name: dict(counts)} if counts else {}
+    has_coils = all(COILS in file.extra for file in files)
+    return Source("fastmri", path, units, has_coils, description=description, left_out=left_out)
 
 
-def _entries(path: Path) -> dict[int, Entry]:
-    with reading(path, _FORM), h5py.File(path, "r") as file:
-        for name in ("kspace", "ismrmrd_header"):
-            if name not in file:
-                raise InputError(f"{path}: no '{name}' in it (found: {', '.join(list(file)[:8]) or 'nothing'})")
-        for name in ("kspace", "mask"):
-            if name in file and not isinstance(file[name], h5py.Dataset):
-                raise InputError(f"{path}: '{name}' must be an array, found a group")
-        shape = tuple(file["kspace"].shape)
-        if len(shape) != 4:
-            raise InputError(f"{path}: 'kspace' must have dimensions slice, coil, readout and phase, found {shape}")
-        encoding = parse_header(file["ismrmrd_header"][()], path)
-        axes = dict(zip(("slice", "coil", "readout", "phase encoding"), shape, strict=True))
-        check_axes(f"{path}: 'kspace'", axes, encoding.encodedSpace.matrixSize.x)
-        pixels = readout_pixels(encoding, shape[2], path)
-        if "mask" in file and file["mask"].shape != (shape[3],):
-            raise InputError(f"{path}: 'mask' must have {shape[3]} values, found {file['mask'].shape}")
-    return {item: Entry(f"{path.name}/{item}", partial(_load, path, item, pixels)) for item in range(shape[0])}
+def open_files(path: Path) -> tuple[dict[str, FastmriFile], dict[str, int]]:
+    """Open a file, or all `.h5` files of a folder by name, and count what is left out of the folder.
+
+    Raises:
+        InputError: There is no such file, or one cannot be read or is not a fastMRI multi-coil file.
+    """
+    files, left_out = h5_files(path)
+    return {file.name: open_file(file) for file in files}, left_out
 
 
-def _load(path: Path, item: int, pixels: int) -> Slice:
-    with reading(path, _FORM), h5py.File(path, "r") as file:
-        kspace = as_complex(file["kspace"][item], path, "kspace").transpose(0, 2, 1)
-        mask = as_complex(file["mask"][()], path, "mask") if "mask" in file else None
-    if not np.isfinite(kspace).all():
-        raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {item} of 'kspace'")
-    measured = pattern = measured_in(kspace, pixels, f"{path}: slice {item}")
-    if mask is not None:
-        if not np.isfinite(mask).all():
-            raise InputError(f"{path}: values must be finite, found NaN or infinity in 'mask'")
-        lines = mask != 0
-        check_mask(lines, measured, f"{path}: 'mask'")
-        pattern = np.repeat(lines[:, None], pixels, axis=1)
-    return Slice(remove_oversampling(kspace, pixels), fully_sampled(measured), pattern)
+def _entries(file: FastmriFile, average: str | None) -> dict[int, Entry]:
+    if average is not None and not file.averages:
+        raise InputError(f"{file.path}: --average needs k-space with averages, as prostate data have; it has none")
+    averages = counters.choose("average", average, range(file.averages), file.path) if file.averages else []
+    return {
+        item: Entry(f"{file.path.name}/{item}", partial(load, file, item, averages)) for item in range(file.shape[0])
+    }

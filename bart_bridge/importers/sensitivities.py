@@ -59,7 +59,7 @@ def _check_options(options: list[str]) -> list[str]:
 def _source_coils(item: Slice, source: Source) -> Complex:
     if item.coils is None:
         raise InputError(f"{source.path}: it has no coil sensitivities; choose --coils ecalib or a file")
-    return item.coils[None]
+    return item.coils if item.coils.ndim == 4 else item.coils[None]
 
 
 def _estimate(item: Slice, toolbox: Toolbox, options: list[str]) -> Complex:

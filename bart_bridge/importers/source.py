@@ -31,8 +31,8 @@ class Slice:
         kspace: Measured k-space without readout oversampling, `(coil, y, x)` complex64.
         fully_sampled: Whether all of k-space was measured; zero-padded edges count as measured.
         pattern: Sampling pattern of the data, `(y, x)`; required unless `fully_sampled`.
-        coils: Coil sensitivities of the source, `(coil, y, x)`, if it has any.
-        reference: Reference image of the source, `(y, x)`, if it has one.
+        coils: Coil sensitivities of the source, `(coil, y, x)` or `(map, coil, y, x)`, if it has any.
+        reference: Reference image of the source, `(y, x)` or `(map, y, x)`, if it has one.
         calibration: K-space for `ecalib`, `(coil, y, x)`, if lines were measured for calibration alone; otherwise
             `ecalib` uses `kspace`.
         left_out: Counts of what the importer left out of this slice, by description.
@@ -159,6 +159,23 @@ def _shorten(names: list[str]) -> str:
 def apple_doubles(paths: Iterable[Path]) -> dict[str, int]:
     """Count the files `._name` that macOS adds on foreign disks, as an entry of `Source.left_out`."""
     return {f"AppleDouble files ({APPLE_DOUBLE}*)": sum(path.name.startswith(APPLE_DOUBLE) for path in paths)}
+
+
+def h5_files(path: Path) -> tuple[list[Path], dict[str, int]]:
+    """List a file, or the `.h5` files of a folder in alphabetical order, and count the files that are left out.
+
+    Raises:
+        InputError: The folder has no such file.
+    """
+    if not path.is_dir():
+        return [path], {}
+    present = sorted(file for file in path.iterdir() if file.is_file())
+    files = [file for file in present if file.suffix == ".h5" and not file.name.startswith(APPLE_DOUBLE)]
+    if not files:
+        raise InputError(f"{path}: a folder with .h5 files is needed, found none")
+    left_out = apple_doubles(present)
+    left_out["files that do not end in .h5"] = len(present) - len(files) - sum(left_out.values())
+    return files, left_out
 
 
 def parse_split(options: Iterable[str]) -> dict[str, str]:

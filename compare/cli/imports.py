@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compare.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bart_bridge.importers.convert import ImportPlan
+    from bart_bridge.importers.source import Source
+    from bart_bridge.tools.toolbox import Toolbox
+    from compare.console import Reporter
 
 # Options that each belong to some kinds.
 _OPTIONS = ("frames", "match", "group", "repetition", "average", "contrast", "set_", "average_repetitions")
@@ -21,7 +29,10 @@ def register(app: typer.Typer) -> None:
 
 def import_(
     context: typer.Context,
-    kind: Annotated[str, typer.Argument(help="Format: 'varnet-mat', 'modl-hdf5', 'fastmri', 'ismrmrd' or 'cfl'.")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="Format: 'varnet-mat', 'modl-hdf5', 'fastmri', 'm4raw', 'skm-tea', 'ismrmrd' or 'cfl'."),
+    ],
     src: Annotated[Path, typer.Argument(help="File or folder to import; for cfl a BART array.")],
     dst: Annotated[Path, typer.Argument(help="Dataset folder to create. It must not exist, or must be empty.")],
     pattern: Annotated[
@@ -67,7 +78,10 @@ def import_(
     ] = None,
     match: Annotated[
         str | None,
-        typer.Option(help="fastmri: take only the files of this kind from a folder, such as size=640x320,coils=16."),
+        typer.Option(
+            help="fastmri, m4raw: take only these files of a folder, such as size=640x320,coils=16 or contrast=T2; "
+            "fastmri also 'each': one dataset, in a folder below DST, for each size and number of coils."
+        ),
     ] = None,
     group: Annotated[
         str | None, typer.Option(help="ismrmrd: the group of the file. Default: the only one, or 'dataset'.")
@@ -96,8 +110,8 @@ def import_(
     Example: [bold]bart-tf import fastmri file1000.h5 data/knee --pattern regular --acceleration 4[/bold]
     """
     from bart_bridge.errors import InputError
-    from bart_bridge.importers import open_source, option_names
-    from bart_bridge.importers.convert import ImportPlan, convert
+    from bart_bridge.importers import open_sources, option_names
+    from bart_bridge.importers.convert import ImportPlan
     from bart_bridge.importers.pattern_choice import PatternChoice
     from bart_bridge.importers.source import parse_split
 
@@ -114,15 +128,24 @@ def import_(
     wanted = {name: context.params[name] or None for name in _OPTIONS} | {"noise": noise}
     if "seed" in option_names(kind):
         wanted["seed"] = seed
-    source = open_source(kind, src.absolute(), **wanted)
-    plan = ImportPlan(source.split(parse_split(split or []), slices), choice, coils)
+    find_bart = partial(options.find_bart, bart, reporter)
+    for name, source in open_sources(kind, src.absolute(), **wanted).items():
+        plan = ImportPlan(source.split(parse_split(split or []), slices), choice, coils)
+        for note in (*source.notes, "" if split else source.split_note, "" if slices else source.slices_note):
+            if note:
+                reporter.say(note)
+        _convert(source, dst / name, plan, find_bart, reporter)
+
+
+def _convert(
+    source: Source, folder: Path, plan: ImportPlan, find_bart: Callable[[], Toolbox], reporter: Reporter
+) -> None:
+    """Write one dataset, with progress, and say what came of it."""
+    from bart_bridge.importers.convert import convert
+
     total = sum(map(len, plan.splits.values()))
-    for note in (*source.notes, "" if split else source.split_note, "" if slices else source.slices_note):
-        if note:
-            reporter.say(note)
     with reporter.step(f"import {total} slices", total) as advance:
-        find_bart = partial(options.find_bart, bart, reporter)
-        imported = convert(source, dst.absolute(), plan, find_bart, lambda done, _: advance(done))
+        imported = convert(source, folder.absolute(), plan, find_bart, lambda done, _: advance(done))
     for name, count in imported.left_out.items():
         reporter.say(f"left out: {name}: {count}")
-    typer.echo(f"dataset: {dst} ({imported})")
+    typer.echo(f"dataset: {folder} ({imported})")

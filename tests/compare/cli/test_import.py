@@ -12,7 +12,7 @@ import pytest
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import atomic
-from tests import foreign
+from tests import foreign, foreign_fastmri
 from tests.compare.cli.test_cli import failing_bart, one_line
 from tests.compare.conftest import bart_tf, bart_tf_in_process
 
@@ -60,6 +60,19 @@ def test_what_is_left_out_and_why_stands_on_the_console(tmp_path):
         "left out: lines for calibration alone (no samples, but ecalib uses them): 1",
         "left out: slices that no split takes: 1",
     ]
+
+
+def test_a_folder_of_several_sizes_becomes_several_datasets(tmp_path):
+    path = foreign_fastmri.write_volumes(foreign.make_truth(), tmp_path / "brain")
+    finished = bart_tf_in_process("import", "fastmri", path, tmp_path / "data", "--match", "each")
+    assert finished.returncode == 0, finished.stderr
+    assert [line.partition("(")[2] for line in finished.stdout.splitlines()] == [
+        "slices: 6 for test; 32 x 36 pixels, 4 coils, 100.0% sampled, a reference)",
+        "slices: 3 for test; 32 x 32 pixels, 4 coils, 100.0% sampled, a reference)",
+        "slices: 3 for test; 32 x 36 pixels, 3 coils, 100.0% sampled, a reference)",
+    ]
+    for name in ("64x36-4-coils", "64x32-4-coils", "64x36-3-coils"):
+        Dataset.open(tmp_path / "data" / name).split("test").validate()
 
 
 def test_what_was_not_typed_is_not_in_an_error(tmp_path):

@@ -7,12 +7,13 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.importers.pattern_choice import PatternChoice
-from tests import foreign
+from tests import foreign, foreign_fastmri
 from tests.helper import relative_difference, to_complex
 from tf_models.operators.conjugate_gradient import conjugate_gradient
 from tf_models.operators.sense import SenseNormal
 from tf_models.training.network_inputs import network_inputs, network_reference
 
+OPTIONS = {"modl-hdf5": {"noise": 0.0}, "m4raw": {"repetition": "average"}, "skm-tea": {"contrast": "1"}}
 KINDS = {
     "varnet-mat 5": ("varnet-mat", lambda truth, folder: foreign.write_varnet(truth, folder / "knee", subjects=[1])),
     "varnet-mat 7.3": (
@@ -28,6 +29,9 @@ KINDS = {
         "ismrmrd",
         lambda truth, folder: foreign.write_ismrmrd(truth, folder / "raw.h5", np.flatnonzero(foreign.regular_lines())),
     ),
+    "fastmri prostate": ("fastmri", lambda truth, folder: foreign_fastmri.write_prostate(truth, folder / "file.h5")),
+    "m4raw": ("m4raw", lambda truth, folder: foreign_fastmri.write_m4raw(truth, folder / "m4raw", ["T2"])),
+    "skm-tea": ("skm-tea", lambda truth, folder: foreign_fastmri.write_skm_tea(truth, folder / "MTR_001.h5")),
     "cfl": ("cfl", lambda truth, folder: foreign.write_bart(truth, folder / "kspace")),
 }
 
@@ -43,14 +47,13 @@ def imported(request, truth, toolbox, tmp_path_factory):
     folder = tmp_path_factory.mktemp("foreign")
     kind, write = KINDS[request.param]
     path = write(truth, folder)
-    own_coils = kind in {"varnet-mat", "modl-hdf5"}
+    own_coils = kind in {"varnet-mat", "modl-hdf5", "skm-tea"}
     own_pattern = request.param in {"varnet-mat 5", "modl-hdf5", "fastmri mask", "ismrmrd undersampled"}
     pattern = PatternChoice() if own_pattern else PatternChoice("regular", 2, 8)
     coils = "" if own_coils else str(foreign.write_coils(truth, folder / "coils"))
-    options = {"noise": 0.0} if kind == "modl-hdf5" else {}
     split = {"test": "tst0-2"} if kind == "modl-hdf5" else {"test": "all"}
     slices = "0-2" if kind == "varnet-mat" else None
-    foreign.import_to(folder / "data", kind, path, split, pattern, coils, toolbox, slices, **options)
+    foreign.import_to(folder / "data", kind, path, split, pattern, coils, toolbox, slices, **OPTIONS.get(kind, {}))
     split = Dataset.open(folder / "data").split("test")
     split.validate()
     return request.param, split

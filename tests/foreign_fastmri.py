@@ -1,0 +1,81 @@
+"""Files in the layouts of fastMRI's relatives: prostate, folders of several sizes, M4Raw and SKM-TEA."""
+
+import h5py
+import numpy as np
+
+from tests import foreign
+from tests.foreign import COILS, SLICES, X, Y
+
+
+def write_prostate(truth, path, averages=3, calibration=8):
+    """Odd lines in the first and third average, even ones in the second; the first and third differ by an offset.
+
+    Tibrewala et al. (2024), doi 10.1038/s41597-024-03252-w, and the reader of its authors.
+    """
+    _, kspace = truth.oversampled()
+    stored = np.zeros((averages, SLICES, COILS, 2 * X, Y), np.complex64)
+    for average in range(averages):
+        lines = np.arange(Y) % 2 == (average + 1) % 2
+        offset = {0: 0.5, 2: -0.5}.get(average, 0)
+        stored[average] = (kspace.transpose(0, 1, 3, 2) + offset) * lines
+    with h5py.File(path, "w") as file:
+        file["kspace"] = stored
+        first = Y // 2 - calibration // 2
+        file["calibration_data"] = kspace.transpose(0, 1, 3, 2)[..., first : first + calibration]
+        file["ismrmrd_header"] = foreign.header()
+        file["reconstruction_rss"] = np.ones((SLICES, X, X), np.float32)
+        file.attrs["acquisition"] = "AXT2"
+    return path
+
+
+def write_volumes(truth, folder, sizes=((Y, COILS), (Y - 4, COILS), (Y, COILS - 1)), each=2):
+    """Volumes of several numbers of lines and coils in one folder, as brain data have them."""
+    folder.mkdir()
+    _, kspace = truth.oversampled()
+    for number, (lines, coils) in enumerate(sizes):
+        for copy in range(each - (number > 0)):
+            start = Y // 2 - lines // 2
+            with h5py.File(folder / f"file_brain_{number}{copy}.h5", "w") as file:
+                file["kspace"] = kspace.transpose(0, 1, 3, 2)[:, :coils, :, start : start + lines]
+                file["ismrmrd_header"] = foreign.header()
+                file.attrs["acquisition"] = "AXT1" if copy else "AXFLAIR"
+    return folder
+
+
+def write_m4raw(truth, folder, contrasts=("T1", "FLAIR"), repetitions=2, edges=(0, 0)):
+    """Repetitions that differ by an offset whose mean is 0, with a header that is not one of ISMRMRD.
+
+    Lyu et al. (2023), doi 10.1038/s41597-023-02181-4, and the tutorial of its authors.
+    """
+    folder.mkdir(exist_ok=True)
+    kspace = truth.kspace.transpose(0, 1, 3, 2).copy()
+    lines = (np.arange(Y) >= edges[0]) & (np.arange(Y) < Y - edges[1])
+    for contrast in contrasts:
+        for repetition in range(repetitions):
+            offset = repetition - (repetitions - 1) / 2
+            with h5py.File(folder / f"2022061003_{contrast}{repetition + 1:02}.h5", "w") as file:
+                file["kspace"] = ((kspace + offset) * lines).astype(np.complex64)
+                file["reconstruction_rss"] = np.ones((SLICES, X, Y), np.float32)
+                file["ismrmrd_header"] = (
+                    '<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">'
+                    "<sequenceParameters><TR>500</TR><echo_spacing>N/A</echo_spacing></sequenceParameters></ismrmrdHeader>"
+                )
+                file.attrs["acquisition"] = f"AX{contrast}"
+    return folder
+
+
+def write_skm_tea(truth, path, echo=1):
+    """The image in one of two echoes, noise in the other; our y is kz, our x is ky.
+
+    Desai et al. (2021), arXiv 2203.06823, and `DATASET.md` of its authors.
+    """
+    noise = np.random.default_rng(3).normal(size=(SLICES, X, Y, 2, COILS)).astype(np.complex64)
+    kspace, target = noise.copy(), noise[..., :1].copy()
+    kspace[:, :, :, echo] = truth.kspace.transpose(0, 3, 2, 1)
+    target[:, :, :, echo, 0] = truth.images.transpose(0, 2, 1)
+    with h5py.File(path, "w") as file:
+        file["kspace"] = kspace
+        file["maps"] = np.repeat(truth.coils.transpose(2, 1, 0)[None, ..., None], SLICES, axis=0)
+        file["target"] = target
+        file["masks/poisson_6.0x"] = np.ones((X, Y), np.uint8)
+    return path
