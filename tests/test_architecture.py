@@ -51,6 +51,7 @@ MANY_PARAMETERS = {
         for name in ("convolve", "transposed", "filters", "rbf", "same_conv", "kernel_gradient")
     },
     "tf_models.kernels.triton_normalization.upstream_kernel": "as those of triton_jax_gpu",
+    "bart_bridge.importers.ismrmrd_raw.open_ismrmrd": "each is an option of the command",
 }
 
 MODULES = {

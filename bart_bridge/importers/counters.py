@@ -1,4 +1,4 @@
-"""Options that choose among repetitions, averages, contrasts and sets: a number takes one, `average` averages them."""
+"""Options that choose a repetition, average, contrast, set or phase by its number; `average` averages them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def choose(counter: str, choice: str | None, numbers: Iterable[int], path: Path)
     """Return which values of a counter the import uses; those that stay are averaged.
 
     Args:
-        counter: `repetition`, `average`, `contrast` or `set`, which is also the name of the option.
+        counter: `repetition`, `average`, `contrast`, `set` or `phase`, which is also the name of the option.
         choice: A number, or for repetitions and averages also `average`. None was not given: the source must have one
             value, except for `average`, whose default is to average.
         numbers: Values of the counter in the source.

@@ -1,12 +1,8 @@
-"""ISMRMRD raw data: Cartesian lines, sorted into slices.
-
-Inati et al. (2017), doi 10.1002/mrm.26089. Lines that were measured several times are averaged. Calibration-only lines
-do not count as samples of the image; coil sensitivities are estimated from them together with the image lines.
-"""
+"""ISMRMRD raw data. Inati et al. (2017), doi 10.1002/mrm.26089."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +10,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.data.fourier import remove_oversampling
 from bart_bridge.errors import InputError
-from bart_bridge.files.dims import check_axes
-from bart_bridge.importers.encoding import parse_header, readout_pixels
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, fully_sampled, measured_in, reading
+from bart_bridge.importers.encoding import Header, read_header, readout_pixels
+from bart_bridge.importers.raw_cartesian import Grid, cartesian_units
+from bart_bridge.importers.raw_lines import CHOSEN, LINE, RawLines
+from bart_bridge.importers.source import Complex, Source, reading
 
 _FORM = "ISMRMRD raw data"
-_GROUP = "dataset"
 # Without ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA, which converters leave on ordinary image lines.
 _NO_IMAGE = (
     "ACQ_IS_NOISE_MEASUREMENT",
@@ -36,81 +31,100 @@ _NO_IMAGE = (
 _CALIBRATION = "ACQ_IS_PARALLEL_CALIBRATION"
 # Image lines, whatever other flag they carry.
 _CALIBRATION_AND_IMAGE = "ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING"
-_COUNTERS = ("contrast", "phase", "repetition", "set")
-Lines = tuple[NDArray[np.int64], NDArray[np.int64]]
+_BATCH_BYTES = 32 * 2**20
 
 
-def open_ismrmrd(path: Path, average_repetitions: bool = False) -> Source:
-    """Open a file whose group `dataset` has `xml` and `data`; units are slices, counted from 0.
+def open_ismrmrd(
+    path: Path,
+    group: str | None = None,
+    repetition: str | None = None,
+    average: str | None = None,
+    contrast: str | None = None,
+    set_: str | None = None,
+    phase: str | None = None,
+) -> Source:
+    """Open a file of raw data; units are slices, or positions along the readout of a volume, counted from 0.
 
     Args:
         path: The file.
-        average_repetitions: Average the lines of all repetitions, which are rejected otherwise (default false).
+        group: Name of the group with `xml` and `data` (default: the only one).
+        repetition: Which repetition, or `average`; required if there are several.
+        average: Which average (default: the mean of all).
+        contrast: Which contrast; required if there are several.
+        set_: Which set; required if there are several.
+        phase: Which phase of the heart; required if there are several.
 
     Raises:
-        InputError: The file cannot be read, or uses an unsupported kind of measurement.
+        InputError: The file cannot be read, uses an unsupported kind of measurement, or needs a choice.
     """
-    import ismrmrd
-
     with reading(path, _FORM):
-        # Read the heads only: whole acquisitions would read all samples, too.
         with h5py.File(path, "r") as file:
-            if _GROUP not in file or "data" not in file[_GROUP]:
-                raise InputError(f"{path}: no '{_GROUP}/data' in it (found: {', '.join(list(file)[:8]) or 'nothing'})")
-            heads = file[_GROUP]["data"].fields("head")[:]
-        with ismrmrd.Dataset(path, _GROUP, mode="r") as data:
-            encoding = parse_header(data.read_xml_header(), path)
-        size_x = encoding.encodedSpace.matrixSize.x
-        pixels = readout_pixels(encoding, size_x, path)
-        image, calibration, left_out = _sort(heads, size_x if pixels != size_x else 0)
-        if not image.any():
-            counts = ", ".join(f"{name}: {count}" for name, count in left_out.items() if count)
-            raise InputError(f"{path}: no image lines in it ({counts or 'no lines at all'})")
-        coils, samples = (int(heads[name][image].max()) for name in ("active_channels", "number_of_samples"))
-        check_axes(f"{path}: lines", {"coil": coils, "readout": samples})
-        _refuse(heads[image], path, average_repetitions, "lines")
-        _refuse(heads[calibration], path, average_repetitions, "calibration lines")
-        rows = np.zeros(heads.size, np.int64)
-        rows[image | calibration] = _rows(encoding, heads[image | calibration], path)
-    slices = {int(number): heads["idx"]["slice"] == number for number in np.unique(heads["idx"]["slice"][image])}
-    units = {}
-    for unit, (number, in_slice) in enumerate(slices.items()):
-        lines = [
-            (numbers, rows[numbers]) for numbers in map(np.flatnonzero, (in_slice & image, in_slice & calibration))
-        ]
-        load = partial(_load, path, encoding, pixels, *lines)
-        units[str(unit)] = {0: Entry(f"{path.name}/{number}", load)}
-    description = {"lines": int(image.sum()), "lines_without_image": int(heads.size - image.sum())}
-    return Source("ismrmrd", path, units, has_coils=False, description=description, left_out=left_out)
+            group = _group(file, group, path)
+            # Read the heads only: whole acquisitions would read all samples, too.
+            heads = file[group]["data"].fields("head")[:]
+            text = file[group]["xml"][0] if "xml" in file[group] else None
+        if text is None:
+            raise InputError(f"{path}: no '{group}/xml' in it, which is the header")
+        header = read_header(text, path)
+        lines = _lines(path, group, heads, header)
+        choices = dict(zip(CHOSEN, (repetition, average, contrast, set_, phase), strict=True))
+        lines, encoding = _one_encoding(lines.chosen(choices), heads, header)
+        grid = _grid(lines, encoding)
+        coordinates = lines.heads["image"] & (heads["trajectory_dimensions"] > 0)
+        lines.left_out["coordinates of Cartesian lines"] = int(coordinates.sum())
+        units, lines, grid = cartesian_units(_in_grid(lines, encoding, grid), grid)
+    image = int(lines.heads["image"].sum())
+    description = {"lines": image, "lines_without_image": int(heads.size - image)}
+    return Source(
+        "ismrmrd", path, units, has_coils=False, description=description, left_out=lines.counted(), notes=grid.notes
+    )
 
 
-def _sort(heads: NDArray[Any], oversampled: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_], dict[str, int]]:
-    """Find image lines and calibration-only lines, and count what is left out.
+def _group(file: h5py.File, group: str | None, path: Path) -> str:
+    """Return the name of the group to import."""
+    groups = [name for name in file if isinstance(file[name], h5py.Group) and "data" in file[name]]
+    listed = ", ".join(groups[:8]) + (", ..." if len(groups) > 8 else "")
+    if group is None and len(groups) == 1:
+        return groups[0]
+    if group is None and groups:
+        raise InputError(f"{path}: it has {len(groups)} groups of raw data ({listed}); choose one by --group")
+    if group is None:
+        names = ", ".join(list(file)[:8]) or "nothing"
+        raise InputError(f"{path}: no group with 'data', such as 'dataset/data', in it (found: {names})")
+    if group not in file or not isinstance(file[group], h5py.Group) or "data" not in file[group]:
+        raise InputError(f"{path}: there is no group '{group}' of raw data (found: {listed or 'none'})")
+    return group
 
-    Args:
-        heads: Heads of all lines.
-        oversampled: Length of a readout whose oversampling will be removed, which requires complete readouts; 0 if the
-            readout is not oversampled.
-    """
+
+def _lines(path: Path, group: str, heads: NDArray[Any], header: Header) -> RawLines:
+    """Find image lines and calibration-only lines, and count what is left out."""
+    lines = np.zeros(heads.size, LINE)
+    index = heads["idx"]
+    lines["row"], lines["partition"] = index["kspace_encode_step_1"], index["kspace_encode_step_2"]
+    for name in ("slice", "segment", *CHOSEN):
+        lines[name] = index[name]
+    lines["coils"], lines["samples"] = heads["active_channels"], heads["number_of_samples"]
+    lines["first"], lines["last"] = heads["discard_pre"], lines["samples"] - heads["discard_post"]
+    lines["centre"] = heads["center_sample"]
+    lines["reversed"] = _flagged(heads["flags"], "ACQ_IS_REVERSE")
     both = _flagged(heads["flags"], _CALIBRATION_AND_IMAGE)
-    left_out: dict[str, int] = {}
+    left_out = dict(header.left_out)
     used = np.ones(heads.size, bool)
     for name in _NO_IMAGE:
         flagged = used & ~both & _flagged(heads["flags"], name)
         left_out[f"lines flagged {name}"] = int(flagged.sum())
         used &= ~flagged
-    calibration = used & ~both & _flagged(heads["flags"], _CALIBRATION)
-    image = used & ~calibration
-    samples = heads["number_of_samples"].astype(np.int64) - heads["discard_pre"] - heads["discard_post"]
-    incomplete = calibration & (samples < oversampled)
-    left_out["calibration lines whose readout is incomplete and oversampled"] = int(incomplete.sum())
-    without_image = calibration & ~np.isin(heads["idx"]["slice"], heads["idx"]["slice"][image])
-    left_out["calibration lines of slices without image lines"] = int((without_image & ~incomplete).sum())
-    calibration &= ~incomplete & ~without_image
-    left_out["lines for calibration alone (no samples, but ecalib uses them)"] = int(calibration.sum())
-    discarded = heads["discard_pre"][image].sum(dtype=np.int64) + heads["discard_post"][image].sum(dtype=np.int64)
-    left_out["samples that their lines say to discard"] = int(discarded)
-    return image, calibration, left_out
+    lines["calibration"] = used & ~both & _flagged(heads["flags"], _CALIBRATION)
+    lines["image"] = used & ~lines["calibration"]
+
+    def read(numbers: NDArray[np.int64]) -> Iterator[Complex]:
+        with reading(path, _FORM), h5py.File(path, "r") as file:
+            data = file[group]["data"]
+            for batch in _batches(numbers, lines):
+                for head, row in zip(lines[batch], data[batch], strict=True):
+                    yield _samples(row["data"]).reshape(head["coils"], head["samples"])
+
+    return RawLines(path, lines, read, left_out)
 
 
 def _flagged(flags: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
@@ -120,78 +134,69 @@ def _flagged(flags: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
     return (flags & np.uint64(1 << (getattr(ismrmrd, name) - 1))) != 0
 
 
-def _refuse(lines: NDArray[Any], path: Path, average_repetitions: bool, what: str) -> None:
-    if np.any(_flagged(lines["flags"], "ACQ_IS_REVERSE")):
-        raise InputError(f"{path}: {what} that were read out backwards are not supported")
-    for name in _COUNTERS:
-        count = np.unique(lines["idx"][name]).size
-        if count > 1 and not (name == "repetition" and average_repetitions):
-            advice = "; --average-repetitions averages them" if name == "repetition" else ""
-            raise InputError(f"{path}: one {name} is supported, its {what} have {count}{advice}")
-    for name, single in (("encoding_space_ref", "encoding"), ("active_channels", "number of coils")):
-        if np.unique(lines[name]).size > 1:
-            raise InputError(f"{path}: one {single} is supported, its {what} have several")
+def _batches(numbers: NDArray[np.int64], lines: NDArray[np.void]) -> Iterator[slice]:
+    """Yield runs of neighbouring lines, each of a bounded size: HDF5 reads them at once."""
+    largest = 8 * int(lines["coils"].max()) * int(lines["samples"].max())
+    length = max(1, _BATCH_BYTES // max(1, largest))
+    for run in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1):
+        for start in range(int(run[0]), int(run[-1]) + 1, length):
+            yield slice(start, min(start + length, int(run[-1]) + 1))
 
 
-def _rows(encoding: Any, lines: NDArray[Any], path: Path) -> NDArray[np.int64]:
-    """Return the row of each line in k-space, whose centre is the centre of the encoding."""
-    size = encoding.encodedSpace.matrixSize.y
-    limits = encoding.encodingLimits.kspace_encoding_step_1 if encoding.encodingLimits else None
-    centre = limits.center if limits is not None else size // 2
-    rows = lines["idx"]["kspace_encode_step_1"].astype(np.int64) - centre + size // 2
-    if rows.min() < 0 or rows.max() >= size:
+def _samples(values: Any) -> Complex:
+    """Return the samples of a line, which are stored as pairs of real numbers."""
+    if values.dtype.kind != "f":
+        raise ValueError(f"samples must be floating-point numbers, found {values.dtype}")
+    return np.ascontiguousarray(values, np.float32).view(np.complex64)
+
+
+def _one_encoding(lines: RawLines, heads: NDArray[Any], header: Header) -> tuple[RawLines, Any]:
+    """Return the encoding of the image lines, and leave out calibration lines of another grid."""
+    references = heads["encoding_space_ref"]
+    used = np.unique(references[lines.heads["image"]])
+    if used.size > 1 or used[0] >= len(header.encodings):
         raise InputError(
-            f"{path}: phase-encoding steps must be within the {size} of its header, found {rows.min()} to {rows.max()}"
+            f"{lines.path}: image lines of one encoding are supported, they use encodings "
+            f"{', '.join(map(str, used))} of the {len(header.encodings)} of its header"
         )
-    return rows
+    encoding = header.encodings[used[0]]
+    alike = [number for number, other in enumerate(header.encodings) if other.encodedSpace == encoding.encodedSpace]
+    return lines.without_calibration(~np.isin(references, alike), "calibration lines of another encoding"), encoding
 
 
-def _load(path: Path, encoding: Any, pixels: int, image: Lines, calibration: Lines) -> Slice:
-    """Read a slice from its image lines and its calibration-only lines, both given by numbers and rows."""
-    kspace, sampled = _read(path, encoding, *image)
-    # A line of zeros was not measured, although the file contains it.
-    empty = sampled.any(axis=1) & ~np.any(kspace != 0, axis=(0, 2))
-    left_out = {"lines without any signal": int(empty.sum())}
-    measured = measured_in((sampled & ~empty[:, None])[None], pixels, str(path))
-    estimated_from = None
-    if calibration[0].size:
-        values, sampled = _read(path, encoding, *calibration)
-        if len(values) != len(kspace):
-            raise InputError(
-                f"{path}: calibration lines must have the {len(kspace)} coils of others, found {len(values)}"
-            )
-        # Calibration lines replace image lines, because they are consistent with each other.
-        estimated_from = remove_oversampling(np.where(sampled, values, kspace), pixels)
-    return Slice(
-        remove_oversampling(kspace, pixels),
-        fully_sampled(measured),
-        measured,
-        calibration=estimated_from,
-        left_out=left_out,
-    )
+def _in_grid(lines: RawLines, encoding: Any, grid: Grid) -> RawLines:
+    """Move rows and partitions so that the centre of the encoding is the centre of the grid."""
+    heads = lines.heads.copy()
+    limits = encoding.encodingLimits
+    for name, step, size in (
+        ("row", "kspace_encoding_step_1", grid.rows),
+        ("partition", "kspace_encoding_step_2", grid.partitions),
+    ):
+        limit = getattr(limits, step) if limits else None
+        if name == "partition" and size == 1 and np.unique(heads[name][heads["image"]]).size == 1:
+            heads[name] = 0
+        else:
+            heads[name] += size // 2 - (limit.center if limit else size // 2)
+    return RawLines(lines.path, heads, lines.read, lines.left_out)
 
 
-def _read(
-    path: Path, encoding: Any, numbers: NDArray[np.int64], rows: NDArray[np.int64]
-) -> tuple[Complex, NDArray[np.bool_]]:
-    """Read lines, average repeated ones, and return k-space `(coil, y, x)` and the mask of its samples `(y, x)`."""
-    import ismrmrd
-
-    size_x, size_y = encoding.encodedSpace.matrixSize.x, encoding.encodedSpace.matrixSize.y
-    with reading(path, _FORM), ismrmrd.Dataset(path, _GROUP, mode="r") as data:
-        for position, (number, row) in enumerate(zip(numbers, rows, strict=True)):
-            line = data.read_acquisition(int(number))
-            first, last = line.discard_pre, line.number_of_samples - line.discard_post
-            start = size_x // 2 - line.center_sample + first
-            values = line.data[:, first:last]
-            if start < 0 or start + values.shape[1] > size_x or not values.size:
-                raise InputError(f"{path}: line {number} does not fit into the readout of {size_x} of its header")
-            if position == 0:
-                kspace = np.zeros((len(values), size_y, size_x), np.complex64)
-                counts = np.zeros((size_y, size_x), np.int64)
-            kspace[:, row, start : start + values.shape[1]] += values
-            counts[row, start : start + values.shape[1]] += 1
-    kspace /= np.maximum(counts, 1)
-    if not np.isfinite(kspace).all():
-        raise InputError(f"{path}: values must be finite, found NaN or infinity in lines {numbers[0]} to {numbers[-1]}")
-    return kspace, counts > 0
+def _grid(lines: RawLines, encoding: Any) -> Grid:
+    """Return the grid of the encoding; lines say whether the readout is oversampled, where the header does not."""
+    if encoding.trajectory.value not in ("cartesian", "epi"):
+        raise InputError(
+            f"{lines.path}: only Cartesian encodings are supported, its header says '{encoding.trajectory.value}'"
+        )
+    encoded, reconstructed = encoding.encodedSpace, encoding.reconSpace
+    size, path = encoded.matrixSize.x, lines.path
+    pixels = readout_pixels(encoding, size, path)
+    image = lines.image()
+    measured, centre = int(image["samples"].max()), int(image["centre"].max())
+    notes: tuple[str, ...] = ()
+    whole = np.all(image["samples"] == measured) and centre == measured // 2
+    if whole and measured == 2 * size:
+        note = f"its header has a readout of {size}, its lines have {measured}: taken as two-fold oversampling"
+        size, notes = measured, (note,)
+    elif whole and 2 * measured == size and pixels == measured == reconstructed.matrixSize.x:
+        note = f"its header has a readout of {size}, its lines have {measured}: oversampling was removed before"
+        size, notes = measured, (note,)
+    return Grid(size, pixels, encoded.matrixSize.y, encoded.matrixSize.z, notes)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from compare.console import Reporter
 
 # Options that each belong to some kinds.
-_OPTIONS = ("frames", "match", "group", "repetition", "average", "contrast", "set_", "average_repetitions")
+_OPTIONS = ("frames", "match", "group", "repetition", "average", "contrast", "set_", "phase")
 
 
 def register(app: typer.Typer) -> None:
@@ -84,7 +84,7 @@ def import_(
         ),
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="ismrmrd: the group of the file. Default: the only one, or 'dataset'.")
+        str | None, typer.Option(help="ismrmrd: the group of the file. Required if there are several.")
     ] = None,
     repetition: Annotated[
         str | None, typer.Option(help="Raw data: the repetition to take, or 'average'. Required if there are several.")
@@ -98,8 +98,11 @@ def import_(
     set_: Annotated[
         str | None, typer.Option("--set", help="Raw data: the set to take. Required if there are several.")
     ] = None,
+    phase: Annotated[
+        str | None, typer.Option(help="Raw data: the phase of the heart to take. Required if there are several.")
+    ] = None,
     average_repetitions: Annotated[
-        bool, typer.Option("--average-repetitions", help="ismrmrd: the same as --repetition average.")
+        bool, typer.Option("--average-repetitions", help="Raw data: the same as --repetition average.")
     ] = False,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
@@ -126,6 +129,7 @@ def import_(
     options.end_on_sigterm()
     choice = PatternChoice(pattern, acceleration, reference_size, seed)
     wanted = {name: context.params[name] or None for name in _OPTIONS} | {"noise": noise}
+    wanted["repetition"] = "average" if average_repetitions else repetition
     if "seed" in option_names(kind):
         wanted["seed"] = seed
     find_bart = partial(options.find_bart, bart, reporter)

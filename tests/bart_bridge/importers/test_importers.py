@@ -143,9 +143,11 @@ def test_undersampled_volumes_keep_their_mask(truth, coils, tmp_path):
 
 def test_repetitions_are_refused_or_averaged(truth, coils, tmp_path):
     path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5", repetitions=2)
-    with pytest.raises(InputError, match="one repetition is supported, its lines have 2; --average-repetitions"):
+    with pytest.raises(
+        InputError, match=r"it has 2 repetitions \(0, 1\); choose one, such as --repetition 0, or --repetition average"
+    ):
         open_source("ismrmrd", path)
-    folder = foreign.import_to(tmp_path / "data", "ismrmrd", path, coils=coils, average_repetitions=True)
+    folder = foreign.import_to(tmp_path / "data", "ismrmrd", path, coils=coils, repetition="average")
     assert relative_difference(arrays_of(folder)["reference"][:, 0], truth.images) < 1e-5
 
 
@@ -379,7 +381,7 @@ def test_split_words_of_another_form(words):
     [
         ("nifti", {}, "KIND must be one of varnet-mat, .*, received 'nifti'"),
         ("cfl", {"noise": 0.1}, "--noise belongs to modl-hdf5"),
-        ("cfl", {"average_repetitions": True}, "--average-repetitions belongs to ismrmrd"),
+        ("cfl", {"repetition": "0"}, "--repetition belongs to ismrmrd"),
         ("modl-hdf5", {"noise": -1.0}, "--noise must not be negative"),
     ],
 )

@@ -7,7 +7,7 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.importers.pattern_choice import PatternChoice
-from tests import foreign, foreign_fastmri
+from tests import foreign, foreign_fastmri, foreign_raw
 from tests.helper import relative_difference, to_complex
 from tf_models.operators.conjugate_gradient import conjugate_gradient
 from tf_models.operators.sense import SenseNormal
@@ -32,6 +32,8 @@ KINDS = {
     "fastmri prostate": ("fastmri", lambda truth, folder: foreign_fastmri.write_prostate(truth, folder / "file.h5")),
     "m4raw": ("m4raw", lambda truth, folder: foreign_fastmri.write_m4raw(truth, folder / "m4raw", ["T2"])),
     "skm-tea": ("skm-tea", lambda truth, folder: foreign_fastmri.write_skm_tea(truth, folder / "MTR_001.h5")),
+    "ismrmrd reversed": ("ismrmrd", lambda truth, folder: foreign_raw.write_turned(truth, folder / "raw.h5")),
+    "ismrmrd volume": ("ismrmrd", lambda truth, folder: foreign_raw.write_volume(truth, folder / "raw.h5")),
     "cfl": ("cfl", lambda truth, folder: foreign.write_bart(truth, folder / "kspace")),
 }
 
