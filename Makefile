@@ -24,10 +24,12 @@ BART_TESTS = \
 	tests/tf_models/networks/test_maps.py tests/tf_models/networks/test_networks.py \
 	tests/tf_models/networks/test_noncartesian.py tests/tf_models/operators \
 	tests/tf_models/optimizers/test_training.py tests/tf_models/programs/test_reconet.py
+# What only documentation, packages and containers need.
+DOCS_PACKAGES = .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-docs.txt
 COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
 
-.PHONY: help setup browser slurm barts demo notes test test-all test-barts test-backends bench bench-vs-bart lint clean
+.PHONY: help setup browser slurm barts demo notes test test-all test-barts test-backends bench bench-vs-bart lint build clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -87,6 +89,12 @@ lint: setup ## check style, format and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+build: setup ## build the wheel and the source distribution in build/dist, and check their metadata
+	$(DOCS_PACKAGES)
+	rm -rf build/dist build/lib build/bdist.*
+	.venv/bin/python -m build --no-isolation --outdir build/dist
+	.venv/bin/python -m twine check --strict build/dist/*
 
 clean: ## remove .venv and what the tools left; keep the reports
 	rm -rf .venv build *.egg-info .coverage .coverage.* .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache

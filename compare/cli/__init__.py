@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+import bart_bridge
 from bart_bridge.errors import BartTfError, InputError
 from compare.cli import (
+    configs,
     data,
     difference,
     doctor,
@@ -25,16 +28,43 @@ from compare.cli import (
 
 app = typer.Typer(
     name="bart-tf",
-    help="Train and apply VarNet and MoDL with BART and with Keras on the same data, and compare the results.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-GROUPS = (doctor, data, imports, runs, experiments, jobs, difference, optimizers, parity, profile, reconet, weights)
+GROUPS = (
+    doctor,
+    configs,
+    data,
+    imports,
+    runs,
+    experiments,
+    jobs,
+    difference,
+    optimizers,
+    parity,
+    profile,
+    reconet,
+    weights,
+)
 for group in GROUPS:
     group.register(app)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"bart-tf {bart_bridge.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train and apply VarNet and MoDL with BART and with Keras on the same data, and compare the results."""
 
 
 def main() -> None:

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from compare.running.job_states import State
     from compare.settings.experiment import Experiment
 
-Target = Annotated[Path, typer.Argument(help="Experiment: its YAML file, or its folder, such as reports/demo.")]
+Target = Annotated[
+    Path,
+    typer.Argument(
+        help="Experiment: its YAML file, or its folder, such as reports/demo, or its name if it is built in.",
+        callback=options.find_config,
+        autocompletion=options.builtin_names,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:

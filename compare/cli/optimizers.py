@@ -17,7 +17,14 @@ def register(app: typer.Typer) -> None:
 
 
 def optimizers(
-    config: Annotated[Path, typer.Argument(help="Optimizer study: a YAML file such as configs/optimizers.yaml.")],
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="Optimizer study: a YAML file such as configs/optimizers.yaml, or a name of 'bart-tf configs'.",
+            callback=options.find_config,
+            autocompletion=options.builtin_names,
+        ),
+    ],
     output: options.Output = None,
     bart: options.Bart = None,
     quiet: options.Quiet = False,

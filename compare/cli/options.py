@@ -21,7 +21,30 @@ Bart = Annotated[
     Path | None,
     typer.Option(help="BART binary, or its folder. Default: BART_TOOLBOX_PATH, TOOLBOX_PATH, then PATH."),
 ]
-Config = Annotated[Path, typer.Argument(help="Experiment: a YAML file such as configs/demo.yaml.")]
+
+
+def builtin_names() -> list[str]:
+    """Return the names of the built-in experiments, for the shell."""
+    from compare.settings import builtin
+
+    return builtin.names()
+
+
+def find_config(path: Path) -> Path:
+    """Return the YAML file that an argument means, which may be the name of a built-in experiment."""
+    from compare.settings import builtin
+
+    return builtin.find(path)
+
+
+Config = Annotated[
+    Path,
+    typer.Argument(
+        help="Experiment: a YAML file such as configs/demo.yaml, or a name of 'bart-tf configs'.",
+        callback=find_config,
+        autocompletion=builtin_names,
+    ),
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Output folder. Default: reports/<name of the experiment>.")
 ]

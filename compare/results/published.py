@@ -1,4 +1,4 @@
-"""The published figures, as data: CSV files under `reports/published`, each row with its source."""
+"""The published figures, as data: CSV files, each row with its source. The package brings `reports/published`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from bart_bridge.errors import InputError
 if TYPE_CHECKING:
     import pandas
 
-FOLDER = Path(__file__).resolve().parents[2] / "reports" / "published"
-
-
-def installed() -> bool:
-    """Tell whether the published figures exist here. They are part of the repository, not of the package."""
-    return FOLDER.is_dir()
+FOLDER = Path(__file__).resolve().parents[1] / "builtin" / "published"
 
 
 def read(name: str) -> pandas.DataFrame:

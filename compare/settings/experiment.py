@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from bart_bridge.data.simulation import Simulation
 from bart_bridge.errors import InputError, first_fault
@@ -23,6 +23,10 @@ from compare.settings.engine_names import (
 )
 from compare.settings.slurm import Slurm
 
+# What an editor offers; `Experiment` itself also knows the names of `bart_binaries`.
+_EngineNames = list[
+    Annotated[EngineName, WithJsonSchema({"anyOf": [{"enum": list(ENGINES)}, {"type": "string", "pattern": "^bart-"}]})]
+]
 BaselineName = Literal["cg-sense", "gridding", "l1-wavelet", "total-variation"]
 
 
@@ -33,6 +37,8 @@ class DatasetChoice(Settings):
         simulate: Phantoms to simulate into the experiment's folder.
         folder: An existing dataset folder. A relative path starts at the folder of the configuration file.
     """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["simulate"]}, {"required": ["folder"]}]})
 
     simulate: Simulation | None = None
     folder: Path | None = None
@@ -88,7 +94,7 @@ class Experiment(Settings):
     dataset: DatasetChoice
     networks: dict[str, TrainedNetwork] = Field(default_factory=dict)
     baselines: list[BaselineName] = Field(default=["cg-sense"])
-    engines: list[EngineName] = Field(["bart", "keras-tensorflow"], min_length=1)
+    engines: _EngineNames = Field(["bart", "keras-tensorflow"], min_length=1)
     bart_binaries: dict[str, Path] = Field(default={})
     device: Literal["cpu", "gpu"] = "cpu"
     devices: int = Field(default=1, ge=1)

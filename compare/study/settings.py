@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, ValidationError, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
 
 from bart_bridge.errors import first_fault
 from bart_bridge.reconet.network_settings import Network, Settings
@@ -16,8 +17,16 @@ from compare.settings import strict, without_effect
 from compare.settings.engine_names import EngineName, KerasEngineName
 from compare.settings.experiment import DatasetChoice, Experiment, TrainedNetwork, dataset_from
 
+
+class _TrainingSchema:
+    """Tells editors that a candidate has the keys of a training; `Study` checks it together with what all share."""
+
+    def __get_pydantic_json_schema__(self, _: object, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(Training.__pydantic_core_schema__)
+
+
 # Some of the settings of a training.
-Candidate = dict[str, Any]
+Candidate = Annotated[dict[str, Any], _TrainingSchema()]
 KERAS: EngineName = str(KerasEngineName("tensorflow"))
 Algorithm = Literal["sgd", "adam", "ipalm", "admm"]
 STUDY = "study.yaml"
@@ -27,7 +36,7 @@ class Study(Settings):
     """What a study compares.
 
     Attributes:
-        name: As of an experiment.
+        name: Letters, digits, `-` and `_`; the default output folder is `reports/<name>`.
         description: A sentence for the report.
         dataset: The data.
         networks: Networks by the name they have in the results.

@@ -9,7 +9,6 @@ from bart_bridge.errors import InputError
 from compare.report.tables import measured, relative
 from compare.report.tables import published as published_tables
 from compare.report.tables.table import Cell, Table, table_of_rows
-from compare.results import published
 from compare.results.barts import barts
 from compare.settings.experiment import Experiment
 
@@ -40,8 +39,6 @@ def tables_of_experiment(experiment: Experiment, results: pandas.DataFrame) -> l
 
 
 def _published(results: pandas.DataFrame, kinds: dict[str, str]) -> list[Table | None]:
-    if not published.installed():
-        return []
     tables: list[Table | None] = []
     faults: list[list[Cell]] = []
     for table in (published_tables.agreement, published_tables.memory, published_tables.time, published_tables.quality):

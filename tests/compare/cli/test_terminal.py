@@ -43,6 +43,8 @@ FILES = f"{DATA}/kspace {DATA}/coils {{tmp}}/weights"
 COMMANDS = {
     "apply": "{tmp}/out/runs/varnet-bart --dataset {tmp}/data -o {tmp}/applied",
     "compare": "{config} -o {tmp}/out",
+    "configs copy": "demo -o {tmp}/configs",
+    "configs schema": "study",
     "diff": "{tmp}/out {tmp}/out",
     "doctor": "",
     "import": "fastmri {tmp}/volume.h5 {tmp}/imported --coils ecalib\\ -r\\ 20 --split test=0",
@@ -64,11 +66,23 @@ COMMANDS = {
     "weights to-savedmodel": "{tmp}/out/runs/varnet-keras-tensorflow/weights.keras {tmp}/saved --x 16 --y 16",
 }
 REFUSED = ("profile", "weights from-tf1")
-WITHOUT_BACKEND = ("diff", "doctor", "import", "profile", "simulate", "train")
+WITHOUT_BACKEND = ("configs copy", "configs schema", "diff", "doctor", "import", "profile", "simulate", "train")
 # The other commands are slow and behave like one of these here; `test_parity` looks at the lines of its own command,
 # and a comparison, whose lines are looked at below, trains with Keras and draws a report.
 QUICK = (
-    *("apply", "diff", "doctor", "import", "jobs cancel", "jobs resume", "jobs status", "profile", "reconet"),
+    *(
+        "apply",
+        "configs copy",
+        "configs schema",
+        "diff",
+        "doctor",
+        "import",
+        "jobs cancel",
+        "jobs resume",
+        "jobs status",
+        "profile",
+        "reconet",
+    ),
     *("simulate", "train", "weights info", "weights to-savedmodel"),
 )
 
