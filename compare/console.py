@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
 
 _PLAIN_STEPS = 5
 
@@ -38,11 +42,37 @@ class Reporter:
     def __init__(self, verbosity: int = 0) -> None:
         self.verbosity = verbosity
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._describe: Callable[[], str] | None = None
+        self._bar: Progress | None = None
 
     def say(self, text: str, level: int = 0) -> None:
         """Write a line, if the verbosity is at least `level`."""
         if self.verbosity >= level:
             self.console.print(text, markup=False)
+
+    @contextmanager
+    def whole(self, describe: Callable[[], str]) -> Iterator[None]:
+        """Show a line on a whole sequence of steps until the end of the `with` block.
+
+        On a terminal it stands above the bar of the running step, and is written anew several times a second, from
+        another thread. Elsewhere it is written before each step.
+
+        Args:
+            describe: Returns the line.
+        """
+        self._describe = describe
+        try:
+            if self.verbosity >= 0 and self.console.is_terminal:
+                with Live(get_renderable=self._both, console=self.console, transient=True):
+                    yield
+            else:
+                yield
+        finally:
+            self._describe = None
+
+    def _both(self) -> Group:
+        line = Text(self._describe() if self._describe else "", style="bold")
+        return Group(line, self._bar) if self._bar else Group(line)
 
     @contextmanager
     def step(self, title: str, total: int) -> Iterator[Advance]:
@@ -54,26 +84,47 @@ class Reporter:
         """
         if self.verbosity < 0:
             yield _nowhere
-        elif self.console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-            )
-            with Progress(*columns, console=self.console) as progress:
-                task = progress.add_task(title, total=total, note="")
-
-                def show(completed: int, note: str = "") -> None:
-                    progress.update(task, completed=completed, note=note)
-
-                yield show
-                progress.update(task, completed=total)
-        else:
+        elif not self.console.is_terminal:
+            if self._describe:
+                self.say(self._describe())
             self.say(title)
             yield _PlainLines(self, total)
+        elif self._describe is None:
+            with self._new_bar() as bar, _advancing(bar, title, total) as advance:
+                yield advance
+        else:
+            started_s = time.perf_counter()
+            self._bar = self._new_bar()
+            try:
+                with _advancing(self._bar, title, total) as advance:
+                    yield advance
+            finally:
+                self._bar = None
+            self.say(f"{title}: {duration(time.perf_counter() - started_s)}")
+
+    def _new_bar(self) -> Progress:
+        return Progress(
+            # The title gives way on a narrow terminal.
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self.console,
+            expand=True,
+        )
+
+
+@contextmanager
+def _advancing(bar: Progress, title: str, total: int) -> Iterator[Advance]:
+    task = bar.add_task(title, total=total, note="")
+
+    def show(completed: int, note: str = "") -> None:
+        bar.update(task, completed=completed, note=note)
+
+    yield show
+    bar.update(task, completed=total)
 
 
 class _PlainLines:

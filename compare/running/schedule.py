@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compare.console import duration
 from compare.running import records
 from compare.running.earlier_runs import EarlierRuns, Estimate
 from compare.running.records import Record
@@ -48,13 +49,16 @@ class TimeLeft:
 class Schedule:
     """The steps of an experiment that are left, with an estimate for each.
 
-    Args:
+    Attributes:
         steps: All steps, in their order.
+
+    Args:
+        steps: The attribute.
         earlier: Records to estimate from.
     """
 
     def __init__(self, steps: Sequence[Step], earlier: EarlierRuns) -> None:
-        self._steps, self._earlier = steps, earlier
+        self.steps, self._earlier = steps, earlier
         self._left: list[Step] = []
         for step in steps:
             # A training that is repeated moves what was computed with its weights.
@@ -70,7 +74,7 @@ class Schedule:
             PlannedStep(step.title, _state(step), self._estimates[id(step)])
             if id(step) in left
             else PlannedStep(step.title, "done", None)
-            for step in self._steps
+            for step in self.steps
         ]
 
     def start(self, step: Step) -> None:
@@ -85,11 +89,26 @@ class Schedule:
             self._earlier.add(step.record, record)
             self._estimate()
 
+    def describe(self) -> str:
+        """Say which step of how many runs, and what is left; another thread may call it meanwhile."""
+        left, started = self.time_left(), self._started
+        if not left.steps:
+            return f"all {len(self.steps)} steps are over"
+        number = len(self.steps) - left.steps + 1
+        if started:
+            number = next(number for number, step in enumerate(self.steps, start=1) if step is started[0])
+        known = left.steps - left.unknown
+        time_left = f"about {duration(left.seconds)} left".replace("about <", "<") if known else "time left unknown"
+        more = f" and {left.unknown} steps of unknown time" if known and left.unknown else ""
+        return f"step {number} of {len(self.steps)}, {time_left}{more}"
+
     def time_left(self) -> TimeLeft:
         """Return what is left at this moment; a step that takes longer than expected counts as over."""
-        estimates = {id(step): self._estimates[id(step)].seconds for step in self._left}
-        if self._started and (expected := estimates.get(id(self._started[0]))) is not None:
-            estimates[id(self._started[0])] = max(0.0, expected - (time.perf_counter() - self._started[1]))
+        # `finish` replaces the list before the estimates, so that every step of the list has an estimate here.
+        by_step, started = self._estimates, self._started
+        estimates = {id(step): by_step[id(step)].seconds for step in self._left}
+        if started and (expected := estimates.get(id(started[0]))) is not None:
+            estimates[id(started[0])] = max(0.0, expected - (time.perf_counter() - started[1]))
         known = [seconds for seconds in estimates.values() if seconds is not None]
         return TimeLeft(len(estimates), sum(known), len(estimates) - len(known))
 

@@ -62,6 +62,11 @@ class Worker:
 
     def work(self, steps: list[Step]) -> Outcome:
         """Do the steps; those of runs that another process works on come last, and wait for it."""
+        with self._reporter.whole(self._schedule.describe):
+            self._work(steps)
+        return self._outcome
+
+    def _work(self, steps: list[Step]) -> None:
         busy: set[Path] = set()
         later: list[tuple[str, Path, Step]] = []
         for number, step in enumerate(steps, start=1):
@@ -83,7 +88,6 @@ class Worker:
             with locks.held(locked):
                 self._check()
                 self._do(step, title)
-        return self._outcome
 
     def _locked_folder(self, step: Step) -> Path:
         """Return the folder with the lock of a step: that of the run, which its repeats share."""
@@ -98,6 +102,7 @@ class Worker:
         note = "" if threads == step.threads else f", with {threads} threads (now it would be {step.threads})"
         self._reporter.say(f"{title}: done before{note}")
         self._outcome.reused.append(step.title)
+        self._schedule.finish(step)
         return True
 
     def _do(self, step: Step, title: str) -> None:
@@ -115,9 +120,11 @@ class Worker:
             reason = f"{NOT_RUN}: it needs what '{step.after.title}' leaves, which is not there"
             self._reporter.say(f"{title}: {reason}", level=-1)
             self._outcome.not_run.append(step.title)
+            self._schedule.finish(step)
             records.write(failure_record(step.record), determinants, **origin, failed=reason)
             return
         started_s = time.perf_counter()
+        self._schedule.start(step)
         try:
             with self._reporter.step(title, step.total) as advance:
                 details = step.work(advance)
@@ -125,12 +132,14 @@ class Worker:
             reason = _reason(error)
             self._reporter.say(f"{title}: FAILED: {reason}", level=-1)
             self._outcome.failed[step.title] = reason
+            self._schedule.finish(step)
             measurement = error.measurement if isinstance(error, MeasuredError) else None
             update = error.diverged_at_update if isinstance(error, ToolError) else None
             details = {} if update is None else {DIVERGED: update}
             records.write(failure_record(step.record), determinants, measurement, **origin, failed=reason, **details)
             return
-        records.write(step.record, determinants, **details, **origin, step_s=time.perf_counter() - started_s)
+        record = records.write(step.record, determinants, **details, **origin, step_s=time.perf_counter() - started_s)
+        self._schedule.finish(step, record)
         self._outcome.computed.append(step.title)
 
     def _make_room(self, step: Step, title: str, determinants: Determinants) -> None:

@@ -27,6 +27,7 @@ OPTIONS = commands.apply_options(NETWORK)[1:]
 OURS = re.compile(
     r"""(
         \[\d+/\d+\]\ .*                                   # title of a step
+      | step\ \d+\ of\ \d+,\ .*\ (left|unknown|time)        # of the whole experiment
       | (dataset:\ )?(simulate|import)\ \d+\ slices
       | [\w-]+:\ reconstruct
       | \ \ \ \ \d+\ of\ \d+(,\ loss\ [\d.e+-]+)?           # how far it is
