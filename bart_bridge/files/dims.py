@@ -96,18 +96,26 @@ def to_batch_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
     return _to_batch(array, (*_PIXELS, Dim.COIL))[:, 0]
 
 
+def to_batch_coil_zyx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """View a BART array of volumes as `(batch, coil, z, y, x)`, as `to_batch_coil_yx`."""
+    return _to_batch(array, (*_PIXELS, Dim.Z, Dim.COIL))[:, 0]
+
+
 def to_batch_map_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:
     """View a BART array without coils, the images of each map, as `(batch, map, y, x)`, as `to_batch_map_coil_yx`."""
     return _to_batch(array, (*_PIXELS, Dim.MAPS))[:, :, 0]
 
 
 def _to_batch(array: NDArray[np.complex64], used: tuple[Dim, ...]) -> NDArray[np.complex64]:
+    """View a BART array as `(batch, map, coil, z, y, x)`, without z unless it is used."""
     shape = array.shape + (1,) * (len(Dim) - array.ndim)
     if any(size != 1 and dim not in used for dim, size in enumerate(shape)):
         names = ", ".join(Dim(dim).name.lower() for dim in sorted(used)[:-1])
         raise InputError(f"dimensions other than {names} and batch must be 1, found {describe(shape)}")
     batch = shape[Dim.SLICE] * shape[Dim.AVERAGE] * shape[Dim.BATCH]
-    return array.reshape((*shape[:2], *shape[Dim.COIL : Dim.TE], batch), order="F").transpose(4, 3, 2, 1, 0)
+    z = shape[Dim.Z : Dim.COIL] if Dim.Z in used else ()
+    sizes = (*shape[:2], *z, *shape[Dim.COIL : Dim.TE], batch)
+    return array.reshape(sizes, order="F").transpose(*reversed(range(len(sizes))))
 
 
 def from_batch_map_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:

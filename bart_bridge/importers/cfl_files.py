@@ -1,8 +1,8 @@
-"""Plain BART files: one k-space array `[x, y, 1, coil, ...]` with any number of slices."""
+"""Plain BART files: one k-space array `[x, y, z, coil, ...]` with any number of slices or volumes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
-from bart_bridge.files.dims import check_axes, to_batch_coil_yx
+from bart_bridge.files.dims import Dim, check_axes, to_batch_coil_yx, to_batch_coil_zyx
 from bart_bridge.importers.source import Complex, Entry, Slice, Source, fully_sampled
+from bart_bridge.importers.volume import Piece, Volume
 
 Reorder = Callable[[Complex], Complex]
 
@@ -19,14 +20,17 @@ Reorder = Callable[[Complex], Complex]
 def open_cfl(path: Path) -> Source:
     """Open k-space in a BART file. A sample counts as measured if any coil has a signal there.
 
+    Without z, units are slices. With z, units are volumes, and their slices the positions along the readout x.
+
     Raises:
         InputError: The file is missing or damaged, or has dimensions that two-dimensional networks do not support.
     """
+    name = cfl.stem(path).name
+    if view(path, lambda array: array).shape[Dim.Z : Dim.COIL] not in {(), (1,)}:
+        units = {str(number): entries for number, entries in enumerate(_volumes(path, name))}
+        return Source("cfl", path, units, has_coils=False)
     count = item_shape(path)[0]
-    units = {
-        str(number): {0: Entry(f"{cfl.stem(path).name}/{number}", partial(_load, path, number))}
-        for number in range(count)
-    }
+    units = {str(number): {0: Entry(f"{name}/{number}", partial(_load, path, number))} for number in range(count)}
     return Source("cfl", path, units, has_coils=False)
 
 
@@ -63,3 +67,17 @@ def _load(path: Path, number: int) -> Slice:
     kspace = read_item(path, number)
     measured = np.any(kspace != 0, axis=0)
     return Slice(kspace, fully_sampled(measured), measured)
+
+
+def _volumes(path: Path, name: str) -> Iterator[dict[int, Entry]]:
+    batch, coil, z, y, x = view(path, to_batch_coil_zyx).shape
+    check_axes(str(path), {"x": x, "y": y, "z": z, "coil": coil})
+    for number in range(batch):
+        label = f"{name}/{number}" if batch > 1 else name
+        volume = Volume(f"{path}: x", (coil, z, y), x, partial(_partitions, path, number, z))
+        yield {item: Entry(f"{label}/x {item}", partial(volume.load, item)) for item in range(x)}
+
+
+def _partitions(path: Path, number: int, count: int) -> Iterator[Piece]:
+    for z in range(count):
+        yield (z, slice(None)), np.array(view(path, to_batch_coil_zyx)[number, :, z])

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bart_bridge.data import dataset
 from bart_bridge.data.fourier import centred_ifft
 from bart_bridge.errors import BartTfError, InputError, ToolError
+from bart_bridge.importers.partial_fourier import one_sided_gaps
 from bart_bridge.importers.pattern_choice import PatternChoice, pattern_of
 from bart_bridge.importers.sensitivities import coils_of
 from bart_bridge.importers.slice_writer import SliceWriter
@@ -49,12 +51,14 @@ class Imported:
         shapes: Shape of each array of a slice: `(coil, y, x)`, and `(map, coil, y, x)` for the coils.
         sampled: Fraction of k-space that is sampled, 0 to 1, mean over all slices.
         left_out: Counts of what was left out, by description.
+        notes: Facts about the slices, such as partial Fourier, with the number of slices that they hold for.
     """
 
     slices: dict[str, int]
     shapes: dict[str, Shape]
     sampled: float
     left_out: dict[str, int]
+    notes: dict[str, int]
 
     def __str__(self) -> str:
         """Describe the result in one line."""
@@ -62,7 +66,10 @@ class Imported:
         sets = f" in {maps} maps" if maps > 1 else ""
         counts = ", ".join(f"{count} for {split}" for split, count in self.slices.items())
         reference = "a reference" if "reference" in self.shapes else "no reference"
-        return f"slices: {counts}; {x} x {y} pixels, {coils} coils{sets}, {self.sampled:.1%} sampled, {reference}"
+        return (
+            f"slices: {counts}; {x} x {y} pixels, {coils} coils{sets}, {self.sampled:.1%} sampled "
+            f"(acceleration {1 / self.sampled:.3g}), {reference}"
+        )
 
 
 def convert(
@@ -118,6 +125,7 @@ class _Import:
         taken = {id(entry) for split in plan.splits.values() for entry in split}
         unused = {"slices that no split takes": len(entries) - len(taken)}
         self.left_out = Counter(source.left_out) + Counter(unused)
+        self._notes: Counter[str] = Counter()
         self._shapes: dict[str, Shape] = {}
         self._sampled = 0.0
 
@@ -152,6 +160,7 @@ class _Import:
                         writers[name].append(values)
                 self._sampled += np.count_nonzero(arrays["pattern"]) / arrays["pattern"].size
                 self.left_out += Counter(item.left_out)
+                self._notes.update((*one_sided_gaps(_measured(item), item.axes), *item.notes))
                 self._done += 1
                 if on_progress:
                     on_progress(self._done, self._total)
@@ -159,7 +168,7 @@ class _Import:
     def result(self) -> Imported:
         """Summarize the finished import."""
         counts = {split: len(entries) for split, entries in self._plan.splits.items()}
-        return Imported(counts, self._shapes, self._sampled / self._total, +self.left_out)
+        return Imported(counts, self._shapes, self._sampled / self._total, +self.left_out, dict(self._notes))
 
     def _read(self, entry: Entry, split: str, number: int) -> tuple[Slice, Arrays]:
         position = self._positions[id(entry)]
@@ -210,6 +219,10 @@ def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
     for name, values in arrays.items():
         _check(values, f"'{name}'")
     return arrays
+
+
+def _measured(item: Slice) -> NDArray[np.bool_]:
+    return np.ones(item.kspace.shape[1:], bool) if item.pattern is None else np.asarray(item.pattern != 0)
 
 
 def _check(values: Complex, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from bart_bridge.errors import InputError
 from bart_bridge.importers import counters, matching
 from bart_bridge.importers.fastmri_file import COILS, FastmriFile, load, open_file
-from bart_bridge.importers.source import Entry, Source, h5_files
+from bart_bridge.importers.source import Entry, Source, files_in
 
 
 def open_fastmri(path: Path, match: str | None = None, average: str | None = None) -> Source:
@@ -82,7 +82,7 @@ def open_files(path: Path) -> tuple[dict[str, FastmriFile], dict[str, int]]:
     Raises:
         InputError: There is no such file, or one cannot be read or is not a fastMRI multi-coil file.
     """
-    files, left_out = h5_files(path)
+    files, left_out = files_in(path, ".h5")
     return {file.name: open_file(file) for file in files}, left_out
 
 

@@ -39,6 +39,26 @@ def read(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict
     return variables
 
 
+def read_mask(path: Path) -> NDArray[Any]:
+    """Read the only variable whose name starts with `mask`, such as `mask` or `mask04`.
+
+    Raises:
+        InputError: The file is missing or damaged, or has none or several of them.
+    """
+    with reading(path, "a MATLAB file"):
+        if h5py.is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                present = list(file)
+        else:
+            from scipy.io import whosmat
+
+            present = [name for name, _, _ in whosmat(path)]
+    names = [name for name in present if name.startswith("mask")]
+    if len(names) != 1:
+        raise InputError(f"{path}: one variable 'mask...' is needed, found {', '.join(present[:8]) or 'nothing'}")
+    return read(path, names)[names[0]]
+
+
 def _read_5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     from scipy.io import loadmat
 

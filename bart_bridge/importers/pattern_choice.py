@@ -12,7 +12,7 @@ from bart_bridge.data.dataset import SPLITS
 from bart_bridge.data.patterns import sampling_pattern
 from bart_bridge.errors import InputError
 from bart_bridge.importers import cfl_files, matlab
-from bart_bridge.importers.source import Complex, Slice
+from bart_bridge.importers.source import Complex, Slice, as_complex, reading
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class PatternChoice:
     """Which sampling pattern the imported data gets.
 
     Attributes:
-        kind: `source` (the pattern of the data, default), `regular`, `random`, or the path of a `.cfl` or `.mat` file.
+        kind: `source` (the pattern of the data, default), `regular`, `random`, or the path of a `.cfl`, `.mat` or
+            `.npy` file.
         acceleration: Undersampling factor from 1 to 1000, see `bart_bridge.data.patterns.sampling_pattern` (default 4).
         reference_size: Width of the fully sampled centre in pixels (default 24).
         seed: Seed of the random patterns; each slice gets another one (default 0).
@@ -64,13 +65,17 @@ def pattern_of(choice: PatternChoice, total: int) -> Callable[[Slice, str, int, 
     if choice.kind in {"regular", "random"}:
         return lambda item, split, number, _: _draw(choice, item, split, number)
     count, read = open_patterns(Path(choice.kind))
-    if count not in {1, total}:
+    in_turn = Path(choice.kind).suffix == ".npy"
+    if count not in {1, total} and not in_turn:
         raise InputError(f"{choice.kind}: 1 pattern or one for each of {total} slices is needed, found {count}")
-    return lambda item, _, __, position: _checked(read(position if count > 1 else 0), item, choice.kind)
+    return lambda item, _, __, position: _checked(read(position % count), item, choice.kind)
 
 
 def open_patterns(path: Path) -> tuple[int, Callable[[int], Complex]]:
-    """Open the patterns of a BART file, or the single pattern in the variable `mask` of a MATLAB file.
+    """Open the patterns of a file.
+
+    A BART array has one pattern or several, a MATLAB file one in its only variable `mask...`, a NumPy file `(y, x)` or
+    `(pattern, y, x)`, whose patterns slices take in turn.
 
     Returns:
         The number of patterns, and a function that reads one of them, `(y, x)`.
@@ -79,14 +84,25 @@ def open_patterns(path: Path) -> tuple[int, Callable[[int], Complex]]:
         InputError: The file is missing or damaged, or holds something else.
     """
     if path.suffix == ".mat":
-        mask = matlab.read(path, ["mask"])["mask"]
+        mask = matlab.read_mask(path)
         if mask.ndim != 2:
-            raise InputError(f"{path}: 'mask' must have two dimensions, found {mask.shape}")
+            raise InputError(f"{path}: the mask must have two dimensions, found {mask.shape}")
         return 1, lambda _: mask.T.astype(np.complex64)
+    if path.suffix == ".npy":
+        return _numpy_patterns(path)
     count, coil, _, _ = cfl_files.item_shape(path)
     if coil != 1:
         raise InputError(f"{path}: a pattern must have one coil, found {coil}")
     return count, lambda number: cfl_files.read_item(path, number)[0]
+
+
+def _numpy_patterns(path: Path) -> tuple[int, Callable[[int], Complex]]:
+    with reading(path, "a NumPy file"):
+        patterns = np.load(path, mmap_mode="r", allow_pickle=False)
+    if patterns.ndim not in {2, 3} or not patterns.size:
+        raise InputError(f"{path}: patterns must have dimensions y, x or pattern, y, x, found {patterns.shape}")
+    stack = patterns.reshape(-1, *patterns.shape[-2:])
+    return len(stack), lambda number: as_complex(stack[number], path, "pattern")
 
 
 def _source_pattern(item: Slice) -> Complex:
@@ -103,7 +119,7 @@ def _draw(choice: PatternChoice, item: Slice, split: str, number: int) -> Comple
     _, y, x = item.kspace.shape
     generator = np.random.default_rng([choice.seed, SPLITS.index(split), number])
     pattern = sampling_pattern(x, y, choice.kind, choice.acceleration, choice.reference_size, generator)
-    return pattern.astype(np.complex64)
+    return (pattern if item.limits is None else pattern * item.limits).astype(np.complex64)
 
 
 def _checked(pattern: Complex, item: Slice, name: str) -> Complex:
@@ -115,8 +131,9 @@ def _checked(pattern: Complex, item: Slice, name: str) -> Complex:
         raise InputError(f"{name}: the pattern must be {x} x {y}, found {pattern.shape[1]} x {pattern.shape[0]}")
     if not np.isfinite(pattern).all() or not pattern.any():
         raise InputError(f"{name}: a pattern must be finite and sample something")
-    if not item.fully_sampled and item.pattern is not None:
-        missing = int(np.count_nonzero((pattern != 0) & (item.pattern == 0)))
+    measured = item.limits if item.fully_sampled else item.pattern
+    if measured is not None:
+        missing = int(np.count_nonzero((pattern != 0) & (measured == 0)))
         if missing:
             raise InputError(f"{name}: the pattern samples {missing} positions that were not measured")
     return pattern

@@ -194,13 +194,11 @@ def _positions(
         _check_coils(lines, volumes[1].shape[0], volumes[0].shape[0])
 
     def load(position: int) -> Slice:
-        kspace = volumes[0].kspace(position)
-        measured = volumes[0].measured
-        estimated_from = None
-        if len(volumes) > 1:
-            values = volumes[1].kspace(position)
-            estimated_from = np.where(volumes[1].measured, values, kspace)
-        return Slice(kspace, fully_sampled(measured), measured.copy(), calibration=estimated_from)
+        image = volumes[0].load(position)
+        if len(volumes) == 1:
+            return image
+        extra = volumes[1].load(position)
+        return replace(image, calibration=np.where(np.asarray(extra.pattern), extra.kspace, image.kspace))
 
     volume = f"{lines.path.name}/{number}"
     return {position: Entry(f"{volume}/{position}", partial(load, position)) for position in range(grid.pixels)}

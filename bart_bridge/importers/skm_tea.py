@@ -21,7 +21,7 @@ import numpy as np
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import counters
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, as_complex, h5_files, reading
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, as_complex, files_in, reading
 
 _FORM = "a raw-data file of SKM-TEA"
 _ARRAYS = ("kspace", "maps", "target")
@@ -39,7 +39,7 @@ def open_skm_tea(path: Path, contrast: str | None = None) -> Source:
     Raises:
         InputError: A file cannot be read or has another form, or there is no such echo.
     """
-    files, left_out = h5_files(path)
+    files, left_out = files_in(path, ".h5")
     volumes: dict[str, dict[int, Entry]] = {}
     echo = 0
     for file in files:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,18 +13,19 @@ from numpy.typing import NDArray
 
 from bart_bridge.data.dataset import SPLITS
 from bart_bridge.errors import InputError
+from bart_bridge.importers.partial_fourier import READOUT
+from bart_bridge.importers.selection import select
 
 Complex = NDArray[np.complex64]
 APPLE_DOUBLE = "._"
 
 # Integer samples at the edge of k-space may be 0 in all coils by chance.
 _ZERO_BY_CHANCE = 0.2
-_ITEM = re.compile(r"([A-Za-z]*)(\d{1,9})(?:-(\d{1,9}))?(?:/([1-9]\d{0,8}))?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice. The readout is along x, and the centred unitary DFT relates k-space to the image.
+    """One slice. The centred unitary DFT relates its k-space to the image.
 
     Attributes:
         kspace: Measured k-space without readout oversampling, `(coil, y, x)` complex64.
@@ -36,6 +36,10 @@ class Slice:
         calibration: K-space for `ecalib`, `(coil, y, x)`, if lines were measured for calibration alone; otherwise
             `ecalib` uses `kspace`.
         left_out: Counts of what the importer left out of this slice, by description.
+        limits: Where drawn patterns may sample, `(y, x)`, if `fully_sampled` k-space has parts that were never
+            measured (default: everywhere).
+        axes: What y and x encode (default: the readout is along x).
+        notes: Facts about this slice that the user should see (default: none).
     """
 
     kspace: Complex
@@ -45,6 +49,9 @@ class Slice:
     reference: Complex | None = None
     calibration: Complex | None = None
     left_out: dict[str, int] = field(default_factory=dict)
+    limits: NDArray[np.bool_] | None = None
+    axes: tuple[str, str] = ("phase encoding", READOUT)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ class Source:
         """
         # An error message must not name an option that the user did not give.
         option = "--split" if selection else "the default split"
-        names = {split: _select(text, self.units, option) for split, text in (selection or self.default_split).items()}
+        names = {split: select(text, self.units, option) for split, text in (selection or self.default_split).items()}
         for split in names:
             if split not in SPLITS:
                 raise InputError(f"--split must name one of {', '.join(SPLITS)}, received '{split}'")
@@ -123,37 +130,9 @@ class Source:
         available = {str(number): number for number in entries}
         try:
             option = "--slices" if slices else "the default slices"
-            return [entries[available[name]] for name in _select(text, available, option)]
+            return [entries[available[name]] for name in select(text, available, option)]
         except InputError as error:
             raise InputError(f"{self.path}: '{unit}': {error}") from None
-
-
-def _select(text: str, available: Iterable[str], option: str) -> list[str]:
-    """Expand a selection such as `1-3,7,10-20/5` into names, in the order of the selection."""
-    names = dict.fromkeys(available)
-    if text == "all":
-        return list(names)
-    selected: dict[str, None] = {}
-    for item in text.split(","):
-        match = _ITEM.fullmatch(item.strip())
-        if not match:
-            raise InputError(
-                f"{option} must be numbers and ranges such as 1-15,17 or 0-90/10, or all; received '{item}'"
-            )
-        prefix, first, last, step = match.groups()
-        numbers = range(int(first), int(last or first) + 1, int(step or 1))
-        if not numbers:
-            raise InputError(f"{option} must have ranges that rise, received '{item}'")
-        for number in numbers:
-            name = f"{prefix}{number}"
-            if name not in names:
-                raise InputError(f"{option} {text}: there is no '{name}' (found: {_shorten(list(names))})")
-            selected[name] = None
-    return list(selected)
-
-
-def _shorten(names: list[str]) -> str:
-    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:3])}, ..., {names[-1]}"
 
 
 def apple_doubles(paths: Iterable[Path]) -> dict[str, int]:
@@ -161,36 +140,29 @@ def apple_doubles(paths: Iterable[Path]) -> dict[str, int]:
     return {f"AppleDouble files ({APPLE_DOUBLE}*)": sum(path.name.startswith(APPLE_DOUBLE) for path in paths)}
 
 
-def h5_files(path: Path) -> tuple[list[Path], dict[str, int]]:
-    """List a file, or the `.h5` files of a folder in alphabetical order, and count the files that are left out.
+def files_in(path: Path, suffix: str, below: bool = False) -> tuple[list[Path], dict[str, int]]:
+    """List a file, or the files of a folder in alphabetical order, without those that macOS adds.
+
+    Args:
+        path: The file or folder.
+        suffix: Ending of the files, such as `.h5`.
+        below: Also list files of folders in the folder (default false).
+
+    Returns:
+        The files, and counts of the others as for `Source.left_out`.
 
     Raises:
         InputError: The folder has no such file.
     """
     if not path.is_dir():
         return [path], {}
-    present = sorted(file for file in path.iterdir() if file.is_file())
-    files = [file for file in present if file.suffix == ".h5" and not file.name.startswith(APPLE_DOUBLE)]
+    present = sorted(file for file in (path.rglob("*") if below else path.iterdir()) if file.is_file())
+    files = [file for file in present if file.suffix == suffix and not file.name.startswith(APPLE_DOUBLE)]
     if not files:
-        raise InputError(f"{path}: a folder with .h5 files is needed, found none")
+        raise InputError(f"{path}: a folder with {suffix} files is needed, found none")
     left_out = apple_doubles(present)
-    left_out["files that do not end in .h5"] = len(present) - len(files) - sum(left_out.values())
+    left_out[f"files that do not end in {suffix}"] = len(present) - len(files) - sum(left_out.values())
     return files, left_out
-
-
-def parse_split(options: Iterable[str]) -> dict[str, str]:
-    """Parse options such as `train=1-15` into selections by the name of the split.
-
-    Raises:
-        InputError: An option has another form, or a split is given twice.
-    """
-    selections: dict[str, str] = {}
-    for option in options:
-        name, equals, selection = option.partition("=")
-        if not name or not equals or not selection or name in selections:
-            raise InputError(f"--split must be NAME=SELECTION, once for each split, received '{option}'")
-        selections[name] = selection
-    return selections
 
 
 @contextmanager

@@ -116,7 +116,7 @@ def import_(
     from bart_bridge.importers import open_sources, option_names
     from bart_bridge.importers.convert import ImportPlan
     from bart_bridge.importers.pattern_choice import PatternChoice
-    from bart_bridge.importers.source import parse_split
+    from bart_bridge.importers.selection import parse_split
 
     reporter = options.reporter(quiet, verbose)
     if pattern not in {"regular", "random"}:
@@ -150,6 +150,8 @@ def _convert(
     total = sum(map(len, plan.splits.values()))
     with reporter.step(f"import {total} slices", total) as advance:
         imported = convert(source, folder.absolute(), plan, find_bart, lambda done, _: advance(done))
+    for note, count in imported.notes.items():
+        reporter.say(f"{note} (in {count} of {total} slices)")
     for name, count in imported.left_out.items():
         reporter.say(f"left out: {name}: {count}")
     typer.echo(f"dataset: {folder} ({imported})")

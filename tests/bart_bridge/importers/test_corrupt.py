@@ -293,7 +293,8 @@ def bart(change):
     [
         (lambda path: path.with_suffix(".hdr").unlink(), "kspace.hdr: no such file"),
         (lambda path: path.with_suffix(".hdr").write_text("# Dimensions\nx\n") and None, "must hold integers"),
-        (bart(lambda v: v.reshape((32, 6, 6, *v.shape[3:]))), "dimensions other than x, y, coil"),
+        (bart(lambda v: v.reshape((32, 36, 1, 2, 1, 2, *v.shape[6:]))), "dimensions other than x, y, coil"),
+        (bart(lambda v: v.reshape((32, 36, 2, 1, 1, 2, *v.shape[6:]))), "dimensions other than x, y, z, coil"),
         (bart(nan_at_the_end), "kspace/2: k-space must be finite"),
         (bart(lambda v: v / np.abs(v).max() * 3.4e38), "must be finite"),
         (bart(lambda v: 0 * v), "kspace/0: k-space must not be zero everywhere"),

@@ -12,7 +12,8 @@ from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.importers import open_source
 from bart_bridge.importers.pattern_choice import PatternChoice
-from bart_bridge.importers.source import fully_sampled, parse_split
+from bart_bridge.importers.selection import parse_split
+from bart_bridge.importers.source import fully_sampled
 from bart_bridge.importers.varnet_mat import published_lines
 from tests import foreign
 from tests.helper import random_complex, relative_difference

@@ -100,7 +100,8 @@ def test_missing_lines_are_not_sampled_whoever_forgot_to_say_so(truth, coils, tm
     for pattern in arrays["pattern"][:, 0]:
         np.testing.assert_array_equal(pattern, np.repeat(LINES[:, None], foreign.X, axis=1))
     assert relative_difference(arrays["kspace"], truth.kspace * LINES[:, None]) < 1e-5
-    assert str(imported) == f"slices: 3 for test; 32 x 36 pixels, 4 coils, {LINES.mean():.1%} sampled, no reference"
+    sampled = f"{LINES.mean():.1%} sampled (acceleration {1 / LINES.mean():.3g})"
+    assert str(imported) == f"slices: 3 for test; 32 x 36 pixels, 4 coils, {sampled}, no reference"
     with pytest.raises(InputError, match="--pattern regular needs fully sampled k-space"):
         import_(tmp_path / "again", kind, path, coils, pattern="regular")
     cfl.write(tmp_path / "all", np.ones((foreign.X, foreign.Y)))

@@ -27,7 +27,7 @@ def test_a_volume_becomes_a_dataset(volume, tmp_path):
     split = ["--split", "train=0-1", "--split", "test=2"]
     finished = bart_tf("import", "fastmri", volume, tmp_path / "data", *options, *split)
     assert finished.returncode == 0, finished.stderr
-    said = "slices: 2 for train, 1 for test; 32 x 36 pixels, 4 coils, 44.4% sampled, a reference"
+    said = "slices: 2 for train, 1 for test; 32 x 36 pixels, 4 coils, 44.4% sampled (acceleration 2.25), a reference"
     assert finished.stdout == f"dataset: {tmp_path / 'data'} ({said})\n"
     lines = finished.stderr.splitlines()
     assert lines[0] == "import 3 slices"
