@@ -15,6 +15,7 @@ FLOORS = [
     "bart_bridge.data",
     "bart_bridge.reconet",
     "bart_bridge.baselines bart_bridge.importers",
+    "bart_bridge.exporters",
     "bart_bridge",
     "tf_models.backend",
     "tf_models.kernels tf_models.optimizers",
@@ -35,7 +36,9 @@ FLOORS = [
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 # Networks know no optimizer, although both stand above the backend.
 NEVER = {("tf_models.operators", "tf_models.optimizers"), ("tf_models.networks", "tf_models.optimizers")}
-HEAVY = "tensorflow keras jax torch pandas pyarrow scipy matplotlib skimage sklearn PIL ismrmrd finufft submitit"
+HEAVY = (
+    "tensorflow keras jax torch pandas pyarrow scipy matplotlib skimage sklearn PIL ismrmrd finufft submitit nibabel"
+)
 # What the commands of `compare` import in their own process.
 LIGHT_MODELS = ["tf_models", "tf_models.backend.channels", "tf_models.backend.quiet", "tf_models.programs.worker"]
 LIGHT_MODELS += ["tf_models.training.network_inputs", "tf_models.backend.compilation_cache"]

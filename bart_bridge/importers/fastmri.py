@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bart_bridge.errors import InputError
-from bart_bridge.importers import counters, matching
-from bart_bridge.importers.fastmri_file import COILS, FastmriFile, load, open_file
+from bart_bridge.importers import counters, exported, matching
+from bart_bridge.importers.fastmri_file import FastmriFile, load, open_file
 from bart_bridge.importers.source import Entry, Source, files_in
 
 
@@ -72,7 +72,7 @@ def _source(path: Path, files: list[FastmriFile], left_out: dict[str, int], aver
     for name in ("acquisition", "acceleration"):
         counts = Counter(file.attributes[name] for file in files if name in file.attributes)
         description |= {name: dict(counts)} if counts else {}
-    has_coils = all(COILS in file.extra for file in files)
+    has_coils = all(file.exported for file in files)
     return Source("fastmri", path, units, has_coils, description=description, left_out=left_out)
 
 
@@ -90,6 +90,8 @@ def _entries(file: FastmriFile, average: str | None) -> dict[int, Entry]:
     if average is not None and not file.averages:
         raise InputError(f"{file.path}: --average needs k-space with averages, as prostate data have; it has none")
     averages = counters.choose("average", average, range(file.averages), file.path) if file.averages else []
-    return {
-        item: Entry(f"{file.path.name}/{item}", partial(load, file, item, averages)) for item in range(file.shape[0])
-    }
+    entries = {}
+    for item in range(file.shape[0]):
+        entry = Entry(f"{file.path.name}/{item}", partial(load, file, item, averages))
+        entries[item] = exported.completed(entry, item, file.path) if file.exported else entry
+    return entries

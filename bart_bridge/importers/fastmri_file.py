@@ -8,7 +8,7 @@ Prostate T2 (Tibrewala et al. 2024, doi 10.1038/s41597-024-03252-w): `kspace` (a
 encoding), and `calibration_data` (slice, coil, readout, calibration line) for coil sensitivities. The averages sample
 different lines.
 
-`bart-tf export fastmri` adds arrays that other readers ignore; see the names below.
+Files of `bart-tf export` have further arrays, see `exported`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from bart_bridge.data.fourier import remove_oversampling
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
+from bart_bridge.importers import exported
 from bart_bridge.importers.encoding import parse_header, readout_pixels
 from bart_bridge.importers.source import (
     Complex,
@@ -36,13 +37,7 @@ from bart_bridge.importers.source import (
 )
 
 FORM = "a fastMRI multi-coil file"
-# Arrays of `bart-tf export`, read only from files with this attribute.
-WRITTEN_BY = "written_by"
-COILS = "coil_sensitivities"  # (slice, map, coil, readout, phase encoding)
-REFERENCE = "reference"  # (slice, map, readout, phase encoding)
-PATTERN = "pattern"  # (slice, readout, phase encoding)
-_EXTRA = (COILS, REFERENCE, PATTERN)
-_ARRAYS = ("kspace", "mask", "calibration_data", *_EXTRA)
+_ARRAYS = ("kspace", "mask", "calibration_data")
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class FastmriFile:
         shape: Shape of `kspace` without averages: `(slice, coil, readout, phase encoding)`.
         averages: Number of averages of prostate data; 0 if `kspace` has no such axis.
         pixels: Length of the readout without oversampling.
-        extra: Arrays of `bart-tf export` in it.
+        exported: Whether it has the arrays of `bart-tf export`.
         attributes: Its attributes `acquisition` and `acceleration`, as far as it has them.
     """
 
@@ -62,7 +57,7 @@ class FastmriFile:
     shape: tuple[int, int, int, int]
     averages: int
     pixels: int
-    extra: tuple[str, ...]
+    exported: bool
     attributes: dict[str, str]
 
     @property
@@ -96,13 +91,11 @@ def open_file(path: Path) -> FastmriFile:
         axes = {"slice": slices, "coil": coils, "readout": readout, "phase encoding": phase}
         check_axes(f"{path}: 'kspace'", axes, encoding.encodedSpace.matrixSize.x)
         pixels = readout_pixels(encoding, readout, path)
-        extra = tuple(name for name in _EXTRA if name in file) if WRITTEN_BY in file.attrs else ()
-        if extra and pixels != readout:
-            raise InputError(f"{path}: arrays of bart-tf need a readout without oversampling, found {readout} samples")
         shape = (slices, coils, readout, phase)
-        _check_shapes(file, shape, extra, path)
+        _check_shapes(file, shape, path)
+        ours = exported.present(file, (slices, coils, phase, pixels), path)
         attributes = {name: _text(file.attrs[name]) for name in ("acquisition", "acceleration") if name in file.attrs}
-    return FastmriFile(path, shape, averages[0] if averages else 0, pixels, extra, attributes)
+    return FastmriFile(path, shape, averages[0] if averages else 0, pixels, ours, attributes)
 
 
 def refuse_relatives(file: h5py.File, path: Path) -> None:
@@ -138,26 +131,19 @@ def load(file: FastmriFile, item: int, averages: Sequence[int]) -> Slice:
         kspace = _read_kspace(file, stored, item, averages)
         mask = np.squeeze(as_complex(stored["mask"][()], path, "mask")) if "mask" in stored else None
         calibration = _calibration(stored, item, kspace, path) if "calibration_data" in stored else None
-        extra = {name: as_complex(stored[name][item], path, name) for name in file.extra}
-    for name, values in {"kspace": kspace, "mask": mask, "calibration_data": calibration, **extra}.items():
+    for name, values in {"kspace": kspace, "mask": mask, "calibration_data": calibration}.items():
         if values is not None and not np.isfinite(values).all():
             where = f"'{name}'" if name == "mask" else f"slice {item} of '{name}'"
             raise InputError(f"{path}: values must be finite, found NaN or infinity in {where}")
-    measured = measured_in(kspace, file.pixels, f"{path}: slice {item}")
-    pattern: Any = measured
+    measured = pattern = measured_in(kspace, file.pixels, f"{path}: slice {item}")
     if mask is not None:
         lines = np.atleast_1d(mask) != 0
         check_mask(lines, measured, f"{path}: 'mask'")
         pattern = np.repeat(lines[:, None], file.pixels, axis=1)
-    if PATTERN in extra:
-        pattern = extra[PATTERN].T
     return Slice(
         remove_oversampling(kspace, file.pixels),
-        # A pattern of ours says more than the signal, which may be 0 by chance.
-        fully_sampled(measured) or bool(file.extra and np.all(pattern == 1)),
+        fully_sampled(measured),
         pattern,
-        coils=np.swapaxes(extra[COILS], -2, -1) if COILS in extra else None,
-        reference=np.swapaxes(extra[REFERENCE], -2, -1) if REFERENCE in extra else None,
         calibration=None if calibration is None else remove_oversampling(calibration, file.pixels),
     )
 
@@ -190,8 +176,8 @@ def _calibration(stored: h5py.File, item: int, kspace: Complex, path: Path) -> C
     return calibration
 
 
-def _check_shapes(file: h5py.File, shape: tuple[int, int, int, int], extra: Sequence[str], path: Path) -> None:
-    slices, coils, readout, phase = shape
+def _check_shapes(file: h5py.File, shape: tuple[int, int, int, int], path: Path) -> None:
+    phase = shape[3]
     mask = file["mask"].shape if "mask" in file else (phase,)
     if [size for size in mask if size != 1] != [phase] and phase != 1:
         raise InputError(f"{path}: 'mask' must have {phase} values, found {mask}")
@@ -199,15 +185,6 @@ def _check_shapes(file: h5py.File, shape: tuple[int, int, int, int], extra: Sequ
         found = file["calibration_data"].shape
         if len(found) != 4 or found[:3] != shape[:3] or found[3] > phase:
             raise InputError(f"{path}: 'calibration_data' must have shape {shape[:3]} and lines, found {found}")
-    maps = file[COILS].shape[1:2] if COILS in extra else file[REFERENCE].shape[1:2] if REFERENCE in extra else (1,)
-    expected: dict[str, tuple[int, ...]] = {
-        COILS: (slices, *maps, coils, readout, phase),
-        REFERENCE: (slices, *maps, readout, phase),
-        PATTERN: (slices, readout, phase),
-    }
-    for name in extra:
-        if file[name].shape != expected[name]:
-            raise InputError(f"{path}: '{name}' must have shape {expected[name]}, found {file[name].shape}")
 
 
 def _text(value: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
+from bart_bridge.importers import exported
 from bart_bridge.importers.encoding import Header, read_header, readout_pixels
 from bart_bridge.importers.raw_cartesian import Grid, cartesian_units
 from bart_bridge.importers.raw_lines import CHOSEN, LINE, RawLines
@@ -73,10 +74,15 @@ def open_ismrmrd(
         coordinates = lines.heads["image"] & (heads["trajectory_dimensions"] > 0)
         lines.left_out["coordinates of Cartesian lines"] = int(coordinates.sum())
         units, lines, grid = cartesian_units(_in_grid(lines, encoding, grid), grid)
+        shape = len(units), int(lines.image()["coils"][0]), grid.rows, grid.pixels
+        with h5py.File(path, "r") as file:
+            ours = grid.partitions == 1 and exported.present(file, shape, path)
+        if ours:
+            units = {unit: {0: exported.completed(entries[0], int(unit), path)} for unit, entries in units.items()}
     image = int(lines.heads["image"].sum())
     description = {"lines": image, "lines_without_image": int(heads.size - image)}
     return Source(
-        "ismrmrd", path, units, has_coils=False, description=description, left_out=lines.counted(), notes=grid.notes
+        "ismrmrd", path, units, has_coils=ours, description=description, left_out=lines.counted(), notes=grid.notes
     )
 
 

@@ -1,0 +1,137 @@
+"""The slices of a dataset, read one at a time, and the header that describes them to readers of ISMRMRD."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from bart_bridge.data.dataset import SPLITS, Dataset, Split
+from bart_bridge.errors import InputError
+from bart_bridge.files import cfl
+from bart_bridge.files.dims import Dim
+from bart_bridge.importers import exported
+from bart_bridge.importers.source import Complex
+
+
+@dataclass(frozen=True)
+class DatasetSlice:
+    """One slice of a split.
+
+    Attributes:
+        kspace: `(coil, y, x)` complex64, sampled by the pattern.
+        coils: `(map, coil, y, x)`.
+        pattern: `(y, x)`.
+        reference: `(map, y, x)`, if the split has references.
+    """
+
+    kspace: Complex
+    coils: Complex
+    pattern: Complex
+    reference: Complex | None
+
+
+def cartesian_splits(folder: Path, form: str) -> dict[str, Split]:
+    """Open the splits of a dataset, each checked, in the order train, validation, test.
+
+    Args:
+        folder: The dataset folder.
+        form: The format that is written, for messages.
+
+    Raises:
+        InputError: It is no dataset folder, a file is damaged, there is no split, or k-space is not Cartesian.
+    """
+    splits = open_splits(folder)
+    for split in splits.values():
+        if split.trajectory:
+            raise InputError(f"{split.trajectory}: {form} has no place for a trajectory; export the images instead")
+        split.validate_form()
+    return splits
+
+
+def open_splits(folder: Path) -> dict[str, Split]:
+    """Open the splits of a dataset, in the order train, validation, test.
+
+    Raises:
+        InputError: It is no dataset folder, or has no split.
+    """
+    dataset = Dataset.open(folder)
+    splits = {name: dataset.split(name) for name in SPLITS if (folder / name).is_dir()}
+    if not splits:
+        raise InputError(f"{folder}: a dataset needs one of the splits {', '.join(SPLITS)}")
+    return splits
+
+
+def slice_count(source: Path) -> int:
+    """Count the slices of a dataset folder, or of a BART array.
+
+    Raises:
+        InputError: The source is neither, or damaged.
+    """
+    if source.is_dir():
+        return sum(split.slice_count for split in open_splits(source).values())
+    return prod(cfl.read_dims(source)[Dim.SLICE :])
+
+
+def read_slices(split: Split) -> Iterator[DatasetSlice]:
+    """Read the slices of a Cartesian split; files are opened for each, so that their pages do not fill the memory."""
+    for number in range(split.slice_count):
+        arrays = split.arrays()
+        kspace = np.array(arrays["kspace"][number])
+        if "pattern" in arrays:
+            patterns = arrays["pattern"]
+            pattern = np.array(patterns[number if len(patterns) > 1 else 0, 0])
+        else:
+            pattern = np.any(kspace != 0, axis=0).astype(np.complex64)
+        reference = np.array(arrays["reference"][number]) if "reference" in arrays else None
+        yield DatasetSlice(kspace, np.array(arrays["coils"][number]), pattern, reference)
+
+
+class OwnArrays:
+    """Writes what `bart_bridge.importers.exported` reads, slice by slice, into an HDF5 file.
+
+    Args:
+        file: The file, open for writing.
+        slice_count: Number of slices.
+    """
+
+    def __init__(self, file: h5py.File, slice_count: int) -> None:
+        self._group, self._count = file.create_group(exported.GROUP), slice_count
+
+    def write(self, number: int, item: DatasetSlice) -> None:
+        """Write the arrays of one slice."""
+        arrays = {exported.COILS: item.coils, exported.PATTERN: item.pattern, exported.REFERENCE: item.reference}
+        for name, values in arrays.items():
+            if values is not None:
+                shape, chunks = (self._count, *values.shape), (1, *values.shape)
+                dataset = self._group.require_dataset(name, shape, np.complex64, chunks=chunks)
+                dataset[number] = values
+
+
+def header(x: int, y: int, coils: int, slices: int) -> str:
+    """Return the XML header of Cartesian slices.
+
+    A dataset knows neither its field of view nor the frequency: the header says 1 mm for each pixel, and 0 Hz.
+    """
+    from ismrmrd import xsd
+
+    space = xsd.encodingSpaceType(
+        matrixSize=xsd.matrixSizeType(x=x, y=y, z=1), fieldOfView_mm=xsd.fieldOfViewMm(x=float(x), y=float(y), z=1.0)
+    )
+    limits = xsd.encodingLimitsType(
+        kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=y - 1, center=y // 2),
+        slice=xsd.limitType(minimum=0, maximum=slices - 1, center=slices // 2),
+    )
+    encoding = xsd.encodingType(
+        encodedSpace=space, reconSpace=space, encodingLimits=limits, trajectory=xsd.trajectoryType.CARTESIAN
+    )
+    text: str = xsd.ismrmrdHeader(
+        experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=0),
+        acquisitionSystemInformation=xsd.acquisitionSystemInformationType(receiverChannels=coils),
+        encoding=[encoding],
+    ).toXML()
+    return text
