@@ -13,6 +13,7 @@ from compare.report.figures import colours
 from compare.report.tables.table import NOT_FINITE, Table, sort_key
 from compare.results.table_files import NOT_AVAILABLE
 
+_SCRIPTS = ("images.js", "page.js", "viewer.js")
 _WIDE = 2.0
 # Texts of more characters are broken into lines.
 _LONG = 24
@@ -128,7 +129,7 @@ def render(page: Page, version: str) -> str:
         tables=[(table, _columns(table)) for table in page.tables],
         colours=colours.by_engine(page.engines),
         style=loader.get_source(environment, "page.css")[0],
-        script=loader.get_source(environment, "page.js")[0],
+        script="\n".join(loader.get_source(environment, name)[0] for name in _SCRIPTS),
     )
 
 
