@@ -16,7 +16,7 @@ from bart_bridge.files.dims import (
     from_batch_map_yx,
     from_batch_positions,
 )
-from bart_bridge.importers.source import parse_split
+from bart_bridge.importers.selection import parse_split
 from tests import foreign
 from tests.helper import random_complex, relative_difference
 

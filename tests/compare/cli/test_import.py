@@ -67,9 +67,9 @@ def test_a_folder_of_several_sizes_becomes_several_datasets(tmp_path):
     finished = bart_tf_in_process("import", "fastmri", path, tmp_path / "data", "--match", "each")
     assert finished.returncode == 0, finished.stderr
     assert [line.partition("(")[2] for line in finished.stdout.splitlines()] == [
-        "slices: 6 for test; 32 x 36 pixels, 4 coils, 100.0% sampled, a reference)",
-        "slices: 3 for test; 32 x 32 pixels, 4 coils, 100.0% sampled, a reference)",
-        "slices: 3 for test; 32 x 36 pixels, 3 coils, 100.0% sampled, a reference)",
+        "slices: 6 for test; 32 x 36 pixels, 4 coils, 100.0% sampled (acceleration 1), a reference)",
+        "slices: 3 for test; 32 x 32 pixels, 4 coils, 100.0% sampled (acceleration 1), a reference)",
+        "slices: 3 for test; 32 x 36 pixels, 3 coils, 100.0% sampled (acceleration 1), a reference)",
     ]
     for name in ("64x36-4-coils", "64x32-4-coils", "64x36-3-coils"):
         Dataset.open(tmp_path / "data" / name).split("test").validate()
