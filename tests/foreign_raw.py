@@ -94,3 +94,43 @@ def write_volume(truth, path, rows=None, **options):
     ]
     shape = 2 * foreign.SLICES, foreign.X, foreign.Y
     return write(path, header(shape, foreign.SLICES), [*lines, *options.get("more", lambda _: [])(kspace)])
+
+
+def radial(spokes=48, samples=2 * foreign.X, reach=foreign.X / 2):
+    """Positions `(3, spoke, sample)` in 1 / field of view, and the exact k-space of an image at them."""
+    angles = np.pi * np.arange(spokes) / spokes
+    steps = reach * (np.arange(samples) - samples // 2) / (samples // 2)
+    return np.stack([np.outer(np.cos(angles), steps), np.outer(np.sin(angles), steps), np.zeros((spokes, samples))])
+
+
+def sampled(images, positions):
+    """The unitary Fourier sum of images `(..., y, x)` at positions, written out."""
+    y_size, x_size = images.shape[-2:]
+    x, y = np.arange(x_size) - x_size // 2, np.arange(y_size) - y_size // 2
+    along_x = np.exp(-2j * np.pi * positions[0][..., None] * x / x_size)
+    along_y = np.exp(-2j * np.pi * positions[1][..., None] * y / y_size)
+    values = np.einsum("cyx,stx,sty->cst", images, along_x, along_y, optimize=True)
+    return values / np.sqrt(x_size * y_size)
+
+
+# Pixels of 200 / 32 = 225 / 36 mm.
+FACTORS = {
+    "cycles per pixel": (1 / foreign.X, 1 / foreign.Y),
+    "radians per pixel": (2 * np.pi / foreign.X, 2 * np.pi / foreign.Y),
+    "1 / field of view": (1, 1),
+    "1/m": (1 / 0.2, 1 / 0.225),
+    "rad/m": (2 * np.pi / 0.2, 2 * np.pi / 0.225),
+}
+
+
+def write_radial(truth, path, positions, unit="1 / field of view", third=None, xml=None, numbers=(0,)):
+    factors = np.array([*FACTORS[unit], 1])[: 3 if third is not None else 2]
+    lines = []
+    for number in numbers:
+        values = sampled(truth.coils * truth.images[number], positions)
+        for spoke in range(values.shape[1]):
+            stored = positions[: len(factors), spoke].T * factors
+            if third is not None:
+                stored[:, 2] = third
+            lines.append(line(values[:, spoke], positions=stored, slice=number, kspace_encode_step_1=spoke))
+    return write(path, xml or header(trajectory="RADIAL"), lines)

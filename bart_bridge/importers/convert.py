@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from bart_bridge.data import dataset
 from bart_bridge.data.fourier import centred_ifft
 from bart_bridge.errors import BartTfError, InputError, ToolError
+from bart_bridge.files import dims
 from bart_bridge.importers.partial_fourier import one_sided_gaps
 from bart_bridge.importers.pattern_choice import PatternChoice, pattern_of
 from bart_bridge.importers.sensitivities import coils_of
-from bart_bridge.importers.slice_writer import SliceWriter
+from bart_bridge.importers.slice_writer import SliceWriter, ToBart
 from bart_bridge.importers.source import Complex, Entry, Slice, Source
 from bart_bridge.tools.toolbox import Toolbox
 
@@ -63,13 +64,13 @@ class Imported:
     def __str__(self) -> str:
         """Describe the result in one line."""
         maps, coils, y, x = self.shapes["coils"]
+        spokes, samples = self.shapes["kspace"][-2:]
+        sampled = f"{self.sampled:.1%} sampled (acceleration {1 / self.sampled:.3g})"
+        sampled = f"{spokes} spokes of {samples} samples" if "trajectory" in self.shapes else sampled
         sets = f" in {maps} maps" if maps > 1 else ""
         counts = ", ".join(f"{count} for {split}" for split, count in self.slices.items())
         reference = "a reference" if "reference" in self.shapes else "no reference"
-        return (
-            f"slices: {counts}; {x} x {y} pixels, {coils} coils{sets}, {self.sampled:.1%} sampled "
-            f"(acceleration {1 / self.sampled:.3g}), {reference}"
-        )
+        return f"slices: {counts}; {x} x {y} pixels, {coils} coils{sets}, {sampled}, {reference}"
 
 
 def convert(
@@ -155,7 +156,8 @@ class _Import:
                 item, arrays = self._read(entry, folder.name, number)
                 for name, values in arrays.items():
                     if name not in writers:
-                        writers[name] = stack.enter_context(SliceWriter(folder / name))
+                        writer = SliceWriter(folder / name, *_layout(name, values, "trajectory" in arrays))
+                        writers[name] = stack.enter_context(writer)
                     if name != "pattern" or number == 0 or not self._plan.pattern.shared:
                         writers[name].append(values)
                 self._sampled += np.count_nonzero(arrays["pattern"]) / arrays["pattern"].size
@@ -200,16 +202,19 @@ def _naming(name: str) -> Iterator[None]:
 
 def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
     """Return the arrays of a slice in the dataset, `(coil, y, x)` each, and `(map, coil, y, x)` for the coils."""
-    if coils.shape[1:] != item.kspace.shape:
-        shapes = f"{item.kspace.shape}, found {coils.shape[1:]}"
-        raise InputError(f"coil sensitivities must have the shape of k-space {shapes}")
+    if coils.shape[1:] != item.image_shape:
+        shapes = f"{item.image_shape}, found {coils.shape[1:]}"
+        what = "k-space" if item.trajectory is None else "the coil images"
+        raise InputError(f"coil sensitivities must have the shape of {what} {shapes}")
     if pattern.shape != item.kspace.shape[1:]:
         raise InputError(f"the pattern must have the shape of k-space {item.kspace.shape[1:]}, found {pattern.shape}")
     # A product with 1 could change the sign of a zero, and an import of an export is the same bit for bit.
     unchanged = (pattern == 1) | (item.kspace == 0)
     kspace = np.where(unchanged, item.kspace, item.kspace * pattern)
     arrays: Arrays = {"kspace": kspace, "coils": coils, "pattern": pattern[None]}
-    images = None if item.reference is None else item.reference.reshape(-1, *pattern.shape)
+    if item.trajectory is not None:
+        arrays["trajectory"] = item.trajectory.astype(np.complex64)
+    images = None if item.reference is None else item.reference.reshape(-1, *item.image_shape[1:])
     if images is not None and len(images) == len(coils):
         arrays["reference"] = images[:, None]
     elif item.fully_sampled:
@@ -223,6 +228,15 @@ def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
 
 def _measured(item: Slice) -> NDArray[np.bool_]:
     return np.ones(item.kspace.shape[1:], bool) if item.pattern is None else np.asarray(item.pattern != 0)
+
+
+def _layout(name: str, values: Complex, is_noncartesian: bool) -> tuple[ToBart, bool]:
+    """Return how an array of one slice becomes a BART array, and whether slices that are equal are stored once."""
+    if is_noncartesian and name == "trajectory":
+        return dims.from_batch_positions, True
+    if is_noncartesian and name in {"kspace", "pattern"}:
+        return dims.from_batch_coil_samples, name == "pattern"
+    return dims.from_batch_coil_yx if values.ndim == 3 else dims.from_batch_map_coil_yx, False
 
 
 def _check(values: Complex, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bart_bridge.importers import exported
 from bart_bridge.importers.encoding import Header, read_header, readout_pixels
 from bart_bridge.importers.raw_cartesian import Grid, cartesian_units
 from bart_bridge.importers.raw_lines import CHOSEN, LINE, RawLines
+from bart_bridge.importers.raw_trajectories import Field, noncartesian_units
 from bart_bridge.importers.source import Complex, Source, reading
 
 _FORM = "ISMRMRD raw data"
@@ -70,19 +72,25 @@ def open_ismrmrd(
         lines = _lines(path, group, heads, header)
         choices = dict(zip(CHOSEN, (repetition, average, contrast, set_, phase), strict=True))
         lines, encoding = _one_encoding(lines.chosen(choices), heads, header)
-        grid = _grid(lines, encoding)
-        coordinates = lines.heads["image"] & (heads["trajectory_dimensions"] > 0)
-        lines.left_out["coordinates of Cartesian lines"] = int(coordinates.sum())
-        units, lines, grid = cartesian_units(_in_grid(lines, encoding, grid), grid)
-        shape = len(units), int(lines.image()["coils"][0]), grid.rows, grid.pixels
-        with h5py.File(path, "r") as file:
-            ours = grid.partitions == 1 and exported.present(file, shape, path)
-        if ours:
-            units = {unit: {0: exported.completed(entries[0], int(unit), path)} for unit, entries in units.items()}
+        ours = False
+        if encoding.trajectory.value in ("cartesian", "epi"):
+            coordinates = lines.heads["image"] & (heads["trajectory_dimensions"] > 0)
+            lines.left_out["coordinates of Cartesian lines"] = int(coordinates.sum())
+            grid = _grid(lines, encoding)
+            units, lines, grid = cartesian_units(_in_grid(lines, encoding, grid), grid)
+            notes, shape = grid.notes, (len(units), int(lines.image()["coils"][0]), grid.rows, grid.pixels)
+            with h5py.File(path, "r") as file:
+                ours = grid.partitions == 1 and exported.present(file, shape, path)
+            if ours:
+                units = {unit: {0: exported.completed(entries[0], int(unit), path)} for unit, entries in units.items()}
+        else:
+            positions = partial(_positions, path, group, lines.heads, heads["trajectory_dimensions"])
+            units, notes, weights = noncartesian_units(lines, positions, _field(encoding, path))
+            lines.left_out.update(weights)
     image = int(lines.heads["image"].sum())
     description = {"lines": image, "lines_without_image": int(heads.size - image)}
     return Source(
-        "ismrmrd", path, units, has_coils=ours, description=description, left_out=lines.counted(), notes=grid.notes
+        "ismrmrd", path, units, has_coils=ours, description=description, left_out=lines.counted(), notes=notes
     )
 
 
@@ -124,13 +132,20 @@ def _lines(path: Path, group: str, heads: NDArray[Any], header: Header) -> RawLi
     lines["image"] = used & ~lines["calibration"]
 
     def read(numbers: NDArray[np.int64]) -> Iterator[Complex]:
-        with reading(path, _FORM), h5py.File(path, "r") as file:
-            data = file[group]["data"]
-            for batch in _batches(numbers, lines):
-                for head, row in zip(lines[batch], data[batch], strict=True):
-                    yield _samples(row["data"]).reshape(head["coils"], head["samples"])
+        for head, row in _rows(path, group, lines, numbers):
+            yield _floats(row["data"]).view(np.complex64).reshape(head["coils"], head["samples"])
 
     return RawLines(path, lines, read, left_out)
+
+
+def _rows(
+    path: Path, group: str, lines: NDArray[np.void], numbers: NDArray[np.int64]
+) -> Iterator[tuple[np.void, np.void]]:
+    """Yield `LINE` and stored line for each number."""
+    with reading(path, _FORM), h5py.File(path, "r") as file:
+        data = file[group]["data"]
+        for batch in _batches(numbers, lines):
+            yield from zip(lines[batch], data[batch], strict=True)
 
 
 def _flagged(flags: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
@@ -149,11 +164,10 @@ def _batches(numbers: NDArray[np.int64], lines: NDArray[np.void]) -> Iterator[sl
             yield slice(start, min(start + length, int(run[-1]) + 1))
 
 
-def _samples(values: Any) -> Complex:
-    """Return the samples of a line, which are stored as pairs of real numbers."""
+def _floats(values: Any) -> NDArray[np.float32]:
     if values.dtype.kind != "f":
         raise ValueError(f"samples must be floating-point numbers, found {values.dtype}")
-    return np.ascontiguousarray(values, np.float32).view(np.complex64)
+    return np.ascontiguousarray(values, np.float32)
 
 
 def _one_encoding(lines: RawLines, heads: NDArray[Any], header: Header) -> tuple[RawLines, Any]:
@@ -188,12 +202,10 @@ def _in_grid(lines: RawLines, encoding: Any, grid: Grid) -> RawLines:
 
 def _grid(lines: RawLines, encoding: Any) -> Grid:
     """Return the grid of the encoding; lines say whether the readout is oversampled, where the header does not."""
-    if encoding.trajectory.value not in ("cartesian", "epi"):
-        raise InputError(
-            f"{lines.path}: only Cartesian encodings are supported, its header says '{encoding.trajectory.value}'"
-        )
     encoded, reconstructed = encoding.encodedSpace, encoding.reconSpace
     size, path = encoded.matrixSize.x, lines.path
+    if ramps := _ramp_samples(encoding):
+        raise InputError(f"{path}: EPI that samples on the ramps of its gradients is not supported ({ramps})")
     pixels = readout_pixels(encoding, size, path)
     image = lines.image()
     measured, centre = int(image["samples"].max()), int(image["centre"].max())
@@ -206,3 +218,46 @@ def _grid(lines: RawLines, encoding: Any) -> Grid:
         note = f"its header has a readout of {size}, its lines have {measured}: oversampling was removed before"
         size, notes = measured, (note,)
     return Grid(size, pixels, encoded.matrixSize.y, encoded.matrixSize.z, notes)
+
+
+def _ramp_samples(encoding: Any) -> str:
+    """Say how much earlier than its flat top a readout of EPI starts; empty if it does not, or the header is silent."""
+    described = encoding.trajectoryDescription
+    values = {item.name: item.value for item in described.userParameterLong} if described else {}
+    ramp, delay = values.get("rampUpTime"), values.get("acqDelayTime")
+    if ramp is None or delay is None or delay >= ramp:
+        return ""
+    return f"it starts {delay} us into a ramp of {ramp} us"
+
+
+def _field(encoding: Any, path: Path) -> Field:
+    """Return the image of a non-Cartesian encoding."""
+    encoded, reconstructed = encoding.encodedSpace, encoding.reconSpace
+    if encoded.matrixSize.z != 1:
+        raise InputError(
+            f"{path}: three-dimensional non-Cartesian data are not supported, its header has "
+            f"{encoded.matrixSize.z} partitions"
+        )
+    axes = [(encoded.fieldOfView_mm.x, encoded.matrixSize.x, reconstructed.fieldOfView_mm.x)]
+    axes.append((encoded.fieldOfView_mm.y, encoded.matrixSize.y, reconstructed.fieldOfView_mm.y))
+    for view, size, reconstructed_view in axes:
+        if not (0 < size < 4096 and 0 < reconstructed_view <= 1.001 * view < np.inf):
+            raise InputError(
+                f"{path}: the reconstructed field of view must be within the encoded one, and that within 4096 pixels, "
+                f"found {reconstructed_view:g} mm of {view:g} mm with {size} pixels"
+            )
+    (x_view, x_size, x_image), (y_view, y_size, y_image) = axes
+    pixels = x_size * min(x_image / x_view, 1), y_size * min(y_image / y_view, 1)
+    return Field(pixels, (x_image, y_image), (x_view, y_view))
+
+
+def _positions(
+    path: Path,
+    group: str,
+    lines: NDArray[np.void],
+    dimensions: NDArray[np.integer[Any]],
+    numbers: NDArray[np.int64],
+) -> Iterator[NDArray[np.float32]]:
+    """Read the positions of lines, `(sample, dimension)` each."""
+    for (head, row), count in zip(_rows(path, group, lines, numbers), dimensions[numbers], strict=True):
+        yield _floats(row["traj"]).reshape(head["samples"], count)

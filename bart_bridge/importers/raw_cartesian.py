@@ -59,16 +59,16 @@ def cartesian_units(lines: RawLines, grid: Grid) -> tuple[Units, RawLines, Grid]
     lines = _checked(lines, grid)
     image_heads = lines.image()
     start, stop = extents(image_heads, grid.samples)
-    asymmetric = not _equal_edges(start, stop, grid.samples)
-    grid = replace(grid, notes=(*grid.notes, *_notes(image_heads, grid)))
     volumes = grid.partitions > 1
-    if asymmetric:
-        oversampled = grid.pixels != grid.samples
-        effect = "samples beside the echo count as not measured"
-        effect += ", and the readout keeps its oversampling" if oversampled else ""
-        effect = "readouts are filled with zeros before their transform" if volumes else effect
-        pixels = grid.pixels if volumes else grid.samples
-        grid = replace(grid, pixels=pixels, notes=(*grid.notes, f"asymmetric or incomplete echo: {effect}"))
+    if not volumes and grid.pixels != grid.samples and not _equal_edges(start, stop, grid.samples):
+        note = "readouts are incomplete, so that they keep their oversampling"
+        grid = replace(grid, pixels=grid.samples, notes=(*grid.notes, note))
+    if image_heads["reversed"].any():
+        note = (
+            f"{int(image_heads['reversed'].sum())} of {image_heads.size} readouts were reversed and are turned; there "
+            "is no correction of their phase, so EPI may have ghosts"
+        )
+        grid = replace(grid, notes=(*grid.notes, note))
     if volumes or grid.pixels != grid.samples:
         first, last = extents(lines.heads, grid.samples)
         incomplete = (first > start.max(initial=0)) | (last < stop.min(initial=grid.samples))
@@ -122,25 +122,6 @@ def _equal_edges(start: NDArray[np.int64], stop: NDArray[np.int64], size: int) -
     """Tell whether all lines have the same extent, which may leave edges of equal width."""
     same = np.unique(start).size == 1 and np.unique(stop).size == 1
     return same and abs((size // 2 - int(start[0])) - (int(stop[0]) - 1 - size // 2)) <= 1
-
-
-def _notes(heads: NDArray[np.void], grid: Grid) -> list[str]:
-    notes = []
-    for name, size, what in (("row", grid.rows, "phase"), ("partition", grid.partitions, "partition")):
-        before, after = size // 2 - int(heads[name].min()), int(heads[name].max()) - size // 2
-        # Every n-th step: the last one may be n - 1 steps off.
-        steps = np.diff(np.unique(heads[name]))
-        if abs(before - after) > max(1, int(steps.max(initial=1))):
-            notes.append(
-                f"partial Fourier along the {what} encoding: {before} steps before the centre and {after} after it; "
-                "the others count as not measured"
-            )
-    if heads["reversed"].any():
-        notes.append(
-            f"{int(heads['reversed'].sum())} of {heads.size} readouts were reversed and are turned; there is no "
-            "correction of their phase, so EPI may have ghosts"
-        )
-    return notes
 
 
 def _load(lines: RawLines, grid: Grid, image: NDArray[np.int64], calibration: NDArray[np.int64]) -> Slice:

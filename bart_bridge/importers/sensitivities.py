@@ -9,6 +9,7 @@ from pathlib import Path
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import from_batch_coil_yx, to_batch_map_coil_yx
 from bart_bridge.importers import cfl_files
+from bart_bridge.importers.gridding import cartesian_centre
 from bart_bridge.importers.source import Complex, Slice, Source
 from bart_bridge.tools import versions
 from bart_bridge.tools.toolbox import Toolbox
@@ -64,7 +65,10 @@ def _source_coils(item: Slice, source: Source) -> Complex:
 
 def _estimate(item: Slice, toolbox: Toolbox, options: list[str]) -> Complex:
     """Estimate from all measured data; ecalib uses its fully sampled centre (Uecker et al. 2014)."""
-    measured = item.kspace if item.calibration is None else item.calibration
+    if item.trajectory is None:
+        measured = item.kspace if item.calibration is None else item.calibration
+    else:
+        measured = cartesian_centre(item, toolbox)
     # If an option is given twice, BART uses the last one.
     maps = toolbox.compute("ecalib", "-m", 1, *options, from_batch_coil_yx(measured[None]))
     return to_batch_map_coil_yx(maps)[0]

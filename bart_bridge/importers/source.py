@@ -40,6 +40,9 @@ class Slice:
             measured (default: everywhere).
         axes: What y and x encode (default: the readout is along x).
         notes: Facts about this slice that the user should see (default: none).
+        trajectory: Positions kx, ky and kz = 0 of non-Cartesian samples, `(3, spoke, sample)` in units of 1 / field of
+            view. `kspace` is then `(coil, spoke, sample)` and `pattern` `(spoke, sample)`.
+        pixels: Size `(y, x)` of the image of non-Cartesian samples.
     """
 
     kspace: Complex
@@ -52,6 +55,14 @@ class Slice:
     limits: NDArray[np.bool_] | None = None
     axes: tuple[str, str] = ("phase encoding", READOUT)
     notes: tuple[str, ...] = ()
+    trajectory: NDArray[np.float32] | None = None
+    pixels: tuple[int, int] | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape `(coil, y, x)` of the coil images."""
+        coil, y, x = self.kspace.shape
+        return (coil, *(self.pixels or (y, x)))
 
 
 @dataclass(frozen=True)

@@ -383,6 +383,7 @@ def test_split_words_of_another_form(words):
         ("nifti", {}, "KIND must be one of varnet-mat, .*, received 'nifti'"),
         ("cfl", {"noise": 0.1}, "--noise belongs to modl-hdf5"),
         ("cfl", {"repetition": "0"}, "--repetition belongs to m4raw, ismrmrd"),
+        ("cfl", {"phase": "0"}, "--phase belongs to ismrmrd"),
         ("modl-hdf5", {"noise": -1.0}, "--noise must not be negative"),
     ],
 )
