@@ -132,20 +132,24 @@ def _lines(path: Path, group: str, heads: NDArray[Any], header: Header) -> RawLi
     lines["image"] = used & ~lines["calibration"]
 
     def read(numbers: NDArray[np.int64]) -> Iterator[Complex]:
-        for head, row in _rows(path, group, lines, numbers):
-            yield _floats(row["data"]).view(np.complex64).reshape(head["coils"], head["samples"])
+        for head, values in _stored(path, group, "data", lines, numbers):
+            with reading(path, _FORM):
+                samples = values.view(np.complex64).reshape(head["coils"], head["samples"])
+            yield samples
 
     return RawLines(path, lines, read, left_out)
 
 
-def _rows(
-    path: Path, group: str, lines: NDArray[np.void], numbers: NDArray[np.int64]
-) -> Iterator[tuple[np.void, np.void]]:
-    """Yield `LINE` and stored line for each number."""
+def _stored(
+    path: Path, group: str, name: str, lines: NDArray[np.void], numbers: NDArray[np.int64]
+) -> Iterator[tuple[np.void, NDArray[np.float32]]]:
+    """Yield the head and the stored numbers, `data` or `traj`, of lines."""
     with reading(path, _FORM), h5py.File(path, "r") as file:
-        data = file[group]["data"]
         for batch in _batches(numbers, lines):
-            yield from zip(lines[batch], data[batch], strict=True)
+            for head, row in zip(lines[batch], file[group]["data"][batch], strict=True):
+                if row[name].dtype.kind != "f":
+                    raise ValueError(f"numbers must be floating-point numbers, found {row[name].dtype}")
+                yield head, np.ascontiguousarray(row[name], np.float32)
 
 
 def _flagged(flags: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:
@@ -162,12 +166,6 @@ def _batches(numbers: NDArray[np.int64], lines: NDArray[np.void]) -> Iterator[sl
     for run in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1):
         for start in range(int(run[0]), int(run[-1]) + 1, length):
             yield slice(start, min(start + length, int(run[-1]) + 1))
-
-
-def _floats(values: Any) -> NDArray[np.float32]:
-    if values.dtype.kind != "f":
-        raise ValueError(f"samples must be floating-point numbers, found {values.dtype}")
-    return np.ascontiguousarray(values, np.float32)
 
 
 def _one_encoding(lines: RawLines, heads: NDArray[Any], header: Header) -> tuple[RawLines, Any]:
@@ -259,5 +257,8 @@ def _positions(
     numbers: NDArray[np.int64],
 ) -> Iterator[NDArray[np.float32]]:
     """Read the positions of lines, `(sample, dimension)` each."""
-    for (head, row), count in zip(_rows(path, group, lines, numbers), dimensions[numbers], strict=True):
-        yield _floats(row["traj"]).reshape(head["samples"], count)
+    stored = _stored(path, group, "traj", lines, numbers)
+    for (head, values), count in zip(stored, dimensions[numbers], strict=True):
+        with reading(path, _FORM):
+            positions = values.reshape(head["samples"], count)
+        yield positions
