@@ -12,20 +12,21 @@ from bart_bridge.tools.toolbox import Toolbox
 _MOST_COILS_OF_BART = 8
 
 
-def sensitivities(size: int, coil_count: int, toolbox: Toolbox) -> NDArray[np.complex64]:
-    """Return BART's analytic coils, or those of `ring_of_coils` where BART has not so many.
+def sensitivities(shape: tuple[int, int], coil_count: int, toolbox: Toolbox) -> NDArray[np.complex64]:
+    """Return BART's analytic coils, or those of `ring_of_coils` where it has none.
 
     Args:
-        size: Pixels along x and y.
+        shape: Pixels, `(y, x)`; BART has coils of square images only.
         coil_count: At least 1; BART has up to 8 in two dimensions.
         toolbox: The BART whose `phantom` draws them.
 
     Returns:
         `(1, coil, y, x)`, with a root sum of squares of 1 at every pixel.
     """
-    if coil_count > _MOST_COILS_OF_BART:
-        return ring_of_coils(size, size, coil_count)[None]
-    coils = to_batch_coil_yx(toolbox.compute("phantom", "-S", coil_count, "-x", size))
+    size_y, size_x = shape
+    if coil_count > _MOST_COILS_OF_BART or size_x != size_y:
+        return ring_of_coils(size_x, size_y, coil_count)[None]
+    coils = to_batch_coil_yx(toolbox.compute("phantom", "-S", coil_count, "-x", size_x))
     return coils / np.sqrt(np.sum(np.abs(coils) ** 2, axis=1, keepdims=True))
 
 

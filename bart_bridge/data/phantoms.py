@@ -35,20 +35,20 @@ class Phantom:
         """The seed of what belongs to the phantom and not to a slice."""
         return bart_seed(self.seed, SPLITS.index(self.split), self.number)
 
-    def image(self, size: int, generator: Generator, toolbox: Toolbox) -> NDArray[np.complex64]:
+    def image(self, shape: tuple[int, int], generator: Generator, toolbox: Toolbox) -> NDArray[np.complex64]:
         """Draw it at a random angle, with a smooth random phase.
 
         Args:
-            size: Pixels along x and y.
+            shape: Pixels, `(y, x)`; the field of view is a square.
             generator: Source of the angle and of the phase.
             toolbox: The BART whose `phantom` draws it.
 
         Returns:
             `(y, x)`, of maximum magnitude 1.
         """
-        kspace = self._kspace(_rotated_grid(size, generator.uniform(0, 2 * np.pi)), toolbox)
+        kspace = self._kspace(_rotated_grid(shape, generator.uniform(0, 2 * np.pi)), toolbox)
         image = to_batch_coil_yx(toolbox.compute("fft", "-iu", 3, kspace))[0, 0]
-        y, x = np.mgrid[:size, :size] / size
+        y, x = pixel_positions(shape)
         phase = smooth_random(y, x, generator)
         return (image / np.abs(image).max() * np.exp(1j * phase)).astype(np.complex64)
 
@@ -68,11 +68,18 @@ def bart_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0]) >> 1
 
 
-def _rotated_grid(size: int, angle: float) -> NDArray[np.float64]:
+def pixel_positions(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return y and x of each pixel in fields of view, from 0 to below 1, each of the given shape `(y, x)`."""
+    y, x = np.indices(shape)
+    return y / shape[0], x / shape[1]
+
+
+def _rotated_grid(shape: tuple[int, int], angle: float) -> NDArray[np.float64]:
     """Return the positions of Cartesian k-space, rotated by an angle in radians, as a BART trajectory."""
-    ky, kx = np.mgrid[:size, :size] - size // 2
+    y, x = np.indices(shape)
+    ky, kx = y - shape[0] // 2, x - shape[1] // 2
     return np.stack(
-        [np.cos(angle) * kx - np.sin(angle) * ky, np.sin(angle) * kx + np.cos(angle) * ky, np.zeros((size, size))]
+        [np.cos(angle) * kx - np.sin(angle) * ky, np.sin(angle) * kx + np.cos(angle) * ky, np.zeros(shape)]
     ).transpose(0, 2, 1)
 
 

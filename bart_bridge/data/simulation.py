@@ -28,21 +28,27 @@ from bart_bridge.tools import versions
 from bart_bridge.tools.toolbox import Toolbox
 
 # The source of a dataset, as its description and results name it.
-SOURCES = {"shapes": "simulated phantoms", "brain": "simulated brains"}
+SOURCES = {
+    "shapes": "simulated phantoms",
+    "brain": "simulated brains",
+    "varied-brain": "simulated brains with lesions",
+}
 
 
 class Simulation(BaseModel):
     """Settings of a simulated dataset.
 
     Attributes:
-        size: Pixels along x and y, 16 to 1024 (default 48).
+        size: Pixels along x, and along y unless `size_y` says otherwise, 16 to 1024 (default 48).
+        size_y: Pixels along y, 16 to 1024 (default as along x); the field of view stays a square. Cartesian only.
         coil_count: Number of receive coils, 1 to 64 (default 4). Up to 8 have BART's analytic sensitivities; beyond
-            that, where BART has none in two dimensions, `coils.ring_of_coils` computes them.
+            that, and for images that are no squares, where BART has none, `coils.ring_of_coils` computes them.
         train: Slices for training, 2 or more (default 24).
         validation: Slices for choosing parameters (default 4).
         test: Slices for the reported quality (default 8).
         phantom: What the images show. `shapes` (default) are random tubes and flat shapes, see `phantoms`. `brain`, see
-            `brains`, needs BART 0.9.00. `brain-or-shapes` is a brain if the BART in use has it.
+            `brains`, needs BART 0.9.00, and so does `varied-brain`, which has more differences between heads: their
+            size, their side, tissues that vary, lesions. `brain-or-shapes` is a brain if the BART in use has it.
         slices_per_phantom: Slices that show one phantom, each rotated (default 2). No phantom is in two splits.
         noise: Standard deviation of the complex noise in k-space, relative to the maximum of the image (default 0.01).
         pattern: `random` (default) samples positions with variable density in two dimensions, `regular` every n-th
@@ -63,11 +69,12 @@ class Simulation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: int = Field(48, ge=16, le=1024)
+    size_y: int | None = Field(None, ge=16, le=1024)
     coil_count: int = Field(4, ge=1, le=64)
     train: int = Field(24, ge=2)
     validation: PositiveInt = 4
     test: PositiveInt = 8
-    phantom: Literal["shapes", "brain", "brain-or-shapes"] = "shapes"
+    phantom: Literal["shapes", "brain", "varied-brain", "brain-or-shapes"] = "shapes"
     slices_per_phantom: PositiveInt = 2
     noise: float = Field(0.01, ge=0, le=100)
     pattern: Literal["random", "regular"] | trajectories.Kind = "random"
@@ -80,8 +87,8 @@ class Simulation(BaseModel):
     seed: int = Field(0, ge=0)
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        """Restore pickled settings; version 0.2.0 had no other phantom."""
-        super().__setstate__({**state, "__dict__": {"phantom": "shapes"} | state["__dict__"]})
+        """Restore pickled settings; those of earlier versions have the defaults of what came later."""
+        super().__setstate__({**state, "__dict__": DEFAULTS | state["__dict__"]})
 
     @model_validator(mode="after")
     def _size_is_even(self) -> Simulation:
@@ -90,7 +97,20 @@ class Simulation(BaseModel):
                 f"size must be even for pattern '{self.pattern}' with nufft 'bart', which is wrong otherwise; "
                 "nufft 'finufft' takes any"
             )
+        if self.pattern in trajectories.KINDS and self.size_y not in (None, self.size):
+            raise ValueError(
+                f"size_y: along the trajectory '{self.pattern}', images are squares (received {self.size_y} for "
+                f"{self.size} pixels along x)"
+            )
         return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Pixels of an image, `(y, x)`."""
+        return self.size_y or self.size, self.size
+
+
+DEFAULTS = {name: field.default for name, field in Simulation.model_fields.items()}
 
 
 def simulate(
@@ -113,7 +133,7 @@ def simulate(
         phantom_kind = "brain" if toolbox.has(versions.BRAIN_PHANTOM) else "shapes"
         settings = settings.model_copy(update={"phantom": phantom_kind})
     draw = _drawing(settings, drawn_by)
-    coils = sensitivities(settings.size, settings.coil_count, drawn_by)
+    coils = sensitivities(settings.shape, settings.coil_count, drawn_by)
     total = settings.train + settings.validation + settings.test
     description: dict[str, Any] = {
         "name": folder.name,
@@ -128,7 +148,7 @@ def simulate(
         for split in dataset.SPLITS:
             slice_count = getattr(settings, split)
             generator = np.random.default_rng([settings.seed, dataset.SPLITS.index(split)])
-            images = np.empty((slice_count, 1, settings.size, settings.size), np.complex64)
+            images = np.empty((slice_count, 1, *settings.shape), np.complex64)
             for number in range(slice_count):
                 phantom = Phantom(split, number // settings.slices_per_phantom, settings.seed)
                 images[number, 0] = draw(phantom, generator)
@@ -143,10 +163,11 @@ def simulate(
 
 def _drawing(settings: Simulation, toolbox: Toolbox) -> Callable[[Phantom, Generator], NDArray[np.complex64]]:
     """Return what draws a slice of a phantom."""
-    if settings.phantom == "brain":
-        tissues = brains.labels(settings.size, toolbox)
-        return lambda phantom, generator: brains.image(phantom, tissues, settings.size, generator)
-    return lambda phantom, generator: phantom.image(settings.size, generator, toolbox)
+    shape, varied = settings.shape, settings.phantom == "varied-brain"
+    if varied or settings.phantom == "brain":
+        tissues = brains.labels(max(shape), toolbox)
+        return lambda phantom, generator: brains.image(phantom, tissues, shape, generator, varied)
+    return lambda phantom, generator: phantom.image(shape, generator, toolbox)
 
 
 def _acquire_with_pattern(
@@ -158,7 +179,8 @@ def _acquire_with_pattern(
     # One pattern for all slices is also one for all splits.
     entropy = [settings.seed, dataset.SPLITS.index(split), 1] if settings.pattern_per_slice else [settings.seed]
     generator = np.random.default_rng(entropy)
-    shape = (settings.size, settings.size, settings.pattern, settings.acceleration, settings.reference_size)
+    size_y, size_x = settings.shape
+    shape = (size_x, size_y, settings.pattern, settings.acceleration, settings.reference_size)
     pattern_count = slice_count if settings.pattern_per_slice else 1
     pattern = np.stack([sampling_pattern(*shape, generator) for _ in range(pattern_count)])[:, None]
     kspace = toolbox.compute("fft", "-u", 3, from_batch_coil_yx(images * all_coils))

@@ -18,13 +18,18 @@ def register(app: typer.Typer) -> None:
 def simulate(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Dataset folder to create. It must not exist, or must be empty.")],
-    size: Annotated[int, typer.Option(help="Number of pixels along x and along y.")] = 48,
+    size: Annotated[int, typer.Option(help="Number of pixels along x, and along y unless --size-y is given.")] = 48,
+    size_y: Annotated[int | None, typer.Option(help="Cartesian: number of pixels along y.")] = None,
     coil_count: Annotated[int, typer.Option(help="Number of receive coils.")] = 4,
     train: Annotated[int, typer.Option(help="Number of slices for training.")] = 24,
     validation: Annotated[int, typer.Option(help="Number of slices for choosing parameters.")] = 4,
     test: Annotated[int, typer.Option(help="Number of slices for measuring quality.")] = 8,
     phantom: Annotated[
-        str, typer.Option(help="What images show: 'shapes', 'brain' (BART 0.9.00 or later), or 'brain-or-shapes'.")
+        str,
+        typer.Option(
+            help="What images show: 'shapes', 'brain', 'varied-brain' (both BART 0.9.00 or later), or "
+            "'brain-or-shapes'."
+        ),
     ] = "shapes",
     noise: Annotated[float, typer.Option(help="Noise in k-space, relative to the image's maximum.")] = 0.01,
     pattern: Annotated[
@@ -67,6 +72,7 @@ def simulate(
         settings = Simulation.model_validate(
             {
                 "size": size,
+                "size_y": size_y,
                 "coil_count": coil_count,
                 "train": train,
                 "validation": validation,

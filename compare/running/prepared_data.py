@@ -13,7 +13,7 @@ import yaml
 
 from bart_bridge.data import content, noncartesian
 from bart_bridge.data.dataset import SPLITS, Dataset, Split
-from bart_bridge.data.simulation import Simulation, simulate
+from bart_bridge.data.simulation import DEFAULTS, Simulation, simulate
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
 from bart_bridge.reconet.image_size import check_filters
@@ -202,8 +202,8 @@ def _changed_simulation(settings: Simulation, target: Path) -> str | None:
     if not target.exists():
         return None
     # Not the version of BART: all of them simulate the same.
-    # A description of version 0.2.0 names no phantom. A dataset keeps its own when the BART becomes another one.
-    there = {"phantom": "shapes"} | (description(target).get("simulation") or {})
+    # Descriptions of earlier versions lack later settings. A dataset keeps its phantom when BART becomes another.
+    there = DEFAULTS | (description(target).get("simulation") or {"size": None})
     kept = {"phantom": there["phantom"]} if settings.phantom == "brain-or-shapes" else {}
     return records.differences({"simulation": there}, {"simulation": settings.model_dump() | kept})
 

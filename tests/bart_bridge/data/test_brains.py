@@ -33,7 +33,7 @@ def arrays(folder):
 
 
 def image(tissues, split, number, angle=0):
-    return np.abs(brains.image(Phantom(split, number, seed=1), tissues, SIZE, np.random.default_rng(angle)))
+    return np.abs(brains.image(Phantom(split, number, seed=1), tissues, (SIZE, SIZE), np.random.default_rng(angle)))
 
 
 @pytest.mark.barts
@@ -99,3 +99,40 @@ def test_heads_are_complete_and_of_maximum_one(tissues):
         assert drawn.max() == pytest.approx(1, rel=1e-6)
         edges = np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]])
         assert edges.mean() < 0.1, (split, number)
+
+
+def varied(tissues, split, number, shape=(SIZE, SIZE)):
+    phantom = Phantom(split, number, seed=1)
+    return np.abs(brains.image(phantom, tissues, shape, np.random.default_rng(0), varied=True))
+
+
+def test_varied_heads_differ_more_and_have_lesions(tissues):
+    """The same heads without variation differ less; in some, a bright or dark spot lies in one tissue."""
+    plain, with_variation = ([draw(tissues, "train", number) for number in range(6)] for draw in (image, varied))
+
+    def mean_distance(images):
+        return np.mean([np.linalg.norm(one - other) for one, other in itertools.combinations(images, 2)])
+
+    assert mean_distance(with_variation) > 1.1 * mean_distance(plain)
+    white = np.full(tissues.shape, 4)
+    spots = [varied(white, "train", number)[6:18, 6:18] for number in range(8)]
+    # Without lesions, a tissue varies by a few percent only.
+    assert sum(np.ptp(spot) / np.median(spot) > 0.4 for spot in spots) >= 2
+    assert any(np.ptp(spot) / np.median(spot) < 0.4 for spot in spots)
+
+
+def test_splits_share_no_varied_head(tissues):
+    images = [varied(tissues, split, number) for split in SPLITS for number in range(4)]
+    nearest = min(np.linalg.norm(one - other) for one, other in itertools.combinations(images, 2))
+    assert nearest > 0.1 * np.linalg.norm(images[0])
+
+
+def test_an_image_that_is_no_square_shows_the_same_head(tissues):
+    """The field of view is a square: fewer pixels along an axis are a lower resolution there."""
+    high, low = varied(tissues, "train", 0, (3 * SIZE, 3 * SIZE)), varied(tissues, "train", 0, (2 * SIZE, 3 * SIZE))
+    assert low.shape == (2 * SIZE, 3 * SIZE)
+
+    def thirds(axis_mean):
+        return axis_mean.reshape(12, -1).mean(axis=1)
+
+    np.testing.assert_allclose(thirds(high.mean(axis=1)), thirds(low.mean(axis=1)), rtol=0.1, atol=0.02)

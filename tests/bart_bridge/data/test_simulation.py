@@ -107,6 +107,23 @@ def test_every_bart_gives_the_same_dataset(each_toolbox, make, tmp_path, size, p
         assert np.linalg.norm(values - expected[name]) <= bound * np.linalg.norm(expected[name]), name
 
 
+def test_an_image_need_not_be_a_square(make):
+    """Physically consistent along both axes, for phantoms and patterns of both kinds."""
+    for settings in ({"pattern": "regular"}, {"acceleration": 6}):
+        split = arrays(make(size=16, size_y=24, coil_count=3, noise=0, **settings))
+        assert split["reference"].shape[-2:] == (24, 16)
+        assert split["coils"].shape[-2:] == (24, 16)
+        np.testing.assert_allclose(split["kspace"], forward(split), atol=1e-5)
+        np.testing.assert_allclose(np.sum(np.abs(split["coils"]) ** 2, axis=2), 1, atol=1e-5)
+
+
+def test_along_a_trajectory_images_are_squares():
+    with pytest.raises(
+        ValidationError, match=r"size_y: along the trajectory 'radial', images are squares \(received 24"
+    ):
+        Simulation(size=16, size_y=24, pattern="radial")
+
+
 def test_another_seed_gives_others(make, tiny):
     first, second = arrays(tiny), arrays(make(seed=4))
     assert {name for name in first if np.array_equal(first[name], second[name])} == {"coils"}
