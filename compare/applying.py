@@ -32,7 +32,7 @@ from compare.results.table_files import write_csv
 from compare.running import locks
 from compare.running.prepared_data import grid
 from compare.running.run_files import failure_record
-from compare.settings.engine_names import ENGINES, EngineName, KerasEngineName, is_bart
+from compare.settings.engine_names import ENGINES, EngineName, KerasEngineName, is_bart, without_lowmem
 
 # Width of the fully sampled centre relative to the image, about that of the published patterns.
 _CENTRE = 0.1
@@ -197,7 +197,7 @@ def _appliers(runs: list[Path], toolbox: Toolbox, memory: MemoryPlan | None) -> 
     for run, label, name, (trained_on, device, network, binary) in zip(runs, labels, names, settings, strict=True):
         keras = KerasEngineName.parse(trained_on)
         applied_by = str(replace(keras, memory_plan=memory)) if memory and keras else trained_on
-        bart = toolbox_of(trained_on, {trained_on: binary} if binary else {}, toolbox)
+        bart = toolbox_of(trained_on, {without_lowmem(trained_on): binary} if binary else {}, toolbox, device)
         engine = create(applied_by, device, bart)
         appliers.append(_Applier(label, name, trained_on, engine, network, run))
     return appliers

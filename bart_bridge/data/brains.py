@@ -130,7 +130,7 @@ def _uneven(
 
 
 def _with_lesions(fine: NDArray[np.float64], tissues: NDArray[np.intp], generator: Generator) -> NDArray[np.float64]:
-    """Add up to `_MOST_LESIONS` ellipses of random size, place and signal; their centres lie in grey or white matter."""
+    """Add up to `_MOST_LESIONS` ellipses of random size, place and signal, centred in grey or white matter."""
     rows, columns = np.nonzero(tissues >= _GREY_MATTER)
     in_brain = tissues > 1
     for _ in range(generator.integers(_MOST_LESIONS + 1) if len(rows) else 0):

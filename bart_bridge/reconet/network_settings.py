@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
@@ -18,6 +18,12 @@ class Settings(BaseModel):
     """Base of all settings. They are frozen; unknown keys, NaN and infinity are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore pickled settings; those of earlier versions have the defaults of what came later."""
+        later = {name: field for name, field in type(self).model_fields.items() if name not in state["__dict__"]}
+        defaults = {name: field.get_default(call_default_factory=True) for name, field in later.items()}
+        super().__setstate__({**state, "__dict__": defaults | state["__dict__"]})
 
 
 class SenseInitialization(Settings):

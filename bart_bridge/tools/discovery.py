@@ -27,10 +27,12 @@ class Wanted:
     Attributes:
         version: For example `(0, 9)`, which is any 0.9, or `(0, 9, 0)`.
         openblas: Whether it must compute with OpenBLAS; otherwise it may have any BLAS.
+        cuda: Whether it must be built with CUDA; otherwise it may be built with it or without.
     """
 
     version: tuple[int, ...]
     openblas: bool = False
+    cuda: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Wanted | None:
@@ -45,11 +47,12 @@ class Wanted:
         """Return the version as BART writes it, for example `0.9` or `0.9.00 with OpenBLAS`."""
         *first, last = self.version
         numbers = [*first, f"{last:02d}"] if len(self.version) > 2 else self.version
-        return ".".join(map(str, numbers)) + (" with OpenBLAS" if self.openblas else "")
+        features = " and ".join(["OpenBLAS"] * self.openblas + ["CUDA"] * self.cuda)
+        return ".".join(map(str, numbers)) + (f" with {features}" if features else "")
 
     def fits(self, toolbox: Toolbox) -> bool:
         """Return whether a BART is the wanted one."""
-        if toolbox.version[: len(self.version)] != self.version:
+        if toolbox.version[: len(self.version)] != self.version or (self.cuda and not toolbox.has_cuda):
             return False
         return not self.openblas or blas_of(toolbox).startswith(OPENBLAS)
 
@@ -91,7 +94,8 @@ def find_version(wanted: Wanted) -> Toolbox:
             return toolbox
     versions = ", ".join(dict.fromkeys(toolbox.version_text for toolbox in available)) or "none"
     raise ToolError(
-        f"no BART {wanted} was found (found: {versions}): make barts fetches 0.8, 0.9 and 1.0, "
+        f"no BART {wanted} was found (found: {versions}): "
+        f"{'make gpu fetches it' if wanted.cuda else 'make barts fetches 0.8, 0.9 and 1.0'}, "
         f"or let {VARIABLE} name a folder with it" + "".join(f"; {fault}" for fault in faults)
     )
 

@@ -92,6 +92,21 @@ class Toolbox:
         return ", ".join(f"{flag}={value}" for flag, value in self.build_flags.items())
 
     @property
+    def has_cuda(self) -> bool:
+        """Whether it was built with CUDA, by its own build flags."""
+        return self.build_flags.get("CUDA") == "1"
+
+    @property
+    def package(self) -> str:
+        """The Python package that this BART is a part of, such as `bartorch 0.0.17`; empty if it is a program.
+
+        The process of such a BART has imported PyTorch: its main memory is none of BART's.
+        """
+        version = self.build_flags.get("BARTORCH", "")
+        library = self.build_flags.get("BARTORCH_LIBRARY", "")
+        return f"bartorch {version}{f' with {library}' if library else ''}" if version else ""
+
+    @property
     def warning(self) -> str:
         """Why to doubt results with this version; empty for those that are compared with Keras."""
         if versions.is_compared(self.version):

@@ -24,7 +24,7 @@ from compare.engines.base import Device, History, Inference, OnProgress, Trainin
 from compare.measuring import monitor
 from compare.measuring.memory_sampling import high_water_bytes
 from compare.measuring.monitor import MeasuredError, Measurement
-from compare.settings.engine_names import BART, EngineName
+from compare.settings.engine_names import BART, EngineName, memory_plan
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class BartEngine:
     """`bart reconet`."""
 
     backend = ""
-    memory_plan = ""
     weights_name = "weights"
 
     def __init__(self, toolbox: Toolbox, device: Device, threads: int, name: EngineName = BART) -> None:
         self.name = name
-        if device == "gpu" and toolbox.build_flags.get("CUDA") != "1":
+        self.memory_plan = memory_plan(name)
+        if device == "gpu" and not toolbox.has_cuda:
             raise InputError(f"device: {toolbox.path} was built without CUDA, 'gpu' needs a BART with it")
         self.toolbox = toolbox
         self.version = toolbox.version_text
@@ -91,6 +91,8 @@ class BartEngine:
             validation = task.validation and along_batch(task.validation, Path(name) / "validation")
             files = commands.TrainingFiles(slices, stage.weights, stage.initial, stage.history, validation)
             argv = commands.train_argv(self.toolbox, stage.network, task.training, stage.epochs, files, gpu=self._gpu)
+            if self.memory_plan:
+                argv.insert(argv.index("--train") + 1, "--lowmem")
             finished, measurement = self._run(argv, task.folder, watch)
         try:
             watch.check()
@@ -139,9 +141,10 @@ class BartEngine:
         if self._baseline is None:
             self._baseline = self._measure_baseline(folder)
         finished, measurement = monitor.run(argv, folder, self._environment, on_line)
-        if bartorch := self.toolbox.build_flags.get("BARTORCH"):
-            reason = f"n/a: this BART is that of bartorch {bartorch}, whose process has PyTorch in its memory, too"
-            return finished, measurement.without_memory(reason)
+        if package := self.toolbox.package:
+            reason = f"n/a: this BART is that of {package}, whose process has PyTorch in its memory, too"
+            measurement = replace(measurement, allocator_note="n/a: BART keeps no such count")
+            return finished, measurement.without_main_memory(reason)
         note = "high-water mark of the resident set of bart fft of 8 x 8 zeros"
         return finished, replace(
             measurement,

@@ -75,7 +75,7 @@ class Engine(Protocol):
         name: Its name in the configuration.
         version: Version of the program that computes.
         backend: Backend of Keras; empty for BART.
-        memory_plan: How a training spends memory; empty for BART.
+        memory_plan: How a training spends memory; empty for a BART without its option `--lowmem`.
         weights_name: Name of the file of trained weights in a run's folder.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bart_bridge.errors import InputError, ToolError
@@ -12,7 +13,7 @@ from bart_bridge.tools.toolbox import Toolbox
 from compare.engines.bart import BartEngine
 from compare.engines.base import Device, Engine
 from compare.engines.keras import KerasEngine
-from compare.settings.engine_names import EngineName, KerasEngineName, wanted_bart
+from compare.settings.engine_names import EngineName, KerasEngineName, wanted_bart, without_lowmem
 
 
 def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None = None) -> Engine:
@@ -32,27 +33,28 @@ def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None 
     return KerasEngine(keras, device, count) if keras else BartEngine(bart, device, count, name)
 
 
-def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox) -> Toolbox:
+def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox, device: Device = "cpu") -> Toolbox:
     """Return the BART of an engine: the one in `binaries`, or one of the version in its name, or the default.
 
-    Where the default has the version, it is taken: it may be one that only `--bart` names.
+    Where the default has the version, it is taken: it may be one that only `--bart` names. On a GPU, of several BARTs
+    of a version the first that was built with CUDA is taken.
 
     Raises:
         InputError: The binary is of another version than the name of the engine says.
         ToolError: The binary is missing or does not work, or there is no BART of the version.
     """
     wanted = wanted_bart(name)
-    if name in binaries:
-        toolbox = Toolbox.find(binaries[name])
+    if (binary := without_lowmem(name)) in binaries:
+        toolbox = Toolbox.find(binaries[binary])
         if wanted and not wanted.fits(toolbox):
             raise InputError(
                 f"bart_binaries: '{name}' must be a BART {wanted}, received {toolbox.version_text} at {toolbox.path}"
             )
         return toolbox
-    if wanted is None or wanted.fits(bart):
+    if wanted is None or (wanted.fits(bart) and (device == "cpu" or bart.has_cuda)):
         return bart
     try:
-        return find_version(wanted)
+        return find_version(replace(wanted, cuda=device == "gpu"))
     except ToolError as error:
         raise ToolError(f"engine '{name}': {error}") from None
 

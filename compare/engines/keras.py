@@ -150,6 +150,20 @@ class KerasEngine:
         ), report
 
 
+def write_bart_weights(model: Path, output: Path, backend: str) -> None:
+    """Write the weights of a trained Keras model for BART, in a child process that leaves the GPU alone.
+
+    Raises:
+        ToolError: It failed.
+    """
+    program = "from compare.cli import main; main()"
+    argv = [sys.executable, "-c", program, "weights", "to-bart", str(model), str(output)]
+    environment = {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"}
+    finished = process.run(argv, folder=output.parent, environment=environment)
+    if finished.returncode != 0:
+        raise ToolError(f"weights to-bart {finished.describe()}", argv, finished.returncode, _last_words(finished))
+
+
 def _with_earlier(measurement: Measurement, report: Report, finished_before: bool) -> Measurement:
     """Add the times of the processes before this one, which continued their training."""
     if finished_before:

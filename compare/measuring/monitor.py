@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,13 @@ class Measurement:
             baseline_note=reason,
             allocator_note=reason,
             rss_note=reason,
+        )
+
+    def without_main_memory(self, reason: str) -> Measurement:
+        """Return times and GPU memory, for a process whose main memory holds what is not asked for."""
+        curve = self.curve | {"rss_bytes": np.full_like(self.curve["rss_bytes"], np.nan)} if self.curve else {}
+        return replace(
+            self, peak_rss_bytes=None, rss_note=reason, baseline_rss_bytes=None, baseline_note=reason, curve=curve
         )
 
     def followed_by(self, later: Measurement) -> Measurement:

@@ -73,6 +73,7 @@ def _of_record(record: Record, samples: Curve) -> Iterator[Value]:
     yield _seconds("cpu", used["cpu_s"], "user and system seconds of the child processes", untimed)
     yield from _memory(used, samples)
     yield from _gpu_state(used, samples)
+    yield from _energy(used, samples, record.get("slices"), untimed)
     if "loss" in record:
         yield "loss", record["loss"], "1", "mean training loss of the last epoch's batches, before each update"
         yield "updates", record["updates"], "1", "updates of the weights, all stages"
@@ -131,6 +132,25 @@ def _gpu_state(used: Record, samples: Curve) -> Iterator[Value]:
             reason = used["gpu_note"] if used["gpu_peak_bytes"] is None else "n/a: NVML has no such reading here"
             definition = f"NVML, {kind} over the samples of the run in which the process was on a GPU"
             yield f"gpu_{metric}_{kind}", value, unit, definition if value is not None else reason
+
+
+def _energy(used: Record, samples: Curve, slices: int | None, untimed: str) -> Iterator[Value]:
+    power_w = samples.get("gpu_power_w", np.empty(0))
+    read = np.isfinite(power_w[1:]) & np.isfinite(power_w[:-1])
+    energy_j: float | None = None
+    if read.any() and not untimed:
+        steps_s = np.diff(samples["seconds"])[read]
+        energy_j = float(np.sum(steps_s * ((power_w[1:] + power_w[:-1]) / 2)[read]))
+    reason = untimed or (used["gpu_note"] if used["gpu_peak_bytes"] is None else "n/a: NVML has no such reading here")
+    definition = (
+        "integral of the power of the GPU by NVML, its idle power included, over the samples of the run in which the "
+        "process was on a GPU"
+    )
+    yield "gpu_energy", energy_j, "J", definition if energy_j is not None else reason
+    if slices is not None:
+        per_slice_j = None if energy_j is None else energy_j / slices
+        definition = f"{definition}; of the command that reconstructs all test slices, by their number"
+        yield "gpu_energy_slice", per_slice_j, "J", definition if energy_j is not None else reason
 
 
 def _inference(times: Record) -> Iterator[Value]:

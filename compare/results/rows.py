@@ -18,12 +18,13 @@ from bart_bridge.files import atomic
 from bart_bridge.tools.toolbox import Toolbox
 from compare.measuring import machine, memory_sampling, quality
 from compare.results import cost_rows
-from compare.results.images import REFERENCE, Images, baseline_record, open_images, runs
+from compare.results.images import REFERENCE, Images, baseline_record, open_images, read_images, runs, test_references
 from compare.results.table_files import NOT_AVAILABLE
 from compare.running import records
-from compare.running.run_files import Run, failure_record
+from compare.running.exchange_steps import exchanges
+from compare.running.run_files import Run, exchange_phase, failure_record
 from compare.running.steps import PHASES, ZERO_FILLED, baseline_names
-from compare.settings.engine_names import BART, KerasEngineName
+from compare.settings.engine_names import BART, KerasEngineName, memory_plan
 from compare.settings.experiment import Experiment
 
 Row = dict[str, Any]
@@ -81,6 +82,7 @@ def result_rows(experiment: Experiment, folder: Path, toolbox: Toolbox) -> Itera
         _quality_rows_with_origin(experiment, folder, toolbox),
         _failed_images(experiment, folder),
         _cost_rows(experiment, folder),
+        _exchange_rows(experiment, folder),
         _baseline_seconds(experiment, folder),
         _regularization_rows(experiment, folder),
     ):
@@ -102,6 +104,41 @@ def _cost_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
             columns = {"phase": phase, "repeat": run.repeat} | _origin(run.record(phase), run.engine)
             columns |= _engine_columns(experiment, run.engine) | _network_columns(experiment, run.name)
             yield from (columns | _value(*cost) for cost in cost_rows.costs_of_phase(run, phase))
+
+
+def _exchange_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
+    """Yield how far the images of an engine with weights of another are from those of the other, slice by slice."""
+    reference = test_references(experiment, folder) if experiment.exchange_weights else np.empty(0)
+    for name in experiment.networks:
+        for engine, trained_by in exchanges(experiment):
+            run, phase = Run(folder, name, engine), exchange_phase(trained_by)
+            record = run.record(phase)
+            columns = _engine_columns(experiment, engine) | _origin(record, engine) | {"phase": phase}
+            columns |= _network_columns(experiment, name)
+            own = Run(folder, name, trained_by)
+            if not (record.exists() and own.record("apply").exists()):
+                failure = _record(failure_record(record))
+                if failure:
+                    yield columns | _value("image_difference", None, "1", cost_rows.why_missing(failure))
+                continue
+            pair = [read_images(path) for path in (run.images(phase), own.images("apply"))]
+            for number, (image, expected, true) in enumerate(zip(*pair, reference, strict=True)):
+                for value in _exchange_values(image, expected, true, engine, trained_by):
+                    yield columns | _value(*value, number)
+
+
+def _exchange_values(
+    image: NDArray[np.complex64],
+    expected: NDArray[np.complex64],
+    reference: NDArray[np.complex64],
+    engine: str,
+    trained_by: str,
+) -> Iterator[tuple[str, float, str, str]]:
+    difference = float(np.linalg.norm(image - expected) / np.linalg.norm(expected))
+    what = f"image of {engine} with the weights that {trained_by} trained, and image of {trained_by} with them"
+    yield "image_difference", difference, "1", f"l2 norm of the difference, by that of the second: {what}"
+    psnr = [quality.measures(each, reference)["psnr"] for each in (image, expected)]
+    yield "psnr_difference", psnr[0] - psnr[1], "dB", f"PSNR of the first less that of the second: {what}"
 
 
 def _baseline_seconds(experiment: Experiment, folder: Path) -> Iterator[Row]:
@@ -184,15 +221,16 @@ def _engine_columns(experiment: Experiment, name: str) -> Row:
     return {
         "engine": name,
         "backend": keras.backend if keras else "",
-        "memory_plan": keras.memory_plan if keras else "",
+        "memory_plan": memory_plan(name),
     }
 
 
 def _network_columns(experiment: Experiment, name: str) -> Row:
     if not name:
         return {}
-    optimizer = experiment.networks[name].training.algorithm
-    return {"network": name, "optimizer": optimizer, "seed": experiment.seed}
+    trained = experiment.networks[name]
+    seed = experiment.seed if trained.seed is None else trained.seed
+    return {"network": name, "optimizer": trained.training.algorithm, "seed": seed}
 
 
 def memory_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compare.results.table import select
+from compare.settings.engine_names import BART, is_bart
 
 if TYPE_CHECKING:
     import pandas
@@ -68,6 +71,68 @@ def paired(first: NDArray[np.floating], second: NDArray[np.floating]) -> Differe
     ).confidence_interval
     p = float(stats.wilcoxon(differences).pvalue)
     return Difference(count, mean, float(interval.low), float(interval.high), p, "")
+
+
+def paired_slices(first: pandas.Series[float], second: pandas.Series[float]) -> Difference | None:
+    """Compare two measurements of slices, see `slices_of`: first minus second; None if they have no slice in common."""
+    common = first.index.intersection(second.index)
+    return paired(first[common].to_numpy(), second[common].to_numpy()) if len(common) else None
+
+
+@dataclass(frozen=True)
+class SeedScale:
+    """How far engines are from each other, and how far the seeds of one engine are: the scale of the former.
+
+    Attributes:
+        engines: Largest absolute mean difference between the two engines, of all seeds.
+        seeds: Largest absolute mean difference between two seeds, of both engines.
+        engines_rms: Largest root mean square of the differences of slices, between engines.
+        seeds_rms: The same between seeds.
+    """
+
+    engines: float
+    seeds: float
+    engines_rms: float
+    seeds_rms: float
+
+
+def seed_scale(
+    results: pandas.DataFrame, networks: Sequence[str], first: str, second: str, metric: str
+) -> SeedScale | None:
+    """Set the differences between two engines against those between seeds.
+
+    Args:
+        results: The results table.
+        networks: Names of networks that differ in their seed only.
+        first: An engine.
+        second: Another.
+        metric: A measure of test slices.
+
+    Returns:
+        The scale; None if a network has no finite value on one of the engines, or there is only one network.
+    """
+    slices = {
+        (network, engine): slices_of(results, network, engine, metric)
+        for network in networks
+        for engine in (first, second)
+    }
+    if len(networks) < 2 or not all(len(values) and np.isfinite(values).all() for values in slices.values()):
+        return None
+
+    def apart(one: tuple[str, str], other: tuple[str, str]) -> tuple[float, float]:
+        difference = (slices[one] - slices[other]).to_numpy()
+        return abs(float(np.mean(difference))), float(np.sqrt(np.mean(difference**2)))
+
+    of_engines = [apart((network, first), (network, second)) for network in networks]
+    of_seeds = [
+        apart((one, engine), (other, engine)) for one, other in combinations(networks, 2) for engine in (first, second)
+    ]
+    return SeedScale(
+        engines=max(mean for mean, _ in of_engines),
+        seeds=max(mean for mean, _ in of_seeds),
+        engines_rms=max(rms for _, rms in of_engines),
+        seeds_rms=max(rms for _, rms in of_seeds),
+    )
 
 
 @dataclass(frozen=True)
@@ -134,5 +199,5 @@ def slices_of(results: pandas.DataFrame, network: str, engine: str, metric: str)
 
 
 def base_of(engines: list[str]) -> str:
-    """Return the engine that the others are compared with: `bart` if it is among them, else the first."""
-    return "bart" if "bart" in engines else engines[0]
+    """Return the engine that the others are compared with: `bart`, else the first BART, else the first of all."""
+    return BART if BART in engines else next(filter(is_bart, engines), engines[0])

@@ -33,17 +33,8 @@ def of_run(inputs: RunInputs) -> dict[str, Callable[[], Determinants]]:
     The number of threads is one of them only if the experiment sets it. By default it depends on where a process runs,
     and it changes rounding and time only, which is not worth another training.
     """
-    experiment, trained, engine, identity = inputs.experiment, inputs.trained, inputs.engine, inputs.data.identity
-    common: Determinants = {
-        "network": trained.network.model_dump(),
-        "seed": inputs.seed,
-        "device": experiment.device,
-        "engine": {"name": engine.name, "version": engine.version, "memory_plan": engine.memory_plan},
-    }
-    if experiment.threads:
-        common["threads"] = experiment.threads
-    if engine.backend:  # BART grids by itself
-        common["gridded_by"] = inputs.data.dataset.gridded_by
+    experiment, trained, identity = inputs.experiment, inputs.trained, inputs.data.identity
+    common = _of_network_and_engine(inputs)
     trained_on = ("train", "validation") if experiment.validate_epochs else ("train",)
     train = _common({name: identity[name] for name in trained_on}) | common
     train |= {"training": inputs.training.flat(), "devices": experiment.devices}
@@ -57,6 +48,27 @@ def of_run(inputs: RunInputs) -> dict[str, Callable[[], Determinants]]:
         "apply": partial(_with_weights, applied, inputs.weights),
         "infer": partial(_with_weights, timed, inputs.weights),
     }
+
+
+def of_exchange(inputs: RunInputs, other: RunInputs) -> Determinants:
+    """Return the determinants of a reconstruction with the weights that another engine trained."""
+    common = _common(_tested(inputs.data.identity)) | _of_network_and_engine(inputs)
+    return _with_weights(common | {"trained_by": other.engine.name}, other.weights)
+
+
+def _of_network_and_engine(inputs: RunInputs) -> Determinants:
+    experiment, engine = inputs.experiment, inputs.engine
+    common: Determinants = {
+        "network": inputs.trained.network.model_dump(),
+        "seed": inputs.seed,
+        "device": experiment.device,
+        "engine": {"name": engine.name, "version": engine.version, "memory_plan": engine.memory_plan},
+    }
+    if experiment.threads:
+        common["threads"] = experiment.threads
+    if engine.backend:  # BART grids by itself
+        common["gridded_by"] = inputs.data.dataset.gridded_by
+    return common
 
 
 def _common(data: Identity) -> Determinants:

@@ -45,7 +45,8 @@ def prepare(
     """
     needed = {engine for _, engine in (all_parts(experiment) if only is None else only)}
     names = [name for name in experiment.engines if name in needed]
-    check_bart(experiment, folder, {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in names})
+    toolboxes = {name: toolbox_of(name, experiment.bart_binaries, toolbox, experiment.device) for name in names}
+    check_bart(experiment, folder, toolboxes)
     changed = prepared_data.changed_settings(experiment, folder)
     data = prepared_data.prepare(experiment, folder, toolbox, reporter)
     queued = [state for state in job_states.states(experiment, folder) if state.active]

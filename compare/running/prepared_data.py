@@ -17,6 +17,8 @@ from bart_bridge.data.simulation import DEFAULTS, Simulation, simulate
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
 from bart_bridge.reconet.image_size import check_filters
+from bart_bridge.tools import versions
+from bart_bridge.tools.discovery import every_bart
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
 from compare.running import locks, records
@@ -194,7 +196,14 @@ def _simulate(settings: Simulation, folder: Path, toolbox: Toolbox, reporter: Re
         reporter.say(f"dataset: simulated anew, {changed}; the old one is in {older}")
     total = sum(getattr(settings, split) for split in SPLITS)
     with reporter.step(f"dataset: simulate {total} slices", total) as advance:
-        simulate(target, settings, toolbox, lambda done, _: advance(done))
+        simulate(target, settings, _drawing_bart(settings, toolbox), lambda done, _: advance(done))
+
+
+def _drawing_bart(settings: Simulation, toolbox: Toolbox) -> Toolbox:
+    """Return the BART in use or, for a brain that it does not have, another one of this machine: all draw the same."""
+    if settings.phantom not in ("brain", "varied-brain") or toolbox.has(versions.BRAIN_PHANTOM):
+        return toolbox
+    return next((other for other in every_bart()[0] if other.has(versions.BRAIN_PHANTOM)), toolbox)
 
 
 def _changed_simulation(settings: Simulation, target: Path) -> str | None:

@@ -33,8 +33,13 @@ class Run:
         return failure_record(self.record(phase))
 
     def images(self, phase: str) -> Path:
-        """Return the images of `initial` or `apply`, a BART array."""
+        """Return the images of `initial`, `apply` or an exchange of weights, a BART array."""
         return self.folder / f"{phase}-images"
+
+
+def exchange_phase(engine: str) -> str:
+    """Return the phase in which a run reconstructs with the weights that another engine trained."""
+    return f"weights-of-{engine}"
 
 
 def failure_record(record: Path) -> Path:

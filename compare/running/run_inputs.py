@@ -58,7 +58,7 @@ class RunInputs:
     def seed(self) -> int:
         """The seed of the initial weights: that of all engines, or one of its own for each."""
         if self.experiment.same_initial_weights:
-            return self.experiment.seed
+            return self.experiment.seed if self.trained.seed is None else self.trained.seed
         return self.experiment.seed + 1 + self.experiment.engines.index(self.engine.name)
 
     @property

@@ -22,6 +22,7 @@ from compare.measuring.timing import training_seconds
 from compare.running import determinants
 from compare.running.run_inputs import RunInputs
 from compare.running.steps import Details, Step
+from compare.settings.engine_names import without_lowmem
 
 # The files of each phase; what follows from a training goes with it.
 _FILES = {
@@ -128,7 +129,7 @@ def _infer(inputs: RunInputs) -> Details:
 def _reconstruct(inputs: RunInputs, phase: str, weights_path: Path) -> Details:
     run, test = inputs.files, inputs.data.dataset.split("test")
     measurement = inputs.engine.apply(run.folder, inputs.trained.network, test, weights_path, run.images(phase))
-    return {"measurement": measurement}
+    return {"measurement": measurement, "slices": test.slice_count}
 
 
 def _prepare(inputs: RunInputs) -> None:
@@ -140,8 +141,8 @@ def _prepare(inputs: RunInputs) -> None:
     engine = inputs.engine.name
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"engine": engine, "device": experiment.device, **trained.model_dump(mode="json")}
-    if engine in experiment.bart_binaries:
-        settings["bart_binary"] = str(experiment.bart_binaries[engine])
+    if binary := experiment.bart_binaries.get(without_lowmem(engine)):
+        settings["bart_binary"] = str(binary)
     atomic.write_text(folder / "run.yaml", yaml.safe_dump(settings, sort_keys=False))
     first_stage = stages(trained.network, trained.training)[0][0]
     first = weights.initial(first_stage, inputs.seed)

@@ -20,6 +20,7 @@ from compare.engines.create import create, toolbox_of, usable_threads
 from compare.measuring import machine
 from compare.running import prepared_data
 from compare.running.earlier_runs import EarlierRuns
+from compare.running.exchange_steps import exchange_steps
 from compare.running.prepared_data import PreparedData
 from compare.running.run_files import BASELINES_FOLDER, Run
 from compare.running.run_inputs import RunInputs
@@ -133,7 +134,7 @@ def _checked_toolboxes(
     """Return the BART of each selected engine, after `check_bart`."""
     selected = selection.parts_of(experiment)
     toolboxes = {
-        name: toolbox_of(name, experiment.bart_binaries, toolbox)
+        name: toolbox_of(name, experiment.bart_binaries, toolbox, experiment.device)
         for name in experiment.engines
         if any(name == engine for _, engine in selected)
     }
@@ -161,12 +162,15 @@ def _steps(
     data: PreparedData,
     selection: Selection,
 ) -> list[Step]:
-    """List the selected steps: those of the baselines, by the first of the programs, then those of the networks."""
+    """List the selected steps: of the baselines, by the first of the programs, of the networks, of exchanged weights."""
     toolbox, engines = programs
     steps = []
     if BASELINES_PART in selection.parts_of(experiment) and "initial" in selection.phases:
         steps = baseline_steps(folder, experiment, data, toolbox)
-    return steps + _network_steps(folder, experiment, engines, data, selection)
+    steps += _network_steps(folder, experiment, engines, data, selection)
+    if selection.parts is None and "apply" in selection.phases:  # jobs, which have parts, do not wait for one another
+        steps += exchange_steps(folder, experiment, engines, data)
+    return steps
 
 
 def _network_steps(

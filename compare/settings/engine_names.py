@@ -11,7 +11,8 @@ from bart_bridge.tools.discovery import Wanted
 EngineName = str
 BART: EngineName = "bart"
 # What messages call the engines that `wanted_bart` knows.
-BART_OF_VERSION = "bart-X.Y, bart-X.Y-openblas"
+BART_OF_VERSION = "bart-X.Y, bart-X.Y-openblas, each also with -lowmem"
+_LOWMEM = "-lowmem"
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -52,7 +53,23 @@ def is_bart_binary(name: EngineName) -> bool:
 
 def wanted_bart(name: EngineName) -> Wanted | None:
     """Read the version in the name of an engine: `bart-0.9`, `bart-0.9.00`, `bart-0.9-openblas`; None without one."""
-    return Wanted.parse(name.removeprefix(f"{BART}-")) if is_bart_binary(name) else None
+    return Wanted.parse(without_lowmem(name).removeprefix(f"{BART}-")) if is_bart_binary(name) else None
+
+
+def has_lowmem(name: EngineName) -> bool:
+    """Return whether an engine is a BART that trains with its option `--lowmem`: `bart-lowmem`, `bart-1.0-lowmem`."""
+    return is_bart_binary(name) and name.endswith(_LOWMEM)
+
+
+def without_lowmem(name: EngineName) -> EngineName:
+    """Return the engine that has the same BART without its option `--lowmem`."""
+    return name.removesuffix(_LOWMEM) if has_lowmem(name) else name
+
+
+def memory_plan(name: EngineName) -> str:
+    """Return how an engine spends memory in training: `plain` or `lean` for Keras, `lowmem` or nothing for BART."""
+    keras = KerasEngineName.parse(name)
+    return keras.memory_plan if keras else _LOWMEM.removeprefix("-") * has_lowmem(name)
 
 
 ENGINES = (BART, *(str(KerasEngineName(backend, plan)) for backend in BACKENDS for plan in ("plain", "lean")))

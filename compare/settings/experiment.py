@@ -18,8 +18,10 @@ from compare.settings.engine_names import (
     ENGINES,
     EngineName,
     KerasEngineName,
+    has_lowmem,
     is_bart_binary,
     wanted_bart,
+    without_lowmem,
 )
 from compare.settings.slurm import Slurm
 
@@ -56,10 +58,13 @@ class TrainedNetwork(Settings):
     Attributes:
         network: Sizes and options of the network.
         training: How it is trained.
+        seed: Seed of the initial weights, for several trainings that differ in nothing else; default that of the
+            experiment.
     """
 
     network: Network
     training: Training
+    seed: int | None = Field(default=None, ge=0)
 
 
 class Experiment(Settings):
@@ -73,8 +78,9 @@ class Experiment(Settings):
         baselines: Reconstructions without a network, see `bart_bridge.baselines`, each with its regularization chosen
             on the validation slices; default CG-SENSE.
         engines: Engines to run: `bart`, `bart-` with a version (`bart-0.9`, see `bart_bridge.tools.discovery`), also
-            with `-openblas` after it, `keras-` with a backend (`tensorflow`, `jax`, `torch`), the same with `-lean` for
-            the memory plan `lean`, or a name of `bart_binaries`; default `bart` and `keras-tensorflow`.
+            with `-openblas` after it, each of them with `-lowmem` after it (BART's option in training), `keras-` with a
+            backend (`tensorflow`, `jax`, `torch`), the same with `-lean` for the memory plan `lean`, or a name of
+            `bart_binaries`; default `bart` and `keras-tensorflow`.
         bart_binaries: More BART binaries (or their folders) by the name of their engine, such as `bart-cudnn`; a
             relative path starts at the folder of the configuration file.
         device: `cpu` (default) or `gpu`.
@@ -83,6 +89,8 @@ class Experiment(Settings):
         seed: Seed of the initial weights (default 0).
         validate_epochs: Measure the validation slices after every epoch of training (default false); it costs time.
         same_initial_weights: All engines start from the same weights (default), or each draws its own.
+        exchange_weights: Reconstruct the test slices also with the trained weights of the other engines, BART with
+            those of Keras and Keras with those of BART (default false); see `compare.running.exchange_steps`.
         repeats: How often training and reconstruction are measured, the engines taking turns (default 1).
         repeat_epochs: Epochs of each stage in repeats after the first; default as many as in the first.
         inference_calls: Timed reconstructions of a slice after the first, over all repeats (default 20).
@@ -102,6 +110,7 @@ class Experiment(Settings):
     seed: int = Field(default=0, ge=0)
     validate_epochs: bool = False
     same_initial_weights: bool = True
+    exchange_weights: bool = False
     repeats: int = Field(default=1, ge=1)
     repeat_epochs: int | None = Field(default=None, ge=1)
     inference_calls: int = Field(default=20, ge=1)
@@ -124,6 +133,8 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _names(self) -> Experiment:
         for name in [*self.networks, *self.bart_binaries]:
+            if name in self.bart_binaries and has_lowmem(name):
+                raise ValueError(f"bart_binaries: the engine says '-lowmem', its binary does not, received '{name}'")
             has_version = name in self.bart_binaries and wanted_bart(name) is not None
             if not has_version and not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"names of networks may have letters, digits, '-' and '_', received '{name}'")
@@ -133,7 +144,8 @@ class Experiment(Settings):
             if not is_bart_binary(name):
                 raise ValueError(f"names of bart_binaries must begin with 'bart-', received '{name}'")
         for name in self.engines:
-            if name not in (*ENGINES, *self.bart_binaries) and wanted_bart(name) is None:
+            named = (*ENGINES, *self.bart_binaries)
+            if name not in named and wanted_bart(name) is None and without_lowmem(name) not in named:
                 available = ", ".join([*ENGINES, BART_OF_VERSION, *self.bart_binaries])
                 raise ValueError(f"engines: no engine '{name}' (found: {available})")
         if len(set(self.engines)) != len(self.engines):
@@ -143,6 +155,14 @@ class Experiment(Settings):
             if "lean" in plans and trained.network.cg_derivative == "unrolled":
                 raise ValueError(f"the memory plan lean needs cg_derivative 'implicit', '{name}' has 'unrolled'")
         return self
+
+
+def apart_from_seeds(experiment: Experiment) -> list[list[str]]:
+    """List the names of networks that differ in nothing but their seed, in groups of two or more."""
+    groups: dict[str, list[str]] = {}
+    for name, trained in experiment.networks.items():
+        groups.setdefault(trained.model_copy(update={"seed": None}).model_dump_json(), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def load(path: Path) -> Experiment:

@@ -16,6 +16,7 @@ from bart_bridge.data.trajectories import KINDS
 from bart_bridge.errors import InputError
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.training_settings import Training
+from compare.settings.engine_names import is_bart, without_lowmem
 
 if TYPE_CHECKING:
     from compare.settings.experiment import Experiment
@@ -35,10 +36,16 @@ def refuse(path: Path, faults: Iterable[Fault]) -> None:
 
 def in_experiment(experiment: Experiment) -> Iterator[Fault]:
     """Yield keys that have a value other than the default without any effect, or contradict others."""
+    if experiment.exchange_weights and len({is_bart(name) for name in experiment.engines}) < 2:
+        yield "exchange_weights", "engines must name a BART and Keras, one reconstructs with the weights of the other"
+    if not experiment.same_initial_weights:
+        for name, trained in experiment.networks.items():
+            if trained.seed is not None:
+                yield f"networks.{name}.seed", "without effect, same_initial_weights is false"
     if experiment.repeats == 1:
         yield from _without_effect(experiment, {"repeat_epochs": "without effect, repeats is 1"})
     for name in experiment.bart_binaries:
-        if name not in experiment.engines:
+        if name not in map(without_lowmem, experiment.engines):
             yield f"bart_binaries.{name}", f"engines does not name it (found: {', '.join(experiment.engines)})"
     yield from with_prefix("dataset.simulate", in_simulation(experiment.dataset.simulate))
     for name, trained in experiment.networks.items():

@@ -119,7 +119,9 @@ def profile(
     """
     if experiment.device != "gpu":
         raise InputError(f"device: profile traces the GPU and needs 'gpu', received '{experiment.device}'")
-    toolboxes = {name: toolbox_of(name, experiment.bart_binaries, toolbox) for name in tracing.engines}
+    toolboxes = {
+        name: toolbox_of(name, experiment.bart_binaries, toolbox, experiment.device) for name in tracing.engines
+    }
     check_bart(experiment, folder, toolboxes)
     available = [create(name, experiment.device, bart, experiment.threads) for name, bart in toolboxes.items()]
     with locks.held(folder):

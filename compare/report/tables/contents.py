@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bart_bridge.errors import InputError
-from compare.report.tables import measured, relative
+from compare.report.tables import measured, published_costs, relative, seeds
 from compare.report.tables import published as published_tables
 from compare.report.tables.table import Cell, Table, table_of_rows
 from compare.results.barts import barts
-from compare.settings.experiment import Experiment
+from compare.settings.experiment import Experiment, apart_from_seeds
 
 if TYPE_CHECKING:
     import pandas
@@ -22,14 +22,19 @@ def tables_of_experiment(experiment: Experiment, results: pandas.DataFrame) -> l
     The last lines of each caption name the BARTs that its numbers are of.
     """
     kinds: dict[str, str] = {name: trained.network.kind for name, trained in experiment.networks.items()}
+    groups = apart_from_seeds(experiment)
     tables = [
         relative.ratios(results),
         measured.quality(results),
         relative.paired(results),
+        seeds.scale(results, groups),
+        seeds.paired_seeds(results, groups),
+        seeds.exchanged(results, kinds),
         measured.memory(results),
         measured.training_time(results),
         measured.inference_time(results),
         measured.gpu_state(results),
+        measured.energy(results),
         measured.quality_by_bart(results),
         measured.quality_by_fastmri(results),
         relative.check(results),
@@ -41,7 +46,13 @@ def tables_of_experiment(experiment: Experiment, results: pandas.DataFrame) -> l
 def _published(results: pandas.DataFrame, kinds: dict[str, str]) -> list[Table | None]:
     tables: list[Table | None] = []
     faults: list[list[Cell]] = []
-    for table in (published_tables.agreement, published_tables.memory, published_tables.time, published_tables.quality):
+    for table in (
+        published_tables.agreement,
+        published_costs.memory,
+        published_costs.time,
+        published_costs.gpu_state,
+        published_tables.quality,
+    ):
         try:
             tables.append(table(results, kinds))
         except InputError as error:

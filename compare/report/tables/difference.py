@@ -51,7 +51,8 @@ def read_settings(folder: Path) -> dict[str, str]:
         raise InputError(f"{path}: must have the settings of an experiment")
     settings = _flat({key: value for key, value in content.items() if key not in _WITHOUT_INFLUENCE})
     by_key = {_FORMER_KEY.sub(r"\1.", key): value for key, value in settings}
-    if "dataset.simulate.size" in by_key:  # version 0.2.0 had no other phantom
+    by_key.setdefault("exchange_weights", "False")  # later than version 0.2.0, as are other phantoms
+    if "dataset.simulate.size" in by_key:
         by_key.setdefault("dataset.simulate.phantom", "shapes")
     return by_key
 

@@ -65,6 +65,10 @@ _GPU = [
     for word, unit in (("temperature", "°C"), ("power", "W"), ("utilisation", "%"))
     for kind in ("mean", "max")
 ]
+_ENERGY = [
+    Column("training / kJ", "gpu_energy", ".2f", 1e3),
+    Column("reconstruction, slice / J", "gpu_energy_slice", ".2f"),
+]
 _SPREAD = "± is the standard deviation over the repeats; a value without it is of one repeat."
 
 
@@ -117,6 +121,28 @@ def gpu_state(results: pandas.DataFrame) -> Table:
     """Show temperature, power and utilisation of the GPU."""
     phases = {"train": "training", "infer": "reconstruction"}
     return measured(results, "gpu-state", "State of the GPU", phases, _GPU, [_SPREAD])
+
+
+def energy(results: pandas.DataFrame) -> Table | None:
+    """Show the energy that the GPU took for a training and for a slice; None in results that do not know it."""
+    used = select(results, metric="gpu_energy", phase="train")
+    if used.empty:
+        return None
+    rows: list[list[Cell]] = []
+    for key, group in used.groupby(["network", "engine"], sort=False):
+        network, engine = map(str, key)
+        slices = select(results, network=network, engine=engine, phase="apply", metric="gpu_energy_slice")
+        cells = [cell(part, column) for part, column in zip((select(group, repeat=0), slices), _ENERGY, strict=True)]
+        rows.append([network, engine, *cells])
+    headings: dict[str, Format] = {"network": "", "engine": ""}
+    headings |= {column.heading: column.form for column in _ENERGY}
+    phases = {"train": _ENERGY[0], "apply": _ENERGY[1]}
+    notes = [
+        line
+        for phase, column in phases.items()
+        for line in _definitions(select(results, phase=phase, repeat=0), [column])
+    ]
+    return table_of_rows("Energy of the GPU", headings, rows, notes, "energy")
 
 
 def measured(

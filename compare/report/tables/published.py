@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from compare.report.tables.measured import MIB, mean_and_deviation
+from compare.report.tables.measured import mean_and_deviation
+from compare.report.tables.published_costs import GPU, SOURCES, TITLES, family
 from compare.report.tables.relative import engines_of, networks_of
 from compare.report.tables.table import Cell, Format, Numbers, Table, table_of_rows
-from compare.results import gaps, published, statistics
+from compare.results import published, statistics
 from compare.results.table import select
 from compare.settings.engine_names import is_bart
 
 if TYPE_CHECKING:
     import pandas
 
-_TITLES = {"bart": "BART", "tensorflow": "TensorFlow", "train": "training", "infer": "reconstruction"}
-_GPU = "A100"
-_SOURCES = [
-    "Published: not measured here. B22: Blumenthal et al. 2023, doi 10.1002/mrm.29485; T: the thesis, partly from B22.",
-]
 # A ratio or a difference in dB that is nearer to "no difference" than this has no direction.
 _NONE = 0.01
 
@@ -55,58 +51,6 @@ class Claim:
     theirs: Spread
 
 
-def memory(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
-    """Show the memory peaks of this experiment beside the published ones, each in columns of their own."""
-    table = published.read("memory")
-    gpus = list(table.gpu.unique())
-    rows: list[list[Cell]] = []
-    for network in networks_of(results):
-        for engine in engines_of(results):
-            for phase in ("train", "infer"):
-                ours = [_mean(_values(results, network, engine, phase, metric)) for metric in ("peak_rss", "gpu_peak")]
-                peaks = select(table, network=kinds[network], engine=_family(engine), phase=phase).set_index("gpu")
-                theirs = [Numbers((peaks.main_gb[gpu], peaks.second_gb[gpu]), "{} ({})") for gpu in gpus]
-                ours_mib = [None if peak is None else peak / MIB for peak in ours]
-                rows.append([network, engine, _TITLES[phase], *ours_mib, *theirs])
-    columns: dict[str, Format] = dict.fromkeys(["network", "engine", "phase"], "")
-    columns |= {"ours: process peak / MiB": ".0f", "ours: GPU process peak / MiB": ".0f"}
-    columns |= {f"published: {gpu} / GB": "" for gpu in gpus}
-    notes = [
-        "ours: as in the table of memory; n/a: no GPU memory was read, the reason is in that table.",
-        "published, main (second): GPU memory. The source calls the second figure the peak; for TensorFlow it is below "
-        "the first, so it fits the level before the last growth of the allocator, and for BART the figure with cuDNN.",
-        "Published sizes of networks and images are those of configs/varnet_knee.yaml and configs/modl_brain.yaml.",
-        *_SOURCES,
-    ]
-    return table_of_rows("Memory, ours and published", columns, rows, notes, "published-memory")
-
-
-def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
-    """Show the times of this experiment beside the published ones."""
-    table = published.read("time")
-    rows: list[list[Cell]] = []
-    for network in networks_of(results):
-        for engine in engines_of(results):
-            # Later repeats may train for fewer epochs.
-            training_s = _values(results, network, engine, "train", "elapsed")[:1]
-            slice_s = _values(results, network, engine, "infer", "inference")
-            ours = [_mean(training_s / 60), _mean(slice_s * 1e3)]
-            times = select(table, network=kinds[network], engine=_family(engine), gpu=_GPU)
-            theirs = [_mean(select(times, phase=phase).value) for phase in ("train", "infer")]
-            rows.append([network, engine, *ours, *theirs])
-    columns: dict[str, Format] = {"network": "", "engine": "", "ours: training / min": ".2f", "ours: slice / ms": ".2f"}
-    columns |= {f"published: training, {_GPU} / min": "g", f"published: inference, {_GPU} / ms": "g"}
-    notes = [
-        "ours: whole training command of the first repeat, mean reconstruction of a slice as in the table of times.",
-        "published: training of BART and inference (mean of 20) from T, Table 3; training of TensorFlow from B22. BART "
-        "and TensorFlow made different numbers of updates there, so their times are not to be divided.",
-        "n/a: not published, or not measured here.",
-        *gaps.continued(results),
-        *_SOURCES,
-    ]
-    return table_of_rows("Time, ours and published", columns, rows, notes, "published-time")
-
-
 def quality(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
     """Show the quality of trained networks beside the published means, recomputed from the published slices."""
     slices, printed = published.read("quality_per_slice"), published.read("quality")
@@ -129,7 +73,7 @@ def quality(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
         "published: mean ± standard deviation (n in the denominator) of the published slices, made with bart measure.",
         "published as printed: in figure 4 of B22; n/a: no mean is printed.",
         "ours: this experiment's trained networks of the kind, by bart measure, on its own data; n/a: none here.",
-        *_SOURCES,
+        *SOURCES,
     ]
     return table_of_rows("Image quality, ours and published", columns, rows, notes, "published-quality")
 
@@ -152,12 +96,12 @@ def agreement(results: pandas.DataFrame, kinds: dict[str, str]) -> Table | None:
     columns |= {"ours: mean (range)": ".3g", "published: mean (range)": ".3g", "verdict": ""}
     notes = [
         "ours: ratios with the range over the repeats; differences of PSNR with the 95 % bootstrap interval.",
-        f"published: ratios with the range over the GPUs, {_GPU} for times; differences with the 95 % interval.",
+        f"published: ratios with the range over the GPUs, {GPU} for times; differences with the 95 % interval.",
         "agrees: the ranges overlap. same direction: they do not, but both are above 1 (0 for differences), or both "
         f"below, by {_NONE} or more. differs: neither.",
         "Memory is that of the GPU process where it was read, and of the host process above its baseline else; sizes "
         "of this experiment's networks and images may be far from the published ones. PSNR in dB, ratios in 1.",
-        *_SOURCES,
+        *SOURCES,
     ]
     title = "Where this experiment agrees with what was published"
     return table_of_rows(title, columns, rows, notes, "agreement")
@@ -182,25 +126,25 @@ def _claims(results: pandas.DataFrame, kinds: dict[str, str]) -> Iterator[Claim]
     """Yield what can be compared, for each network."""
     for network in networks_of(results):
         for engine in engines_of(results):
-            if _family(engine) == "tensorflow" and "bart" in engines_of(results):
+            if family(engine) == "tensorflow" and is_bart(_base(results)):
                 yield from _memory_claims(results, network, kinds[network], engine)
                 yield from _quality_claims(results, network, kinds[network], engine)
     by_kind = {kind: [network for network in networks_of(results) if kinds[network] == kind] for kind in kinds.values()}
     pair = [by_kind.get("modl", []), by_kind.get("varnet", [])]
-    if all(len(names) == 1 for names in pair) and "bart" in engines_of(results):
+    if all(len(names) == 1 for names in pair) and is_bart(_base(results)):
         yield from _network_claims(results, pair[0][0], pair[1][0])
 
 
 def _memory_claims(results: pandas.DataFrame, network: str, kind: str, engine: str) -> Iterator[Claim]:
-    table = published.read("memory")
+    table, base = published.read("memory"), _base(results)
     for phase in ("train", "infer"):
         peaks = select(table, network=kind, phase=phase)
         wide = peaks.pivot_table(index="gpu", columns="engine", values="main_gb")
         theirs = _spread(statistics.Ratio.of_repeats((wide["tensorflow"] / wide["bart"]).to_numpy()))
         for metric, where in (("gpu_peak", "GPU"), ("rss_above_baseline", "host")):
-            ours = statistics.ratio(results, network, phase, metric, engine, "bart")
+            ours = statistics.ratio(results, network, phase, metric, engine, base)
             if ours:
-                quantity = f"peak memory of {_TITLES[phase]}, {engine} / bart (ours: {where})"
+                quantity = f"peak memory of {TITLES[phase]}, {engine} / {base} (ours: {where})"
                 yield Claim(network, quantity, 1.0, _spread(ours), theirs)
                 break
 
@@ -211,28 +155,29 @@ def _quality_claims(results: pandas.DataFrame, network: str, kind: str, engine: 
     psnr = select(slices, figure=figure, metric="psnr_bart")
     psnr = psnr.pivot_table(index="slice", columns="engine", values="value")
     theirs = statistics.paired(psnr["tensorflow"].to_numpy(), psnr["bart"].to_numpy())
+    base = _base(results)
     of_engine = statistics.slices_of(results, network, engine, "psnr_bart")
-    of_bart = statistics.slices_of(results, network, "bart", "psnr_bart")
+    of_bart = statistics.slices_of(results, network, base, "psnr_bart")
     common = of_engine.index.intersection(of_bart.index)
     ours = statistics.paired(of_engine[common].to_numpy(), of_bart[common].to_numpy())
     if np.isfinite(ours.low):
-        quantity = f"PSNR / dB by bart measure, {engine} - bart"
+        quantity = f"PSNR / dB by bart measure, {engine} - {base}"
         yield Claim(network, quantity, 0.0, _spread(ours), _spread(theirs))
 
 
 def _network_claims(results: pandas.DataFrame, modl: str, varnet: str) -> Iterator[Claim]:
     table = published.read("time")
-    bart = select(table, engine="bart", gpu=_GPU).set_index(["network", "phase"]).value
+    bart = select(table, engine="bart", gpu=GPU).set_index(["network", "phase"]).value
     for phase, metric, word in (("train", "elapsed", "whole training"), ("infer", "inference", "a slice")):
         ours = _network_ratio(results, phase, metric, modl, varnet)
         if ours:
             ratio = float(bart["modl", phase] / bart["varnet", phase])
             theirs = Spread(ratio, ratio, ratio)
-            yield Claim(f"{modl} / {varnet}", f"seconds of {word}, bart", 1.0, ours, theirs)
+            yield Claim(f"{modl} / {varnet}", f"seconds of {word}, {_base(results)}", 1.0, ours, theirs)
 
 
 def _network_ratio(results: pandas.DataFrame, phase: str, metric: str, first: str, second: str) -> Spread | None:
-    rows = select(results, engine="bart", phase=phase, metric=metric)
+    rows = select(results, engine=_base(results), phase=phase, metric=metric)
     if metric == "elapsed":
         rows = select(rows, repeat=0)
     ratio = statistics.ratio_of_columns(rows, "network", first, second)
@@ -243,24 +188,16 @@ def _spread(spread: statistics.Ratio | statistics.Difference) -> Spread:
     return Spread(spread.mean, spread.low, spread.high)
 
 
-def _family(engine: str) -> str:
-    return "bart" if is_bart(engine) else "tensorflow"
-
-
-def _values(results: pandas.DataFrame, network: str, engine: str, phase: str, metric: str) -> pandas.Series[float]:
-    rows = select(results, network=network, engine=engine, phase=phase, metric=metric, measured=True)
-    values: pandas.Series[float] = rows.sort_values("repeat", kind="stable").value
-    return values
-
-
-def _mean(values: pandas.Series[float]) -> float | None:
-    return None if values.empty else float(values.mean())
+def _base(results: pandas.DataFrame) -> str:
+    """Return the BART that ours are compared with, or another engine without one; empty without engines."""
+    engines = engines_of(results)
+    return statistics.base_of(engines) if engines else ""
 
 
 def _own_quality(results: pandas.DataFrame, kinds: dict[str, str], kind: str, engine: str, metric: str) -> Cell:
     """Return mean and deviation for each network of a kind on each engine of a family, named if there are several."""
     names = [network for network in networks_of(results) if kinds[network] == kind]
-    engines = [name for name in engines_of(results) if _family(name) == engine]
+    engines = [name for name in engines_of(results) if family(name) == engine]
     numbers: list[float] = []
     templates = []
     for network, name in product(names, engines):

@@ -35,7 +35,7 @@ _HEADLINE = [
     ("train", "peak_rss", "the memory of the training process", False),
     ("train", "rss_above_baseline", "the memory that training adds to the bare process", False),
 ]
-_MEASURES = {"psnr": "PSNR / dB", "ssim": "SSIM / 1", "nmse": "NMSE / 1"}
+MEASURES = {"psnr": "PSNR / dB", "ssim": "SSIM / 1", "nmse": "NMSE / 1"}
 
 
 def engines_of(results: pandas.DataFrame) -> list[str]:
@@ -103,17 +103,13 @@ def paired(results: pandas.DataFrame) -> Table | None:
     reasons = []
     for network in networks_of(results):
         for first, second in _pairs(engines):
-            for measure, heading in _MEASURES.items():
+            for measure, heading in MEASURES.items():
                 ours = statistics.slices_of(results, network, first, measure)
                 theirs = statistics.slices_of(results, "" if second in _WITHOUT_NETWORK else network, second, measure)
-                common = ours.index.intersection(theirs.index)
-                if not len(common):
+                difference = statistics.paired_slices(ours, theirs)
+                if not difference:
                     continue
-                difference = statistics.paired(ours[common].to_numpy(), theirs[common].to_numpy())
-                low, high = difference.low, difference.high
-                interval = None if np.isnan(low) else Numbers((low, high), "{} to {}")
-                numbers = [_or_none(difference.mean), interval, _or_none(difference.p), difference.count]
-                rows.append([network, f"{first} - {second}", heading, *numbers])
+                rows.append([network, f"{first} - {second}", heading, *difference_cells(difference)])
                 if difference.reason:
                     reasons.append(f"{network}, {first} - {second}, {heading}: {difference.reason}")
     if not rows:
@@ -133,7 +129,7 @@ def paired(results: pandas.DataFrame) -> Table | None:
 def check(results: pandas.DataFrame) -> Table | None:
     """Show how far our computation of BART's measures is from `bart measure`; None without both."""
     rows: list[list[Cell]] = []
-    for measure, heading in _MEASURES.items():
+    for measure, heading in MEASURES.items():
         keys = ["network", "engine", "phase", "slice"]
         theirs = select(results, metric=f"{measure}_bart").set_index(keys).value
         ours = select(results, metric=f"{measure}_recomputed").set_index(keys).value
@@ -149,6 +145,13 @@ def check(results: pandas.DataFrame) -> Table | None:
     title = "Our computation of BART's measures against bart measure"
     columns: dict[str, Format] = {"measure": "", "largest difference": ".1e", "images": ""}
     return table_of_rows(title, columns, rows, [note], "measure-check")
+
+
+def difference_cells(difference: statistics.Difference) -> list[Cell]:
+    """Return the cells of a paired difference: mean, interval, p and number of slices."""
+    low, high = difference.low, difference.high
+    interval = None if np.isnan(low) else Numbers((low, high), "{} to {}")
+    return [_or_none(difference.mean), interval, _or_none(difference.p), difference.count]
 
 
 def p_value(p: float) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from bart_bridge.data.dataset import Dataset
@@ -10,7 +11,8 @@ from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.tools.toolbox import Toolbox
 from compare.engines.create import create, toolbox_of
-from compare.measuring import machine
+from compare.measuring import machine, memory_sampling
+from compare.measuring.monitor import Measurement
 from tests.compare.conftest import bart_script
 
 NETWORK = VarNetSettings(iterations=1, filters=2, kernel_x=3, kernel_y=3, basis=5)
@@ -68,7 +70,7 @@ def test_a_missing_version_says_what_to_do(barts, toolbox):
     with pytest.raises(ToolError) as raised:
         toolbox_of("bart-0.8", {}, of_version(toolbox, 0, 7, 0))
     assert str(raised.value) == (
-        "engine 'bart-0.8': no BART 0.8 was found (found: 0.9.00, 1.0.00): make barts fetches 0.8, 0.9 and 1.0, "
+        "engine 'bart-0.8': no BART 0.8 was found (found: 1.0.00, 0.9.00): make barts fetches 0.8, 0.9 and 1.0, "
         "or let BART_TF_BARTS name a folder with it"
     )
 
@@ -100,3 +102,32 @@ def test_the_memory_of_a_process_with_pytorch_is_not_that_of_bart(tmp_path, tool
     assert (used.peak_rss_bytes, used.baseline_rss_bytes) == (None, None)
     reason = "n/a: this BART is that of bartorch 0.0.17, whose process has PyTorch in its memory, too"
     assert used.rss_note == used.baseline_note == reason
+    assert found.package == "bartorch 0.0.17"
+    # The samples of the GPU stay, those of main memory do not.
+    assert len(used.curve["seconds"])
+    assert np.isnan(used.curve["rss_bytes"]).all()
+
+
+def test_gpu_memory_of_a_process_with_pytorch_stands():
+    curve = {name: np.array([1.0, 2.0]) for name in memory_sampling.NAMES}
+    whole = Measurement(9.0, 8.0, 700, 600, "NVML", baseline_rss_bytes=50, allocator_note="n/a: none", curve=curve)
+    used = whole.without_main_memory("n/a: PyTorch")
+    assert (used.peak_rss_bytes, used.baseline_rss_bytes, used.rss_note) == (None, None, "n/a: PyTorch")
+    assert (used.gpu_peak_bytes, used.gpu_note, used.elapsed_s, used.cpu_s) == (600, "NVML", 9.0, 8.0)
+    np.testing.assert_array_equal(used.curve["gpu_bytes"], curve["gpu_bytes"])
+    assert np.isnan(used.curve["rss_bytes"]).all()
+    both = used.followed_by(used)
+    assert (both.peak_rss_bytes, both.gpu_peak_bytes, both.rss_note) == (None, 600, "n/a: PyTorch")
+
+
+def test_a_gpu_takes_the_bart_with_cuda(barts, toolbox):
+    """Of two BARTs of a version, the one without CUDA comes first and is passed over."""
+    with pytest.raises(ToolError, match=r"'bart-1\.0': no BART 1\.0 with CUDA was found .*: make gpu fetches it"):
+        toolbox_of("bart-1.0", {}, of_version(toolbox, 1, 0, 0), "gpu")
+    folder = barts / "1.0.00-cuda"
+    folder.mkdir()
+    bart_script(folder, toolbox, "[ $1 = version ] && printf 'BART_VERSION=v1.0.00\\nCUDA=1\\n' && exit 0")
+    for name in ("bart-1.0", "bart-1.0-lowmem"):
+        assert toolbox_of(name, {}, toolbox, "gpu").path == folder / "bart"
+        assert toolbox_of(name, {}, toolbox).path == barts / "1.0.00" / "bart"
+    assert create("bart-1.0-lowmem", "gpu", Toolbox.find(folder)).memory_plan == "lowmem"
