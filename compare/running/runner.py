@@ -162,7 +162,7 @@ def _steps(
     data: PreparedData,
     selection: Selection,
 ) -> list[Step]:
-    """List the selected steps: of the baselines, by the first of the programs, of the networks, of exchanged weights."""
+    """List the selected steps: of the baselines, by the first of the programs, of the networks, of exchanges."""
     toolbox, engines = programs
     steps = []
     if BASELINES_PART in selection.parts_of(experiment) and "initial" in selection.phases:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic, yaml_files
+from compare.settings.engine_names import without_lowmem
 
 FOLDER = Path(__file__).resolve().parents[1] / "builtin" / "configs"
 # Editors look for them beside a file of settings, whose first line names one of the two.
@@ -92,7 +93,7 @@ def _summary(name: str, content: dict[str, object]) -> Summary:
     assert isinstance(engines, list)
     needs = ["your data"] if "folder" in dataset else []
     needs += ["an NVIDIA GPU"] if content.get("device") == "gpu" else []
-    needs += [engine for engine in engines if engine.startswith("bart-")]
+    needs += dict.fromkeys(without_lowmem(engine) for engine in engines if engine.startswith("bart-"))
     needs += ["JAX"] if any(engine.startswith("keras-jax") for engine in engines) else []
     command = "optimizers" if "optimizers" in content else "compare"
     description = " ".join(str(content["description"]).split())
