@@ -65,17 +65,17 @@ def write_m4raw(truth, folder, contrasts=("T1", "FLAIR"), repetitions=2, edges=(
 
 
 def write_skm_tea(truth, path, echo=1):
-    """The image in one of two echoes, noise in the other; our y is kz, our x is ky.
+    """The image in one of two echoes, noise in the other; our y is ky, our x is kz.
 
     Desai et al. (2021), arXiv 2203.06823, and `DATASET.md` of its authors.
     """
-    noise = np.random.default_rng(3).normal(size=(SLICES, X, Y, 2, COILS)).astype(np.complex64)
+    noise = np.random.default_rng(3).normal(size=(SLICES, Y, X, 2, COILS)).astype(np.complex64)
     kspace, target = noise.copy(), noise[..., :1].copy()
-    kspace[:, :, :, echo] = truth.kspace.transpose(0, 3, 2, 1)
-    target[:, :, :, echo, 0] = truth.images.transpose(0, 2, 1)
+    kspace[:, :, :, echo] = truth.kspace.transpose(0, 2, 3, 1)
+    target[:, :, :, echo, 0] = truth.images
     with h5py.File(path, "w") as file:
         file["kspace"] = kspace
-        file["maps"] = np.repeat(truth.coils.transpose(2, 1, 0)[None, ..., None], SLICES, axis=0)
+        file["maps"] = np.repeat(truth.coils.transpose(1, 2, 0)[None, ..., None], SLICES, axis=0)
         file["target"] = target
-        file["masks/poisson_6.0x"] = np.ones((X, Y), np.uint8)
+        file["masks/poisson_6.0x"] = np.ones((Y, X), np.uint8)
     return path

@@ -15,7 +15,7 @@ FLOORS = [
     "bart_bridge.data",
     "bart_bridge.reconet",
     "bart_bridge.baselines bart_bridge.importers",
-    "bart_bridge.exporters",
+    "bart_bridge.exporters bart_bridge.inspection",
     "bart_bridge",
     "tf_models.backend",
     "tf_models.kernels tf_models.optimizers",

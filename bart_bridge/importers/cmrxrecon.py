@@ -23,7 +23,7 @@ from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in
 
 _FORM = "a CMRxRecon file (MATLAB 7.3)"
 # 2023: kspace_full, kspace_sub04, kspace_single_full, ...; 2024: kspace_full, kus; 2025: kspace, kus.
-_NAME = re.compile(r"kspace|kus|kspace_(single_)?(full|sub\d\d)")
+NAME = re.compile(r"kspace|kus|kspace_(single_)?(full|sub\d\d)")
 _SINGLE = "kspace_single_"
 _PARTS = ("real", "imag")
 _MASK_FILE = "_mask"
@@ -74,7 +74,7 @@ def open_cmrxrecon(path: Path, frames: str = "0") -> Source:
 def _shape(path: Path) -> tuple[str, tuple[int, int, int, int, int]]:
     """Return the name of k-space in a file and its shape `(frame, slice, coil, y, x)`."""
     with reading(path, _FORM), h5py.File(path, "r") as file:
-        names = [name for name in file if _NAME.fullmatch(name)]
+        names = [name for name in file if NAME.fullmatch(name)]
         if len(names) != 1:
             raise InputError(
                 f"{path}: one of kspace_full, kspace_sub.., kspace or kus is needed, found "

@@ -73,6 +73,11 @@ def open_m4raw(path: Path, repetition: str | None = None, match: str | None = No
     return Source("m4raw", path, units, has_coils=False, description=description, left_out=left_out)
 
 
+def is_named(path: Path) -> bool:
+    """Tell whether a file has the name of one of M4Raw."""
+    return _NAME.fullmatch(path.name) is not None
+
+
 def _files(path: Path) -> tuple[list[Path], dict[str, int]]:
     if not path.is_dir():
         if path.is_file() and not _NAME.fullmatch(path.name):

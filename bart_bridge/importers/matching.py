@@ -37,9 +37,9 @@ def select(files: Mapping[str, Facts], match: str | None, path: Path) -> list[st
     return list(matching)
 
 
-def groups(files: Mapping[str, Facts]) -> list[str]:
-    """List what the files of a folder have in common, as values for `select`, the most frequent first."""
-    return list(_count(files.values()))
+def groups(files: Mapping[str, Facts]) -> dict[str, int]:
+    """Count the files of a folder by size and number of coils, as values for `select`, the most frequent first."""
+    return _count(files.values())
 
 
 def _parse(match: str | None, files: Mapping[str, Facts]) -> dict[str, str]:

@@ -6,8 +6,8 @@ Desai et al. (2021), arXiv 2203.06823, and `DATASET.md` of its authors. `files_r
     maps    (x, ky, kz, coil, map)    coil sensitivities (JSENSE)
     target  (x, ky, kz, echo, map)    the image by SENSE
 
-Each position x along the readout is a slice in the plane of both phase encodings. ky becomes x of the dataset, kz
-becomes y. `masks`, which the authors' code reads, are not documented and left out.
+Each position x along the readout is a slice in the plane of both phase encodings. ky becomes y of the dataset, kz
+becomes x. `masks`, which the authors' code reads, are not documented and left out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import counters
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, as_complex, files_in, reading
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, reading
 
 _FORM = "a raw-data file of SKM-TEA"
 _ARRAYS = ("kspace", "maps", "target")
@@ -85,11 +85,14 @@ def _load(path: Path, item: int, echo: int) -> Slice:
     for name, values in arrays.items():
         if not np.isfinite(values).all():
             raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {item} of '{name}'")
-    maps = arrays["maps"].transpose(3, 2, 1, 0)
-    # The corners and edges of k-space are 0 in data that their authors call fully sampled.
-    return Slice(_to_coil_yx(arrays["kspace"]), True, coils=maps, reference=_to_coil_yx(arrays["target"]))
-
-
-def _to_coil_yx(values: Complex) -> Complex:
-    """Turn `(ky, kz, coil or map)` into `(coil or map, kz, ky)`."""
-    return values.transpose(2, 1, 0)
+    kspace = arrays["kspace"].transpose(2, 0, 1)
+    measured = np.any(kspace != 0, axis=0)
+    # Corners and padded edges of k-space are 0 in data that their authors call fully sampled.
+    return Slice(
+        kspace,
+        True,
+        coils=arrays["maps"].transpose(3, 2, 0, 1),
+        reference=arrays["target"].transpose(2, 0, 1),
+        limits=None if measured.all() else measured,
+        axes=("phase encoding", "slice encoding"),
+    )

@@ -146,6 +146,7 @@ def _convert(
 ) -> None:
     """Write one dataset, with progress, and say what came of it."""
     from bart_bridge.importers.convert import convert
+    from bart_bridge.inspection.bart_files import describe_dataset
 
     total = sum(map(len, plan.splits.values()))
     with reporter.step(f"import {total} slices", total) as advance:
@@ -154,4 +155,6 @@ def _convert(
         reporter.say(f"{note} (in {count} of {total} slices)")
     for name, count in imported.left_out.items():
         reporter.say(f"left out: {name}: {count}")
+    for name, text in describe_dataset(folder).rows:
+        reporter.say(f"{name}: {text}")
     typer.echo(f"dataset: {folder} ({imported})")

@@ -235,12 +235,23 @@ def test_the_reference_is_the_target_and_masks_are_left_out(truth, tmp_path):
     assert description_of(folder)["left_out"] == {"masks of the authors": 1}
 
 
+def test_patterns_do_not_sample_the_padded_edges_of_skm_tea(truth, tmp_path):
+    path = foreign_fastmri.write_skm_tea(truth, tmp_path / "MTR_001.h5", echo=0)
+    with h5py.File(path, "r+") as file:
+        file["kspace"][:, :, :4] = 0
+    choice = PatternChoice("regular", 2, 8)
+    folder = foreign.import_to(tmp_path / "data", "skm-tea", path, contrast="0", pattern=choice)
+    pattern = arrays_of(folder)["pattern"][0, 0]
+    assert not pattern[:, :4].any()
+    assert pattern[:, 4:].any()
+
+
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("kspace", np.ones((3, 32, 36, 2), np.complex64), "'kspace' must have dimensions x, ky, kz, echo and coil"),
-        ("maps", np.ones((3, 32, 36, 5, 1), np.complex64), r"'maps' must have shape \(3, 32, 36, 4\) and maps"),
-        ("target", np.ones((3, 32, 36, 1, 1), np.complex64), r"'target' must have shape \(3, 32, 36, 2, 1\)"),
+        ("kspace", np.ones((3, 36, 32, 2), np.complex64), "'kspace' must have dimensions x, ky, kz, echo and coil"),
+        ("maps", np.ones((3, 36, 32, 5, 1), np.complex64), r"'maps' must have shape \(3, 36, 32, 4\) and maps"),
+        ("target", np.ones((3, 36, 32, 1, 1), np.complex64), r"'target' must have shape \(3, 36, 32, 2, 1\)"),
         ("target", None, "no array 'target' in it"),
     ],
 )

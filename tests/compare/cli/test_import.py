@@ -31,7 +31,13 @@ def test_a_volume_becomes_a_dataset(volume, tmp_path):
     assert finished.stdout == f"dataset: {tmp_path / 'data'} ({said})\n"
     lines = finished.stderr.splitlines()
     assert lines[0] == "import 3 slices"
-    assert lines[-1].strip() == "3 of 3"
+    assert lines[-5].strip() == "3 of 3"
+    assert lines[-4:] == [
+        "source: imported from fastmri",
+        "train: 2 slices of 32 x 36 pixels, 4 coils, 44.4% sampled, a reference",
+        "test: 1 slice of 32 x 36 pixels, 4 coils, 44.4% sampled, a reference",
+        "peak of k-space: at the centre, magnitude 16.62 (train, slice 1)",
+    ]
     assert "\x1b" not in finished.stderr
     dataset = Dataset.open(tmp_path / "data")
     assert dataset.description["import"]["pattern"] == {
