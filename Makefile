@@ -29,7 +29,7 @@ DOCS_PACKAGES = .venv/bin/python -m pip install --quiet --disable-pip-version-ch
 COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
 
-.PHONY: help setup browser slurm barts demo notes test test-all test-barts test-backends bench bench-vs-bart lint build clean
+.PHONY: help setup gpu browser slurm barts demo notes test test-all test-barts test-backends bench bench-vs-bart lint build clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -46,6 +46,9 @@ slurm: ## setup, and Slurm for the tests of jobs on a cluster
 
 barts: ## fetch BART 0.8.00, 0.9.00 and 1.0.00 of Debian into BARTS=.barts, without root
 	@PYTHON='$(PYTHON)' tools/barts '$(BARTS)'
+
+gpu: ## set up what a machine with an NVIDIA GPU lacks: TensorFlow, JAX and BART with CUDA
+	@PYTHON='$(PYTHON)' BARTS='$(BARTS)' tools/gpu
 
 demo: setup ## run a small comparison (configs/demo.yaml) and print where the report is
 	.venv/bin/bart-tf compare configs/demo.yaml

@@ -12,6 +12,8 @@ from compare.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from bart_bridge.tools.toolbox import Toolbox
+
 _PACKAGES = (
     "tensorflow",
     "keras",
@@ -52,7 +54,7 @@ def doctor(bart: options.Bart = None) -> None:
 
     description = machine.describe()
     table = Table("", Column(overflow="fold"), show_header=False, box=None)  # a long path stays whole
-    complete = _show_barts(table, bart)
+    complete, toolboxes = _show_barts(table, bart)
     for package in _PACKAGES:
         version = machine.package_version(package)
         complete = complete and (version is not None or package in _OPTIONAL)
@@ -65,13 +67,19 @@ def doctor(bart: options.Bart = None) -> None:
     if machine.package_version("jax"):
         table.add_row("JAX compilations", compilation_cache.describe())
     table.add_row("NVIDIA GPUs", ", ".join(description["gpus"]) or "none: GPU memory will be n/a")
+    for line in machine.missing_for_gpu(toolboxes) if description["gpus"] else ():
+        table.add_row("", f"[yellow]for the GPU: {line}; make gpu sets it up[/yellow]")
     Console(soft_wrap=True).print(table)
     if not complete:
         raise typer.Exit(1)
 
 
-def _show_barts(table: Table, path: Path | None) -> bool:
-    """Add rows for the BART in use and for the others; return whether that in use can do what a comparison needs."""
+def _show_barts(table: Table, path: Path | None) -> tuple[bool, list[Toolbox]]:
+    """Add rows for the BART in use and for the others.
+
+    Returns:
+        Whether the one in use can do what a comparison needs, and all of them.
+    """
     import os
 
     from bart_bridge.errors import ToolError
@@ -83,6 +91,8 @@ def _show_barts(table: Table, path: Path | None) -> bool:
     try:
         used = Toolbox.find(path)
         table.add_row("BART", f"{used.version_text} at {used.path} (from {used.source})")
+        if used.package:
+            table.add_row("", f"of the Python package {used.package}: its main memory holds PyTorch and will be n/a")
         if used.warning:
             table.add_row("", f"[yellow]{used.warning}[/yellow]")
         missing = used.missing("reconet", "measure")
@@ -107,4 +117,4 @@ def _show_barts(table: Table, path: Path | None) -> bool:
     for fault in faults:
         if str(fault) != missed:
             table.add_row("other BART", f"[yellow]{fault}[/yellow]")
-    return complete
+    return complete, others

