@@ -22,6 +22,7 @@ KINDS = {
     "m4raw": "m4raw.open_m4raw",
     "skm-tea": "skm_tea.open_skm_tea",
     "ismrmrd": "ismrmrd_raw.open_ismrmrd",
+    "twix": "twix.open_twix",
     "calgary-campinas": "calgary_campinas.open_calgary",
     "cmrxrecon": "cmrxrecon.open_cmrxrecon",
     "cfl": "cfl_files.open_cfl",

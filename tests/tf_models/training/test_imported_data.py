@@ -7,7 +7,7 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_coil_yx
 from bart_bridge.importers.pattern_choice import PatternChoice
-from tests import foreign, foreign_fastmri, foreign_raw, foreign_volumes
+from tests import foreign, foreign_fastmri, foreign_raw, foreign_twix, foreign_volumes
 from tests.helper import relative_difference, to_complex
 from tf_models.operators.conjugate_gradient import conjugate_gradient
 from tf_models.operators.sense import SenseNormal
@@ -33,6 +33,7 @@ KINDS = {
     "m4raw": ("m4raw", lambda truth, folder: foreign_fastmri.write_m4raw(truth, folder / "m4raw", ["T2"])),
     "skm-tea": ("skm-tea", lambda truth, folder: foreign_fastmri.write_skm_tea(truth, folder / "MTR_001.h5")),
     "ismrmrd reversed": ("ismrmrd", lambda truth, folder: foreign_raw.write_turned(truth, folder / "raw.h5")),
+    "twix": ("twix", lambda truth, folder: foreign_twix.write_slices(truth, folder / "meas.dat")),
     "ismrmrd volume": ("ismrmrd", lambda truth, folder: foreign_raw.write_volume(truth, folder / "raw.h5")),
     "cfl": ("cfl", lambda truth, folder: foreign.write_bart(truth, folder / "kspace")),
     "cfl volume": ("cfl", lambda truth, folder: foreign_volumes.write_bart_volume(truth, folder / "kspace")),
