@@ -31,7 +31,9 @@ def import_(
     context: typer.Context,
     kind: Annotated[
         str,
-        typer.Argument(help="Format: 'varnet-mat', 'modl-hdf5', 'fastmri', 'm4raw', 'skm-tea', 'ismrmrd' or 'cfl'."),
+        typer.Argument(
+            help="Format: 'varnet-mat', 'modl-hdf5', 'fastmri', 'm4raw', 'skm-tea', 'ismrmrd', 'twix' or 'cfl'."
+        ),
     ],
     src: Annotated[Path, typer.Argument(help="File or folder to import; for cfl a BART array.")],
     dst: Annotated[Path, typer.Argument(help="Dataset folder to create. It must not exist, or must be empty.")],

@@ -19,7 +19,7 @@ from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings
 from compare.cli import app
-from tests import foreign
+from tests import foreign, foreign_raw, foreign_twix
 from tests.compare.cli.command_lines import DOCUMENTS, ROOT, blocks, examples, lines, parse, words
 from tests.compare.conftest import TINY, bart_tf_undrawn
 
@@ -84,6 +84,10 @@ def workplace(tmp_path, monkeypatch, toolbox):
             for number in range(20):
                 foreign.write_fastmri(one, tmp_path / "volumes" / f"file{number:02}.h5")
             write_scan(toolbox, 64)
+        if "bart-tf inspect" in block:
+            write_scan(toolbox, 24)
+        if "scan.h5" in block:
+            write_raw_data(foreign.make_truth())
         if "wgh_modl" in block:
             network = ModlSettings(iterations=5)
             weights.write("wgh_modl", network, weights.random(network, 0))
@@ -104,6 +108,26 @@ def write_scan(toolbox, size):
     }
     for name, array in arrays.items():
         cfl.write(name, array)
+
+
+def write_raw_data(truth):
+    """Write ISMRMRD raw data with two groups, repetitions and contrasts, and Siemens raw data with two sets."""
+    for group in ("scan_1", "scan_2"):
+        counters = [(repetition, contrast) for repetition in (0, 1) for contrast in (0, 1)]
+        scan = [
+            item
+            for repetition, contrast in counters
+            for item in foreign_raw.slice_lines(truth.kspace[contrast], repetition=repetition, contrast=contrast)
+        ]
+        foreign_raw.write("scan.h5", foreign_raw.header(), scan, group)
+    header = foreign_twix.protocol(foreign.X, foreign.Y, factor=1.0)
+    centres = (foreign.Y // 2, 0)
+    sets = [
+        foreign_twix.line(truth.kspace[number, :, y], centres=centres, Lin=y, Set=number)
+        for number in (0, 1)
+        for y in range(foreign.Y)
+    ]
+    foreign_twix.write("meas.dat", [(header, sets)])
 
 
 def write_modl_checkpoint(prefix):
