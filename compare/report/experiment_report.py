@@ -164,6 +164,7 @@ def _warnings(
         *(f"Failed: {failure}." for failure in gaps.failures(table) if "diverged at update" not in failure),
         *[f"Without a result: {', '.join(missing)}. Run the comparison again to fill the gaps."] * bool(missing),
         *(f"{line}." for line in gaps.continued(table)),
+        *(f"{line}." for line in gaps.mixed(table)),
         *(f"Left out: {line}." for line in left_out),
     ]
 

@@ -51,6 +51,26 @@ def continued(results: pandas.DataFrame) -> list[str]:
     ]
 
 
+def mixed(results: pandas.DataFrame) -> list[str]:
+    """List engines with results of several versions, and networks with times of several machines.
+
+    That happens where an experiment goes on elsewhere or later, or where folders were merged.
+    """
+    lines = []
+    trained = results[(results.network != "") & (results.engine_version != "")]
+    for engine, rows in trained.groupby("engine", sort=False):
+        versions = rows.drop_duplicates(["network", "engine_version"])
+        if versions.engine_version.nunique() > 1:
+            where = (f"{row.network}: {row.engine_version}" for row in versions.itertuples())
+            lines.append(f"Several versions of {engine}: {', '.join(where)}")
+    for network, rows in select(trained, phase=("train", "infer")).groupby("network", sort=False):
+        machines = rows.drop_duplicates(["engine", "machine"])
+        if machines.machine.nunique() > 1:
+            where = (f"{row.engine} on {row.machine}" for row in machines.itertuples())
+            lines.append(f"{network}: times and memory of several machines, not to be compared: {'; '.join(where)}")
+    return lines
+
+
 def left_out(
     experiment: Experiment, folder: Path, results: pandas.DataFrame, images: Images, faults: list[str]
 ) -> list[str]:

@@ -142,11 +142,22 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
         {**_LABELS, **{f"at equal {label}": ".5f" for label in AXES.values()}},
         rows,
         [
+            *_updates(study, curves),
             "The cost is the smallest at which a run ended; n/a if a seed has no epoch below it.",
             *["n/a in seconds: a seed has no times, see the costs."] * bool(curves.training_s.isna().any()),
             f"{_NO_TRIES}: n/a.",
         ],
     )
+
+
+def _updates(study: Study, curves: pandas.DataFrame) -> list[str]:
+    """Say how many updates an epoch has: the curves by epoch are also those by update."""
+    lines = []
+    for network in study.networks:
+        counts = (select(curves, network=network).steps / select(curves, network=network).epoch).dropna().unique()
+        if len(counts) == 1:
+            lines.append(f"{network}: an epoch has {counts[0]:.0f} updates, for every optimizer and engine.")
+    return lines
 
 
 def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) -> list[str]:

@@ -18,6 +18,7 @@ from compare.results.rows import quality_rows
 from compare.results.table_files import read_csv
 from compare.running.records import DIVERGED, Record
 from compare.running.run_files import Run
+from compare.settings.engine_names import is_bart
 from compare.settings.experiment import Experiment
 from compare.study.settings import KERAS, STUDY, Study, load_kept
 
@@ -138,7 +139,7 @@ def curve_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
         training_s = np.cumsum(history["step_s"].sum(axis=1))
         # SGD, Adam and ADMM evaluate one gradient a step. BART does not report how many its iPALM evaluates.
         gradients = history["gradient_evaluations"][:, -1] if "gradient_evaluations" in history else steps
-        counts_gradients = run.engine == KERAS or algorithm != "ipalm"
+        counts_gradients = not is_bart(run.engine) or algorithm != "ipalm"
         continued = timing.continued(json.loads(run.record("train").read_text())["measurement"]["ending"])
         for epoch in range(epochs):
             yield {

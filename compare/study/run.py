@@ -21,7 +21,7 @@ from bart_bridge.reconet import commands
 from bart_bridge.tools.blas import blas_of
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
-from compare.engines.create import create
+from compare.engines.create import create, toolbox_of
 from compare.measuring import machine
 from compare.results import images
 from compare.results.table_files import write_csv
@@ -32,7 +32,7 @@ from compare.running.run_files import Run
 from compare.running.runner import Selection, check_bart
 from compare.running.runner import run as run_experiment
 from compare.running.worker import Outcome
-from compare.settings.engine_names import BART
+from compare.settings.engine_names import is_bart
 from compare.settings.experiment import DatasetChoice, Experiment, TrainedNetwork
 from compare.study.rows import (
     CHOSEN_BY,
@@ -82,10 +82,11 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
         ToolError: A run failed in another way; what was finished is kept.
     """
     refuse_foreign(folder, STUDY)
-    for name in study.engines:
-        create(name, study.device, toolbox)
+    toolboxes = {name: toolbox_of(name, {}, toolbox, study.device) for name in study.engines}
+    for name, bart in toolboxes.items():
+        create(name, study.device, bart)
     tuning = experiment(study, study.seeds[0], [KERAS], candidates(study))
-    check_bart(tuning, folder, dict.fromkeys(study.engines, toolbox))
+    check_bart(tuning, folder, toolboxes)
     prepare(tuning, folder / "tuning", toolbox, reporter)  # refuses what must not replace the study that is there
     with locks.held(folder):
         atomic.write_text(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
@@ -95,11 +96,12 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     if len(without_choice) == len(choices):
         raise ToolError(f"no candidate of any optimizer {_NONE_FINITE}")
     tables = _Tables(diverged=dict.fromkeys(without_choice, f"no candidate {_NONE_FINITE}"))
-    refusals = _refusals(study, choices, toolbox)
+    refusals = _refusals(study, choices, toolboxes)
     for part in _parts(study, folder, tuning, choices, refusals):
         _measure(part, toolbox, reporter, tables)
-    bart = f"{toolbox.version_text} ({blas_of(toolbox)}, built with {toolbox.build})"
-    description = {"machine": machine.label(machine.describe()), "bart": bart}
+    used = {bart.path: bart for name, bart in toolboxes.items() if is_bart(name)} or {toolbox.path: toolbox}
+    barts = [f"{bart.version_text} ({blas_of(bart)}, built with {bart.build})" for bart in used.values()]
+    description = {"machine": machine.label(machine.describe()), "bart": ", ".join(barts)}
     decisions = {"choices": choices, "reasons": refusals, "chosen_by": CHOSEN_BY, "diverged": tables.diverged}
     atomic.write_text(folder / "choices.json", json.dumps(description | decisions, indent=1) + "\n")
     write_csv(folder / "results.csv", tables.results, RESULT_COLUMNS)
@@ -121,7 +123,9 @@ def _parts(
                 networks = {name: tuning.networks[name] for name in names}
                 yield _Part(tuning.model_copy(update={"networks": networks}), folder / "tuning", tuning)
                 continue
-            networks = {name: network for name, network in trained.items() if engine != BART or name not in refusals}
+            networks = {
+                name: network for name, network in trained.items() if not is_bart(engine) or name not in refusals
+            }
             if networks:
                 settings = experiment(study, seed, [engine], networks)
                 yield _Part(settings, folder / f"seed{seed}-{engine}", settings)
@@ -206,13 +210,13 @@ def _chosen(study: Study, choices: _Choices) -> dict[str, TrainedNetwork]:
     }
 
 
-def _refusals(study: Study, choices: _Choices, toolbox: Toolbox) -> dict[str, str]:
-    """Say why BART cannot train networks with their chosen settings; empty if BART is not in the study."""
+def _refusals(study: Study, choices: _Choices, toolboxes: Mapping[str, Toolbox]) -> dict[str, str]:
+    """Say why a BART cannot train networks with their chosen settings; empty if none is in the study."""
     refusals = {}
-    if BART in study.engines:
+    for bart in (toolboxes[engine] for engine in toolboxes if is_bart(engine)):
         for name, trained in _chosen(study, choices).items():
             try:
-                commands.check_algorithm(toolbox, trained.network, trained.training)
+                commands.check_algorithm(bart, trained.network, trained.training)
             except InputError as error:
                 refusals[name] = str(error)
     return refusals

@@ -16,6 +16,8 @@ from compare.measuring import machine
 from compare.results import statistics
 from compare.results.images import read_images
 from compare.results.table import read_results, select
+from compare.settings.experiment import load
+from compare.study import settings as study_settings
 from tests.compare.conftest import bart_tf_undrawn
 
 pytestmark = pytest.mark.barts
@@ -148,6 +150,18 @@ def test_splits_share_no_image_and_noise_leaves_25_to_35_db(finished):
     psnr = -10 * np.log10(np.mean(error**2, axis=(1, 2)))
     assert (psnr > 25).all()
     assert (psnr < 36).all()
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_study_of_optimizers_is_about_the_same_training(kind):
+    published = load(ROOT / "configs" / f"published_{kind}.yaml")
+    study = study_settings.load(ROOT / "configs" / f"published_{kind}_optimizers.yaml")
+    trained = published.networks[kind]
+    assert study.dataset == published.dataset
+    assert study.networks == {kind: trained.network}
+    rate = {"learning_rate": trained.training.learning_rate}
+    assert study.trained(trained.training.algorithm, rate) == trained.training
+    assert {"sgd", "adam", "admm"} <= study.optimizers.keys()
 
 
 def test_the_seed_scale_by_hand():
