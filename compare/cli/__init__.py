@@ -26,6 +26,7 @@ from compare.cli import (
     profile,
     reconet,
     runs,
+    view,
     weights,
 )
 
@@ -43,6 +44,7 @@ GROUPS = (
     imports,
     export,
     inspect,
+    view,
     runs,
     experiments,
     jobs,

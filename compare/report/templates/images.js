@@ -71,9 +71,10 @@ class Viewport {
     this.move(0, 0, 1);
   }
 
-  draw(canvas, source) {
+  // `ratio` is the height of the canvas by its width.
+  draw(canvas, source, ratio = source.height / source.width) {
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * window.devicePixelRatio));
-    canvas.height = Math.max(1, Math.round((canvas.width * source.height) / source.width));
+    canvas.height = Math.max(1, Math.round(canvas.width * ratio));
     const context = canvas.getContext("2d");
     const [width, height] = [source.width / this.zoom, source.height / this.zoom];
     context.imageSmoothingEnabled = false;

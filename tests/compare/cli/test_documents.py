@@ -77,6 +77,9 @@ def workplace(tmp_path, monkeypatch, toolbox):
         if "reports/demo/runs" in block:
             shutil.copytree(tiny[0] / "runs" / "varnet-bart", tmp_path / "reports/demo/runs/varnet-bart")
             write_scan(toolbox, 24)
+        if "bart-tf view" in block:
+            shutil.copytree(tiny[0] / "dataset", tmp_path / "reports" / "demo" / "dataset")
+            write_scan(toolbox, 24)
         if "bart-tf import" in block:
             truth = foreign.make_truth()
             one = foreign.Truth(truth.images[:1], truth.coils)

@@ -60,6 +60,7 @@ COMMANDS = {
     "report": "{tmp}/out",
     "simulate": "{tmp}/simulated --size 16 --train 2 --validation 1 --test 1",
     "train": "{config} -o {tmp}/trained --network varnet --engine bart",
+    "view": f"{DATA}/kspace {DATA}/coils -o {{tmp}}/view.html",
     "weights from-bart": f"{' '.join(OPTIONS)} {{tmp}}/weights {{tmp}}/new.keras",
     "weights from-tf1": "{tmp}/missing {tmp}/new.keras",
     "weights info": "{tmp}/out/runs/varnet-keras-tensorflow/weights.keras",
@@ -67,7 +68,7 @@ COMMANDS = {
     "weights to-savedmodel": "{tmp}/out/runs/varnet-keras-tensorflow/weights.keras {tmp}/saved --x 16 --y 16",
 }
 REFUSED = ("profile", "weights from-tf1")
-WITHOUT_BACKEND = ("configs copy", "configs schema", "diff", "doctor", "import", "profile", "simulate", "train")
+WITHOUT_BACKEND = ("configs copy", "configs schema", "diff", "doctor", "import", "profile", "simulate", "train", "view")
 # The other commands are slow and behave like one of these here; `test_parity` looks at the lines of its own command,
 # and a comparison, whose lines are looked at below, trains with Keras and draws a report.
 QUICK = (
@@ -84,7 +85,7 @@ QUICK = (
         "profile",
         "reconet",
     ),
-    *("simulate", "train", "weights info", "weights to-savedmodel"),
+    *("simulate", "train", "view", "weights info", "weights to-savedmodel"),
 )
 
 
