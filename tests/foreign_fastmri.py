@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 
-from tests import foreign
+from tests import foreign, foreign_raw
 from tests.foreign import COILS, SLICES, X, Y
 
 
@@ -78,4 +78,28 @@ def write_skm_tea(truth, path, echo=1):
         file["maps"] = np.repeat(truth.coils.transpose(1, 2, 0)[None, ..., None], SLICES, axis=0)
         file["target"] = target
         file["masks/poisson_6.0x"] = np.ones((Y, X), np.uint8)
+    return path
+
+
+def write_breast(truth, path, spokes=64, images=4, partitions=None, centre=None):
+    """The three images, cut to squares, and an empty one; spokes as in the authors' code, written out.
+
+    Solomon et al. (2024), arXiv 2406.05270; github.com/eddysolo/demo_dce_recon.
+    """
+    angles, steps = np.deg2rad(111.24611797) * np.arange(spokes), (np.arange(2 * X) - X) / 2
+    positions = np.stack([np.outer(np.sin(angles), steps), np.outer(np.cos(angles), steps)])
+    square = slice((Y - X) // 2, (Y - X) // 2 + X)
+    stack = np.zeros((images, COILS, spokes, 2 * X), complex)
+    for number, image in enumerate(truth.images):
+        stack[number] = foreign_raw.sampled((truth.coils * image)[:, square], positions)
+    # The authors' transform of partitions is a centred forward DFT; this is its inverse.
+    stored = foreign.dft(stack.conj(), axes=(0,)).conj()
+    kept = slice(0, partitions)
+    parts = np.stack([stored.real, stored.imag]).transpose(0, 3, 4, 2, 1)[..., kept]
+    with h5py.File(path, "w") as file:
+        kspace = file.create_dataset("kspace", data=parts.astype(np.float32))
+        kspace.attrs["partitions"] = str(parts.shape[-1])
+        kspace.attrs["centerPartition"] = str(centre or images // 2 + 1)
+        kspace.attrs["imagesPerSlab"] = str(images)
+        file["temptv"] = np.zeros((images, 2, X, X), np.float32)
     return path

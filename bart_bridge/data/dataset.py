@@ -112,8 +112,22 @@ class Split:
         """Check files, dimensions and values, as BART does or should.
 
         Raises:
-            InputError: A file is missing or damaged, dimensions do not match, a value is NaN or infinite, or the unit
-                of a trajectory cannot be 1 / field of view.
+            InputError: As for `validate_dimensions`, a value is NaN or infinite, or the unit of a trajectory cannot be
+                1 / field of view.
+        """
+        self.validate_dimensions()
+        arrays = self.arrays()
+        for name, path in self.paths().items():
+            for number, values in enumerate(arrays[name]):
+                if not np.isfinite(values).all():
+                    raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {number}")
+        self.trajectory_warnings()
+
+    def validate_dimensions(self) -> None:
+        """Check that the dimensions of all files match, without reading values.
+
+        Raises:
+            InputError: A file is missing or damaged, or dimensions do not match.
         """
         arrays = self.arrays()
         batch, coil, y, x = arrays["kspace"].shape
@@ -133,10 +147,6 @@ class Split:
                     f"{path}: dimensions ({dims.describe(cfl.read_dims(path))}) do not match those of "
                     f"{other} ({dims.describe(cfl.read_dims(other))})"
                 )
-            for number, values in enumerate(arrays[name]):
-                if not np.isfinite(values).all():
-                    raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {number}")
-        self.trajectory_warnings()
 
     def without_signal(self) -> Iterator[tuple[int, str]]:
         """Yield number and fault of each slice without a signal to reconstruct or an image to compare with.

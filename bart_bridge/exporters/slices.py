@@ -36,7 +36,7 @@ class DatasetSlice:
 
 
 def cartesian_splits(folder: Path, form: str) -> dict[str, Split]:
-    """Open the splits of a dataset, each checked, in the order train, validation, test.
+    """Open the splits of a dataset, their dimensions checked, in the order train, validation, test.
 
     Args:
         folder: The dataset folder.
@@ -49,7 +49,7 @@ def cartesian_splits(folder: Path, form: str) -> dict[str, Split]:
     for split in splits.values():
         if split.trajectory:
             raise InputError(f"{split.trajectory}: {form} has no place for a trajectory; export the images instead")
-        split.validate_form()
+        split.validate_dimensions()
     return splits
 
 
@@ -78,17 +78,30 @@ def slice_count(source: Path) -> int:
 
 
 def read_slices(split: Split) -> Iterator[DatasetSlice]:
-    """Read the slices of a Cartesian split; files are opened for each, so that their pages do not fill the memory."""
+    """Read the slices of a Cartesian split; files are opened for each, so that their pages do not fill the memory.
+
+    Raises:
+        InputError: A value is not finite.
+    """
     for number in range(split.slice_count):
-        arrays = split.arrays()
-        kspace = np.array(arrays["kspace"][number])
-        if "pattern" in arrays:
-            patterns = arrays["pattern"]
-            pattern = np.array(patterns[number if len(patterns) > 1 else 0, 0])
-        else:
-            pattern = np.any(kspace != 0, axis=0).astype(np.complex64)
-        reference = np.array(arrays["reference"][number]) if "reference" in arrays else None
-        yield DatasetSlice(kspace, np.array(arrays["coils"][number]), pattern, reference)
+        item = _read(split, number)
+        for name, values in vars(item).items():
+            if values is not None and not np.isfinite(values).all():
+                path = split.kspace.with_name(name)
+                raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {number}")
+        yield item
+
+
+def _read(split: Split, number: int) -> DatasetSlice:
+    arrays = split.arrays()
+    kspace = np.array(arrays["kspace"][number])
+    if "pattern" in arrays:
+        patterns = arrays["pattern"]
+        pattern = np.array(patterns[number if len(patterns) > 1 else 0, 0])
+    else:
+        pattern = np.any(kspace != 0, axis=0).astype(np.complex64)
+    reference = np.array(arrays["reference"][number]) if "reference" in arrays else None
+    return DatasetSlice(kspace, np.array(arrays["coils"][number]), pattern, reference)
 
 
 class OwnArrays:

@@ -19,6 +19,7 @@ KINDS = {
     "varnet-mat": "varnet_mat.open_varnet",
     "modl-hdf5": "modl_hdf5.open_modl",
     "fastmri": "fastmri.open_fastmri",
+    "fastmri-breast": "fastmri_breast.open_breast",
     "m4raw": "m4raw.open_m4raw",
     "skm-tea": "skm_tea.open_skm_tea",
     "ismrmrd": "ismrmrd_raw.open_ismrmrd",

@@ -111,7 +111,7 @@ def refuse_relatives(file: h5py.File, path: Path) -> None:
     if "phase_correction" in file or (kspace.ndim == 5 and "coil_sens_maps" in file):
         fault = "prostate diffusion data of fastMRI are echo-planar and need corrections that bart-tf does not make"
     elif kspace.ndim == 5 and kspace.dtype.kind == "f" and 2 in {kspace.shape[0], kspace.shape[-1]}:
-        fault = "breast data of fastMRI are a golden-angle stack of stars, which bart-tf does not read"
+        fault = "breast data of fastMRI are a golden-angle stack of stars; import them as fastmri-breast"
     elif kspace.ndim == 3 and "reconstruction_esc" in file:
         fault = "single-coil data of fastMRI are emulated and have no coils; import the multi-coil data"
     if fault:

@@ -74,6 +74,8 @@ def _kspace(path: Path, file: h5py.File, kspace: h5py.Dataset) -> Description:
     """Tell the layouts with an array `kspace` apart."""
     rows = [("arrays", listed(f"{name} {text}" for name, text in arrays_of(file).items()))]
     rows += [(f"attribute {name}", " ".join(str(value).split())[:80]) for name, value in list(file.attrs.items())[:8]]
+    if kspace.ndim == 5 and kspace.dtype.kind == "f" and kspace.shape[0] == 2:
+        return Description(path, "breast data of fastMRI", rows, "fastmri-breast")
     try:
         fastmri_file.refuse_relatives(file, path)
     except InputError as error:

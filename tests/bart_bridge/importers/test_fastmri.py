@@ -9,7 +9,7 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.importers import open_source, open_sources
 from bart_bridge.importers.pattern_choice import PatternChoice
-from tests import foreign, foreign_fastmri
+from tests import foreign, foreign_fastmri, foreign_raw
 from tests.foreign import COILS, SLICES, X, Y
 from tests.helper import relative_difference
 
@@ -136,7 +136,10 @@ def test_calibration_lines_of_prostate_data_feed_ecalib(truth, toolbox, tmp_path
     ("change", "message"),
     [
         ({"phase_correction": np.zeros(3)}, "prostate diffusion data of fastMRI are echo-planar"),
-        ({"kspace": np.zeros((8, 4, 16, 9, 2), np.float32)}, "breast data of fastMRI are a golden-angle"),
+        (
+            {"kspace": np.zeros((8, 4, 16, 9, 2), np.float32)},
+            "breast data of fastMRI are a golden-angle stack of stars; import them as fastmri-breast",
+        ),
         (
             {"kspace": np.zeros((3, 8, 8), np.complex64), "reconstruction_esc": np.zeros(3)},
             "single-coil data of fastMRI",
@@ -160,6 +163,60 @@ def test_averages_are_for_prostate_data(truth, tmp_path):
     path = foreign.write_fastmri(truth, tmp_path / "file.h5")
     with pytest.raises(InputError, match="--average needs k-space with averages"):
         open_source("fastmri", path, average="0")
+
+
+# Breast
+
+
+def test_breast_data_are_spokes_of_stacked_slices(truth, tmp_path):
+    source = open_source("fastmri-breast", foreign_fastmri.write_breast(truth, tmp_path / "file.h5"))
+    assert len(source.units) == 4
+    square = slice((Y - X) // 2, (Y - X) // 2 + X)
+    for number, image in enumerate(truth.images):
+        item = source.units[str(number)][0].load()
+        expected = foreign_raw.sampled((truth.coils * image)[:, square], item.trajectory.astype(float))
+        assert item.pixels == (X, X)
+        assert relative_difference(item.kspace, expected) < 1e-4
+    assert np.abs(source.units["3"][0].load().kspace).max() < 1e-5
+
+
+def test_the_trajectory_is_the_one_of_the_authors(truth, tmp_path):
+    """Their coordinates are rows and columns of the image: cosine along y, sine along x."""
+    source = open_source("fastmri-breast", foreign_fastmri.write_breast(truth, tmp_path / "file.h5"))
+    trajectory = source.units["0"][0].load().trajectory
+    np.testing.assert_allclose(trajectory[:, 0, [0, X, 2 * X - 1]], [[0, 0, 0], [-X / 2, 0, X / 2 - 0.5], [0, 0, 0]])
+    angle = np.rad2deg(np.arctan2(trajectory[0, 1, -1], trajectory[1, 1, -1]))
+    assert angle == pytest.approx(111.246, abs=1e-3)
+
+
+def test_partitions_are_zero_filled_around_their_centre(truth, tmp_path):
+    """Three of four partitions: what is imported is the truth without the highest partition."""
+    path = foreign_fastmri.write_breast(truth, tmp_path / "file.h5", partitions=3)
+    whole = foreign_fastmri.write_breast(truth, tmp_path / "whole.h5")
+    cut, complete = (
+        np.stack([entry[0].load().kspace for entry in open_source("fastmri-breast", file).units.values()])
+        for file in (path, whole)
+    )
+    spectrum = foreign.dft(complete.conj(), axes=(0,)).conj()
+    spectrum[3] = 0
+    assert relative_difference(cut, foreign.dft(spectrum, axes=(0,))) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file.move("kspace", "data"), "'kspace' must have dimensions part"),
+        (lambda file: file["kspace"].attrs.modify("imagesPerSlab", "x"), "'imagesPerSlab' must be a number, found 'x'"),
+        (lambda file: file["kspace"].attrs.modify("imagesPerSlab", "3"), "4 partitions with the centre 3 do not fit"),
+        (lambda file: file["kspace"].attrs.modify("centerPartition", "9"), "with the centre 9 do not fit into 4"),
+    ],
+)
+def test_breast_data_of_another_form(truth, tmp_path, change, message):
+    path = foreign_fastmri.write_breast(truth, tmp_path / "file.h5")
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match=message):
+        open_source("fastmri-breast", path)
 
 
 # M4Raw

@@ -90,12 +90,19 @@ def test_prostate(truth, tmp_path):
     assert rows["sampled"] == "100.0%, counts as fully sampled"
 
 
-def test_relatives_are_named(truth, tmp_path):
-    with h5py.File(tmp_path / "breast.h5", "w") as file:
-        file["kspace"] = np.zeros((2, 8, 16, 4, 3), np.float32)
-    rows = facts(tmp_path / "breast.h5")
+def test_breast(truth, tmp_path):
+    rows = facts(foreign_fastmri.write_breast(truth, tmp_path / "file.h5"))
+    assert (rows["format"], rows["slices"], rows["coils"]) == ("breast data of fastMRI", "4", str(COILS))
+    assert rows["trajectory"] == f"64 spokes of {2 * X} samples up to {X // 2} / field of view"
+    assert command(rows) == ("fastmri-breast", [])
+
+
+def test_relatives_are_named(tmp_path):
+    with h5py.File(tmp_path / "single.h5", "w") as file:
+        file["kspace"], file["reconstruction_esc"] = np.zeros((2, 8, 8), complex), np.zeros((2, 8, 8))
+    rows = facts(tmp_path / "single.h5")
     assert rows["format"] == "fastMRI"
-    assert rows["import"].startswith("n/a (breast data of fastMRI are a golden-angle stack of stars")
+    assert rows["import"].startswith("n/a (single-coil data of fastMRI are emulated")
 
 
 def test_m4raw(truth, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.data.noncartesian import prepare
 from bart_bridge.files import cfl
-from bart_bridge.files.dims import to_batch_coil_yx
-from tests import foreign, foreign_raw
+from bart_bridge.files.dims import from_batch_coil_yx, to_batch_coil_yx
+from tests import foreign, foreign_fastmri, foreign_raw
 from tests.foreign_raw import radial
 from tests.helper import relative_difference, to_complex
 from tf_models.operators.conjugate_gradient import conjugate_gradient
@@ -58,3 +58,22 @@ def test_spokes_reconstruct_the_image_through_bart_and_our_operators(toolbox, tm
         inside = np.abs(expected) > 0.2 * np.abs(expected).max()
         for image in (ours, by_bart):
             assert relative_difference(np.abs(image[inside]), np.abs(expected[inside])) < 0.05
+
+
+def test_breast_data_reconstruct_the_images(toolbox, tmp_path):
+    truth = smooth(foreign.make_truth())
+    path = foreign_fastmri.write_breast(truth, tmp_path / "file.h5")
+    square = slice((Y - X) // 2, (Y - X) // 2 + X)
+    cfl.write(tmp_path / "coils", from_batch_coil_yx(truth.coils[None, :, square]))
+    split = {"test": "0-2"}
+    folder = foreign.import_to(tmp_path / "data", "fastmri-breast", path, split, coils=str(tmp_path / "coils"))
+    split = Dataset.open(folder).split("test")
+    split.validate()
+    inputs = network_inputs(prepare(replace(split, nufft="finufft"), None))
+    solved = conjugate_gradient(SenseNormal(inputs["coils"], inputs["psf"]), inputs["adjoint"], 100)
+    for number, ours in enumerate(to_complex(np.asarray(solved))):
+        kspace = cfl.read(split.kspace)[..., number]
+        options = ("-w", 1, "-l2", "-r", 1e-4, "-i", 100, "-t", split.trajectory)
+        by_bart = to_batch_coil_yx(toolbox.compute("pics", *options, kspace, tmp_path / "coils"))[0, 0]
+        assert relative_difference(ours, truth.images[number][square]) < 5e-3
+        assert relative_difference(by_bart, truth.images[number][square]) < 0.02
