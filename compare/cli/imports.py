@@ -32,7 +32,8 @@ def import_(
     kind: Annotated[
         str,
         typer.Argument(
-            help="Format: 'varnet-mat', 'modl-hdf5', 'fastmri', 'm4raw', 'skm-tea', 'ismrmrd', 'twix' or 'cfl'."
+            help="Format: 'varnet-mat', 'modl-hdf5', 'fastmri', 'fastmri-breast', 'm4raw', 'skm-tea', "
+            "'calgary-campinas', 'cmrxrecon', 'ismrmrd', 'twix' or 'cfl'. 'bart-tf inspect SRC' tells which."
         ),
     ],
     src: Annotated[Path, typer.Argument(help="File or folder to import; for cfl a BART array.")],

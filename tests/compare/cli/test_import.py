@@ -1,5 +1,6 @@
 """`bart-tf import`: its messages, errors and results."""
 
+import inspect
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import atomic
+from bart_bridge.importers import KINDS
+from compare.cli import imports
 from tests import foreign, foreign_fastmri
 from tests.compare.cli.test_cli import failing_bart, one_line
 from tests.compare.conftest import bart_tf, bart_tf_in_process
@@ -66,6 +69,11 @@ def test_what_is_left_out_and_why_stands_on_the_console(tmp_path):
         "left out: lines for calibration alone (no samples, but ecalib uses them): 1",
         "left out: slices that no split takes: 1",
     ]
+
+
+def test_the_help_names_every_format():
+    kind = inspect.signature(imports.import_, eval_str=True).parameters["kind"].annotation
+    assert all(f"'{name}'" in kind.__metadata__[0].help for name in KINDS)
 
 
 def test_a_folder_of_several_sizes_becomes_several_datasets(tmp_path):
