@@ -108,26 +108,12 @@ class Split:
         for _, fault in self.without_signal():
             raise InputError(fault)
 
-    def validate_form(self) -> None:
-        """Check files, dimensions and values, as BART does or should.
+    def validate_form(self, values: bool = True) -> None:
+        """Check files, dimensions and, unless `values` is false, values, as BART does or should.
 
         Raises:
-            InputError: As for `validate_dimensions`, a value is NaN or infinite, or the unit of a trajectory cannot be
-                1 / field of view.
-        """
-        self.validate_dimensions()
-        arrays = self.arrays()
-        for name, path in self.paths().items():
-            for number, values in enumerate(arrays[name]):
-                if not np.isfinite(values).all():
-                    raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {number}")
-        self.trajectory_warnings()
-
-    def validate_dimensions(self) -> None:
-        """Check that the dimensions of all files match, without reading values.
-
-        Raises:
-            InputError: A file is missing or damaged, or dimensions do not match.
+            InputError: A file is missing or damaged, dimensions do not match, a value is NaN or infinite, or the unit
+                of a trajectory cannot be 1 / field of view.
         """
         arrays = self.arrays()
         batch, coil, y, x = arrays["kspace"].shape
@@ -147,6 +133,10 @@ class Split:
                     f"{path}: dimensions ({dims.describe(cfl.read_dims(path))}) do not match those of "
                     f"{other} ({dims.describe(cfl.read_dims(other))})"
                 )
+            for number, item in enumerate(arrays[name] if values else ()):
+                if not np.isfinite(item).all():
+                    raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {number}")
+        self.trajectory_warnings()
 
     def without_signal(self) -> Iterator[tuple[int, str]]:
         """Yield number and fault of each slice without a signal to reconstruct or an image to compare with.

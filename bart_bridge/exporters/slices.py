@@ -49,7 +49,7 @@ def cartesian_splits(folder: Path, form: str) -> dict[str, Split]:
     for split in splits.values():
         if split.trajectory:
             raise InputError(f"{split.trajectory}: {form} has no place for a trajectory; export the images instead")
-        split.validate_dimensions()
+        split.validate_form(values=False)
     return splits
 
 
