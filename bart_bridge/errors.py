@@ -14,6 +14,10 @@ class BartTfError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """Return the message in printable characters; names in a hostile file can hold any others."""
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in super().__str__())
+
 
 class InputError(BartTfError, ValueError):
     """A file, option or configuration value that breaks a rule; exit code 2."""

@@ -7,13 +7,18 @@ coil sensitivities, called maps (soft SENSE), coils are `(batch, map, coil, y, x
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
+
+# Limits of what an import reads at once.
+MAX_SLICES = 2**17
+MAX_SLICE_BYTES = 2**30
 
 
 class Dim(IntEnum):
@@ -49,7 +54,7 @@ def describe(shape: tuple[int, ...]) -> str:
 
 
 def check_axes(name: str, axes: Mapping[str, int], readout: int | None = None) -> None:
-    """Refuse k-space whose axes do not have the order of its file format.
+    """Refuse k-space whose axes do not have the order of its file format, or sizes as in `check_limits`.
 
     Args:
         name: The file or array, for the message.
@@ -62,6 +67,7 @@ def check_axes(name: str, axes: Mapping[str, int], readout: int | None = None) -
             message gives an order that fits.
     """
     sizes = {meaning: size for meaning, size in axes.items() if meaning != "slice"}
+    check_limits(name, axes.get("slice", 1), sizes.values())
     x, *others = (meaning for meaning in sizes if meaning != "coil")
     if sizes["coil"] > min(sizes[meaning] for meaning in (x, *others)):
         fault = "there are more coils than pixels along an axis"
@@ -77,6 +83,26 @@ def check_axes(name: str, axes: Mapping[str, int], readout: int | None = None) -
     order = ", ".join(f"{fitting.get(axis, axis)} {size}" for axis, size in axes.items())
     read_as = ", ".join(f"{axis} {size}" for axis, size in axes.items())
     raise InputError(f"{name}: read as ({read_as}), {fault}; its axes would fit as ({order})")
+
+
+def check_limits(name: str, slices: int, sizes: Iterable[int]) -> None:
+    """Refuse k-space that is empty or larger than any that is measured: a small file can declare such sizes.
+
+    Args:
+        name: The file and array, for the message.
+        slices: Number of slices.
+        sizes: Sizes of one slice, such as coil, y and x.
+
+    Raises:
+        InputError: A size is 0, there are more than 131072 slices, or one needs more than 1 GiB as complex64.
+    """
+    described = " x ".join(map(str, sizes := list(sizes)))
+    if min(slices, *sizes) < 1:
+        raise InputError(f"{name} must not be empty, found {slices} slices of {described}")
+    if slices > MAX_SLICES:
+        raise InputError(f"{name} can have {MAX_SLICES} slices at most, found {slices}")
+    if prod(sizes) * np.dtype(np.complex64).itemsize > MAX_SLICE_BYTES:
+        raise InputError(f"{name} can need 1 GiB for a slice at most, found {described} values")
 
 
 def to_batch_map_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:

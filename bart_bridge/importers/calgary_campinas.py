@@ -69,8 +69,6 @@ def _shape(path: Path) -> tuple[int, int, int, int]:
                 f"encoding and 2 x coils, found {data.shape} of type {data.dtype}"
             )
         x, phase, partitions, parts = map(int, data.shape)
-    if not min(x, phase, partitions, parts):
-        raise InputError(f"{path}: 'kspace' must not be empty, found {(x, phase, partitions, parts)}")
     axes = {"slice": x, "phase encoding": phase, "slice encoding": partitions, "coil": parts // 2}
     check_axes(f"{path}: 'kspace'", axes)
     return x, phase, partitions, parts // 2

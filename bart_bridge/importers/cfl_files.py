@@ -71,7 +71,7 @@ def _load(path: Path, number: int) -> Slice:
 
 def _volumes(path: Path, name: str) -> Iterator[dict[int, Entry]]:
     batch, coil, z, y, x = view(path, to_batch_coil_zyx).shape
-    check_axes(str(path), {"x": x, "y": y, "z": z, "coil": coil})
+    check_axes(str(path), {"slice": x, "y": y, "z": z, "coil": coil})
     for number in range(batch):
         label = f"{name}/{number}" if batch > 1 else name
         volume = Volume(f"{path}: x", (coil, z, y), x, partial(_partitions, path, number, z))

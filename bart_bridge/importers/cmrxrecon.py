@@ -83,13 +83,13 @@ def _shape(path: Path) -> tuple[str, tuple[int, int, int, int, int]]:
         shape = tuple(map(int, _parts(file[names[0]], path, names[0])[0].shape))
     single = names[0].startswith(_SINGLE)
     spatial = 2 if single else 3
-    if not spatial <= len(shape) <= spatial + 2 or not all(shape):
+    if not spatial <= len(shape) <= spatial + 2:
         meanings = f"readout, phase encoding, {'' if single else 'coil, '}slice and time frame"
         raise InputError(f"{path}: '{names[0]}' must have dimensions {meanings}, found {shape[::-1]}")
     # MATLAB drops dimensions of 1 at the end.
     frame, item = (1, 1, *shape[:-spatial])[-2:]
     coil, y, x = (1, *shape[-spatial:])[-3:]
-    check_axes(f"{path}: '{names[0]}'", {"readout": x, "phase encoding": y, "coil": coil})
+    check_axes(f"{path}: '{names[0]}'", {"slice": frame * item, "readout": x, "phase encoding": y, "coil": coil})
     return names[0], (frame, item, coil, y, x)
 
 

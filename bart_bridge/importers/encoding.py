@@ -5,6 +5,7 @@ Inati et al. (2017), doi 10.1002/mrm.26089.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ def read_header(text: bytes | str, path: Path) -> Header:
         # The library warns about a value of the wrong type and keeps it as text; `_check_types` rejects it.
         warnings.simplefilter("ignore")
         root = _completed(ElementTree.fromstring(text))
+        # The library also logs such a value.
+        logging.getLogger("xsdata").setLevel(logging.CRITICAL)
         parser = XmlParser(config=ParserConfig(fail_on_unknown_properties=False))
         header = parser.from_bytes(ElementTree.tostring(root), ismrmrdHeader)
         skipped = _elements(root) - _elements(ElementTree.fromstring(header.toXML()))

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
+from bart_bridge.files.dims import check_limits
+from bart_bridge.importers.matlab_tags import check_version_5
 from bart_bridge.importers.source import reading
 
 
@@ -52,6 +54,7 @@ def read_mask(path: Path) -> NDArray[Any]:
         else:
             from scipy.io import whosmat
 
+            check_version_5(path)
             present = [name for name, _, _ in whosmat(path)]
     names = [name for name in present if name.startswith("mask")]
     if len(names) != 1:
@@ -62,6 +65,7 @@ def read_mask(path: Path) -> NDArray[Any]:
 def _read_5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     from scipy.io import loadmat
 
+    check_version_5(path)
     content = loadmat(path, variable_names=names)
     return {name: np.asarray(content[name]) for name in names if name in content}
 
@@ -71,6 +75,9 @@ def _read_hdf5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     with h5py.File(path, "r") as file:
         for name in names:
             if name in file:
+                if not isinstance(file[name], h5py.Dataset):
+                    raise InputError(f"{path}: '{name}' must be a numeric array, found a struct")
+                check_limits(f"{path}: '{name}'", 1, (*file[name].shape, 1))
                 values = np.asarray(file[name][()])
                 if values.dtype.names == ("real", "imag"):
                     values = values["real"] + 1j * values["imag"]
