@@ -42,7 +42,8 @@ def import_(
         str,
         typer.Option(
             help="Sampling pattern: 'source' (the pattern of the data), 'regular' (every n-th line), 'random' "
-            "(variable density, another one for each slice), or a file: a BART array, or a MATLAB file with 'mask'."
+            "(variable density, another one for each slice), or a file: a BART array, a MATLAB file with 'mask', "
+            "or a NumPy file, whose patterns slices take in turn."
         ),
     ] = "source",
     acceleration: Annotated[float, typer.Option(help="Undersampling factor of 'regular' and 'random'.")] = 4.0,
@@ -61,15 +62,16 @@ def import_(
         list[str] | None,
         typer.Option(
             help="Contents of one split, such as train=1-15. Repeat it for train, validation and test. Numbers count "
-            "the files of a folder or the slices of a file from 0; varnet-mat uses the numbers of its subjects, and "
-            "modl-hdf5 the names trn0, trn1, ... and tst0, tst1, ... Default: the published split for varnet-mat and "
+            "the files of a folder, the slices of a file or its volumes from 0; varnet-mat uses the numbers of its "
+            "subjects, modl-hdf5 trn0, trn1, ... and tst0, tst1, ... Default: the published split for varnet-mat and "
             "modl-hdf5, otherwise test=all."
         ),
     ] = None,
     slices: Annotated[
         str | None,
         typer.Option(
-            help="Slices of each subject or file, counted from 0. Default: 10-29 for varnet-mat, otherwise all."
+            help="Slices of each subject or file, counted from 0. Default: 10-29 for varnet-mat, 50-205 for "
+            "calgary-campinas, otherwise all."
         ),
     ] = None,
     noise: Annotated[
