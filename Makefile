@@ -29,7 +29,7 @@ DOCS_PACKAGES = .venv/bin/python -m pip install --quiet --disable-pip-version-ch
 COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
 
-.PHONY: help setup gpu browser slurm barts demo notes test test-all test-barts test-backends bench bench-vs-bart lint build clean
+.PHONY: help setup gpu browser slurm barts demo notes test test-all test-barts test-backends bench bench-vs-bart lint build docs clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -92,6 +92,11 @@ lint: setup ## check style, format and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+docs: setup ## build the documentation as a site in build/site, and run its tutorials
+	$(DOCS_PACKAGES)
+	tools/site
+	.venv/bin/python -m pytest --numprocesses=auto -m "slow or not slow" tests/docs
 
 build: setup ## build the wheel and the source distribution in build/dist, and check their metadata
 	$(DOCS_PACKAGES)

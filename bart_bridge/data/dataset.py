@@ -189,7 +189,7 @@ class Split:
 class Dataset:
     """A dataset folder.
 
-    Example:
+    Examples:
         >>> from bart_bridge import Toolbox
         >>> from bart_bridge.data.simulation import Simulation, simulate
         >>> simulate(Path("phantoms"), Simulation(size=24, train=2, validation=1, test=1), Toolbox.find())

@@ -32,7 +32,7 @@ _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 class Toolbox:
     """A BART binary.
 
-    Example:
+    Examples:
         >>> toolbox = Toolbox.find()
         >>> image = np.zeros((8, 8), np.complex64)
         >>> image[4, 4] = 8

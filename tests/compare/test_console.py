@@ -40,3 +40,8 @@ def test_quiet_and_verbose():
     silent = reporter(terminal=False)
     silent.say("detail", level=1)
     assert silent.console.file.getvalue() == ""
+
+
+def test_a_bar_is_for_people_only(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter does
+    assert not Reporter().console.is_terminal

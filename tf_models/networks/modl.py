@@ -43,7 +43,7 @@ class Modl(UnrolledNetwork):
         loss: Weight of each training loss by its name. Defaults to None, BART's loss for the network.
         **kwargs: As of `UnrolledNetwork`: `memory`, `precision` and those of `keras.Model`.
 
-    Example:
+    Examples:
         >>> from tf_models import Modl
         >>> model = Modl({"iterations": 2, "layers": 3, "filters": 4})
         >>> {name: tuple(variable.shape) for name, variable in model.named_variables().items() if "conv" in name}

@@ -35,7 +35,7 @@ class VarNet(UnrolledNetwork):
         loss: Weight of each training loss by its name. Defaults to None, BART's loss for the network.
         **kwargs: As of `UnrolledNetwork`: `memory`, `precision` and those of `keras.Model`.
 
-    Example:
+    Examples:
         With all weights 0, a network returns A^H y.
 
         >>> import numpy as np

@@ -58,7 +58,7 @@ class SenseNormal:
     Raises:
         ValueError: The psf has none of these sizes.
 
-    Example:
+    Examples:
         With one coil of sensitivity 1 and all samples measured, A^H A is the identity.
 
         >>> import numpy as np

@@ -61,7 +61,7 @@ class ADMM(keras.optimizers.Optimizer):
     Raises:
         ValueError: An argument is out of its range or not supported.
 
-    Example:
+    Examples:
         The minimum of |w - (2, 0.3)|^2 / 2 + 0.5 |w|_1 is (1.5, 0):
 
         >>> import keras

@@ -65,7 +65,7 @@ class IPALM(keras.optimizers.Optimizer):
         InputError: The backend is not TensorFlow.
         ValueError: An argument is out of its range or not supported.
 
-    Example:
+    Examples:
         The minimum of (w - 1)^2 / 2 + 0.1 |w| is 0.9:
 
         >>> import keras

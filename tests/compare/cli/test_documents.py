@@ -26,6 +26,7 @@ from tests.compare.conftest import TINY, bart_tf_undrawn
 # Lines that are only parsed: how they begin, and why.
 PARSED = {
     "bart-tf compare configs/table1.yaml": "needs a GPU",
+    "bart-tf compare demo": "tests/test_installed.py runs it",
     "bart-tf parity configs/mine.yaml": "tests/compare/cli/test_terminal.py runs it",
     "bart-tf compare configs/mine.yaml --on slurm": "needs Slurm, which tests/compare/running/test_submit.py starts",
     "bart-tf jobs resume": "nothing failed or stopped that could be resumed",
@@ -40,6 +41,9 @@ OTHER = {
     ".venv/bin/python": "the arguments that are files exist; it installs packages, or needs a GPU",
     "python": "the module exists; it reads files that others made",
     ".": "sets up the shell",
+    **dict.fromkeys(
+        ["podman", "apptainer", "sbatch"], "tests/tools/test_container.py checks what the images are made of"
+    ),
 }
 # Its lines call BART, with the output beside them; tests/test_notes.py runs them.
 OF_BART = "bart-notes.md"
