@@ -56,7 +56,7 @@ def parse(arguments):
     name, rest = "bart-tf", list(arguments)
     while True:
         context = command.make_context(name, list(rest), parent=context)
-        if not hasattr(command, "commands"):
+        if not hasattr(command, "commands") or (command.invoke_without_command and not rest):
             break
         name, command, rest = command.resolve_command(context, rest)
     # Options of BART are read by a parser of their own.
