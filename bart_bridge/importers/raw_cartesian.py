@@ -21,8 +21,8 @@ from bart_bridge.importers.source import Complex, Entry, Slice, fully_sampled, m
 from bart_bridge.importers.volume import Piece, Volume
 
 Units = dict[str, dict[int, Entry]]
-# Image and calibration are kept at the same time.
-_BLOCK_BYTES = 128 * 2**20
+# Slices of a volume that are read at once; if there is calibration, twice as much is in memory.
+_BLOCK_BYTES = 256 * 2**20
 _SLICE_BYTES = 2**30
 
 
@@ -170,7 +170,8 @@ def _positions(
     lines: RawLines, grid: Grid, number: int, image: NDArray[np.int64], calibration: NDArray[np.int64]
 ) -> dict[int, Entry]:
     """List the slices along the readout of a volume."""
-    volumes = [_volume(lines, grid, numbers) for numbers in (image, calibration) if numbers.size]
+    used = [numbers for numbers in (image, calibration) if numbers.size]
+    volumes = [_volume(lines, grid, numbers, _BLOCK_BYTES // len(used)) for numbers in used]
     if len(volumes) > 1:
         _check_coils(lines, volumes[1].shape[0], volumes[0].shape[0])
 
@@ -185,7 +186,7 @@ def _positions(
     return {position: Entry(f"{volume}/{position}", partial(load, position)) for position in range(grid.pixels)}
 
 
-def _volume(lines: RawLines, grid: Grid, numbers: NDArray[np.int64]) -> Volume:
+def _volume(lines: RawLines, grid: Grid, numbers: NDArray[np.int64], block_bytes: int) -> Volume:
     heads = lines.heads[numbers]
     coils = int(heads["coils"][0])
     counts = np.zeros((grid.partitions, grid.rows), np.int64)
@@ -199,4 +200,4 @@ def _volume(lines: RawLines, grid: Grid, numbers: NDArray[np.int64]) -> Volume:
             yield at, readout
 
     shape = coils, grid.partitions, grid.rows
-    return Volume(str(lines.path), shape, grid.pixels, pieces, block_bytes=_BLOCK_BYTES)
+    return Volume(str(lines.path), shape, grid.pixels, pieces, block_bytes=block_bytes)

@@ -99,26 +99,26 @@ def open_twix(
 
 
 def _last_measurement(path: Path) -> _Measurement:
-    from twixtools import read_twix
-    from twixtools.helpers import idea_version_check
+    from twixtools import hdr_def, helpers, twixprot
 
-    if not path.suffix:
-        raise InputError(f"{path}: {_FORM} need a name with an ending, such as .dat")
-    with path.open("rb") as file:
-        has_line_header, count = idea_version_check(file)
-    if not 0 < count <= 64:
-        raise InputError(f"{path}: cannot be read as {_FORM} (it has {count} measurements)")
-    options = {"parse_data": False, "parse_pmu": False, "parse_geometry": False, "verbose": False}
-    # The library prints its warnings.
-    with contextlib.redirect_stdout(io.StringIO()):
-        (scan,) = read_twix(str(path), include_scans=[-1], **options)
-    entry = scan.get("raidfile_hdr")
-    start, length = (0, path.stat().st_size) if entry is None else (int(entry["off_"]), int(entry["len_"]))
+    size = path.stat().st_size
+    # `read_twix` leaves the file open if it is damaged. The library prints its warnings.
+    with path.open("rb") as file, contextlib.redirect_stdout(io.StringIO()):
+        has_line_header, count = helpers.idea_version_check(file)
+        start, length = 0, size
+        if has_line_header:
+            entry = np.fromfile(file, hdr_def.MultiRaidFileHeader, 1)[0]["entry"][int(count) - 1]
+            start = int(entry["off_"])
+            length = int(entry["len_"]) or size - start
+        file.seek(start)
+        header_length = int(np.fromfile(file, hdr_def.SingleMeasInit, 1)[0]["hdr_len"])
+        file.seek(start)
+        protocol = twixprot.parse_twix_hdr(file)
     end = start + length
-    if end > path.stat().st_size:
-        raise InputError(f"{path}: it ends {end - path.stat().st_size} bytes before the end of its measurement")
+    if end > size:
+        raise InputError(f"{path}: it ends {end - size} bytes before the end of its measurement")
     notes = (f"it has {count} measurements, of which the last is imported",) if count > 1 else ()
-    return _Measurement(scan["hdr"], start + scan["hdr_str"].size, end, has_line_header, notes)
+    return _Measurement(protocol, start + header_length, end, bool(has_line_header), notes)
 
 
 def _heads(path: Path, measurement: _Measurement) -> tuple[NDArray[np.void], NDArray[np.int64], bool]:
