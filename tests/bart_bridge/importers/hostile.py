@@ -15,7 +15,7 @@ import numpy as np
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import BartTfError
-from tests import foreign, foreign_fastmri, foreign_raw, foreign_volumes
+from tests import foreign, foreign_fastmri, foreign_raw, foreign_twix, foreign_volumes
 from tests.damage import damage
 
 # A format, how to write a file of it, and how it is imported. More formats need a line here, and nothing else.
@@ -36,6 +36,11 @@ FORMATS = {
         "ismrmrd",
         lambda truth, folder: foreign_raw.write_volume(truth, folder / "raw.h5", range(14, 22)),
     ),
+    "ismrmrd-radial": (
+        "ismrmrd",
+        lambda truth, folder: foreign_raw.write_radial(truth, folder / "raw.h5", foreign_raw.radial(9)),
+    ),
+    "twix": ("twix", lambda truth, folder: foreign_twix.write_slices(truth, folder / "meas.dat")),
     "calgary-campinas": (
         "calgary-campinas",
         lambda truth, folder: foreign_volumes.write_calgary(truth, folder / "volume.h5"),

@@ -143,6 +143,24 @@ def test_reversed_readouts_are_turned_around_their_centre(truth, imported, tmp_p
     )
 
 
+@pytest.mark.parametrize(("delay", "refused"), [(30, True), (100, False), (None, False)])
+def test_epi_on_the_ramps_of_its_gradients_is_refused(truth, tmp_path, delay, refused):
+    from ismrmrd import xsd
+
+    described = xsd.CreateFromDocument(header(trajectory="EPI"))
+    times = {"rampUpTime": 100} | ({} if delay is None else {"acqDelayTime": delay})
+    described.encoding[0].trajectoryDescription = xsd.trajectoryDescriptionType(
+        identifier="ConventionalEPI",
+        userParameterLong=[xsd.userParameterLongType(name=name, value=value) for name, value in times.items()],
+    )
+    path = foreign_raw.write(tmp_path / "raw.h5", described.toXML(), slice_lines(truth.kspace[0]))
+    if refused:
+        with pytest.raises(InputError, match=r"on the ramps of its gradients is not supported \(it starts 30 us"):
+            open_source("ismrmrd", path)
+    else:
+        assert open_source("ismrmrd", path).units["0"][0].load().fully_sampled
+
+
 @pytest.mark.parametrize("claimed", [X, 2 * X])
 def test_oversampling_is_seen_in_the_lines_where_the_header_has_none(truth, imported, tmp_path, claimed):
     _, kspace = truth.oversampled()

@@ -1,0 +1,57 @@
+"""Heaps of HDF5, of which a damaged one would stop its library for ever; no test gives it one."""
+
+import io
+import struct
+
+import h5py
+import pytest
+
+from bart_bridge.errors import InputError
+from bart_bridge.importers import hdf5_heaps, open_source
+from tests import foreign
+
+
+def heap(*objects, size=None, signature=b"GCOL"):
+    """A heap of objects `(number, length, bytes after the head)`."""
+    content = b"".join(struct.pack("<HHIQ", index, 1, 0, length) + bytes(after) for index, length, after in objects)
+    return io.BytesIO(b"before" + struct.pack("<4sB3xQ", signature, 1, size or 16 + len(content)) + content)
+
+
+@pytest.mark.parametrize(
+    ("stored", "sound"),
+    [
+        (heap((1, 5, 8), (2, 16, 16)), True),
+        (heap((1, 5, 8), (0, 40, 24)), True),
+        (heap((1, 0, 0), (2, 8, 8)), True),
+        (heap((1, 5, 8), (0, 0, 0)), False),
+        (heap((0, 0, 0), (1, 5, 8)), False),
+        (heap((1, 2**63, 8)), True),
+        (heap((1, 5, 8), size=2**40), True),
+        (heap((0, 0, 0), signature=b"TREE"), True),
+        (io.BytesIO(b"before"), True),
+        (io.BytesIO(b"beforeGCOL"), True),
+    ],
+)
+def test_a_heap_is_sound_if_each_object_has_a_length(stored, sound):
+    assert hdf5_heaps.is_sound(stored, 6) is sound
+
+
+@pytest.mark.parametrize("name", ["dataset/data", "dataset/xml"])
+def test_every_heap_of_a_file_is_checked(truth, tmp_path, monkeypatch, name):
+    path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5", lines=range(0, foreign.Y, 6))
+    seen = []
+    monkeypatch.setattr(hdf5_heaps, "is_sound", lambda file, position: seen.append(position) or True)
+    with h5py.File(path) as file:
+        hdf5_heaps.check_heaps(file[name], path)
+        count = file[name].size
+    content = path.read_bytes()
+    assert all(content[position : position + 4] == b"GCOL" for position in seen)
+    # A line of 4 coils and 64 samples fills a heap of its own.
+    assert len(seen) == (count if name == "dataset/data" else 1)
+
+
+def test_a_damaged_heap_is_refused_before_hdf5_reads_it(truth, tmp_path, monkeypatch):
+    path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5", lines=range(0, foreign.Y, 6))
+    monkeypatch.setattr(hdf5_heaps, "is_sound", lambda file, position: False)
+    with pytest.raises(InputError, match=r"raw.h5: '/dataset/\w+' is damaged, the heap at \d+ has an object of no"):
+        open_source("ismrmrd", path)
