@@ -26,13 +26,13 @@ def make_band_limited_truth():
     return Truth(images.astype(np.complex64), coils.astype(np.complex64))
 
 
-def write_calgary(truth, path, undersampled=None, beyond=0.0):
+def write_calgary(truth, path, undersampled=None, beyond=0.0, positions=READOUT):
     """Volumes `x, ky, kz, 2 coils`, whose plain inverse DFT shows the image in the middle.
 
     Slices of the truth stand at positions `FIRST` and on; the others hold noise. `beyond` is what the file holds where
     the scanner measured nothing.
     """
-    images = np.random.default_rng(3).normal(size=(READOUT, COILS, Y, X)) + 0j
+    images = np.random.default_rng(3).normal(size=(positions, COILS, Y, X)) + 0j
     images[FIRST : FIRST + SLICES] = truth.coils * truth.images[:, None]
     # A ramp of the image's phase moves the centre of k-space from its first to its central sample.
     phase = np.exp(2j * np.pi * sum(np.ogrid[:Y, :X][axis] * (size // 2) / size for axis, size in enumerate((Y, X))))
@@ -42,7 +42,7 @@ def write_calgary(truth, path, undersampled=None, beyond=0.0):
         kspace = kspace * undersampled
     parts = np.stack([kspace.real, kspace.imag], axis=-1)  # x, coil, ky, kz, part
     with h5py.File(path, "w") as file:
-        file["kspace"] = parts.transpose(0, 2, 3, 1, 4).reshape(READOUT, Y, X, 2 * COILS).astype(np.float32)
+        file["kspace"] = parts.transpose(0, 2, 3, 1, 4).reshape(positions, Y, X, 2 * COILS).astype(np.float32)
     return path
 
 

@@ -16,6 +16,7 @@ from bart_bridge.errors import InputError
 IMAGE = (-2, -1)
 _READOUT = (-1,)
 Precision = TypeVar("Precision", bound=np.complexfloating)
+Number = TypeVar("Number", bound=np.number)
 
 
 def centred_fft(image: NDArray[Precision], axes: tuple[int, ...] = IMAGE) -> NDArray[Precision]:
@@ -28,7 +29,24 @@ def centred_ifft(kspace: NDArray[Precision], axes: tuple[int, ...] = IMAGE) -> N
     return _centred(np.fft.ifftn, kspace, axes)
 
 
-def crop_readout(image: NDArray[Precision], pixels: int) -> NDArray[Precision]:
+def idft_matrix(size: int, positions: NDArray[np.integer]) -> NDArray[np.complex64]:
+    """Return the matrix of the centred unitary inverse DFT at some positions.
+
+    `kspace @ matrix` transforms k-space `(..., size)`. For few positions this is faster than an FFT.
+
+    Args:
+        size: Number of samples.
+        positions: Positions in the image, counted from 0.
+
+    Returns:
+        Matrix `(size, positions)`.
+    """
+    centre = size // 2
+    cycles = np.outer(np.arange(size) - centre, positions - centre) % size / size
+    return (np.exp(2j * np.pi * cycles) / np.sqrt(size)).astype(np.complex64)
+
+
+def crop_readout(image: NDArray[Number], pixels: int) -> NDArray[Number]:
     """Keep the central pixels of the last axis, as `bart resize -c 0 pixels` does."""
     start = image.shape[-1] // 2 - pixels // 2
     return image[..., start : start + pixels]

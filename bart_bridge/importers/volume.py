@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.data.fourier import centred_ifft, crop_readout
+from bart_bridge.data.fourier import crop_readout, idft_matrix
 from bart_bridge.errors import InputError
 from bart_bridge.importers.partial_fourier import READOUT, along_axis
 from bart_bridge.importers.source import Complex, Slice, fully_sampled
@@ -85,14 +85,17 @@ def _read(volume: Volume, first: int, size: int) -> _Block:
     kspace = np.zeros((count, *volume.shape), np.complex64)
     measured = np.zeros(volume.shape[1:], bool)
     counts: Any = np.zeros(1, np.int64)
+    transform = None
     for place, values in volume.pieces():
         if not np.isfinite(values).all():
             raise InputError(f"{volume.name}: values must be finite, found NaN or infinity in k-space")
         signal = np.any(values != 0, axis=0)
         measured[place] |= signal.any(axis=-1)
         counts = counts + signal.reshape(-1, signal.shape[-1]).sum(axis=0)
-        image = crop_readout(centred_ifft(values, (-1,)), volume.pixels)[..., first : first + count]
-        kspace[(slice(None), slice(None), *place)] += np.moveaxis(image, -1, 0)
+        if transform is None:
+            positions = crop_readout(np.arange(values.shape[-1]), volume.pixels)
+            transform = idft_matrix(values.shape[-1], positions[first : first + count])
+        kspace[(slice(None), slice(None), *place)] += np.moveaxis(values @ transform, -1, 0)
     inside = np.logical_or.accumulate(counts > 0) & np.logical_or.accumulate(counts[::-1] > 0)[::-1]
     if counts[inside].min(initial=counts.max()) <= (1 - _ZERO_BY_CHANCE) * counts.max() and counts.any():
         raise InputError(

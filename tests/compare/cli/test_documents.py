@@ -19,7 +19,7 @@ from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings
 from compare.cli import app
-from tests import foreign, foreign_raw, foreign_twix
+from tests import foreign, foreign_raw, foreign_twix, foreign_volumes
 from tests.compare.cli.command_lines import DOCUMENTS, ROOT, blocks, examples, lines, parse, words
 from tests.compare.conftest import TINY, bart_tf_undrawn
 
@@ -91,6 +91,8 @@ def workplace(tmp_path, monkeypatch, toolbox):
             for number in range(20):
                 foreign.write_fastmri(one, tmp_path / "volumes" / f"file{number:02}.h5")
             write_scan(toolbox, 64)
+        if "calgary-campinas" in block:
+            write_volumes(truth)
         if "bart-tf inspect" in block:
             write_scan(toolbox, 24)
         if "scan.h5" in block:
@@ -115,6 +117,16 @@ def write_scan(toolbox, size):
     }
     for name, array in arrays.items():
         cfl.write(name, array)
+
+
+def write_volumes(truth):
+    """Write a volume of Calgary-Campinas with a pattern, and a cine series of CMRxRecon."""
+    Path("Train").mkdir()
+    foreign_volumes.write_calgary(truth, "Train/volume.h5", positions=190)
+    measured = np.arange(foreign.X) < 0.85 * foreign.X
+    np.save("R5_218x170.npy", np.random.default_rng(0).uniform(size=(2, foreign.Y, foreign.X)) < 0.6 * measured)
+    Path("FullSample/P001").mkdir(parents=True)
+    foreign_volumes.write_cmrxrecon(truth, Path("FullSample/P001/cine_sax.mat"))
 
 
 def write_raw_data(truth):
