@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = {"bart_bridge", "tf_models", "compare", "tests", "tools"}
-EXTRAS = ("jax", "jax-triton", "torch", "nufft", "nifti", "twix")
+EXTRAS = ("jax", "jax-triton", "torch", "nufft", "nifti", "tensorboard", "twix")
 # For tests/benchmarks/deepinv_steps.py, which says so.
 BY_HAND = {"deepinv"}
 

@@ -31,6 +31,9 @@ def compare(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Run nothing: list the steps with time and memory, from earlier runs.")
     ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the loss of running trainings for TensorBoard.")
+    ] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -47,13 +50,18 @@ def compare(
     from compare.report import experiment_report as reports
     from compare.results import divergences, table
     from compare.running import dry_run as dry
-    from compare.running import locks
-    from compare.running.runner import plan, run
+    from compare.running import live_loss, locks
+    from compare.running.runner import Selection, plan, run
     from compare.settings.experiment import load
     from compare.trace import chapter
 
     if dry_run:
         options.refuse(context, "--dry-run looks at this machine and submits nothing", "on", "jobs")
+        options.refuse(context, "--dry-run trains nothing", "tensorboard")
+    if on:
+        options.refuse(context, "only trainings of this command write for TensorBoard, not jobs", "tensorboard")
+    if tensorboard:
+        live_loss.check()
     if jobs and not on:
         raise InputError("--jobs needs --on local or --on slurm")
     experiment = load(config)
@@ -71,7 +79,9 @@ def compare(
         submission.start(experiment, folder, on, jobs, bart, reporter)
         return
     with options.resumable():
-        outcome = run(experiment, folder, toolbox, reporter)
+        if tensorboard:
+            reporter.say(f"live losses: tensorboard --logdir {folder / live_loss.FOLDER}")
+        outcome = run(experiment, folder, toolbox, reporter, Selection(tensorboard=tensorboard))
         with locks.held(folder):
             table.write(experiment, folder, toolbox)
             page = reports.write(folder, chapter.for_report(folder))

@@ -18,7 +18,7 @@ from compare.measuring.timing import continued
 from compare.running import records
 from compare.running.records import OLDER, Record
 from compare.running.run_files import BASELINES_FOLDER
-from compare.running.steps import PHASES, Step
+from compare.running.steps import Step
 from compare.settings.engine_names import BART
 from compare.settings.experiment import Experiment, load_kept
 
@@ -145,7 +145,7 @@ def _in_folder(root: Path) -> Iterator[_Earlier]:
 
 def _kind(record: Path, determinants: records.Determinants) -> tuple[str, ...]:
     """Return phase, kind of network and engine of a run, or the name of a baseline."""
-    if record.stem in PHASES:
+    if "network" in determinants:
         return record.stem, str(determinants["network"].get("kind")), _engine(determinants)
     return (f"{BASELINES_FOLDER}/{record.stem}",)
 

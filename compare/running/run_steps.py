@@ -19,7 +19,7 @@ from compare.console import Advance
 from compare.engines.base import History, OnProgress, TrainingTask
 from compare.engines.create import usable_threads
 from compare.measuring.timing import training_seconds
-from compare.running import determinants
+from compare.running import determinants, live_loss
 from compare.running.run_inputs import RunInputs
 from compare.running.steps import Details, Step
 from compare.settings.engine_names import without_lowmem
@@ -43,7 +43,7 @@ class _Phase:
     leaves: tuple[Path, ...] = ()
 
 
-def run_steps(inputs: RunInputs, resume: bool = True) -> dict[str, Step]:
+def run_steps(inputs: RunInputs, resume: bool = True, tensorboard: bool = False) -> dict[str, Step]:
     """Return the steps of one network on one engine by their phase.
 
     These are `initial`, `train`, `apply` and `infer`. A repeat has only `train`, possibly for fewer epochs, and
@@ -52,6 +52,7 @@ def run_steps(inputs: RunInputs, resume: bool = True) -> dict[str, Step]:
     Args:
         inputs: What the run is computed from.
         resume: Whether the training continues from its checkpoint if it has one (default).
+        tensorboard: Whether the training writes its loss for TensorBoard (default false), see `live_loss`.
     """
     depends = determinants.of_run(inputs)
     again = f" (repeat {inputs.repeat})" if inputs.repeat else ""
@@ -67,14 +68,14 @@ def run_steps(inputs: RunInputs, resume: bool = True) -> dict[str, Step]:
             phase.work,
             leaves=phase.leaves,
         )
-        for name, phase in _phases(inputs, resume).items()
+        for name, phase in _phases(inputs, resume, tensorboard).items()
     }
 
 
-def _phases(inputs: RunInputs, resume: bool) -> dict[str, _Phase]:
+def _phases(inputs: RunInputs, resume: bool, tensorboard: bool) -> dict[str, _Phase]:
     run, training = inputs.files, inputs.training
     epochs = training.pretraining_epochs + training.epochs
-    train = _Phase(f"train {epochs} epochs", epochs, lambda advance: _train(inputs, resume, advance))
+    train = _Phase(f"train {epochs} epochs", epochs, lambda advance: _train(inputs, resume, tensorboard, advance))
     infer = _Phase(f"time the reconstruction of a slice {inputs.timed_calls} times", 1, lambda advance: _infer(inputs))
     if inputs.repeat:  # nothing but its records is read
         return {"train": train, "infer": infer}
@@ -93,7 +94,7 @@ def _initial(inputs: RunInputs) -> Details:
     return _reconstruct(inputs, "initial", inputs.files.folder / "initial-weights-all")
 
 
-def _train(inputs: RunInputs, resume: bool, advance: Advance) -> Details:
+def _train(inputs: RunInputs, resume: bool, tensorboard: bool, advance: Advance) -> Details:
     folder, dataset = inputs.files.folder, inputs.data.dataset
     _prepare(inputs)
     if not resume:
@@ -107,7 +108,9 @@ def _train(inputs: RunInputs, resume: bool, advance: Advance) -> Details:
         validation=dataset.split("validation") if inputs.experiment.validate_epochs else None,
         devices=inputs.experiment.devices,
     )
-    measurement, histories = inputs.engine.train(task, _training_progress(advance))
+    curve = inputs.root / live_loss.FOLDER / folder.relative_to(inputs.root / "runs") if tensorboard else None
+    with live_loss.written(curve, (folder / "checkpoint").exists(), _training_progress(advance)) as on_progress:
+        measurement, histories = inputs.engine.train(task, on_progress)
     atomic.write_arrays(folder / "history.npz", _joined(histories))
     return {
         "measurement": measurement,

@@ -46,12 +46,14 @@ class Selection:
         phases: The phases of every run. Baselines are made with `initial`.
         repeats: Whether repeated measurements are made too (default).
         resume: Whether trainings continue from their checkpoints (default).
+        tensorboard: Whether trainings write their loss for TensorBoard (default false).
     """
 
     parts: Collection[Part] | None = None
     phases: Collection[str] = PHASES
     repeats: bool = True
     resume: bool = True
+    tensorboard: bool = False
 
     def parts_of(self, experiment: Experiment) -> Collection[Part]:
         """Return the selected parts."""
@@ -187,7 +189,8 @@ def _network_steps(
                 part = (name, engine.name)
                 if part not in selected:
                     continue
-                phases = run_steps(RunInputs(folder, experiment, name, engine, data, repeat), selection.resume)
+                inputs = RunInputs(folder, experiment, name, engine, data, repeat)
+                phases = run_steps(inputs, selection.resume, selection.tensorboard)
                 training = first_trainings.setdefault(part, phases["train"])
                 steps += [
                     step if phase == "initial" or step is training else replace(step, after=training)

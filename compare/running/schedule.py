@@ -62,7 +62,7 @@ class Schedule:
         self._left: list[Step] = []
         for step in steps:
             # A training that is repeated moves what was computed with its weights.
-            if any(step.after is other for other in self._left) or step.kept() is None:
+            if any(step.after and step.after.record == other.record for other in self._left) or step.kept() is None:
                 self._left.append(step)
         self._started: tuple[Step, float] | None = None
         self._estimate()

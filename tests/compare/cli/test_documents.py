@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 import typer.testing
 
+from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.files import cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings
@@ -82,7 +83,7 @@ def workplace(tmp_path, monkeypatch, toolbox):
             shutil.copytree(tiny[0] / "runs" / "varnet-bart", tmp_path / "reports/demo/runs/varnet-bart")
             write_scan(toolbox, 24)
         if "bart-tf view" in block:
-            shutil.copytree(tiny[0] / "dataset", tmp_path / "reports" / "demo" / "dataset")
+            simulate(tmp_path / "reports/demo/dataset", Simulation(size=16, train=2, validation=1, test=1), toolbox)
             write_scan(toolbox, 24)
         if "bart-tf import" in block:
             truth = foreign.make_truth()

@@ -28,6 +28,7 @@ OURS = re.compile(
     r"""(
         \[\d+/\d+\]\ .*                                   # title of a step
       | step\ \d+\ of\ \d+,\ .*\ (left|unknown|time)        # of the whole experiment
+      | live\ losses:\ .*
       | (dataset:\ )?(simulate|import)\ \d+\ slices
       | [\w-]+:\ reconstruct
       | \ \ \ \ \d+\ of\ \d+(,\ loss\ [\d.e+-]+)?           # how far it is
