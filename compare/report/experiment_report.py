@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from bart_bridge.files import atomic
 from compare.measuring import machine
 from compare.report import exports, page, viewer
 from compare.report.figures.contents import CaptionedFigure
+from compare.report.figures.embedded import Figure
 from compare.report.figures.images import ERROR_GAIN
-from compare.report.tables import relative
+from compare.report.summary.contents import summary_of_experiment
 from compare.results import divergences, gaps
 from compare.results.barts import barts
 from compare.results.images import REFERENCE, Images, open_readable_images
@@ -67,14 +69,14 @@ def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
     content = page.Page(
         title=experiment.name,
         description=experiment.description,
-        headline=[
-            *relative.headline(table),
-            *(f"{line}." for line in barts(table)),
+        summary=summary_of_experiment(experiment, table, read_history(folder), images),
+        conditions=[
             f"Measured on {measured_on or 'an unknown machine'}, with {_data(table)}.",
+            *(f"{line}." for line in barts(table)),
         ],
         warnings=[*warnings, *gpu.warnings],
         tables=[*tables, *gpu.tables],
-        figures=[*(_figure(folder, figure) for figure in figures), *gpu.figures],
+        figures=[*(_figure(folder, figure) for figure in _on_page(figures, images)), *gpu.figures],
         viewer=_viewer(images, table) if len(images) > 1 else None,
         setup=_setup(experiment, table, machines),
         files={name: text for name, text in _FILES.items() if name == "tables.md" or (folder / name).exists()},
@@ -132,9 +134,14 @@ def _joined(versions: set[tuple[str, str]]) -> dict[str, str]:
     return {name: "; ".join(versions_of_engine) for name, versions_of_engine in by_engine.items()}
 
 
-def _figure(folder: Path, figure: CaptionedFigure) -> page.Figure:
+def _on_page(figures: list[CaptionedFigure], images: Images) -> list[CaptionedFigure]:
+    """Leave out the panels of slices where the viewer shows them, and more of them; they stay among the files."""
+    return [figure for figure in figures if len(images) < 2 or not re.fullmatch(r".*-slice-\d+", figure.slug)]
+
+
+def _figure(folder: Path, figure: CaptionedFigure) -> Figure:
     png = (folder / "figures" / f"{figure.slug}.png").read_bytes()
-    return page.Figure(figure.slug, figure.title, figure.caption, png)
+    return Figure(figure.slug, figure.title, figure.caption, png)
 
 
 def _viewer(images: Images, table: pandas.DataFrame) -> dict[str, object]:

@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import struct
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import jinja2
 
+from compare.report import groups
 from compare.report.figures import colours
+from compare.report.figures.embedded import Figure
+from compare.report.summary.contents import Summary
 from compare.report.tables.table import NOT_FINITE, Table, sort_key
 from compare.results.table_files import NOT_AVAILABLE
 
 _SCRIPTS = ("images.js", "page.js", "viewer.js")
-_WIDE = 2.0
 # Texts of more characters are broken into lines.
 _LONG = 24
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture of the page.
-
-    Attributes:
-        slug: Name in links and of exported files: lower-case letters, digits and `-`.
-        title: What it shows; also said in place of the picture where that cannot be seen.
-        caption: Explanation below it.
-        png: A PNG file.
-    """
-
-    slug: str
-    title: str
-    caption: str
-    png: bytes
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        width, height = struct.unpack(">II", self.png[16:24])
-        return width, height
-
-    @property
-    def wide(self) -> bool:
-        """Whether it takes the whole width of the page."""
-        return self.size[0] > _WIDE * self.size[1]
-
-    @property
-    def source(self) -> str:
-        """The picture as a data URL."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
 @dataclass(frozen=True)
@@ -74,10 +42,11 @@ class Page:
     Attributes:
         title: Name of the experiment.
         description: A sentence on it.
-        headline: What came out, a sentence each.
+        tables: Sorted into groups by `compare.report.groups`.
+        figures: The same.
+        summary: The first screen.
+        conditions: How everything was measured, a sentence each.
         warnings: What is missing or wrong, a sentence each.
-        tables: Shown in this order.
-        figures: Shown in this order.
         viewer: Images to look at, from `compare.report.viewer.pack`; None for none.
         setup: Titled lists of names and values (texts, numbers, lists or mappings): machine, versions, settings.
         files: What the files beside the page contain, by name.
@@ -86,9 +55,10 @@ class Page:
 
     title: str
     description: str
-    headline: list[str]
     tables: list[Table]
     figures: list[Figure]
+    summary: Summary = field(default_factory=Summary)
+    conditions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     viewer: Mapping[str, object] | None = None
     setup: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
@@ -104,6 +74,15 @@ class _Column:
     published: bool
     cells: list[str]
     keys: list[float | None]
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """A table as the page has it: columns with values, the reasons of those without any, and the other notes."""
+
+    columns: list[_Column]
+    folded: dict[str, list[str]]
+    notes: list[str]
 
 
 def render(page: Page, version: str) -> str:
@@ -123,14 +102,35 @@ def render(page: Page, version: str) -> str:
     environment.filters["setting"] = _setting
     loader = environment.loader
     assert loader is not None
+    labels = [row.label for chart in [page.summary.chart] if chart for rows in chart.groups.values() for row in rows]
     return environment.get_template("index.html.j2").render(
         page=page,
         version=version,
-        tables=[(table, _columns(table)) for table in page.tables],
-        colours=colours.by_engine(page.engines),
+        groups=groups.group(page.tables, page.figures),
+        contents={table.slug: _contents(table) for table in page.tables},
+        colours=colours.by_engine([*page.engines, *labels]),
         style=loader.get_source(environment, "page.css")[0],
         script="\n".join(loader.get_source(environment, name)[0] for name in _SCRIPTS),
     )
+
+
+def _contents(table: Table) -> _Contents:
+    """Return a table without the columns that are not available throughout, which are folded away with the reason."""
+    columns = _columns(table)
+    empty = [column for column in columns if column.cells and all(cell == NOT_AVAILABLE for cell in column.cells)]
+    notes = table.notes
+    folded: dict[str, list[str]] = {}
+    for column in empty:
+        heading = column.heading.replace("\N{NO-BREAK SPACE}", " ")
+        reasons = [
+            note for note in notes if NOT_AVAILABLE in note and heading in note.partition(f" {NOT_AVAILABLE}")[0]
+        ]
+        # The name of the column is said once.
+        folded[heading] = [re.sub(rf"^{re.escape(heading)}[:,] ", "", note) for note in reasons]
+    general = [note for note in notes if NOT_AVAILABLE in note and not any(name in note for name in table.columns)]
+    folded = {heading: reasons or general or ["n/a in every row"] for heading, reasons in folded.items()}
+    kept = [note for note in notes if not any(note.startswith((f"{name}:", f"{name},")) for name in folded)]
+    return _Contents([column for column in columns if column not in empty], folded, kept)
 
 
 def _columns(table: Table) -> list[_Column]:

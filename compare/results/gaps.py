@@ -24,21 +24,34 @@ def failures(results: pandas.DataFrame) -> list[str]:
     Args:
         results: The results table.
     """
-    failed = results[results.value.isna() & results.definition.str.startswith(_FAILED)]
-    steps = failed.drop_duplicates(["network", "engine", "phase", "repeat"])
+    steps = failed_rows(results).drop_duplicates(["network", "engine", "phase", "repeat"])
     return [
-        f"{_run(row.network, row.engine, row.repeat)}, {row.phase}: {str(row.definition).removeprefix('n/a: ')}"
+        f"{run_name(row.network, row.engine, row.repeat)}, {row.phase}: {str(row.definition).removeprefix('n/a: ')}"
         for row in steps.itertuples()
     ]
 
 
+def failed_rows(results: pandas.DataFrame) -> pandas.DataFrame:
+    """Return the rows that have no value because their step failed or did not run."""
+    return results[results.value.isna() & results.definition.str.startswith(_FAILED)]
+
+
 def missing(experiment: Experiment, results: pandas.DataFrame) -> list[str]:
-    """List the baselines and the trained networks whose image quality was not measured."""
+    """Name the baselines and the trained networks whose image quality was not measured."""
+    return [run_name(*key) for key in missing_runs(experiment, results)]
+
+
+def missing_runs(experiment: Experiment, results: pandas.DataFrame) -> list[tuple[str, str]]:
+    """Return network and engine of the same; the network of a baseline is empty."""
     measured = select(results, metric="psnr", phase="apply", measured=True)
     present = {*zip(measured.network, measured.engine, strict=True)}
-    expected = [("", name) for name in baseline_names(experiment)]
-    expected += [(network, engine) for network in experiment.networks for engine in experiment.engines]
-    return [_run(*key) for key in expected if key not in present]
+    return [key for key in expected(experiment) if key not in present]
+
+
+def expected(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return network and engine of the baselines and of all runs that an experiment has."""
+    runs = [(network, engine) for network in experiment.networks for engine in experiment.engines]
+    return [*(("", name) for name in baseline_names(experiment)), *runs]
 
 
 def continued(results: pandas.DataFrame) -> list[str]:
@@ -46,7 +59,7 @@ def continued(results: pandas.DataFrame) -> list[str]:
     elapsed = select(results, metric="elapsed")
     trainings = elapsed[elapsed.definition.str.startswith(_CONTINUED)]
     return [
-        f"{_run(row.network, row.engine, row.repeat)}, times of training: {row.definition!s}"
+        f"{run_name(row.network, row.engine, row.repeat)}, times of training: {row.definition!s}"
         for row in trainings.itertuples()
     ]
 
@@ -89,7 +102,9 @@ def left_out(
     if REFERENCE not in images:
         lines.append(f"all images ({'; '.join(faults)})")
     elif absent:
-        names = (f"{_run(network, engine)}{', untrained' * (phase == 'initial')}" for network, engine, phase in absent)
+        names = (
+            f"{run_name(network, engine)}{', untrained' * (phase == 'initial')}" for network, engine, phase in absent
+        )
         why = "; ".join(faults) or f"no such files in {folder / 'runs'} or {folder / BASELINES_FOLDER}"
         lines.append(f"images of {', '.join(names)} ({why})")
     files = {"machine.json": "description of the machine"}
@@ -100,6 +115,7 @@ def left_out(
     return lines + [f"{what} (no {folder / name})" for name, what in files.items() if not (folder / name).exists()]
 
 
-def _run(network: object, engine: object, repeat: object = 0) -> str:
+def run_name(network: object, engine: object, repeat: object = 0) -> str:
+    """Name a run, such as `modl on bart, repeat 2`; baselines have no network, and the first repeat has no number."""
     name = f"{network} on {engine}" if network else str(engine)
     return name if str(repeat) == "0" else f"{name}, repeat {repeat}"

@@ -182,6 +182,7 @@ def _origin(path: Path, engine: str) -> Row:
     build, blas = machine.built(record["machine"], BART if engine in BASELINES else engine)
     return {
         "machine": machine.label(record["machine"]),
+        "threads": record["machine"].get("threads", ""),
         "engine_version": record["engine_version"],
         "engine_build": build,
         "engine_blas": blas,

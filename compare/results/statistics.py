@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare.results.table import select
+from compare.running.records import DIVERGED
 from compare.settings.engine_names import BART, is_bart
 
 if TYPE_CHECKING:
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 _RESAMPLES = 9999
+# A difference of PSNR of 0.1 dB is one of 1.2 % in the root-mean-square error.
+SAME_WITHIN_DB = 0.1
+# With five slices even the least p of the signed-rank test, 2 / 2**5, is above 0.05.
+FEWEST_SLICES = 6
+SAME, BETTER, WORSE, UNDECIDED, TOO_FEW = "same", "better", "worse", "undecided", "too few slices"
+RULE = (
+    f"same: the 95 % interval of the mean difference of PSNR lies within {SAME_WITHIN_DB} dB of 0; better, worse: it "
+    f"lies on one side of 0; undecided: neither; too few slices: fewer than {FEWEST_SLICES}."
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,23 @@ def paired_slices(first: pandas.Series[float], second: pandas.Series[float]) -> 
     """Compare two measurements of slices, see `slices_of`: first minus second; None if they have no slice in common."""
     common = first.index.intersection(second.index)
     return paired(first[common].to_numpy(), second[common].to_numpy()) if len(common) else None
+
+
+def judge_psnr(difference: Difference) -> str:
+    """Judge a paired difference of PSNR in dB by `RULE`: one of its words; empty where the difference has no interval.
+
+    The margin of "same" makes it a test of equivalence (Schuirmann 1987, doi 10.1007/BF01068419), which a small number
+    of slices cannot pass by chance.
+    """
+    if not np.isfinite(difference.low):
+        return TOO_FEW if np.isfinite(difference.mean) else ""
+    if difference.count < FEWEST_SLICES:
+        return TOO_FEW
+    if difference.low >= -SAME_WITHIN_DB and difference.high <= SAME_WITHIN_DB:
+        return SAME
+    if difference.low > 0:
+        return BETTER
+    return WORSE if difference.high < 0 else UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -198,6 +225,13 @@ def slices_of(results: pandas.DataFrame, network: str, engine: str, metric: str)
     return values
 
 
-def base_of(engines: list[str]) -> str:
-    """Return the engine that the others are compared with: `bart`, else the first BART, else the first of all."""
-    return BART if BART in engines else next(filter(is_bart, engines), engines[0])
+def base_of(results: pandas.DataFrame) -> str:
+    """Return the engine that the others are compared with: `bart`, else the first BART, else the first of all.
+
+    An engine whose runs all failed is nothing to compare with. Empty where there is no engine.
+    """
+    trained = results[results.network != ""]
+    succeeded = select(trained, measured=True, phase=("train", "apply", "infer"))
+    succeeded = succeeded[succeeded.metric != DIVERGED]
+    engines = [str(engine) for engine in (trained if succeeded.empty else succeeded).engine.unique()]
+    return BART if BART in engines else next(filter(is_bart, engines), next(iter(engines), ""))

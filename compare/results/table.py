@@ -45,9 +45,10 @@ COLUMNS = (
     "unit",
     "definition",
     "machine",
+    "threads",
 )
-# Those that results of version 0.2.0 and before lack. They are empty then.
-_LATER_COLUMNS = ("engine_build", "engine_blas")
+# Those that results of earlier versions lack: 0.2.0 and before have neither. They are empty then.
+_LATER_COLUMNS = ("engine_build", "engine_blas", "threads")
 HISTORY_COLUMNS = ("network", "engine", "stage", "epoch", "batch", "seconds", "loss")
 MEMORY_COLUMNS = ("network", "engine", "repeat", "phase", *memory_sampling.NAMES)
 
@@ -73,8 +74,9 @@ def read_results(folder: Path) -> pandas.DataFrame:
     """
     path = folder / "results.csv"
     table = read_csv(path, ["value"], ["repeat"])
-    if tuple(table.columns) == tuple(name for name in COLUMNS if name not in _LATER_COLUMNS):
-        table = table.assign(**dict.fromkeys(_LATER_COLUMNS, ""))[list(COLUMNS)]
+    lacking = [name for name in _LATER_COLUMNS if name not in table.columns]
+    if tuple(table.columns) == tuple(name for name in COLUMNS if name not in lacking):
+        table = table.assign(**dict.fromkeys(lacking, ""))[list(COLUMNS)]
     if tuple(table.columns) != COLUMNS:
         raise InputError(f"{path}: columns must be {', '.join(COLUMNS)}")
     return table

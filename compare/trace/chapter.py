@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
 from compare.report import page
+from compare.report.figures import embedded
 from compare.report.tables.table import Cell, Format, Table, slug_of, table_of_rows
 from compare.trace import consistency, published_checks, roofline, roofline_report, sources, summary
 from compare.trace import tables as trace_tables
@@ -95,7 +96,7 @@ def for_report(folder: Path) -> page.Chapter | None:
     for name, figure in chapter.figures.items():
         png = io.BytesIO()
         figure.savefig(png, dpi=_DPI)
-        figures.append(page.Figure(f"gpu-{name}", f"What the GPU does: {name}", "From `ncu`.", png.getvalue()))
+        figures.append(embedded.Figure(f"gpu-{name}", f"What the GPU does: {name}", "From `ncu`.", png.getvalue()))
     warnings = [f"What the GPU did does not add up: {finding}" for finding in chapter.findings]
     return page.Chapter(chapter.tables, figures, warnings)
 

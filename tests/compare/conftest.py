@@ -66,7 +66,7 @@ def result_rows(network, engine, phase, metric, values, column="repeat", version
     """Rows of a results table, one for each value, numbered in a column."""
     base = {"network": network, "engine": engine, "phase": phase, "metric": metric, "slice": "", "repeat": 0}
     base |= {"unit": "1", "definition": "", "engine_version": version, "machine": "x"}
-    base |= {"engine_build": "", "engine_blas": ""}
+    base |= {"engine_build": "", "engine_blas": "", "threads": ""}
     return pd.DataFrame([base | {"value": value, column: number} for number, value in enumerate(values)])
 
 

@@ -114,7 +114,7 @@ def _panels(images: Images, results: pandas.DataFrame, name: str) -> Iterator[Ca
 
 def _bland_altman(results: pandas.DataFrame, name: str) -> Iterator[CaptionedFigure]:
     engines = engines_of(results)
-    base = statistics.base_of(engines)
+    base = statistics.base_of(results)
     for engine in engines:
         pair = [statistics.slices_of(results, name, each, "psnr") for each in (engine, base)]
         if engine != base and len(pair[0].index.intersection(pair[1].index)):

@@ -24,22 +24,24 @@ def tables_of_experiment(experiment: Experiment, results: pandas.DataFrame) -> l
     kinds: dict[str, str] = {name: trained.network.kind for name, trained in experiment.networks.items()}
     groups = apart_from_seeds(experiment)
     tables = [
-        relative.ratios(results),
-        measured.quality(results),
         relative.paired(results),
         seeds.scale(results, groups),
         seeds.paired_seeds(results, groups),
         seeds.exchanged(results, kinds),
-        measured.memory(results),
-        measured.training_time(results),
-        measured.inference_time(results),
-        measured.gpu_state(results),
-        measured.energy(results),
+        measured.quality(results),
         measured.quality_by_bart(results),
         measured.quality_by_fastmri(results),
         relative.check(results),
+        relative.time_ratios(results),
+        measured.training_time(results),
+        measured.inference_time(results),
+        relative.memory_ratios(results),
+        measured.memory(results),
+        *_published(results, kinds),
+        measured.gpu_state(results),
+        measured.energy(results),
     ]
-    made = [table for table in [*tables, *_published(results, kinds)] if table is not None and len(table.frame)]
+    made = [table for table in tables if table is not None and len(table.frame)]
     return [replace(table, caption="\n".join([*table.notes, *barts(results)])) for table in made]
 
 

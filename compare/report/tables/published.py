@@ -126,17 +126,17 @@ def _claims(results: pandas.DataFrame, kinds: dict[str, str]) -> Iterator[Claim]
     """Yield what can be compared, for each network."""
     for network in networks_of(results):
         for engine in engines_of(results):
-            if family(engine) == "tensorflow" and is_bart(_base(results)):
+            if family(engine) == "tensorflow" and is_bart(statistics.base_of(results)):
                 yield from _memory_claims(results, network, kinds[network], engine)
                 yield from _quality_claims(results, network, kinds[network], engine)
     by_kind = {kind: [network for network in networks_of(results) if kinds[network] == kind] for kind in kinds.values()}
     pair = [by_kind.get("modl", []), by_kind.get("varnet", [])]
-    if all(len(names) == 1 for names in pair) and is_bart(_base(results)):
+    if all(len(names) == 1 for names in pair) and is_bart(statistics.base_of(results)):
         yield from _network_claims(results, pair[0][0], pair[1][0])
 
 
 def _memory_claims(results: pandas.DataFrame, network: str, kind: str, engine: str) -> Iterator[Claim]:
-    table, base = published.read("memory"), _base(results)
+    table, base = published.read("memory"), statistics.base_of(results)
     for phase in ("train", "infer"):
         peaks = select(table, network=kind, phase=phase)
         wide = peaks.pivot_table(index="gpu", columns="engine", values="main_gb")
@@ -150,17 +150,11 @@ def _memory_claims(results: pandas.DataFrame, network: str, kind: str, engine: s
 
 
 def _quality_claims(results: pandas.DataFrame, network: str, kind: str, engine: str) -> Iterator[Claim]:
-    slices = published.read("quality_per_slice")
-    figure = {"varnet": "Figure_04a", "modl": "Figure_04b"}[kind]
-    psnr = select(slices, figure=figure, metric="psnr_bart")
-    psnr = psnr.pivot_table(index="slice", columns="engine", values="value")
-    theirs = statistics.paired(psnr["tensorflow"].to_numpy(), psnr["bart"].to_numpy())
-    base = _base(results)
-    of_engine = statistics.slices_of(results, network, engine, "psnr_bart")
-    of_bart = statistics.slices_of(results, network, base, "psnr_bart")
-    common = of_engine.index.intersection(of_bart.index)
-    ours = statistics.paired(of_engine[common].to_numpy(), of_bart[common].to_numpy())
-    if np.isfinite(ours.low):
+    base = statistics.base_of(results)
+    theirs = published.psnr_difference(kind)
+    of_engine, of_base = (statistics.slices_of(results, network, name, "psnr_bart") for name in (engine, base))
+    ours = statistics.paired_slices(of_engine, of_base)
+    if ours and np.isfinite(ours.low):
         quantity = f"PSNR / dB by bart measure, {engine} - {base}"
         yield Claim(network, quantity, 0.0, _spread(ours), _spread(theirs))
 
@@ -173,11 +167,11 @@ def _network_claims(results: pandas.DataFrame, modl: str, varnet: str) -> Iterat
         if ours:
             ratio = float(bart["modl", phase] / bart["varnet", phase])
             theirs = Spread(ratio, ratio, ratio)
-            yield Claim(f"{modl} / {varnet}", f"seconds of {word}, {_base(results)}", 1.0, ours, theirs)
+            yield Claim(f"{modl} / {varnet}", f"seconds of {word}, {statistics.base_of(results)}", 1.0, ours, theirs)
 
 
 def _network_ratio(results: pandas.DataFrame, phase: str, metric: str, first: str, second: str) -> Spread | None:
-    rows = select(results, engine=_base(results), phase=phase, metric=metric)
+    rows = select(results, engine=statistics.base_of(results), phase=phase, metric=metric)
     if metric == "elapsed":
         rows = select(rows, repeat=0)
     ratio = statistics.ratio_of_columns(rows, "network", first, second)
@@ -186,12 +180,6 @@ def _network_ratio(results: pandas.DataFrame, phase: str, metric: str, first: st
 
 def _spread(spread: statistics.Ratio | statistics.Difference) -> Spread:
     return Spread(spread.mean, spread.low, spread.high)
-
-
-def _base(results: pandas.DataFrame) -> str:
-    """Return the BART that ours are compared with, or another engine without one; empty without engines."""
-    engines = engines_of(results)
-    return statistics.base_of(engines) if engines else ""
 
 
 def _own_quality(results: pandas.DataFrame, kinds: dict[str, str], kind: str, engine: str, metric: str) -> Cell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,24 +17,18 @@ if TYPE_CHECKING:
     import pandas
 
 _WITHOUT_NETWORK = (ZERO_FILLED, *BASELINES)
-_COSTS = [
+_TIMES = [
     ("seconds per epoch of training", "train", "epoch"),
     ("seconds of the whole training command", "train", "elapsed"),
+    ("seconds per slice of reconstruction", "infer", "inference"),
+]
+_PEAKS = [
     ("process peak of training", "train", "peak_rss"),
     ("peak above baseline of training", "train", "rss_above_baseline"),
     ("GPU process peak of training", "train", "gpu_peak"),
-    ("seconds per slice of reconstruction", "infer", "inference"),
     ("process peak of reconstruction", "infer", "peak_rss"),
     ("peak above baseline of reconstruction", "infer", "rss_above_baseline"),
     ("GPU process peak of reconstruction", "infer", "gpu_peak"),
-]
-# Phase, metric, words for its ratio, and whether these are about speed, the inverse of a ratio of times.
-_HEADLINE = [
-    ("train", "epoch", "as fast in an epoch of training", True),
-    ("infer", "inference", "as fast in reconstructing a slice", True),
-    ("train", "gpu_peak", "the GPU memory in training", False),
-    ("train", "peak_rss", "the memory of the training process", False),
-    ("train", "rss_above_baseline", "the memory that training adds to the bare process", False),
 ]
 MEASURES = {"psnr": "PSNR / dB", "ssim": "SSIM / 1", "nmse": "NMSE / 1"}
 
@@ -48,52 +43,46 @@ def networks_of(results: pandas.DataFrame) -> list[str]:
     return [str(network) for network in results[results.network != ""].network.unique()]
 
 
-def ratios(results: pandas.DataFrame) -> Table | None:
-    """Show what each engine costs relative to BART, with the spread over repeats; None with a single engine."""
-    engines = engines_of(results)
-    if len(engines) < 2:
-        return None
-    base = statistics.base_of(engines)
-    rows: list[list[Cell]] = []
-    for network in networks_of(results):
-        for engine in engines:
-            for quantity, phase, metric in _COSTS:
-                if engine == base or not _has(results, network, phase, metric):
-                    continue
-                ratio = statistics.ratio(_comparable(results, metric), network, phase, metric, engine, base)
-                rows.append([network, engine, quantity, *_ratio_cells(ratio)])
+def time_ratios(results: pandas.DataFrame) -> Table | None:
+    """Show the time of each engine relative to BART, with the spread over repeats; None with a single engine."""
     notes = [
-        "ratio / 1: geometric mean over the repeats; the engines take turns, and a ratio is of one turn.",
-        "lowest / 1, highest / 1: of the repeats; n/a with one repeat, whose noise is unknown.",
         "ratio n/a: an engine has no value, or a time is below the noise of its measurement.",
-        "The definitions of the quantities are those of the tables of memory and time.",
+        "The definitions of the quantities are those of the tables of time.",
         "Whole commands count in the first repeat only, since later ones may train for fewer epochs.",
         *gaps.continued(results),
     ]
+    return _ratios(results, "Time", "ratios-time", _TIMES, notes)
+
+
+def memory_ratios(results: pandas.DataFrame) -> Table | None:
+    """Show the memory of each engine relative to BART, in the same way."""
+    notes = [
+        "ratio n/a: an engine has no value.",
+        "The definitions of the quantities are those of the table of memory.",
+    ]
+    return _ratios(results, "Memory", "ratios-memory", _PEAKS, notes)
+
+
+def _ratios(
+    results: pandas.DataFrame, title: str, slug: str, costs: list[tuple[str, str, str]], notes: list[str]
+) -> Table | None:
+    engines = engines_of(results)
+    if len(engines) < 2:
+        return None
+    base = statistics.base_of(results)
+    rows: list[list[Cell]] = []
+    for network, (quantity, phase, metric), engine in product(networks_of(results), costs, engines):
+        if engine == base or not _has(results, network, phase, metric):
+            continue
+        ratio = statistics.ratio(_comparable(results, metric), network, phase, metric, engine, base)
+        rows.append([network, engine, quantity, *_ratio_cells(ratio)])
+    common = [
+        "ratio / 1: geometric mean over the repeats; the engines take turns, and a ratio is of one turn.",
+        "lowest / 1, highest / 1: of the repeats; n/a with one repeat, whose noise is unknown.",
+    ]
     columns: dict[str, Format] = {"network": "", "engine": "", "quantity": ""}
     columns |= dict.fromkeys(["ratio / 1", "lowest / 1", "highest / 1"], three_digits) | {"repeats": ""}
-    return table_of_rows(f"Cost relative to {base}", columns, rows, notes, "ratios")
-
-
-def headline(results: pandas.DataFrame) -> list[str]:
-    """Say in sentences what each engine costs relative to BART, with the spread where it is known."""
-    engines = engines_of(results)
-    base = statistics.base_of(engines) if engines else ""
-    sentences = []
-    for network in networks_of(results):
-        for engine in engines:
-            parts = []
-            for phase, metric, wording, is_speed in _HEADLINE:
-                ratio = statistics.ratio(results, network, phase, metric, engine, base) if engine != base else None
-                if ratio:
-                    ratio = ratio.inverse if is_speed else ratio
-                    spread = ""
-                    if ratio.repeats > 1:
-                        spread = f" ({three_digits(ratio.low)} to {three_digits(ratio.high)})"
-                    parts.append(f"{three_digits(ratio.mean)}{spread} times {wording}")
-            if parts:
-                sentences.append(f"{network}, {engine} against {base}: {'; '.join(parts)}.")
-    return sentences
+    return table_of_rows(f"{title} relative to {base}", columns, rows, [*common, *notes], slug)
 
 
 def paired(results: pandas.DataFrame) -> Table | None:
@@ -102,14 +91,15 @@ def paired(results: pandas.DataFrame) -> Table | None:
     rows: list[list[Cell]] = []
     reasons = []
     for network in networks_of(results):
-        for first, second in _pairs(engines):
+        for first, second in _pairs(engines, statistics.base_of(results)):
             for measure, heading in MEASURES.items():
                 ours = statistics.slices_of(results, network, first, measure)
                 theirs = statistics.slices_of(results, "" if second in _WITHOUT_NETWORK else network, second, measure)
                 difference = statistics.paired_slices(ours, theirs)
                 if not difference:
                     continue
-                rows.append([network, f"{first} - {second}", heading, *difference_cells(difference)])
+                verdict = statistics.judge_psnr(difference) if measure == "psnr" else ""
+                rows.append([network, f"{first} - {second}", heading, *difference_cells(difference), verdict])
                 if difference.reason:
                     reasons.append(f"{network}, {first} - {second}, {heading}: {difference.reason}")
     if not rows:
@@ -118,11 +108,12 @@ def paired(results: pandas.DataFrame) -> Table | None:
         "PSNR, SSIM and NMSE as in the table of image quality, by our definition; differences slice by slice.",
         "95 % interval: bias-corrected and accelerated bootstrap of the mean difference, 9999 resamples of slices.",
         "p / 1: two-sided Wilcoxon signed-rank test; not corrected for the number of comparisons.",
+        f"verdict, of PSNR only: {statistics.RULE}",
         "Slices are of one training: the spread between trainings is not in these intervals.",
         *reasons,
     ]
     columns: dict[str, Format] = {"network": "", "difference": "", "measure": "", "mean difference": "+.3g"}
-    columns |= {"95 % interval": "+.3g", "p / 1": p_value, "slices": ""}
+    columns |= {"95 % interval": "+.3g", "p / 1": p_value, "slices": "", "verdict": ""}
     return table_of_rows("Paired comparison of the test slices", columns, rows, notes, "paired")
 
 
@@ -159,10 +150,7 @@ def p_value(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
 
-def _pairs(engines: list[str]) -> list[tuple[str, str]]:
-    if not engines:
-        return []
-    base = statistics.base_of(engines)
+def _pairs(engines: list[str], base: str) -> list[tuple[str, str]]:
     others = [(engine, base) for engine in engines if engine != base]
     return others + [(engine, "cg-sense") for engine in engines]
 

@@ -53,7 +53,7 @@ def scale(results: pandas.DataFrame, groups: list[list[str]]) -> Table | None:
         groups: Names of networks that differ in nothing but their seed.
     """
     engines = engines_of(results)
-    base = statistics.base_of(engines) if engines else ""
+    base = statistics.base_of(results)
     rows: list[list[Cell]] = []
     for group in groups:
         for engine in engines:

@@ -2,6 +2,19 @@
 
 if (window.matchMedia("(max-width: 70rem)").matches) document.querySelector("nav details").open = false;
 
+// --- on paper, everything is unfolded ---
+
+const unfolded = [];
+window.addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("main details:not([open])")) {
+    details.open = true;
+    unfolded.push(details);
+  }
+});
+window.addEventListener("afterprint", () => {
+  for (const details of unfolded.splice(0)) details.open = false;
+});
+
 // --- tables: up, down, as it was; what has no number stays last ---
 
 function sortable(table) {
@@ -39,4 +52,4 @@ function sortable(table) {
   });
 }
 
-document.querySelectorAll("main table").forEach(sortable);
+document.querySelectorAll(".scroll > table").forEach(sortable);

@@ -18,7 +18,16 @@ def test_every_table_is_there_in_three_forms(tiny):
     files = {path.name for path in (tiny[0] / "tables").iterdir()} - {exports.LIST}
     slugs = {name.rpartition(".")[0] for name in files}
     assert files == {f"{slug}.{suffix}" for slug in slugs for suffix in SUFFIXES}
-    expected = {"ratios", "quality", "quality-bart", "quality-fastmri", "paired", "memory", "training-time"}
+    expected = {
+        "ratios-time",
+        "ratios-memory",
+        "quality",
+        "quality-bart",
+        "quality-fastmri",
+        "paired",
+        "memory",
+        "training-time",
+    }
     expected |= {"inference-time", "gpu-state", "measure-check", "agreement"}
     expected |= {"published-memory", "published-time", "published-quality"}
     # The CUDA tables of a trace come from elsewhere.

@@ -9,14 +9,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from compare.report import page, viewer
-from compare.report.figures import colours, curves, images
+from compare.report.figures import colours, curves, embedded, images
 from compare.report.tables.table import Numbers, table_of_rows
 
 
 def render(**content):
-    return page.render(
-        page.Page(**{"title": "t", "description": "", "headline": [], "tables": [], "figures": []} | content), "1.2.3"
-    )
+    return page.render(page.Page(**{"title": "t", "description": "", "tables": [], "figures": []} | content), "1.2.3")
 
 
 def cells(html):
@@ -85,10 +83,10 @@ def test_texts_cannot_become_markup():
     html = render(
         title=evil,
         description=evil,
-        headline=[evil],
+        conditions=[evil],
         warnings=[evil],
         tables=[page.Table("a", evil, evil, pd.DataFrame({evil: [evil]}))],
-        figures=[page.Figure("b", evil, evil, png(figure))],
+        figures=[embedded.Figure("b", evil, evil, png(figure))],
         viewer=viewer.pack(image, [], [0], 5),
         setup={evil: {evil: [evil]}},
         files={evil: evil},
@@ -108,7 +106,7 @@ def test_texts_cannot_become_markup():
 
 
 def test_figures_say_their_size_and_wide_ones_get_the_whole_width():
-    wide, square = (page.Figure("f", "F", "", png(Figure(figsize=size))) for size in [(6, 2), (3, 3)])
+    wide, square = (embedded.Figure("f", "F", "", png(Figure(figsize=size))) for size in [(6, 2), (3, 3)])
     assert wide.size == (600, 200)
     assert wide.wide
     assert square.size == (300, 300)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from playwright.sync_api import expect, sync_playwright
 
 from compare.report import page, viewer
+from compare.report.figures import embedded
 from compare.report.tables.table import Numbers, table_of_rows
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -91,10 +92,10 @@ def written(stacks, tmp_path_factory):
     content = page.Page(
         title="known",
         description="Known content.",
-        headline=["Nine is less than ten."],
+        conditions=["Nine is less than ten."],
         warnings=["Something is missing."],
         tables=[table_of_rows("Time", columns, rows, ["time: of a clock", "n/a: not run"])],
-        figures=[page.Figure("empty", "An empty figure", "Nothing.", buffer.getvalue())],
+        figures=[embedded.Figure("empty", "An empty figure", "Nothing.", buffer.getvalue())],
         viewer=viewer.pack(images[0], images[1:], [0, 4, 8], GAIN),
         setup={"Machine": {"cores": 2, "gpus": []}},
         files={"results.csv": "every number"},

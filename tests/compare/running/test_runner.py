@@ -158,7 +158,8 @@ def test_repeats_take_turns_with_several_binaries(tmp_path, toolbox):
         multi_cfl.read(out / "runs" / f"modl-{engine}" / "initial-weights-all") for engine in ("bart", "bart-other")
     ]
     assert not all(np.array_equal(*pair) for pair in zip(*weights, strict=True))
-    ratios = pd.read_csv(out / "tables" / "ratios.csv", comment="#").set_index("quantity")
+    tables = [pd.read_csv(out / "tables" / f"ratios-{name}.csv", comment="#") for name in ("time", "memory")]
+    ratios = pd.concat(tables).set_index("quantity")
     assert ratios.repeats["seconds per epoch of training"] == 3
     row = ratios.loc["process peak of training"]
     assert row["lowest / 1"] <= row["ratio / 1"] <= row["highest / 1"]

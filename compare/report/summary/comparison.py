@@ -1,0 +1,81 @@
+"""The engines of an experiment against one of them: what claims and charts have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compare.report.tables.relative import engines_of, networks_of
+from compare.results import run_facts, statistics
+from compare.results.run_states import Key, State
+from compare.results.table import select
+from compare.settings.experiment import Experiment
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Trained networks on several engines.
+
+    Attributes:
+        results: The results table.
+        kinds: Kind of each network, `varnet` or `modl`, by its name.
+        engines: All engines, those without results too.
+        base: The engine that the others are compared with; empty for none.
+        psnr: Paired differences of PSNR in dB to the base.
+        states: What is wrong with a run.
+        software: Version and BLAS of each engine.
+        differences: What differs between the runs of the engines.
+        memory_metric: `gpu_peak` where GPU memory was read, else `peak_rss`.
+    """
+
+    results: pandas.DataFrame
+    kinds: dict[str, str]
+    engines: list[str]
+    base: str
+    psnr: dict[Key, statistics.Difference]
+    states: dict[Key, State]
+    software: dict[str, str]
+    differences: dict[str, str]
+    memory_metric: str
+
+    @property
+    def networks(self) -> list[str]:
+        """The networks, in the order of the experiment."""
+        return list(self.kinds)
+
+    @property
+    def others(self) -> list[str]:
+        """The engines but the base."""
+        return [engine for engine in self.engines if engine != self.base]
+
+
+def compare(experiment: Experiment, results: pandas.DataFrame, states: dict[Key, State]) -> Comparison:
+    """Compare the engines of an experiment.
+
+    Args:
+        experiment: The experiment.
+        results: Its results table.
+        states: See `compare.results.run_states`.
+    """
+    base = statistics.base_of(results)
+    psnr = {
+        (network, engine): statistics.paired_slices(results, "psnr", (network, engine), (network, base))
+        for network in networks_of(results)
+        for engine in engines_of(results)
+        if engine != base
+    }
+    gpu = select(results, phase="train", metric="gpu_peak", measured=True)
+    return Comparison(
+        results=results,
+        kinds={name: trained.network.kind for name, trained in experiment.networks.items()},
+        engines=list(dict.fromkeys([*experiment.engines, *engines_of(results)])),
+        base=base,
+        psnr={key: difference for key, difference in psnr.items() if difference.count},
+        states=states,
+        software=run_facts.software(results),
+        differences=run_facts.differences(results),
+        memory_metric="peak_rss" if gpu.empty else "gpu_peak",
+    )
