@@ -75,7 +75,7 @@ def _judged_engines(
     if len(engines) > _NAMED or (others > 1 and len(engines) == others):
         count = f"all {others}" if len(engines) == others else f"{len(engines)} of {others}"
         return [" on ".join(filter(None, [of_network, f"{count} engines"]))]
-    names = []
+    names: list[str] = []
     for engine, difference in engines.items():
         run = " on ".join(filter(None, [of_network, engine if others > 1 else ""]))
         names.append(" ".join(filter(None, [run, _decibels(difference, explained and not names)])))
