@@ -115,6 +115,8 @@ def _time(comparison: Comparison, network: str, engine: str) -> intervals.Cell:
             texts.append(_seconds(mark.mean))
     theirs = _published("slice", comparison.kinds[network], engine)
     marks += [Mark(*theirs, PUBLISHED)] if theirs else []
+    if len(texts) == 2 and texts[0].endswith(" ms") and texts[1].endswith(" ms"):
+        texts[0] = texts[0].removesuffix(" ms")
     return intervals.Cell(", ".join(texts) or "n/a", marks)
 
 

@@ -59,7 +59,9 @@ def _quality(comparison: Comparison) -> str:
             explained = verdict != statistics.TOO_FEW and not parts and not names
             names += _judged_engines(comparison, network, engines, explained)
         if judged:
-            parts.append(" for ".join(filter(None, [wording, _listed(names)])))
+            listed = _listed(names)
+            # Of a single engine and network, only the numbers in brackets follow.
+            parts.append(f"{wording} {'' if listed.startswith('(') else 'for '}{listed}" if listed else wording)
     one = comparison.others[0] if len(comparison.others) == 1 else ""
     return f"{one} against {comparison.base}: {', '.join(parts)}".strip() if parts else ""
 

@@ -1,23 +1,17 @@
 """The page in a real headless Chromium: what a reader sees and does, in light and dark, on a desk and on a phone."""
 
 import io
-import os
-import shutil
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from matplotlib.figure import Figure
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from compare.report import page, viewer
 from compare.report.figures import embedded
 from compare.report.tables.table import Numbers, table_of_rows
+from tests.compare.report.browsing import opened, violations
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 740}
 LOOKS = pytest.mark.parametrize(
     "look",
@@ -30,37 +24,6 @@ LOOKS = pytest.mark.parametrize(
     ids=["light", "dark", "phone", "dark phone"],
 )
 GAIN = 5
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """The system's Chromium or Chrome, or Playwright's own; without one these tests are skipped, but not in CI."""
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        found = next(filter(None, map(shutil.which, NAMES)), own if Path(own).exists() else None)
-        if found is None:
-            message = f"no browser: {', '.join(NAMES)} are not on PATH, and `playwright install chromium` was not run"
-            assert not os.environ.get("CI"), message
-            pytest.skip(message)
-        chromium = playwright.chromium.launch(executable_path=found, args=QUIET)
-        yield chromium
-        chromium.close()
-
-
-@contextmanager
-def opened(browser, path, **look):
-    """Open a page, which must ask for nothing else and complain about nothing."""
-    context = browser.new_context(**look)
-    tab = context.new_page()
-    said, asked = [], []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.goto(path.as_uri())
-    yield tab
-    assert said == []
-    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
-    context.close()
 
 
 @pytest.fixture(scope="module")
@@ -165,11 +128,6 @@ def test_a_page_of_everything_is_accessible(browser, written, look):
         tab.locator("th button").first.click()
         tab.locator("#play").click()
         assert violations(tab) == []
-
-
-def violations(tab):
-    found = Axe().run(tab).response["violations"]
-    return [(rule["id"], node["html"]) for rule in found for node in rule["nodes"]]
 
 
 def test_axe_finds_what_is_wrong(tab):

@@ -41,9 +41,10 @@ def test_records_of_version_0_2_0(results):
     assert barts(results, flags=False)[-1] == "bart-1.0: BART 1.0.00, BLAS n/a: not in the record"
 
 
-def test_results_of_version_0_2_0(results, tmp_path):
-    """Their table has no columns for the build; they are read as empty."""
-    old = [name for name in COLUMNS if name not in {"engine_build", "engine_blas"}]
+@pytest.mark.parametrize("lacking", [{"threads"}, {"engine_build", "engine_blas", "threads"}])
+def test_results_of_earlier_versions(results, tmp_path, lacking):
+    """Their tables have no columns for the build or the threads; they are read as empty."""
+    old = [name for name in COLUMNS if name not in lacking]
     row = dict.fromkeys(old, "") | {"engine": "bart", "engine_version": "0.8.00", "repeat": 0, "value": 1.0}
     pd.DataFrame([row])[old].to_csv(tmp_path / "results.csv", index=False)
     table = read_results(tmp_path)

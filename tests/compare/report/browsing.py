@@ -1,0 +1,27 @@
+"""Open pages in a headless Chromium, and ask axe about them."""
+
+from contextlib import contextmanager
+
+from axe_playwright_python.sync_playwright import Axe
+
+
+@contextmanager
+def opened(browser, path, **look):
+    """Open a page, which must ask for nothing else and complain about nothing."""
+    context = browser.new_context(**look)
+    tab = context.new_page()
+    said, asked = [], []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(path.as_uri())
+    yield tab
+    assert said == []
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
+    context.close()
+
+
+def violations(tab):
+    """Rules of axe that a page breaks, with the element."""
+    found = Axe().run(tab).response["violations"]
+    return [(rule["id"], node["html"]) for rule in found for node in rule["nodes"]]
