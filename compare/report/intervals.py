@@ -15,7 +15,7 @@ _MARGIN = 0.08
 _MOST_TICKS = 4
 # In percent of the width.
 _EDGE = 4.0
-_LEAST_DISTANCE = 16.0
+_LEAST_DISTANCE = 26.0
 
 
 @dataclass(frozen=True)

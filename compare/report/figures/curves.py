@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _HEADINGS = {"psnr": "PSNR / dB", "ssim": "SSIM"}
 _LIMITS = 1.96
+_PANELS = 4  # side by side
+_NAMES = 6  # below an axis, beside each other
 
 
 def violins(results: pandas.DataFrame, network: str, styles: dict[str, Style]) -> Figure | None:
@@ -41,7 +44,10 @@ def violins(results: pandas.DataFrame, network: str, styles: dict[str, Style]) -
                 for part in ("cmedians", "cbars", "cmins", "cmaxes"):
                     body[part].set_edgecolor(colour)
             axes.plot(np.full(len(values), position), values, ".", color=colour, markersize=3)
-        axes.set_xticks(range(len(columns)), [name.replace("-", "-\n", 1) for name, _ in columns], fontsize=8)
+        if len(columns) <= _NAMES:
+            axes.set_xticks(range(len(columns)), [name.replace("-", "-\n", 1) for name, _ in columns], fontsize=8)
+        else:
+            axes.set_xticks(range(len(columns)), [name for name, _ in columns], fontsize=7, rotation=60, ha="right")
         axes.set_ylabel(heading)
         axes.grid(alpha=0.3, axis="y")
     return figure
@@ -78,8 +84,14 @@ def memory_curves(memory: pandas.DataFrame, network: str, phase: str, styles: di
         return None
     column = "gpu_bytes" if samples.gpu_bytes.notna().any() else "rss_bytes"
     engines = list(samples.engine.unique())
-    figure = new_figure(3.6 * len(engines), 2.8)
-    for axes, engine in zip(figure.subplots(1, len(engines), squeeze=False)[0], engines, strict=True):
+    columns = min(len(engines), _PANELS)
+    rows = -(-len(engines) // columns)
+    figure = new_figure(3.6 * columns, 2.8 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, engine in zip_longest(panels, engines):
+        if engine is None:
+            axes.set_axis_off()
+            continue
         part = select(samples, engine=engine)
         axes.plot(part.seconds, part[column] / 2**20, color=styles[str(engine)].colour)
         axes.set_title(str(engine), fontsize=9)
@@ -109,7 +121,8 @@ def seconds_by_repeat(results: pandas.DataFrame, styles: dict[str, Style]) -> Fi
         engines = engines_of(results)
         for number, engine in enumerate(engines):
             part = select(timed, engine=engine)
-            offset = (number - (len(engines) - 1) / 2) * 0.25
+            # All engines of a network stand within its place on the axis.
+            offset = (number - (len(engines) - 1) / 2) * min(0.25, 0.8 / len(engines))
             positions = np.array([networks.index(network) + offset for network in part.network])
             style = styles[engine]
             axes.plot(positions, part.value, style.marker, fillstyle="none", color=style.colour, label=engine)

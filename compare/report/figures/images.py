@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ERROR_GAIN = 5
 _MARKS = 8  # on a line
+_NAMES_INSIDE = 5
 
 
 def image_panel(images: Images, results: pandas.DataFrame, slice_number: int) -> Figure:
@@ -92,7 +93,7 @@ def loss_curves(history: pandas.DataFrame, network: str, styles: dict[str, Style
     axes.set_xlabel("epoch")
     axes.set_ylabel("training loss")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    _legend(axes)
     return figure
 
 
@@ -110,7 +111,7 @@ def psnr_by_slice(results: pandas.DataFrame, network: str, styles: dict[str, Sty
     axes.set_xlabel("test slice")
     axes.set_ylabel("PSNR / dB")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    _legend(axes)
     return figure
 
 
@@ -119,6 +120,14 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure as MatplotlibFigure
 
     return MatplotlibFigure(figsize=(width, height), layout="constrained")
+
+
+def _legend(axes: Axes) -> None:
+    """Name the lines: inside the axes, or beside them where they are so many that the names would cover the lines."""
+    if len(axes.get_legend_handles_labels()[1]) <= _NAMES_INSIDE:
+        axes.legend(fontsize=8)
+    else:
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
 def _show(axes: Axes, image: NDArray[np.floating], peak: float) -> None:
