@@ -11,16 +11,17 @@ from compare.report.figures.embedded import Figure
 from compare.report.intervals import Chart
 from compare.report.tables.table import Table
 
+_SEEDS = ("seed-scale", "paired-seeds", "weights-across")
 # Slugs of tables, in the order of the page.
 _GROUPS = {
-    "quality": ("Quality", ("paired", "quality", "quality-bart", "quality-fastmri", "measure-check")),
+    "quality": ("Quality", ("paired", *_SEEDS, "quality", "quality-bart", "quality-fastmri", "measure-check")),
     "time": ("Time", ("ratios-time", "training-time", "inference-time")),
     "memory": ("Memory", ("ratios-memory", "memory")),
     "agreement": (
         "Agreement with what was published",
-        ("agreement", "published-memory", "published-time", "published-quality"),
+        ("agreement", "published-memory", "published-time", "published-gpu-state", "published-quality"),
     ),
-    "machine": ("Machine", ("gpu-state",)),
+    "machine": ("Machine", ("gpu-state", "energy")),
 }
 # Ends of the slugs of the figures that stand beside a table, because they say more.
 _BESIDE = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from compare.report.tables.relative import engines_of, networks_of
@@ -61,19 +62,19 @@ def compare(experiment: Experiment, results: pandas.DataFrame, states: dict[Key,
         states: See `compare.results.run_states`.
     """
     base = statistics.base_of(results)
-    psnr = {
-        (network, engine): statistics.paired_slices(results, "psnr", (network, engine), (network, base))
-        for network in networks_of(results)
-        for engine in engines_of(results)
-        if engine != base
-    }
+    psnr: dict[Key, statistics.Difference] = {}
+    for network, engine in product(networks_of(results), engines_of(results)):
+        ours, theirs = (statistics.slices_of(results, network, name, "psnr") for name in (engine, base))
+        difference = statistics.paired_slices(ours, theirs)
+        if difference and engine != base:
+            psnr[network, engine] = difference
     gpu = select(results, phase="train", metric="gpu_peak", measured=True)
     return Comparison(
         results=results,
         kinds={name: trained.network.kind for name, trained in experiment.networks.items()},
         engines=list(dict.fromkeys([*experiment.engines, *engines_of(results)])),
         base=base,
-        psnr={key: difference for key, difference in psnr.items() if difference.count},
+        psnr=psnr,
         states=states,
         software=run_facts.software(results),
         differences=run_facts.differences(results),
