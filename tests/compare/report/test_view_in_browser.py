@@ -7,7 +7,8 @@ from playwright.sync_api import expect
 
 from bart_bridge.files import cfl
 from tests.compare.conftest import bart_tf_in_process
-from tests.compare.report.test_page_in_browser import DESK, LOOKS, browser, opened  # noqa: F401
+from tests.compare.report.browsing import opened
+from tests.compare.report.test_page_in_browser import DESK, LOOKS
 
 PIXELS = """(canvas, [columns, rows]) => {
   const { width, height } = canvas;
@@ -54,7 +55,7 @@ def written(arrays, tmp_path_factory):
 
 
 @pytest.fixture
-def tab(browser, written):  # noqa: F811
+def tab(browser, written):
     with opened(browser, written, color_scheme="light", viewport=DESK) as tab:
         settled(tab)
         yield tab
@@ -263,7 +264,7 @@ def test_zoom_is_linked_by_keys(tab, arrays):
 
 
 @LOOKS
-def test_axe_finds_nothing_and_nothing_overflows(browser, written, look):  # noqa: F811
+def test_axe_finds_nothing_and_nothing_overflows(browser, written, look):
     with opened(browser, written, **look) as tab:
         settled(tab)
         assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
@@ -289,7 +290,7 @@ def test_on_paper_there_are_images_and_values_but_no_controls(tab):
         assert not tab.locator(hidden).first.is_visible()
 
 
-def test_without_javascript_a_line_says_so(browser, written):  # noqa: F811
+def test_without_javascript_a_line_says_so(browser, written):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto(written.as_uri())
@@ -298,7 +299,7 @@ def test_without_javascript_a_line_says_so(browser, written):  # noqa: F811
     context.close()
 
 
-def test_one_array_has_no_difference(browser, arrays, tmp_path):  # noqa: F811
+def test_one_array_has_no_difference(browser, arrays, tmp_path):
     cfl.write(tmp_path / "ramp", arrays["ramp"])
     assert bart_tf_in_process("view", tmp_path / "ramp", "-o", tmp_path / "page.html").returncode == 0
     with opened(browser, tmp_path / "page.html") as tab:
