@@ -11,12 +11,15 @@ from tests.compare.conftest import bart_tf
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 
+LARGEST_PAGE_BYTES = 3_000_000
+
 
 @pytest.mark.slow
 def test_the_networks_of_the_demo_are_worth_their_training(toolbox, tmp_path, record_property):
     """Mean PSNR of test slices: 6 dB above zero-filled images, 3 above the untrained network, 1 above CG-SENSE."""
     finished = bart_tf("compare", DEMO, "-o", tmp_path)
     assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "index.html").stat().st_size < LARGEST_PAGE_BYTES
     table = results.read_results(tmp_path)
     record_property("seconds_of_all_steps", float(table[table.metric == "step"].value.sum()))
     has_brain = toolbox.has(versions.BRAIN_PHANTOM)

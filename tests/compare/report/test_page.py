@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from compare.report import page, viewer
+from compare.report import groups, page, table_charts, viewer
 from compare.report.figures import colours, curves, embedded, images
+from compare.report.intervals import Mark
 from compare.report.tables.table import Numbers, table_of_rows
 
 
@@ -117,6 +118,50 @@ def png(figure):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()
+
+
+def test_tables_are_grouped_with_their_figures_and_the_rest_is_kept():
+    slugs = ["gpu-state", "memory", "kernels", "paired", "agreement", "inference-time", "quality"]
+    tables = [table_of_rows(slug, {"network": "", "value / 1": ""}, [["n", 1.0]], [], slug) for slug in slugs]
+    tables[4] = table_of_rows(
+        "agreement", AGREEMENT, [["n", "memory", 2.0, Numbers((3.0, 2.0, 4.0), "{}"), "differs"]], [], "agreement"
+    )
+    figures = [
+        embedded.Figure(slug, slug, "", png(Figure())) for slug in ("n-violins", "seconds", "n-memory-train", "gpu-0")
+    ]
+    found = groups.group(tables, figures)
+    assert [(group.slug, [item.table.slug for item in group.exhibits]) for group in found] == [
+        ("quality", ["paired", "quality"]),
+        ("time", ["inference-time"]),
+        ("memory", ["memory"]),
+        ("agreement", ["agreement"]),
+        ("more", ["kernels"]),
+        ("machine", ["gpu-state"]),
+    ]
+    beside = {item.table.slug: [figure.slug for figure in item.figures] for group in found for item in group.exhibits}
+    assert beside["quality"] == ["n-violins"]
+    assert beside["inference-time"] == ["seconds"]
+    assert beside["memory"] == ["n-memory-train"]
+    assert [figure.slug for group in found for figure in group.figures] == ["gpu-0"]
+    html = render(tables=tables, figures=figures)
+    order = [
+        html.index(f'id="{name}"') for name in ("summary", "quality", "time", "memory", "agreement", "more", "machine")
+    ]
+    assert order == sorted(order)
+    assert all(html.count(f'id="figure-{figure.slug}"') == 1 for figure in figures)
+
+
+AGREEMENT = {"network": "", "quantity": "", "ours: mean (range)": "", "published: mean (range)": "", "verdict": ""}
+
+
+def test_a_table_of_ratios_of_several_engines_has_a_chart():
+    columns = {"network": "", "engine": "", "quantity": "", "ratio / 1": ".3g", "lowest / 1": "", "highest / 1": ""}
+    rows = [["n", engine, "seconds", ratio, ratio / 2, None, 3] for engine, ratio in (("a", 2.0), ("b", 4.0))]
+    table = table_of_rows("Time", columns | {"repeats": ""}, rows, [], "ratios-time")
+    chart = table_charts.chart_of(table)
+    cells = [row.cells[0] for row in chart.groups["n"]]
+    assert [(cell.text, cell.marks) for cell in cells] == [("2", [Mark(2.0, 1.0, 2.0)]), ("4", [Mark(4.0, 2.0, 4.0)])]
+    assert table_charts.chart_of(table_of_rows("Time", columns | {"repeats": ""}, rows[:1], [], "ratios-time")) is None
 
 
 def test_engines_have_fixed_colours_and_others_get_different_ones():
