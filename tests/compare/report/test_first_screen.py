@@ -4,6 +4,7 @@ import itertools
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from compare.report import experiment_report
 from compare.report.intervals import Mark, Scale
@@ -148,6 +149,8 @@ def test_kinds_of_marks_differ_in_shape_and_not_only_in_colour(browser, tiny):
 def test_twelve_engines_fit_every_width_and_axe_finds_nothing(browser, twelve, width, scheme):
     look = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
     with opened(browser, twelve / "index.html", **look) as tab:
+        # Its images get their names with the first drawing.
+        expect(tab.locator("#viewer")).to_have_attribute("aria-busy", "false", timeout=60_000)
         assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert violations(tab) == []
         tab.locator("details").evaluate_all("all => all.forEach((details) => { details.open = true; })")
