@@ -29,7 +29,7 @@ def damage(folder, seed):
             change = pick(generator, BYTE_CHANGES)
         try:
             done.append(f"{change.__name__} {file.name}: {change(file, generator)}")
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, MemoryError) as error:
             # The library cannot change what the changes before have left of the file.
             done.append(f"{change.__name__} {file.name}: {type(error).__name__}")
     return "; ".join(done)

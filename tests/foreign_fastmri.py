@@ -1,8 +1,12 @@
 """Files in the layouts of fastMRI's relatives: prostate, folders of several sizes, M4Raw and SKM-TEA."""
 
+import tempfile
+from pathlib import Path
+
 import h5py
 import numpy as np
 
+from bart_bridge.exporters import export
 from tests import foreign, foreign_raw
 from tests.foreign import COILS, SLICES, X, Y
 
@@ -103,3 +107,12 @@ def write_breast(truth, path, spokes=64, images=4, partitions=None, centre=None)
         kspace.attrs["imagesPerSlab"] = str(images)
         file["temptv"] = np.zeros((images, 2, X, X), np.float32)
     return path
+
+
+def write_exported(truth, folder, kind):
+    """What `bart-tf export` makes of a dataset."""
+    with tempfile.TemporaryDirectory() as name:
+        path = foreign.write_bart(truth, Path(name) / "kspace")
+        coils = str(foreign.write_coils(truth, Path(name) / "coils"))
+        export(kind, foreign.import_to(Path(name) / "data", "cfl", path, coils=coils), folder / "exported")
+    return folder / "exported"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, reading
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in, reading
 
 _FORM = "a Calgary-Campinas volume"
 # Part of the slice encodings that the scanner measured; the rest may hold other values than zero.
@@ -62,7 +62,7 @@ def _shape(path: Path) -> tuple[int, int, int, int]:
     with reading(path, _FORM), h5py.File(path, "r") as file:
         data = file.get("kspace")
         if not isinstance(data, h5py.Dataset):
-            raise InputError(f"{path}: no array 'kspace' in it (found: {', '.join(list(file)[:8]) or 'nothing'})")
+            raise InputError(f"{path}: no array 'kspace' in it (found: {names_in(file)})")
         if data.ndim != 4 or data.shape[3] % 2 or data.dtype.kind not in "fi":
             raise InputError(
                 f"{path}: 'kspace' must hold real numbers with dimensions readout position, phase encoding, slice "

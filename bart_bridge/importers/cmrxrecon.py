@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers.selection import select
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, reading
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in, reading
 
 _FORM = "a CMRxRecon file (MATLAB 7.3)"
 # 2023: kspace_full, kspace_sub04, kspace_single_full, ...; 2024: kspace_full, kus; 2025: kspace, kus.
@@ -77,8 +77,7 @@ def _shape(path: Path) -> tuple[str, tuple[int, int, int, int, int]]:
         names = [name for name in file if NAME.fullmatch(name)]
         if len(names) != 1:
             raise InputError(
-                f"{path}: one of kspace_full, kspace_sub.., kspace or kus is needed, found "
-                f"{', '.join(list(file)[:8]) or 'nothing'}"
+                f"{path}: one of kspace_full, kspace_sub.., kspace or kus is needed, found {names_in(file)}"
             )
         shape = tuple(map(int, _parts(file[names[0]], path, names[0])[0].shape))
     single = names[0].startswith(_SINGLE)

@@ -33,6 +33,7 @@ from bart_bridge.importers.source import (
     check_mask,
     fully_sampled,
     measured_in,
+    names_in,
     reading,
 )
 
@@ -77,7 +78,7 @@ def open_file(path: Path) -> FastmriFile:
         refuse_relatives(file, path)
         for name in ("kspace", "ismrmrd_header"):
             if name not in file:
-                raise InputError(f"{path}: no '{name}' in it (found: {', '.join(list(file)[:8]) or 'nothing'})")
+                raise InputError(f"{path}: no '{name}' in it (found: {names_in(file)})")
         for name in _ARRAYS:
             if name in file and not isinstance(file[name], h5py.Dataset):
                 raise InputError(f"{path}: '{name}' must be an array, found a group")

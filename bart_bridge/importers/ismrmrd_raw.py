@@ -18,7 +18,7 @@ from bart_bridge.importers.hdf5_heaps import check_heaps
 from bart_bridge.importers.raw_cartesian import Grid, cartesian_units
 from bart_bridge.importers.raw_lines import CHOSEN, LINE, RawLines
 from bart_bridge.importers.raw_trajectories import Field, noncartesian_units
-from bart_bridge.importers.source import Complex, Source, reading
+from bart_bridge.importers.source import Complex, Source, names_in, reading
 
 _FORM = "ISMRMRD raw data"
 # Without ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA, which converters leave on ordinary image lines.
@@ -106,7 +106,7 @@ def _group(file: h5py.File, group: str | None, path: Path) -> str:
     if group is None and groups:
         raise InputError(f"{path}: it has {len(groups)} groups of raw data ({listed}); choose one by --group")
     if group is None:
-        names = ", ".join(list(file)[:8]) or "nothing"
+        names = names_in(file)
         raise InputError(f"{path}: no group with 'data', such as 'dataset/data', in it (found: {names})")
     if group not in file or not isinstance(file[group], h5py.Group) or "data" not in file[group]:
         raise InputError(f"{path}: there is no group '{group}' of raw data (found: {listed or 'none'})")

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import counters, matching
-from bart_bridge.importers.source import APPLE_DOUBLE, Entry, Slice, Source, apple_doubles, as_complex, reading
+from bart_bridge.importers.source import (
+    APPLE_DOUBLE,
+    Entry,
+    Slice,
+    Source,
+    apple_doubles,
+    as_complex,
+    names_in,
+    reading,
+)
 
 _FORM = "an M4Raw file"
 _NAME = re.compile(r"(?P<subject>\d+)_(?P<contrast>T1|T2|FLAIR|GRE)(?P<repetition>\d\d)\.h5", re.ASCII)
@@ -95,7 +104,7 @@ def _files(path: Path) -> tuple[list[Path], dict[str, int]]:
 def _shape(path: Path) -> Shape:
     with reading(path, _FORM), h5py.File(path, "r") as file:
         if not isinstance(file.get("kspace"), h5py.Dataset):
-            raise InputError(f"{path}: no array 'kspace' in it (found: {', '.join(list(file)[:8]) or 'nothing'})")
+            raise InputError(f"{path}: no array 'kspace' in it (found: {names_in(file)})")
         shape = file["kspace"].shape
         if len(shape) != 4 or not all(shape):
             raise InputError(f"{path}: 'kspace' must have dimensions slice, coil, readout and phase, found {shape}")

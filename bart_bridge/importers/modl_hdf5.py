@@ -16,7 +16,7 @@ import numpy as np
 from bart_bridge.data.fourier import IMAGE, centred_fft
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
-from bart_bridge.importers.source import Entry, Slice, Source, as_complex, reading
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, names_in, reading
 
 _FORM = "MoDL's dataset.hdf5"
 _PREFIXES = ("trn", "tst")
@@ -50,7 +50,7 @@ def open_modl(path: Path, noise: float = NOISE, seed: int = 0) -> Source:
                 load = partial(_load, path, prefix, item, noise, (seed, number, item))
                 units[f"{prefix}{item}"] = {0: Entry(f"{prefix}{item}", load)}
         if not units:
-            keys = ", ".join(list(file)[:8]) or "none"
+            keys = names_in(file)
             raise InputError(f"{path}: trnOrg, trnCsm, trnMask or tstOrg, tstCsm, tstMask are needed, found: {keys}")
         expected = {prefix + suffix for prefix in _PREFIXES for suffix in _SUFFIXES}
         left_out = {f"arrays other than {', '.join(sorted(expected))}": len(file.keys() - expected)}

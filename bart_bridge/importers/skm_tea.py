@@ -21,7 +21,7 @@ import numpy as np
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import counters
-from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, reading
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, names_in, reading
 
 _FORM = "a raw-data file of SKM-TEA"
 _ARRAYS = ("kspace", "maps", "target")
@@ -61,7 +61,7 @@ def _check(path: Path) -> tuple[int, int, int]:
     with reading(path, _FORM), h5py.File(path, "r") as file:
         for name in _ARRAYS:
             if not isinstance(file.get(name), h5py.Dataset):
-                raise InputError(f"{path}: no array '{name}' in it (found: {', '.join(list(file)[:8]) or 'nothing'})")
+                raise InputError(f"{path}: no array '{name}' in it (found: {names_in(file)})")
         kspace, maps, target = (tuple(file[name].shape) for name in _ARRAYS)
         if len(kspace) != 5 or not all(kspace):
             raise InputError(f"{path}: 'kspace' must have dimensions x, ky, kz, echo and coil, found {kspace}")

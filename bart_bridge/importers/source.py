@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bart_bridge.importers.selection import select
 
 Complex = NDArray[np.complex64]
 APPLE_DOUBLE = "._"
+_LONGEST_NAME = 40
 
 # Integer samples at the edge of k-space may be 0 in all coils by chance.
 _ZERO_BY_CHANCE = 0.2
@@ -174,6 +176,12 @@ def files_in(path: Path, suffix: str, below: bool = False) -> tuple[list[Path], 
     left_out = apple_doubles(present)
     left_out[f"files that do not end in {suffix}"] = len(present) - len(files) - sum(left_out.values())
     return files, left_out
+
+
+def names_in(file: Iterable[str]) -> str:
+    """List the first names in a file, for a message; a damaged or hostile file can have long ones."""
+    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..." for name in islice(file, 8)]
+    return ", ".join(names) or "nothing"
 
 
 @contextmanager

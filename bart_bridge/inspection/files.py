@@ -11,6 +11,7 @@ import numpy as np
 
 from bart_bridge.errors import InputError
 from bart_bridge.importers import KINDS
+from bart_bridge.importers.matlab_tags import check_version_5
 from bart_bridge.importers.source import reading
 from bart_bridge.inspection import hdf5
 from bart_bridge.inspection.description import Description, listed, sizes
@@ -80,6 +81,7 @@ def _matlab5(path: Path) -> Description:
     from scipy.io import whosmat
 
     with reading(path, "MATLAB 5"):
+        check_version_5(path)
         variables = whosmat(path)
     rows = [("variables", listed(f"{name} ({sizes(shape)}) {type_}" for name, shape, type_ in variables))]
     return hdf5.describe_matlab(path, "MATLAB 5", [name for name, _, _ in variables], rows)

@@ -85,7 +85,8 @@ def _kspace(path: Path, file: h5py.File, kspace: h5py.Dataset) -> Description:
     if m4raw.is_named(path):
         return Description(path, "M4Raw, one repetition", rows, "m4raw")
     if "ismrmrd_header" in file:
-        if isinstance(file.get("mask"), h5py.Dataset) and file["mask"].dtype.kind in "biuf":
+        lines = file.get("mask")
+        if isinstance(lines, h5py.Dataset) and lines.dtype.kind in "biuf" and (lines.size or 0) <= kspace.shape[-1]:
             mask = np.asarray(file["mask"])
             rows.append(("mask", f"{np.count_nonzero(mask)} of {mask.size} lines"))
         what = "fastMRI, prostate T2 with averages" if kspace.ndim == 5 else "fastMRI, multi-coil"

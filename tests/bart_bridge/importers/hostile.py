@@ -15,6 +15,7 @@ import numpy as np
 
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import BartTfError
+from bart_bridge.inspection import inspect
 from tests import foreign, foreign_fastmri, foreign_raw, foreign_twix, foreign_volumes
 from tests.damage import damage
 
@@ -29,6 +30,12 @@ FORMATS = {
     "modl-hdf5": ("modl-hdf5", lambda truth, folder: foreign.write_modl(truth, folder / "dataset.hdf5")),
     "fastmri": ("fastmri", lambda truth, folder: foreign.write_fastmri(truth, folder / "file.h5", True)),
     "fastmri-prostate": ("fastmri", lambda truth, folder: foreign_fastmri.write_prostate(truth, folder / "file.h5")),
+    "fastmri-breast": (
+        "fastmri-breast",
+        lambda truth, folder: foreign_fastmri.write_breast(truth, folder / "file.h5", spokes=16),
+    ),
+    "fastmri-exported": ("fastmri", lambda truth, folder: foreign_fastmri.write_exported(truth, folder, "fastmri")),
+    "ismrmrd-exported": ("ismrmrd", lambda truth, folder: foreign_fastmri.write_exported(truth, folder, "ismrmrd")),
     "m4raw": ("m4raw", lambda truth, folder: foreign_fastmri.write_m4raw(truth, folder / "m4raw", ["T2"])),
     "skm-tea": ("skm-tea", lambda truth, folder: foreign_fastmri.write_skm_tea(truth, folder / "MTR_001.h5")),
     "ismrmrd": ("ismrmrd", lambda truth, folder: foreign.write_ismrmrd(truth, folder / "raw.h5", range(0, 36, 3))),
@@ -60,7 +67,9 @@ def main(name, first, count, folder):
     truth = foreign.make_truth()
     (folder / "good").mkdir(parents=True)
     path = write(truth, folder / "good")
-    coils = "" if kind in WITH_COILS else str(foreign.write_coils(truth, folder / "coils"))
+    square = foreign.Truth(truth.images, truth.coils[:, 2:-2])
+    known = foreign.write_coils(square if kind == "fastmri-breast" else truth, folder / "coils")
+    coils = "" if kind in WITH_COILS else str(known)
     options = {"split": {"test": "tst0-2"} if kind == "modl-hdf5" else None, "coils": coils, **OPTIONS.get(kind, {})}
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     warnings.simplefilter("error")
@@ -84,6 +93,9 @@ def tell(**facts):
 def outcome(kind, path, out, options):
     """Import and say what came of it: `imported`, `refused` with the message, or `fault`."""
     before = content(path.parent)
+    fault = inspected(path)
+    if fault:
+        return {"fault": fault}
     out.mkdir()
     try:
         foreign.import_to(out / "data", kind, path, **options)
@@ -98,6 +110,18 @@ def outcome(kind, path, out, options):
         result = {"fault": f"{type(error).__name__}: {str(error)[:300]}"}
     shutil.rmtree(out)
     return {"fault": "the source has changed"} if content(path.parent) != before else result
+
+
+def inspected(path):
+    """Inspect, and describe what is wrong with that; empty if it is a table or one line."""
+    try:
+        texts = [text for row in inspect(path).table() for text in row]
+    except BartTfError as error:
+        texts = [str(error)]
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is what the test looks for
+        return f"inspect: {type(error).__name__}: {str(error)[:300]}"
+    wrong = [text for text in texts if not (text.isprintable() and len(text) < 1000)]
+    return f"inspect: {wrong[0][:300]!r}" if wrong else ""
 
 
 def content(folder):

@@ -166,7 +166,7 @@ def nan_at_the_end(values):
     [
         (h5(tstCsm=None), "no array 'tstCsm' beside 'tstOrg'"),
         (h5(tstCsm={}), "no array 'tstCsm' beside 'tstOrg'"),
-        (h5(**dict.fromkeys(["trnOrg", "trnCsm", "trnMask", "tstOrg", "tstCsm", "tstMask"])), "found: none"),
+        (h5(**dict.fromkeys(["trnOrg", "trnCsm", "trnMask", "tstOrg", "tstCsm", "tstMask"])), "found: nothing"),
         (
             h5(tstMask=lambda v: v[..., 1:]),
             "(slices, rows, columns), found (3, 32, 36), (3, 4, 32, 36) and (3, 32, 35)",

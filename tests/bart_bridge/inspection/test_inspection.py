@@ -287,7 +287,7 @@ def test_what_is_only_named(tmp_path, name, write, what, row):
         (b"hello world", "not recognised (11 bytes that begin with b'hello wo'); bart-tf knows HDF5, MATLAB"),
         (b"", "not recognised (an empty file)"),
         (b"\x89HDF\r\n\x1a\n" + bytes(30), "cannot be read as HDF5"),
-        (b"MATLAB 5.0 MAT-file" + bytes(30), "cannot be read as MATLAB 5"),
+        (b"MATLAB 5.0 MAT-file" + bytes(30), "a MATLAB file of version 5 or 7.3 is needed"),
     ],
 )
 def test_what_is_not_recognised_or_damaged_is_one_line(tmp_path, content, message):
