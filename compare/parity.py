@@ -15,6 +15,7 @@ from bart_bridge.data import noncartesian
 from bart_bridge.data.dataset import Dataset, Split
 from bart_bridge.data.simulation import simulate
 from bart_bridge.data.slices import along_batch, rewritten
+from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import to_batch_map_yx
 from bart_bridge.reconet import commands, weights
@@ -68,7 +69,14 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[Stage]:
     The weights of the images are random and none is 0. A training starts from the experiment's kind of initial weights
     and, where these contain zeros, also from weights without any: from batch norm's gamma = 0 the first gradients of
     most weights are rounding errors, which Adam scales to full steps, so that BART does not repeat its own losses.
+    BART computes on the experiment's device, and Keras on a GPU wherever it finds one.
+
+    Raises:
+        InputError: The device is a GPU, and BART was built without CUDA.
     """
+    gpu = experiment.device == "gpu"
+    if gpu and not toolbox.has_cuda:
+        raise InputError(f"device: {toolbox.path} was built without CUDA, 'gpu' needs a BART with it")
     with tempfile.TemporaryDirectory(prefix="parity-") as name:
         folder = Path(name)
         if experiment.dataset.simulate is not None:
@@ -87,11 +95,11 @@ def stages(experiment: Experiment, toolbox: Toolbox) -> Iterator[Stage]:
             values = weights.random(trained.network, _SEED)
             for iterations in range(1, trained.network.iterations + 1):
                 shorter, first = weights.truncate(values, trained.network, iterations)
-                yield Stage(network, f"image after {iterations}", *_image(shorter, first, tests, toolbox, folder))
+                yield Stage(network, f"image after {iterations}", *_image(shorter, first, tests, toolbox, folder, gpu))
             trains = [train, *_perturbed(train, folder / f"train-{network}", trained.training.batch_size)]
             for kind, start in _starts(trained.network).items():
                 name = f"losses, {kind} weights"
-                yield Stage(network, name, *_losses(trained, start, trains, toolbox, folder))
+                yield Stage(network, name, *_losses(trained, start, trains, toolbox, folder, gpu))
 
 
 def perturb(split: Split, folder: Path, group_size: int, seed: int) -> Split:
@@ -160,7 +168,7 @@ def _adjoint(splits: list[Split], toolbox: Toolbox) -> tuple[float, float]:
 
 
 def _image(
-    network: Network, values: weights.Weights, splits: list[Split], toolbox: Toolbox, folder: Path
+    network: Network, values: weights.Weights, splits: list[Split], toolbox: Toolbox, folder: Path, gpu: bool
 ) -> tuple[float, float]:
     from tf_models.backend.channels import channels_to_complex
     from tf_models.networks.build import build
@@ -169,7 +177,7 @@ def _image(
     weights.write(folder / "weights", network, values)
 
     def bart(split: Split) -> NDArray[np.complex64]:
-        argv = commands.apply_argv(toolbox, network, split, folder / "weights", folder / "images")
+        argv = commands.apply_argv(toolbox, network, split, folder / "weights", folder / "images", gpu=gpu)
         toolbox.run(*argv[1:])
         return to_batch_map_yx(np.array(cfl.read(folder / "images"), order="F"))
 
@@ -178,7 +186,7 @@ def _image(
 
 
 def _losses(
-    trained: TrainedNetwork, start: weights.Weights, splits: list[Split], toolbox: Toolbox, folder: Path
+    trained: TrainedNetwork, start: weights.Weights, splits: list[Split], toolbox: Toolbox, folder: Path, gpu: bool
 ) -> tuple[float, float]:
     from tf_models.training.batches import TrainingData
     from tf_models.training.fit import train
@@ -191,7 +199,7 @@ def _losses(
 
     def bart(split: Split) -> NDArray[np.float64]:
         files = commands.TrainingFiles(split, trained_path, initial, history)
-        argv = commands.train_argv(toolbox, network, training, _EPOCHS, files)
+        argv = commands.train_argv(toolbox, network, training, _EPOCHS, files, gpu=gpu)
         commands.check_trained(argv, process.run(argv, folder=folder), network, trained_path, history)
         return np.array(read_history(history, network)["loss"])
 

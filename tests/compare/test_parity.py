@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bart_bridge.data.dataset import Dataset
+from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from compare import parity
 from compare.settings.experiment import DatasetChoice, load
@@ -38,6 +39,14 @@ def test_every_stage_is_shown_beside_the_difference_of_bart_from_itself(tiny_con
     assert "BART to itself" in finished.stdout
     # The training of MoDL starts from gamma = 0, that of VarNet has no zeros.
     assert finished.stdout.count("losses, nonzero weights") == 1
+
+
+def test_a_gpu_needs_a_bart_with_cuda(tiny_config, toolbox):
+    if toolbox.has_cuda:
+        pytest.skip("this BART has CUDA")
+    experiment = load(tiny_config).model_copy(update={"device": "gpu"})
+    with pytest.raises(InputError, match=r"device: .* was built without CUDA, 'gpu' needs a BART with it"):
+        next(parity.stages(experiment, toolbox))
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,19 @@ def test_engines_reconstruct_alike_with_the_same_weights(finished):
         assert row["within"] == "yes"
 
 
+def test_an_interrupted_comparison_continues(finished):
+    """As if it had been killed while it reconstructed with the weights of the other engine."""
+    kind, folder = finished
+    run = folder / "runs" / f"{kind}-bart-1.0"
+    (run / "weights-of-keras-tensorflow.json").unlink()
+    (run / "weights-of-keras-tensorflow-images.cfl").write_bytes(b"half")
+    again = bart_tf_undrawn("compare", folder.parent / "scaled.yaml", "-o", folder)
+    assert again.returncode == 0, again.stderr
+    assert "1 steps done" in again.stderr
+    assert "21 done before" in again.stderr
+    assert all(row["within"] == "yes" for row in table(folder, "weights-across"))
+
+
 def test_costs_of_training_and_of_a_slice_are_measured(finished):
     _, folder = finished
     for row in table(folder, "published-time"):
