@@ -178,7 +178,7 @@ class _Import:
         with np.errstate(all="ignore"):
             item = entry.load()
             with _naming(f"slice {number} of {split}, {entry.name}"):
-                _check(item.kspace, "k-space")
+                _check(item.kspace, "k-space", "; --slices or --split can leave such slices out")
                 pattern = self._pattern_of(item, split, number, position)
                 arrays = _arrays(item, self._coils_of(item, position), pattern)
         shapes = {name: values.shape for name, values in arrays.items()}
@@ -239,11 +239,11 @@ def _layout(name: str, values: Complex, is_noncartesian: bool) -> tuple[ToBart, 
     return dims.from_batch_coil_yx if values.ndim == 3 else dims.from_batch_map_coil_yx, False
 
 
-def _check(values: Complex, name: str) -> None:
+def _check(values: Complex, name: str, advice: str = "") -> None:
     if not np.isfinite(values).all():
         raise InputError(f"{name} must be finite, found NaN or infinity")
     if not values.any():
-        raise InputError(f"{name} must not be zero everywhere")
+        raise InputError(f"{name} must not be zero everywhere{advice}")
 
 
 def _difference(entry: Entry, shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
-from tests import foreign
+from tests import foreign, foreign_volumes
 
 # A library's warning beside the one line would be a second one.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -20,6 +20,8 @@ WRITERS = {
     "fastmri": lambda truth, folder: foreign.write_fastmri(truth, folder / "file.h5"),
     "ismrmrd": lambda truth, folder: foreign.write_ismrmrd(truth, folder / "raw.h5", lines=range(0, foreign.Y, 6)),
     "cfl": lambda truth, folder: foreign.write_bart(truth, folder / "kspace"),
+    "calgary-campinas": lambda truth, folder: foreign_volumes.write_calgary(truth, folder / "volume.h5"),
+    "cmrxrecon": lambda truth, folder: foreign_volumes.write_cmrxrecon(truth, folder / "cine.mat"),
 }
 
 
@@ -302,6 +304,60 @@ def bart(change):
 )
 def test_bart(refused, damage, message):
     assert message in refused("cfl", damage)
+
+
+# Volumes and time series
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (h5(kspace=None), "no array 'kspace' in it (found: nothing)"),
+        (h5(kspace={}), "no array 'kspace' in it"),
+        (h5(kspace=lambda v: v[..., 1:]), "encoding and 2 x coils, found (8, 36, 32, 7) of type float32"),
+        (h5(kspace=lambda v: v[0]), "must hold real numbers with dimensions readout position"),
+        (h5(kspace=lambda v: v.astype(complex)), "of type complex128"),
+        (h5(kspace=lambda v: v[:0]), "must not be empty, found 0 slices of 36 x 32 x 4"),
+        (h5(kspace=lambda v: v.transpose(0, 3, 1, 2)), "there are more coils than pixels along an axis"),
+        (h5(kspace=nan_at_the_end), "found NaN or infinity in slice 7 of 'kspace'"),
+        (h5(kspace=lambda v: 0 * v), "k-space must not be zero everywhere; --slices or --split"),
+    ],
+)
+def test_calgary_campinas(refused, damage, message):
+    assert message in refused("calgary-campinas", damage)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (h5(kspace_full=None), "kspace or kus is needed, found nothing"),
+        (h5(kus=np.ones(3)), "kspace or kus is needed, found kspace_full, kus"),
+        (h5(kspace_full={}), "'kspace_full' must hold 'real' and 'imag'"),
+        (h5(kspace_full=lambda v: v["real"]), "must be complex (fields 'real' and 'imag'), found type float64"),
+        (h5(kspace_full=lambda v: v[0, 0, 0]), "slice and time frame, found (32, 36)"),
+        (h5(kspace_full=lambda v: v[:, :0]), "must not be empty, found 0 slices of 32 x 36 x 4"),
+        (h5(kspace_full=lambda v: v.transpose(0, 1, 3, 2, 4)), "there are more coils than pixels along an axis"),
+    ],
+)
+def test_cmrxrecon(refused, damage, message):
+    assert message in refused("cmrxrecon", damage)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((2**20, 36, 32, 4), "'kspace' can have 131072 slices at most, found 1048576"),
+        ((8, 2**20, 2**20, 8), "can need 1 GiB for a slice at most"),
+    ],
+)
+def test_declared_sizes_that_no_memory_holds(refused, sizes, message):
+    def damage(path):
+        with h5py.File(path, "r+") as file:
+            del file["kspace"]
+            shape = sizes[0], sizes[1], sizes[2], 2 * sizes[3]
+            file.create_dataset("kspace", shape, np.float32, chunks=(1, 4, 4, 2))
+
+    assert message in refused("calgary-campinas", damage)
 
 
 # Interruption
