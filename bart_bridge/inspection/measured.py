@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import BartTfError, InputError
 from bart_bridge.importers import open_source
 from bart_bridge.importers.source import Source
 from bart_bridge.inspection.description import Description, Rows
@@ -22,7 +22,7 @@ def with_measured(description: Description) -> Description:
         try:
             source = open_source(description.kind, description.path, **description.options)
             rows = _source_rows(source)
-        except InputError as error:
+        except BartTfError as error:
             reason = str(error).removeprefix(f"{description.path}: ")
             return replace(description, kind="", without_import=f"n/a ({reason})")
     return replace(description, rows=description.rows + rows)

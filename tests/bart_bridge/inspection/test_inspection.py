@@ -14,7 +14,7 @@ from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.inspection import inspect
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings
-from tests import foreign, foreign_fastmri, foreign_raw, foreign_volumes
+from tests import foreign, foreign_fastmri, foreign_raw, foreign_twix, foreign_volumes
 from tests.foreign import COILS, SLICES, X, Y
 
 
@@ -231,6 +231,15 @@ def test_dataset_and_its_exports(truth, tmp_path):
     export("nifti", folder, tmp_path / "nifti")
     rows = facts(tmp_path / "nifti/train_part-mag.nii.gz")
     assert (rows["format"], rows["size"], rows["axes"]) == ("NIfTI", f"{X} x {Y} x 2 float32", "LPS")
+
+
+def test_twix_without_and_with_its_library(truth, tmp_path, monkeypatch):
+    pytest.importorskip("twixtools")
+    path = foreign_twix.write_slices(truth, tmp_path / "meas.dat")
+    rows = measured(path, truth, "Siemens raw data (twix), by its name and first bytes")
+    assert command(rows) == ("twix", [])
+    monkeypatch.setattr("bart_bridge.importers.twix.find_spec", lambda name: None)
+    assert facts(path)["import"].startswith("n/a (twixtools is not installed")
 
 
 def test_simulated_radial_data(toolbox, tmp_path):
