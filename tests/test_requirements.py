@@ -52,7 +52,7 @@ def imported(folder):
         ("bart_bridge", EXTRAS),
         ("tf_models", EXTRAS),
         ("compare", EXTRAS),
-        ("tests", ("test", *EXTRAS)),
+        ("tests", ("test", "docs", *EXTRAS)),
     ],
 )
 def test_every_import_is_declared(folder, extras):
