@@ -18,7 +18,7 @@ from bart_bridge.errors import InputError
 
 # Limits of what an import reads at once.
 MAX_SLICES = 2**17
-MAX_SLICE_BYTES = 2**30
+MAX_SLICE_BYTES = 2**29
 
 
 class Dim(IntEnum):
@@ -94,7 +94,7 @@ def check_limits(name: str, slices: int, sizes: Iterable[int]) -> None:
         sizes: Sizes of one slice, such as coil, y and x.
 
     Raises:
-        InputError: A size is 0, there are more than 131072 slices, or one needs more than 1 GiB as complex64.
+        InputError: A size is 0, there are more than 131072 slices, or one needs more than 512 MiB as complex64.
     """
     described = " x ".join(map(str, sizes := list(sizes)))
     if min(slices, *sizes) < 1:
@@ -102,7 +102,7 @@ def check_limits(name: str, slices: int, sizes: Iterable[int]) -> None:
     if slices > MAX_SLICES:
         raise InputError(f"{name} can have {MAX_SLICES} slices at most, found {slices}")
     if prod(sizes) * np.dtype(np.complex64).itemsize > MAX_SLICE_BYTES:
-        raise InputError(f"{name} can need 1 GiB for a slice at most, found {described} values")
+        raise InputError(f"{name} can need 512 MiB for a slice at most, found {described} values")
 
 
 def to_batch_map_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:

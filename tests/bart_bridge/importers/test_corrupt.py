@@ -347,7 +347,7 @@ def test_cmrxrecon(refused, damage, message):
     ("sizes", "message"),
     [
         ((2**20, 36, 32, 4), "'kspace' can have 131072 slices at most, found 1048576"),
-        ((8, 2**20, 2**20, 8), "can need 1 GiB for a slice at most"),
+        ((8, 2**20, 2**20, 8), "can need 512 MiB for a slice at most"),
     ],
 )
 def test_declared_sizes_that_no_memory_holds(refused, sizes, message):
