@@ -1,7 +1,7 @@
-"""A check of the global heaps of HDF5, in which arrays of variable length lie.
+"""Arrays with members of variable length, which HDF5 keeps in its global heaps.
 
 HDF5 1.14 reads a damaged heap for ever if an object of it has no length. The layout is that of the HDF5 File Format
-Specification, version 3.0, section III.E.
+Specification, version 3.0, section III.E. h5py's `fields` reads all members, and never frees those of variable length.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 
+_ELEMENTS = 32
 _SIGNATURE = b"GCOL"
 _HEADER = struct.Struct("<4sB3xQ")
 _OBJECT = struct.Struct("<HHIQ")
@@ -38,6 +39,13 @@ def check_heaps(dataset: h5py.Dataset, path: Path) -> None:
                 raise InputError(
                     f"{path}: '{dataset.name}' is damaged, the heap at {address} has an object of no length"
                 )
+
+
+def read_fixed(dataset: h5py.Dataset, name: str) -> NDArray[Any]:
+    """Read a member of fixed length of all elements; the others are in memory for a few elements at a time."""
+    # Without a copy each part would keep its elements in memory.
+    parts = [dataset[first : first + _ELEMENTS][name].copy() for first in range(0, dataset.size, _ELEMENTS)]
+    return np.concatenate(parts) if parts else dataset[:0][name]
 
 
 def is_sound(file: BinaryIO, position: int) -> bool:

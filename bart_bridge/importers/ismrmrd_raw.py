@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 from bart_bridge.importers import exported
 from bart_bridge.importers.encoding import Header, read_header, readout_pixels
-from bart_bridge.importers.hdf5_heaps import check_heaps
+from bart_bridge.importers.hdf5_heaps import check_heaps, read_fixed
 from bart_bridge.importers.raw_cartesian import Grid, cartesian_units
 from bart_bridge.importers.raw_lines import CHOSEN, LINE, RawLines
 from bart_bridge.importers.raw_trajectories import Field, noncartesian_units
@@ -66,8 +66,7 @@ def open_ismrmrd(
             group = _group(file, group, path)
             for name in {"data", "xml"} & set(file[group]):
                 check_heaps(file[group][name], path)
-            # Read the heads only: whole acquisitions would read all samples, too.
-            heads = file[group]["data"].fields("head")[:]
+            heads = read_fixed(file[group]["data"], "head")
             text = file[group]["xml"][0] if "xml" in file[group] else None
         if text is None:
             raise InputError(f"{path}: no '{group}/xml' in it, which is the header")
@@ -148,12 +147,11 @@ def _stored(
 ) -> Iterator[tuple[np.void, NDArray[np.float32]]]:
     """Yield the head and the stored numbers, `data` or `traj`, of lines."""
     with reading(path, _FORM), h5py.File(path, "r") as file:
-        stored = file[group]["data"].fields(name)
         for batch in _batches(numbers, lines):
-            for head, values in zip(lines[batch], stored[batch], strict=True):
-                if values.dtype.kind != "f":
-                    raise ValueError(f"numbers must be floating-point numbers, found {values.dtype}")
-                yield head, np.ascontiguousarray(values, np.float32)
+            for head, row in zip(lines[batch], file[group]["data"][batch], strict=True):
+                if row[name].dtype.kind != "f":
+                    raise ValueError(f"numbers must be floating-point numbers, found {row[name].dtype}")
+                yield head, np.ascontiguousarray(row[name], np.float32)
 
 
 def _flagged(flags: NDArray[np.uint64], name: str) -> NDArray[np.bool_]:

@@ -4,6 +4,8 @@ import io
 import struct
 
 import h5py
+import numpy as np
+import psutil
 import pytest
 
 from bart_bridge.errors import InputError
@@ -55,3 +57,24 @@ def test_a_damaged_heap_is_refused_before_hdf5_reads_it(truth, tmp_path, monkeyp
     monkeypatch.setattr(hdf5_heaps, "is_sound", lambda file, position: False)
     with pytest.raises(InputError, match=r"raw.h5: '/dataset/\w+' is damaged, the heap at \d+ has an object of no"):
         open_source("ismrmrd", path)
+
+
+def test_reading_heads_keeps_no_samples_in_memory(tmp_path):
+    """1 MB of samples for each of 200 heads."""
+    import ismrmrd
+
+    kind = ismrmrd.hdf5.acquisition_dtype
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        lines = np.zeros(1, kind)
+        lines[0]["data"], lines[0]["traj"] = np.zeros(2**18, np.float32), np.zeros(0, np.float32)
+        data = file.create_dataset("data", (200,), kind)
+        for number in range(200):
+            lines["head"]["scan_counter"] = number
+            data[number : number + 1] = lines
+        del lines
+    with h5py.File(tmp_path / "raw.h5") as file:
+        hdf5_heaps.read_fixed(file["data"], "head")
+        before_bytes = psutil.Process().memory_info().rss
+        heads = hdf5_heaps.read_fixed(file["data"], "head")
+        assert psutil.Process().memory_info().rss - before_bytes < 64 * 2**20
+    assert heads["scan_counter"].tolist() == list(range(200))
