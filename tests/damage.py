@@ -29,7 +29,7 @@ def damage(folder, seed):
             change = pick(generator, BYTE_CHANGES)
         try:
             done.append(f"{change.__name__} {file.name}: {change(file, generator)}")
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, MemoryError) as error:
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
             # The library cannot change what the changes before have left of the file.
             done.append(f"{change.__name__} {file.name}: {type(error).__name__}")
     return "; ".join(done)
@@ -249,7 +249,7 @@ def changed_content(values, generator):
         text = values.item()
         return changed_text(text.decode(errors="replace") if isinstance(text, bytes) else str(text), generator)
     if values.dtype.names and values.size:
-        rows = slice(None) if generator.random() < 0.3 or not values.ndim else generator.integers(len(values))
+        rows = ... if generator.random() < 0.3 or not values.ndim else generator.integers(len(values))
         target = values[values.dtype.names[0]]
         while target.dtype.names:
             target = target[pick(generator, target.dtype.names)]
