@@ -68,6 +68,9 @@ def test_the_second_image_stands_on_the_first():
     assert ("ARG", ["BASE=bart-tf"]) in second
     pip = next(words for name, words in second if name == "RUN" and words[0] == "pip")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    # Debian's pip reads the certificates of the system when it starts.
+    apt = [words for name, words in first if name == "RUN" and words[0] == "apt-get"][-1]
+    assert "ca-certificates" in apt
     assert "/opt/bart-tf/constraints.txt" in pip
     assert any(pip[-1] == re.split(">|=", requirement)[0] for requirement in extras["gpu"])
 
