@@ -1,5 +1,7 @@
 """Siemens raw data, written by `twixtools` with a protocol of only what an import reads."""
 
+import contextlib
+import io
 import struct
 
 import numpy as np
@@ -46,7 +48,8 @@ def line(values, flags=(), centre=None, cut=(0, 0), centres=(0, 0), **counters):
 def write(path, measurements):
     """Write measurements, pairs of a header and lines, of which the images are in the last."""
     scans = [{"hdr_str": header, "mdb": list(lines)} for header, lines in measurements]
-    twixtools.write_twix(scans, str(path))
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells that it adds the last line
+        twixtools.write_twix(scans, str(path))
     return path
 
 
