@@ -12,16 +12,18 @@ async function inflate(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// One grey picture at the size of the data; zoom and pan are left to drawImage.
-function greyPicture(width, height, values, low, high) {
+// One grey picture at the size of the data; zoom and pan are left to drawImage. `colourOf` may return the colour
+// of a value in place of its grey.
+function greyPicture(width, height, values, low, high, colourOf = () => null) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(width, height);
   for (let i = 0; i < values.length; i++) {
     const grey = (255 * (values[i] - low)) / (high - low); // rounded and clipped where it is stored
-    pixels.data[4 * i] = grey;
-    pixels.data[4 * i + 1] = grey;
-    pixels.data[4 * i + 2] = grey;
+    const [red, green, blue] = colourOf(i) ?? [grey, grey, grey];
+    pixels.data[4 * i] = red;
+    pixels.data[4 * i + 1] = green;
+    pixels.data[4 * i + 2] = blue;
     pixels.data[4 * i + 3] = 255;
   }
   context.putImageData(pixels, 0, 0);

@@ -39,15 +39,11 @@ async function floats(text) {
 }
 
 function colourPicture(array, plane, values, low, high) {
-  const picture = greyPicture(array.columns, array.rows, values, low, high);
-  const context = picture.getContext("2d");
-  for (let i = 0; i < values.length; i++) {
+  return greyPicture(array.columns, array.rows, values, low, high, (i) => {
     const [re, im] = [plane[2 * i], plane[2 * i + 1]];
-    if (Number.isFinite(re) && Number.isFinite(im)) continue;
-    context.fillStyle = `rgb(${(isNan(re, im) ? NAN : INFINITE).join(" ")})`;
-    context.fillRect(i % array.columns, Math.floor(i / array.columns), 1, 1);
-  }
-  return picture;
+    if (isNan(re, im)) return NAN;
+    return Number.isFinite(re) && Number.isFinite(im) ? null : INFINITE;
+  });
 }
 
 function make(name, attributes = {}, ...children) {
