@@ -10,12 +10,19 @@ from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import ToolError
 from bart_bridge.files import multi_cfl
 from bart_bridge.reconet.history import parse_progress
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
+from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import process
 from bart_bridge.tools.blas import blas_of
 from bart_bridge.tools.toolbox import Toolbox
+from compare import parity
+from compare.settings.experiment import Experiment, TrainedNetwork
 from tests.conftest import BARTS
 
 pytestmark = pytest.mark.barts
+
+VARNET = VarNetSettings(iterations=1, filters=2, kernel_x=3, kernel_y=3, basis=3)
+MODL = ModlSettings(iterations=1, layers=3, filters=2)
 
 
 @pytest.fixture(scope="module", params=["1.0.00-pip", "1.0.00-cuda"])
@@ -65,6 +72,17 @@ def test_a_training_is_that_of_debians_build(pair, dataset_folder, tmp_path):
         assert any(parse_progress(line) for line in finished.stderr)
         trained.append(np.concatenate([array.ravel() for array in multi_cfl.read(path)]))
     np.testing.assert_allclose(*trained, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", [VARNET, MODL], ids=["varnet", "modl"])
+def test_it_agrees_with_keras(pair, dataset_folder, network):
+    """In images to its own rounding. Six losses are too few to know it; their bound is that of the training above."""
+    trained = TrainedNetwork(network=network, training=Training(batch_size=2, epochs=1, learning_rate=0.01))
+    experiment = Experiment(name="parity", dataset={"folder": dataset_folder}, networks={"small": trained})
+    stages = {stage.name: stage for stage in parity.stages(experiment, pair[0])}
+    for name in ("adjoint", "image after 1"):
+        assert stages[name].agrees, stages[name]
+    assert stages["losses, initial weights"].difference < 1e-5
 
 
 def test_an_error_ends_with_status_1_and_what_bart_says(pair, tmp_path):

@@ -29,6 +29,8 @@ PARSED = {
     "bart-tf compare configs/table1.yaml": "needs a GPU",
     "bart-tf compare demo": "tests/test_installed.py runs it",
     "bart-tf parity configs/mine.yaml": "tests/compare/cli/test_terminal.py runs it",
+    "bart-tf merge reports/day1": "tests/compare/running/test_merge.py runs it",
+    "bart-tf compare configs/mine.yaml -o reports/both": "the same test runs it",
     "bart-tf compare configs/mine.yaml --on slurm": "needs Slurm, which tests/compare/running/test_submit.py starts",
     "bart-tf jobs resume": "nothing failed or stopped that could be resumed",
     "bart-tf import varnet-mat": "the published data has 20 subjects of 30 slices",
