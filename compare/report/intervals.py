@@ -169,3 +169,9 @@ class Chart:
     groups: dict[str, list[Row]]
     legend: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def longest(self) -> int:
+        """Characters of the longest text beside a mark, for which its column needs room."""
+        texts = [cell.text for rows in self.groups.values() for row in rows for cell in row.cells]
+        return max(map(len, texts), default=0)
