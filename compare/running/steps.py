@@ -72,7 +72,7 @@ class Step:
         """Describe what is missing or damaged of the output; empty if nothing is."""
         for path in self.leaves:
             try:
-                if path.suffix:
+                if path.suffix in (".npz", ".keras"):  # the name of an array may have a dot, as in bart-1.0
                     zipfile.ZipFile(path).close()  # the list of its content stands at the end
                 else:
                     cfl.read(path)

@@ -30,7 +30,7 @@ NETWORKS = {
 }
 DATA = {"size": 32, "size_y": 36, "train": 4, "validation": 1, "test": 3, "reference_size": 8}
 TABLES = {
-    *("ratios", "quality", "paired", "seed-scale", "paired-seeds", "weights-across", "memory", "training-time"),
+    *("quality", "paired", "seed-scale", "paired-seeds", "weights-across", "memory", "training-time"),
     *("inference-time", "gpu-state", "energy", "published-memory", "published-time", "published-gpu-state"),
 }
 
