@@ -32,13 +32,21 @@ def check_heaps(dataset: h5py.Dataset, path: Path) -> None:
     Raises:
         InputError: A heap is damaged.
     """
+    if not _fits(dataset.dtype):
+        raise InputError(f"{path}: '{dataset.name}' is damaged, members of its elements overlap")
     base = dataset.file.userblock_size
     with path.open("rb") as file:
-        for address in _addresses(dataset, file, base).tolist():
-            if not is_sound(file, address + base):
-                raise InputError(
-                    f"{path}: '{dataset.name}' is damaged, the heap at {address} has an object of no length"
-                )
+        references = _references(dataset, file)
+        for address in np.unique(references["address"]).tolist():
+            lengths = object_lengths(file, address + base)
+            if lengths is None:
+                raise InputError(f"{path}: '{dataset.name}' is damaged, heap {address} has an object of no length")
+            for number, expected in references[references["address"] == address][["index", "length"]].tolist():
+                if lengths.get(number, expected) != expected:
+                    raise InputError(
+                        f"{path}: '{dataset.name}' is damaged, object {number} of the heap at {address} has "
+                        f"{lengths[number]} bytes instead of {expected}"
+                    )
 
 
 def read_fixed(dataset: h5py.Dataset, name: str) -> NDArray[Any]:
@@ -48,12 +56,26 @@ def read_fixed(dataset: h5py.Dataset, name: str) -> NDArray[Any]:
     return np.concatenate(parts) if parts else dataset[:0][name]
 
 
-def is_sound(file: BinaryIO, position: int) -> bool:
-    """Tell whether each object of the heap at a position has a length; HDF5 itself finds other faults."""
+def _fits(kind: np.dtype[Any]) -> bool:
+    """Tell whether the members of a type lie side by side; HDF5 reads overlapping ones beyond its memory."""
+    end = 0
+    for member, offset, *_ in sorted((kind.fields or {}).values(), key=lambda item: item[1]):
+        if offset < end or not _fits(member.base):
+            return False
+        end = offset + member.itemsize
+    return end <= kind.itemsize
+
+
+def object_lengths(file: BinaryIO, position: int) -> dict[int, int] | None:
+    """Return the length in bytes of each object of the heap at a position, or None if one has no length.
+
+    HDF5 itself finds a heap that is cut off or has another signature.
+    """
+    lengths: dict[int, int] = {}
     file.seek(position)
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
-        return True
+        return lengths
     signature, _, size = _HEADER.unpack(header)
     end, position = position + size, position + _HEADER.size
     while signature == _SIGNATURE and position + _OBJECT.size <= end:
@@ -62,46 +84,53 @@ def is_sound(file: BinaryIO, position: int) -> bool:
         if len(head) < _OBJECT.size:
             break
         index, _, _, length = _OBJECT.unpack(head)
+        lengths[index] = length
         # The free space, which has the number 0, counts its head.
         step = _OBJECT.size + -(-length // 8) * 8 if index else length
         if step == 0:
-            return False
+            return None
         position += step
-    return True
+    return lengths
 
 
-def _addresses(dataset: h5py.Dataset, file: BinaryIO, base: int) -> NDArray[np.uint64]:
-    """Return the addresses of all heaps to which the elements refer."""
+def _references(dataset: h5py.Dataset, file: BinaryIO) -> NDArray[np.void]:
+    """Return heap, number there and length in bytes of all arrays to which the elements refer."""
     stored = dataset.id.get_type()
     size, members = stored.get_size(), _members(stored)
-    if members == [0]:
+    if list(members) == [0]:
         size = _REFERENCE.itemsize  # HDF5 tells the size of a text in memory
+    kind = np.dtype([("address", "<u8"), ("index", "<u8"), ("length", "<u8")])
+    found = [np.zeros(0, kind)]
     if not members or dataset.id.get_create_plist().get_nfilters():
-        return np.zeros(0, np.uint64)
+        return found[0]
     places: list[tuple[int, int]] = []
     if dataset.chunks:
         dataset.id.chunk_iter(lambda chunk: places.append((chunk.byte_offset, chunk.size)))
     elif dataset.id.get_offset() is not None:
         places = [(dataset.id.get_offset(), dataset.id.get_storage_size())]
-    found = [np.zeros(0, np.uint64)]
     for offset, length in places:
         file.seek(offset)
-        content = file.read(min(length, dataset.size * size if not dataset.chunks else length))
+        content = file.read(length)
         rows = np.frombuffer(content, np.uint8)[: len(content) // size * size].reshape(-1, size)
-        for member in members:
-            part = np.ascontiguousarray(rows[:, member : member + _REFERENCE.itemsize]).view(_REFERENCE)
-            found.append(part["address"][part["length"] > 0])
-    return np.unique(np.concatenate(found))
+        for member, element_bytes in members.items():
+            part = np.ascontiguousarray(rows[:, member : member + _REFERENCE.itemsize]).view(_REFERENCE)[:, 0]
+            references = np.zeros(len(part), kind)
+            references["address"], references["index"] = part["address"], part["index"]
+            references["length"] = part["length"].astype(np.uint64) * element_bytes
+            found.append(references[part["length"] > 0])
+    return np.concatenate(found)
 
 
-def _members(stored: Any) -> list[int]:
-    """Return where the arrays of variable length are in an element of a type."""
+def _members(stored: Any) -> dict[int, int]:
+    """Return where arrays of variable length are in an element of a type, with the bytes of each of their elements."""
 
-    def is_variable(kind: Any) -> bool:
-        text = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
-        return text or isinstance(kind, h5py.h5t.TypeVlenID)
+    def element_bytes(kind: Any) -> int:
+        if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
+            return 1
+        return int(kind.get_super().get_size()) if isinstance(kind, h5py.h5t.TypeVlenID) else 0
 
-    if isinstance(stored, h5py.h5t.TypeCompoundID):
-        members = range(stored.get_nmembers())
-        return [stored.get_member_offset(number) for number in members if is_variable(stored.get_member_type(number))]
-    return [0] if is_variable(stored) else []
+    if not isinstance(stored, h5py.h5t.TypeCompoundID):
+        return {0: element_bytes(stored)} if element_bytes(stored) else {}
+    numbers = range(stored.get_nmembers())
+    members = {stored.get_member_offset(n): element_bytes(stored.get_member_type(n)) for n in numbers}
+    return {offset: size for offset, size in members.items() if size}

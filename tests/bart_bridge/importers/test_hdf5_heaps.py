@@ -35,14 +35,14 @@ def heap(*objects, size=None, signature=b"GCOL"):
     ],
 )
 def test_a_heap_is_sound_if_each_object_has_a_length(stored, sound):
-    assert hdf5_heaps.is_sound(stored, 6) is sound
+    assert (hdf5_heaps.object_lengths(stored, 6) is not None) is sound
 
 
 @pytest.mark.parametrize("name", ["dataset/data", "dataset/xml"])
 def test_every_heap_of_a_file_is_checked(truth, tmp_path, monkeypatch, name):
     path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5", lines=range(0, foreign.Y, 6))
     seen = []
-    monkeypatch.setattr(hdf5_heaps, "is_sound", lambda file, position: seen.append(position) or True)
+    monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: seen.append(position) or {})
     with h5py.File(path) as file:
         hdf5_heaps.check_heaps(file[name], path)
         count = file[name].size
@@ -54,8 +54,15 @@ def test_every_heap_of_a_file_is_checked(truth, tmp_path, monkeypatch, name):
 
 def test_a_damaged_heap_is_refused_before_hdf5_reads_it(truth, tmp_path, monkeypatch):
     path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5", lines=range(0, foreign.Y, 6))
-    monkeypatch.setattr(hdf5_heaps, "is_sound", lambda file, position: False)
-    with pytest.raises(InputError, match=r"raw.h5: '/dataset/\w+' is damaged, the heap at \d+ has an object of no"):
+    monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: None)
+    with pytest.raises(InputError, match=r"raw.h5: '/dataset/\w+' is damaged, heap \d+ has an object of no"):
+        open_source("ismrmrd", path)
+
+
+def test_an_object_of_another_length_is_refused_before_hdf5_reads_it(truth, tmp_path, monkeypatch):
+    path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5", lines=range(0, foreign.Y, 6))
+    monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: {1: 2047})
+    with pytest.raises(InputError, match=r"object 1 of the heap at \d+ has 2047 bytes instead of \d+"):
         open_source("ismrmrd", path)
 
 
@@ -78,3 +85,9 @@ def test_reading_heads_keeps_no_samples_in_memory(tmp_path):
         heads = hdf5_heaps.read_fixed(file["data"], "head")
         assert psutil.Process().memory_info().rss - before_bytes < 64 * 2**20
     assert heads["scan_counter"].tolist() == list(range(200))
+
+
+def test_members_that_overlap_are_noticed():
+    overlapping = np.dtype({"names": ["a", "b"], "formats": ["<f8", "<f8"], "offsets": [0, 4], "itemsize": 12})
+    assert hdf5_heaps._fits(np.dtype([("head", [("a", "<f4"), ("b", "<f4", (3,))]), ("data", "<f4")]))
+    assert not hdf5_heaps._fits(np.dtype([("head", overlapping), ("data", "<f4")]))
