@@ -59,15 +59,17 @@ def allocator_peak_bytes(device: str) -> tuple[int | None, str]:
 
 
 def _cpu_peak_bytes() -> tuple[int | None, str]:
-    """Return TensorFlow's count on a CPU; only its allocator for oneDNN counts."""
+    """Return TensorFlow's count on a CPU; only its allocator for oneDNN counts, and only tensors of 256 KiB or more."""
     import tensorflow as tf
 
     try:
         peak = tf.config.experimental.get_memory_info("CPU:0")["peak"]
     except ValueError:
         return None, "n/a: TensorFlow counts on a CPU with oneDNN only, which is off here"
-    source = "TensorFlow's get_memory_info, peak of what tensors used, without the scratch of Fourier transforms"
-    return int(peak), source
+    if not peak:
+        return None, "n/a: TensorFlow counts tensors of 256 KiB or more on a CPU, and there was none"
+    source = "TensorFlow's get_memory_info, peak of tensors of 256 KiB or more"
+    return int(peak), f"{source}, without the scratch of Fourier transforms"
 
 
 def time_calls(

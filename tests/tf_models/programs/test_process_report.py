@@ -14,7 +14,7 @@ import keras
 from keras import ops
 from tf_models.programs import process_report
 
-held = ops.ones((8, 2**20))
+held = ops.ones((8, {columns}))
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
@@ -24,10 +24,10 @@ print(*process_report.allocator_peak_bytes("cpu"), sep=";")
 """
 
 
-def peak(**environment):
-    """What a process of its own prints: the peak in bytes, or None, and the note."""
+def peak(columns=2**20, **environment):
+    """What a process of its own prints that holds 8 x `columns` floats: the peak in bytes, or None, and the note."""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"} | environment
-    argv = [sys.executable, "-c", STEPS]
+    argv = [sys.executable, "-c", STEPS.format(columns=columns)]
     finished = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout.splitlines()[-1].split(";")
@@ -38,6 +38,11 @@ def test_tensorflow_counts_on_a_cpu():
     assert int(count) == pytest.approx(96 * MIB, rel=0.05)
     assert note.startswith("TensorFlow's get_memory_info")
     assert note.endswith("without the scratch of Fourier transforms")
+
+
+def test_small_tensors_are_not_counted():
+    reason = "n/a: TensorFlow counts tensors of 256 KiB or more on a CPU, and there was none"
+    assert peak(columns=2**10, KERAS_BACKEND="tensorflow", TF_ENABLE_ONEDNN_OPTS="1") == ["None", reason]
 
 
 def test_without_onednn_there_is_no_count():
