@@ -293,7 +293,6 @@ def new_folder(folder: Path, description: dict[str, Any]) -> Iterator[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: already exists; name a new folder or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.new_folder(folder) as temporary:
+    with atomic.new_parents(folder), atomic.new_folder(folder) as temporary:
         yield temporary
         (temporary / "dataset.yaml").write_text(yaml.safe_dump(description, sort_keys=False))

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bart_bridge.errors import InputError
+from bart_bridge.files import atomic
 
 # The function that writes each kind.
 KINDS = {
@@ -51,8 +52,8 @@ def export(kind: str, source: Path, target: Path, on_progress: OnProgress | None
         raise InputError(f"KIND must be one of {', '.join(KINDS)}, received '{kind}'")
     if target.exists() and not (target.is_dir() and not any(target.iterdir()) and kind != "ismrmrd"):
         raise InputError(f"{target}: already exists; name a new one or remove it")
-    target.parent.mkdir(parents=True, exist_ok=True)
     module, function = KINDS[kind].split(".")
     write = getattr(import_module(f"bart_bridge.exporters.{module}"), function)
-    result: Exported = write(source, target, on_progress or (lambda done, total: None))
+    with atomic.new_parents(target):
+        result: Exported = write(source, target, on_progress or (lambda done, total: None))
     return result

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,24 @@ def new_folder(path: Path) -> Iterator[Path]:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
         _name_in(error, path)
+        raise
+
+
+@contextmanager
+def new_parents(path: Path) -> Iterator[None]:
+    """Make the folders above `path` that are missing, and remove them again if the `with` block fails.
+
+    Raises:
+        OSError: A folder cannot be made.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):  # somebody else wrote into it
+                folder.rmdir()
         raise
 
 

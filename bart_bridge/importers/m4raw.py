@@ -89,7 +89,9 @@ def is_named(path: Path) -> bool:
 
 def _files(path: Path) -> tuple[list[Path], dict[str, int]]:
     if not path.is_dir():
-        if path.is_file() and not _NAME.fullmatch(path.name):
+        with reading(path, _FORM):
+            pass  # a missing file is named before its name is judged
+        if not _NAME.fullmatch(path.name):
             raise InputError(f"{path}: files of M4Raw have names such as 2022061003_T201.h5, this one has another")
         return [path], {}
     present = sorted(file for file in path.iterdir() if file.is_file())

@@ -6,7 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from bart_bridge.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
+
+from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files.dims import from_batch_coil_yx, to_batch_map_coil_yx
 from bart_bridge.importers import cfl_files
 from bart_bridge.importers.gridding import cartesian_centre
@@ -16,6 +19,8 @@ from bart_bridge.tools.toolbox import Toolbox
 
 # Options of ecalib for the estimate.
 _OPTION = re.compile(r"-[tckrvm]|-[tckrvm]?[0-9.:]+|-[SWIPa]", re.ASCII)
+# Its kernel without the option -k, in samples along each axis.
+_KERNEL = 6
 _VALUE = re.compile(r"[0-9.:]+", re.ASCII)
 
 
@@ -70,5 +75,35 @@ def _estimate(item: Slice, toolbox: Toolbox, options: list[str]) -> Complex:
     else:
         measured = cartesian_centre(item, toolbox)
     # If an option is given twice, BART uses the last one.
-    maps = toolbox.compute("ecalib", "-m", 1, *options, from_batch_coil_yx(measured[None]))
+    try:
+        maps = toolbox.compute("ecalib", "-m", 1, *options, from_batch_coil_yx(measured[None]))
+    except ToolError as error:
+        y, x = _sampled_centre(np.any(measured != 0, axis=0))
+        if min(y, x) >= _KERNEL:
+            raise
+        raise InputError(
+            f"ecalib needs a fully sampled centre of at least {_KERNEL} x {_KERNEL} samples, the size of its kernel "
+            f"(-k), found {x} x {y}"
+        ) from error
+    if not np.isfinite(maps).all() or not maps.any():
+        raise InputError(
+            "ecalib finds no coil sensitivities: there is too little signal, or the fully sampled centre is too small; "
+            "--slices and --split leave slices out, --coils 'ecalib -c 0.5' lowers the threshold"
+        )
     return to_batch_map_coil_yx(maps)[0]
+
+
+def _sampled_centre(sampled: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the size `(y, x)` of the fully sampled rectangle around the centre of k-space `(y, x)`."""
+    centre_y, centre_x = (size // 2 for size in sampled.shape)
+    if not sampled[centre_y, centre_x]:
+        return 0, 0
+    columns = _run(sampled[centre_y], centre_x)
+    rows = _run(sampled[:, columns].all(axis=1), centre_y)
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
+def _run(sampled: NDArray[np.bool_], centre: int) -> slice:
+    """Return the neighbours of a sampled position that are sampled without a gap."""
+    gaps = np.flatnonzero(~sampled)
+    return slice(max(gaps[gaps < centre], default=-1) + 1, min(gaps[gaps > centre], default=sampled.size))

@@ -203,7 +203,10 @@ def reading(path: Path, form: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        text = str(error)
+        if isinstance(error, KeyError):  # its text is the quoted key, or the quoted sentence of h5py
+            text = str(error.args[0]) if " " in text else f"no {text} in it"
+        reason = " ".join(text.split())[:200] or type(error).__name__
         raise InputError(f"{path}: cannot be read as {form} ({reason})") from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -98,9 +99,33 @@ def open_twix(
     )
 
 
+def generation(start: bytes) -> tuple[str, int] | None:
+    """Tell the two generations of files apart by their first 8 bytes.
+
+    VD and VE begin with 0 and the number of measurements, VB with the length of its header, as the readers twixtools
+    0.24 and pymapvbvd 0.7.0 tell them apart.
+
+    Returns:
+        The generation and the number of measurements; None if the bytes are not those of Siemens raw data.
+    """
+    if len(start) < 8:
+        return None
+    first, second = struct.unpack("<II", start[:8])
+    if first < 10000 and 0 < second <= 64:
+        return "VD or VE", second
+    if 32 <= first < 1 << 24 and 0 < second < 64:
+        return "VB", 1
+    return None
+
+
 def _last_measurement(path: Path) -> _Measurement:
     from twixtools import hdr_def, helpers, twixprot
 
+    with path.open("rb") as file:
+        start = file.read(8)
+    if generation(start) is None:
+        begins = f"it begins with {start!r}" if start else "it is empty"
+        raise InputError(f"{path}: {_FORM} are needed, {begins}")
     size = path.stat().st_size
     # `read_twix` leaves the file open if it is damaged. The library prints its warnings.
     with path.open("rb") as file, contextlib.redirect_stdout(io.StringIO()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import h5py
 import numpy as np
 
 from bart_bridge.errors import InputError
-from bart_bridge.importers import KINDS
+from bart_bridge.importers import twix
 from bart_bridge.importers.matlab_tags import check_version_5
 from bart_bridge.importers.source import reading
 from bart_bridge.inspection import hdf5
@@ -59,9 +58,9 @@ def describe(path: Path) -> Description:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         rows = [("array", f"({sizes(array.shape)}) {array.dtype}")]
         return Description(path, "array of NumPy", rows, without_import="n/a (write_cfl makes a BART array of it)")
-    if path.suffix == ".dat" and (rows := _twix(start)):
-        kind = "twix" if "twix" in KINDS else ""
-        return Description(path, "Siemens raw data (twix), by its name and first bytes", rows, kind, {}, _CONVERT)
+    if path.suffix == ".dat" and (generation := twix.generation(start)):
+        rows = [("generation", generation[0]), ("measurements", str(generation[1]))]
+        return Description(path, "Siemens raw data (twix), by its name and first bytes", rows, "twix")
     for magic, (what, reason) in _BY_START.items():
         if start.startswith(magic):
             return Description(path, what, [], without_import=reason)
@@ -98,19 +97,3 @@ def _nifti(path: Path) -> Description:
         rows.append(("voxel", f"{' x '.join(f'{zoom:.4g}' for zoom in image.header.get_zooms()[:3])} mm"))
         rows.append(("axes", f"{''.join(code or '?' for code in nibabel.aff2axcodes(image.affine))}"))
     return Description(path, "NIfTI", rows, without_import=_IMAGES)
-
-
-def _twix(start: bytes) -> list[tuple[str, str]]:
-    """Return rows of the two generations of files; none if the first bytes are not theirs.
-
-    VD and VE begin with 0 and the number of measurements, VB with the length of its header, as the readers twixtools
-    0.24 and pymapvbvd 0.7.0 tell them apart.
-    """
-    if len(start) < 8:
-        return []
-    first, second = struct.unpack("<II", start[:8])
-    if first < 10000 and 0 < second <= 64:
-        return [("generation", "VD or VE"), ("measurements", str(second))]
-    if 32 <= first < 1 << 24 and 0 < second < 64:
-        return [("generation", "VB"), ("measurements", "1")]
-    return []

@@ -95,6 +95,25 @@ def test_a_folder_that_fails_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_parents_of_what_fails_are_gone(tmp_path):
+    def write(fails):
+        path = tmp_path / "a" / "b" / "data"
+        with atomic.new_parents(path), atomic.new_folder(path) as temporary:
+            (temporary / "file").write_text("x")
+            if fails:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(fails=True)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        write(fails=True)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a"]
+    write(fails=False)
+    assert (tmp_path / "a" / "b" / "data" / "file").read_text() == "x"
+
+
 def test_the_mode_is_that_of_any_new_file(tmp_path):
     before = os.umask(0o027)
     try:

@@ -9,6 +9,7 @@ import pytest
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
+from bart_bridge.importers import KINDS, open_source
 from tests import foreign, foreign_volumes
 
 # A library's warning beside the one line would be a second one.
@@ -71,6 +72,13 @@ def test_another_format(refused, kind):
 def test_nothing_there(refused, kind):
     message = refused(kind, lambda path: path.parent / "missing")
     assert "missing" in message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["missing.h5", "missing.dat", "missing", "2022061003_T201.h5"])
+def test_every_kind_names_a_missing_file(tmp_path, kind, name):
+    with pytest.raises(InputError, match=name):
+        open_source(kind, tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -271,6 +271,30 @@ def test_pattern_options_out_of_range(values):
 # Coil sensitivities
 
 
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (slice(16, 20), "at least 6 x 6 samples, the size of its kernel .-k., found 32 x 4"),
+        (slice(0, 10), "found 0 x 0"),
+    ],
+)
+def test_a_small_centre_of_kspace_is_named(truth, toolbox, tmp_path, lines, message):
+    """BART ends by an assertion, or without a calibration region."""
+    kspace = np.zeros_like(truth.kspace[:1])
+    kspace[:, :, lines], kspace[:, :, ::4] = truth.kspace[:1, :, lines], truth.kspace[:1, :, ::4]
+    kspace[:, :, 20 if lines.start else 18] = 0
+    cfl.write(tmp_path / "kspace", from_batch_coil_yx(kspace))
+    with pytest.raises(InputError, match=f"slice 0 of test, kspace/0: ecalib needs .*{message}"):
+        foreign.import_to(tmp_path / "data", "cfl", tmp_path / "kspace", toolbox=toolbox)
+
+
+def test_a_slice_in_which_ecalib_finds_nothing_can_be_left_out(truth, toolbox, tmp_path):
+    """Outside of the object, slices of a volume may be below the threshold everywhere."""
+    path = foreign.write_bart(truth, tmp_path / "kspace")
+    with pytest.raises(InputError, match=r"ecalib finds no coil sensitivities.*--slices and --split leave slices out"):
+        foreign.import_to(tmp_path / "data", "cfl", path, coils="ecalib -c 1.1", toolbox=toolbox)
+
+
 @pytest.mark.parametrize("coils", ["", "ecalib -r 20 -c 0.2", "ecalib -r20 -S"])
 def test_estimated_coils_combine_to_the_image(truth, toolbox, tmp_path, coils):
     path = foreign.write_fastmri(truth, tmp_path / "file.h5")

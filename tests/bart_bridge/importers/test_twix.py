@@ -166,6 +166,20 @@ def test_truncated(truth, tmp_path, size):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x89HDF\r\n\x1a\n" + bytes(4000), "Siemens raw data are needed, it begins with b'.x89HDF"),
+        (b"", "Siemens raw data are needed, it is empty"),
+        (np.array([0, 1], "<u4").tobytes() + bytes(20000), "no 'Meas' in it"),
+    ],
+)
+def test_other_files_are_named(tmp_path, content, message):
+    (tmp_path / "meas.dat").write_bytes(content)
+    with pytest.raises(InputError, match=f"meas.dat: .*{message}"):
+        open_source("twix", tmp_path / "meas.dat")
+
+
 def test_a_line_of_no_length_ends_in_an_error(truth, tmp_path, capfd):
     """The package would read it again and again."""
     path = one(tmp_path / "meas.dat", truth.kspace[0])

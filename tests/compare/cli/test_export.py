@@ -30,8 +30,9 @@ def test_the_command_that_is_shown_gives_the_dataset_back(tmp_path, monkeypatch,
 
 def test_what_a_format_cannot_hold(tmp_path):
     write_dataset(tmp_path / "data", pattern=points_pattern)
-    finished = bart_tf_in_process("export", "ismrmrd", tmp_path / "data", tmp_path / "raw.mrd")
+    finished = bart_tf_in_process("export", "ismrmrd", tmp_path / "data", tmp_path / "new" / "raw.mrd")
     assert "its pattern has gaps along x" in one_line(finished, 2)
+    assert not (tmp_path / "new").exists()
     finished = bart_tf_in_process("export", "fastmri", tmp_path / "data", tmp_path / "out")
     assert finished.returncode == 0
     assert "train.h5 has no mask: fastMRI has one mask of whole lines for all slices of a file" in finished.stderr
