@@ -222,6 +222,9 @@ class Dataset:
             InputError: The folder or its `dataset.yaml` is missing or unreadable.
         """
         file = (folder := Path(folder)) / "dataset.yaml"
+        if not file.exists():
+            reason = "it has no dataset.yaml" if folder.is_dir() else "there is no such folder"
+            raise InputError(f"{folder}: not a dataset folder ({reason})")
         try:
             description = yaml_files.read(file)
         except InputError as error:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from math import prod
 from pathlib import Path
 
 from bart_bridge.errors import InputError
-from bart_bridge.files import atomic
+from bart_bridge.files import atomic, cfl
+from bart_bridge.files.dims import Dim
 
 # The function that writes each kind.
 KINDS = {
@@ -17,6 +19,8 @@ KINDS = {
     "nifti": "images.write_nifti",
     "png": "images.write_png",
 }
+# Kinds that also take the images of a BART array.
+IMAGES = ("nifti", "png")
 OnProgress = Callable[[int, int], None]
 
 
@@ -48,8 +52,7 @@ def export(kind: str, source: Path, target: Path, on_progress: OnProgress | None
         InputError: The kind is unknown, the target exists, or the format has no place for this dataset.
         ToolError: A library is needed and not installed.
     """
-    if kind not in KINDS:
-        raise InputError(f"KIND must be one of {', '.join(KINDS)}, received '{kind}'")
+    _check_kind(kind)
     if target.exists() and not (target.is_dir() and not any(target.iterdir()) and kind != "ismrmrd"):
         raise InputError(f"{target}: already exists; name a new one or remove it")
     module, function = KINDS[kind].split(".")
@@ -57,3 +60,22 @@ def export(kind: str, source: Path, target: Path, on_progress: OnProgress | None
     with atomic.new_parents(target):
         result: Exported = write(source, target, on_progress or (lambda done, total: None))
     return result
+
+
+def slice_count(kind: str, source: Path) -> int:
+    """Count the slices that `export` will write.
+
+    Raises:
+        InputError: The kind is unknown, or the source is missing or damaged, or is not what this kind is made of.
+    """
+    from bart_bridge.exporters import slices
+
+    _check_kind(kind)
+    if source.is_dir() or kind not in IMAGES:
+        return sum(split.slice_count for split in slices.open_splits(source).values())
+    return prod(cfl.read_dims(source)[Dim.SLICE :])
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise InputError(f"KIND must be one of {', '.join(KINDS)}, received '{kind}'")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import h5py
@@ -12,8 +11,6 @@ import numpy as np
 
 from bart_bridge.data.dataset import SPLITS, Dataset, Split
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
-from bart_bridge.files.dims import Dim
 from bart_bridge.importers import exported
 from bart_bridge.importers.source import Complex
 
@@ -64,17 +61,6 @@ def open_splits(folder: Path) -> dict[str, Split]:
     if not splits:
         raise InputError(f"{folder}: a dataset needs one of the splits {', '.join(SPLITS)}")
     return splits
-
-
-def slice_count(source: Path) -> int:
-    """Count the slices of a dataset folder, or of a BART array.
-
-    Raises:
-        InputError: The source is neither, or damaged.
-    """
-    if source.is_dir():
-        return sum(split.slice_count for split in open_splits(source).values())
-    return prod(cfl.read_dims(source)[Dim.SLICE :])
 
 
 def read_slices(split: Split) -> Iterator[DatasetSlice]:

@@ -70,7 +70,8 @@ class Imported:
         sets = f" in {maps} maps" if maps > 1 else ""
         counts = ", ".join(f"{count} for {split}" for split, count in self.slices.items())
         reference = "a reference" if "reference" in self.shapes else "no reference"
-        return f"slices: {counts}; {x} x {y} pixels, {coils} coils{sets}, {sampled}, {reference}"
+        coil = "coil" if coils == 1 else "coils"
+        return f"slices: {counts}; {x} x {y} pixels, {coils} {coil}{sets}, {sampled}, {reference}"
 
 
 def convert(

@@ -112,7 +112,10 @@ class RawLines:
         places = zip(*extents(heads, size), strict=True)
         for number, head, (start, stop), values in zip(numbers, heads, places, self.read(numbers), strict=True):
             if start < 0 or stop > size or stop <= start:
-                raise InputError(f"{self.path}: line {number} does not fit into the readout of {size} of its header")
+                raise InputError(
+                    f"{self.path}: line {number} does not fit into the readout of {size} of its header: its sample "
+                    f"{head['centre']} is at k = 0, so that it reaches from {start} to {stop - 1}"
+                )
             samples = values[:, head["first"] : head["last"]]
             yield head, slice(start, stop), samples[:, ::-1] if head["reversed"] else samples
 

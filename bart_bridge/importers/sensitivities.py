@@ -78,7 +78,7 @@ def _estimate(item: Slice, toolbox: Toolbox, options: list[str]) -> Complex:
     try:
         maps = toolbox.compute("ecalib", "-m", 1, *options, from_batch_coil_yx(measured[None]))
     except ToolError as error:
-        y, x = _sampled_centre(np.any(measured != 0, axis=0))
+        y, x = _sampled_centre(np.asarray(np.any(measured != 0, axis=0)))
         if min(y, x) >= _KERNEL:
             raise
         raise InputError(
@@ -99,7 +99,7 @@ def _sampled_centre(sampled: NDArray[np.bool_]) -> tuple[int, int]:
     if not sampled[centre_y, centre_x]:
         return 0, 0
     columns = _run(sampled[centre_y], centre_x)
-    rows = _run(sampled[:, columns].all(axis=1), centre_y)
+    rows = _run(np.asarray(sampled[:, columns].all(axis=1)), centre_y)
     return rows.stop - rows.start, columns.stop - columns.start
 
 

@@ -121,12 +121,12 @@ class Source:
         Raises:
             InputError: A split, unit or slice does not exist, or a unit is both in `train` and in another split.
         """
+        for split in selection:
+            if split not in SPLITS:
+                raise InputError(f"--split must name one of {', '.join(SPLITS)}, received '{split}'")
         # An error message must not name an option that the user did not give.
         option = "--split" if selection else "the default split"
         names = {split: select(text, self.units, option) for split, text in (selection or self.default_split).items()}
-        for split in names:
-            if split not in SPLITS:
-                raise InputError(f"--split must name one of {', '.join(SPLITS)}, received '{split}'")
         for split in ("validation", "test"):
             for name in names.get(split, []):
                 if name in names.get("train", []):

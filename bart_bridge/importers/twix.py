@@ -122,9 +122,9 @@ def _last_measurement(path: Path) -> _Measurement:
     from twixtools import hdr_def, helpers, twixprot
 
     with path.open("rb") as file:
-        start = file.read(8)
-    if generation(start) is None:
-        begins = f"it begins with {start!r}" if start else "it is empty"
+        first_bytes = file.read(8)
+    if generation(first_bytes) is None:
+        begins = f"it begins with {first_bytes!r}" if first_bytes else "it is empty"
         raise InputError(f"{path}: {_FORM} are needed, {begins}")
     size = path.stat().st_size
     # `read_twix` leaves the file open if it is damaged. The library prints its warnings.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 Rows = list[tuple[str, str]]
 _LISTED = 8
 _LONGEST = 500
+# Columns of text below which wrapping is no help.
+_NARROWEST = 20
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,22 @@ class Description:
         """Return all rows, from the format to the import."""
         rows = [("format", self.what), *self.rows, ("import", self.command or self.without_import)]
         return [(_printable(name), _printable(text)) for name, text in rows]
+
+    def text(self, columns: int = 0) -> str:
+        """Return the table as text.
+
+        Args:
+            columns: Width to which rows are wrapped, except the import command, which stays fit for pasting (0, default:
+                one line for each row).
+        """
+        rows = self.table()
+        indent = max(len(name) for name, _ in rows) + 2
+        lines = []
+        for name, text in rows:
+            line = f"{name:<{indent}}{text}"
+            whole = columns < indent + _NARROWEST or text == self.command
+            lines += [line] if whole else textwrap.wrap(line, columns, subsequent_indent=" " * indent)
+        return "\n".join(lines)
 
 
 def sizes(shape: Iterable[int]) -> str:

@@ -63,7 +63,8 @@ def arrays_of(group: h5py.Group, limit: int = 1000) -> dict[str, str]:
 
     def add(name: str, item: Any) -> bool | None:
         if isinstance(item, h5py.Dataset):
-            arrays[name] = f"({sizes(item.shape or ())}) {item.dtype}"
+            fields = f"compound ({listed(item.dtype.names)})" if item.dtype.names else str(item.dtype)
+            arrays[name] = f"({sizes(item.shape or ())}) {fields}"
         return True if len(arrays) >= limit else None
 
     group.visititems(add)

@@ -37,6 +37,8 @@ def _source_rows(source: Source) -> Rows:
     item = entry.load()
     if not np.isfinite(item.kspace).all():
         raise InputError(f"{source.path}: values must be finite, found NaN or infinity in {entry.name}")
+    if not item.kspace.any():
+        raise InputError(f"{source.path}: k-space must not be zero everywhere, it is in {entry.name}")
     coils, y, x = item.image_shape
     volumes = "" if len(units) in {1, len(entries)} else f" in {len(units)} units"
     rows = [("slices", f"{len(entries)}{volumes}"), ("coils", str(coils))]

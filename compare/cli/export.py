@@ -31,12 +31,12 @@ def export(
     Example: [bold]bart-tf export ismrmrd data/knee knee.mrd[/bold]
     """
     from bart_bridge.exporters import export as write
-    from bart_bridge.exporters.slices import slice_count
+    from bart_bridge.exporters import slice_count
 
     reporter = options.reporter(quiet, verbose)
     options.end_on_sigterm()
-    total = slice_count(src.absolute())
-    with reporter.step(f"export {total} slices", total) as advance:
+    total = slice_count(kind, src.absolute())
+    with reporter.step(f"export {total} {'slice' if total == 1 else 'slices'}", total) as advance:
         exported = write(kind, src.absolute(), dst.absolute(), lambda done, _: advance(done))
     for note in exported.notes:
         reporter.say(note)

@@ -154,7 +154,7 @@ def _convert(
     from bart_bridge.inspection.bart_files import describe_dataset
 
     total = sum(map(len, plan.splits.values()))
-    with reporter.step(f"import {total} slices", total) as advance:
+    with reporter.step(f"import {total} {'slice' if total == 1 else 'slices'}", total) as advance:
         imported = convert(source, folder.absolute(), plan, find_bart, lambda done, _: advance(done))
     for note, count in imported.notes.items():
         reporter.say(f"{note} (in {count} of {total} slices)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +26,5 @@ def inspect(
     """
     from bart_bridge.inspection import inspect as describe
 
-    rows = describe(path).table()
-    width = max(len(name) for name, _ in rows)
-    for name, text in rows:
-        typer.echo(f"{name:<{width}}  {text}")
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    typer.echo(describe(path).text(columns))

@@ -380,6 +380,7 @@ def test_coils_that_do_not_fit(truth, tmp_path):
     ("split", "slices", "message"),
     [
         ({"tain": "0"}, None, "must name one of train, validation, test, received 'tain'"),
+        ({"tain": "99"}, None, "must name one of train, validation, test, received 'tain'"),
         ({"train": "0-1", "test": "1-2"}, None, "'1' is in train and in test"),
         ({"test": "3"}, None, r"there is no '3' \(found: 0, 1, 2\)"),
         ({"test": "2-1"}, None, "ranges that rise"),

@@ -322,3 +322,24 @@ def test_what_a_file_says_of_itself_cannot_move_the_cursor(truth, tmp_path):
     with h5py.File(path, "r+") as file:
         file.attrs["acquisition"] = "\x1b[2Jred\nline"
     assert all(text.isprintable() and len(text) <= 500 for row in inspect(path).table() for text in row)
+
+
+def test_kspace_without_signal_has_no_import(tmp_path):
+    cfl.write(tmp_path / "kspace", np.zeros((8, 8, 1, 2), np.complex64))
+    assert facts(tmp_path / "kspace")["import"] == "n/a (k-space must not be zero everywhere, it is in kspace/0)"
+
+
+def test_fields_of_a_compound_are_named(tmp_path):
+    with h5py.File(tmp_path / "file.h5", "w") as file:
+        file["heads"] = np.zeros(3, [("slice", "<u2"), ("position", "<f4", (3,))])
+    assert facts(tmp_path / "file.h5")["arrays"] == "heads (3) compound (slice, position)"
+
+
+def test_rows_fit_a_terminal_and_the_command_stays_whole(truth, tmp_path):
+    description = inspect(foreign.write_fastmri(truth, tmp_path / ("a long name " * 8 + ".h5")))
+    lines = description.text(80).splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    indent = lines[0].index("fastMRI")
+    joined = " ".join(line[indent:] if line.startswith(" ") else line for line in lines)
+    assert joined.split() == description.text().split()
+    assert lines[-1].endswith(f" {description.command}")
