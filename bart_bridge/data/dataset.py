@@ -223,8 +223,7 @@ class Dataset:
         """
         file = (folder := Path(folder)) / "dataset.yaml"
         if not file.exists():
-            reason = "it has no dataset.yaml" if folder.is_dir() else "there is no such folder"
-            raise InputError(f"{folder}: not a dataset folder ({reason})")
+            raise InputError(f"{folder}: not a dataset folder (there is no dataset.yaml in it)")
         try:
             description = yaml_files.read(file)
         except InputError as error:

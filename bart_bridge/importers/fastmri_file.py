@@ -26,6 +26,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import exported
 from bart_bridge.importers.encoding import parse_header, readout_pixels
+from bart_bridge.importers.partial_fourier import along_axis
 from bart_bridge.importers.source import (
     Complex,
     Slice,
@@ -140,6 +141,9 @@ def load(file: FastmriFile, item: int, averages: Sequence[int]) -> Slice:
     if mask is not None:
         lines = np.atleast_1d(mask) != 0
         check_mask(lines, measured, f"{path}: 'mask'")
+        signal = np.asarray(measured.any(axis=1))
+        if along_axis(signal, "phase encoding"):  # partial Fourier: what is missing at one side was not measured
+            lines &= signal
         pattern = np.repeat(lines[:, None], file.pixels, axis=1)
     return Slice(
         remove_oversampling(kspace, file.pixels),

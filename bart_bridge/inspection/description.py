@@ -52,8 +52,8 @@ class Description:
         """Return the table as text.
 
         Args:
-            columns: Width to which rows are wrapped, except the import command, which stays fit for pasting (0, default:
-                one line for each row).
+            columns: Width to which rows are wrapped (default: one line for each row). The import command stays whole,
+                so that it can be pasted.
         """
         rows = self.table()
         indent = max(len(name) for name, _ in rows) + 2

@@ -8,6 +8,7 @@ import yaml
 from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.importers import open_source, open_sources
+from bart_bridge.importers.partial_fourier import one_sided_gaps
 from bart_bridge.importers.pattern_choice import PatternChoice
 from tests import foreign, foreign_fastmri, foreign_raw
 from tests.foreign import COILS, SLICES, X, Y
@@ -98,6 +99,20 @@ def test_acceleration_and_mask_of_a_test_file(truth, coils, tmp_path, shape):
     folder = foreign.import_to(tmp_path / "data", "fastmri", path, coils=coils)
     np.testing.assert_array_equal(arrays_of(folder)["pattern"][0, 0, :, 0], foreign.regular_lines())
     assert description_of(folder)["acceleration"] == {"4": 1}
+
+
+@pytest.mark.parametrize(("first", "measured"), [(8, 28), (1, 36)])
+def test_a_mask_does_not_sample_the_missing_side_of_partial_fourier(truth, tmp_path, first, measured):
+    """One line less at one side is zero-padding, and counts as sampled if the mask says so."""
+    path = foreign.write_fastmri(truth, tmp_path / "file.h5")
+    with h5py.File(path, "r+") as file:
+        file["kspace"][..., :first] = 0
+        file["mask"] = np.ones(Y, np.float32)
+    item = open_source("fastmri", path).units["0"][0].load()
+    assert np.count_nonzero(item.pattern[:, 0]) == measured
+    notes = one_sided_gaps(item.pattern, item.axes)
+    expected = ["partial Fourier along the phase encoding: the first 8 of 36 were not measured"]
+    assert notes == (expected if first == 8 else [])
 
 
 def test_attributes_of_any_type(truth, tmp_path):
