@@ -158,11 +158,9 @@ def test_dataset_without_splits(tmp_path):
         Dataset.open(tmp_path).split("train")
 
 
-@pytest.mark.parametrize(
-    ("folder", "reason"), [("missing", "there is no such folder"), (".", "it has no dataset.yaml")]
-)
-def test_missing_description(tmp_path, folder, reason):
-    with pytest.raises(InputError, match=f"not a dataset folder .{reason}.$"):
+@pytest.mark.parametrize("folder", ["missing", "."])
+def test_missing_description(tmp_path, folder):
+    with pytest.raises(InputError, match=r"not a dataset folder \(there is no dataset.yaml in it\)$"):
         Dataset.open(tmp_path / folder)
 
 

@@ -44,8 +44,8 @@ def test_what_a_format_cannot_hold(tmp_path):
         (["dicom", "{data}", "{out}"], "KIND must be one of fastmri, ismrmrd, nifti, png, received 'dicom'"),
         (["dicom", "{out}", "{out}"], "KIND must be one of fastmri, ismrmrd, nifti, png, received 'dicom'"),
         (["png", "{out}", "{out}"], "out.hdr: no such file"),
-        (["fastmri", "{out}", "{out}"], "out: not a dataset folder (there is no such folder)"),
-        (["ismrmrd", "{data}/test/kspace", "{out}"], "kspace: not a dataset folder (there is no such folder)"),
+        (["fastmri", "{out}", "{out}"], "out: not a dataset folder (there is no dataset.yaml in it)"),
+        (["ismrmrd", "{data}/test/kspace", "{out}"], "kspace: not a dataset folder (there is no dataset.yaml in it)"),
         (["png", "{data}", "{data}"], "data: already exists; name a new one or remove it"),
     ],
 )
