@@ -68,19 +68,23 @@ def _plane(text: str | None) -> tuple[Dim, Dim] | None:
 
 
 def _positions(text: str) -> tuple[Dim, list[int]]:
+    from compare.report.viewer_arrays import MOST_VALUES
+
     name, _, numbers = text.partition("=")
-    positions: list[int] = []
+    ranges: list[range] = []
     try:
         for part in numbers.split(","):
             first, colon, end = part.partition(":")
-            positions += range(int(first), int(end)) if colon else [int(first)]
-        if not positions or min(positions) < 0:
+            ranges.append(range(int(first), int(end) if colon else int(first) + 1))
+        if not any(ranges) or min(each.start for each in ranges) < 0:
             raise ValueError
     except ValueError:
         raise InputError(
             f"--at must be a dimension and positions, such as 'coil=0,2' or 'slice=5:10', received '{text}'"
         ) from None
-    return _dim("--at", name), sorted(set(positions))
+    if max(each.stop - each.start for each in ranges) > MOST_VALUES:  # before they take all memory
+        raise InputError(f"--at {text}: a page holds {MOST_VALUES} values")
+    return _dim("--at", name), sorted(set().union(*ranges))
 
 
 def _dim(option: str, name: str) -> Dim:

@@ -112,7 +112,12 @@ def choose_positions(arrays: Sequence[ViewedArray], wanted: Positions) -> dict[D
         counts[longest] -= 1 + counts[longest] // 8
     if wanted and _values(arrays, counts) > max(MOST_VALUES, _values(arrays, dict.fromkeys(counts, 1))):
         raise InputError(f"--at: a page holds {MOST_VALUES} values, received {_values(arrays, counts)}")
-    return {dim: list(wanted.get(dim, _spread(sizes[dim], counts[dim]))) for dim in sizes}
+    positions = {dim: list(wanted.get(dim, _spread(sizes[dim], counts[dim]))) for dim in sizes}
+    for dim in positions.keys() - wanted.keys():
+        # An array that is shorter than the others has a plane, too.
+        shortest = min(array.shape[dim] for array in arrays if dim in array.loops)
+        positions[dim][0] = min(positions[dim][0], shortest // 2)
+    return positions
 
 
 def pack(arrays: Sequence[ViewedArray], positions: Positions) -> dict[str, Any]:
@@ -152,12 +157,16 @@ def left_out(arrays: Sequence[ViewedArray], positions: Positions) -> list[str]:
     sentences = []
     for array in arrays:
         total = prod(array.shape[dim] for dim in array.loops)
-        shown = len(_keys(array, positions))
-        if shown < total:
+        numbers = {dim: [n for n in positions[dim] if n < array.shape[dim]] for dim in array.loops}
+        shown = prod(map(len, numbers.values()))
+        if not shown:
+            ends = (f"{dim.name.lower()} ends at {array.shape[dim] - 1}" for dim in numbers if not numbers[dim])
+            sentences.append(f"{array.label}: none of its {total} planes is on the page, because {', '.join(ends)}")
+        elif shown < total:
             chosen = "; ".join(
-                f"{dim.name.lower()} {', '.join(map(str, positions[dim]))}"
-                for dim in array.loops
-                if len(positions[dim]) < array.shape[dim]
+                f"{dim.name.lower()} {', '.join(map(str, kept))}"
+                for dim, kept in numbers.items()
+                if len(kept) < array.shape[dim]
             )
             sentences.append(f"{array.label}: {shown} of {total} planes are on the page, at {chosen}")
     return sentences

@@ -92,6 +92,8 @@ def arrays_at(path: Path) -> list[Path]:
     Raises:
         InputError: There are none.
     """
+    if path.is_file() and path.suffix not in {".cfl", ".hdr"} and not cfl.exists(path):
+        raise InputError(f"{path}: no BART array (.cfl and .hdr); 'bart-tf inspect' says what a file is")
     if not path.is_dir() or cfl.exists(path):
         cfl.read_dims(path)
         return [cfl.stem(path)]

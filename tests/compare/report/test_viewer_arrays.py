@@ -104,6 +104,23 @@ def test_arrays_share_positions_by_the_names_of_dimensions():
     assert choose_positions([image, trajectory], {}) == {Dim.X: [0, 1, 2]}
 
 
+def test_an_array_that_is_shorter_than_others_has_a_plane_too(monkeypatch):
+    monkeypatch.setattr(viewer_arrays, "MOST_VALUES", 16 * 12)
+    short, long = array(4, 4, 3, label="short"), array(4, 4, 100, label="long")
+    positions = choose_positions([short, long], {})
+    assert len(positions[Dim.Z]) >= 8
+    assert list(pack([short, long], positions)["arrays"][0]["planes"]) == ["1"]
+    assert left_out([short, long], positions)[0] == "short: 1 of 3 planes are on the page, at z 1"
+    assert left_out([short, long], choose_positions([short, long], {Dim.Z: [2, 50]})) == [
+        "short: 1 of 3 planes are on the page, at z 2",
+        "long: 2 of 100 planes are on the page, at z 2, 50",
+    ]
+    assert left_out([short, long], choose_positions([short, long], {Dim.Z: [50]})) == [
+        "short: none of its 3 planes is on the page, because z ends at 2",
+        "long: 1 of 100 planes are on the page, at z 50",
+    ]
+
+
 @pytest.mark.parametrize(
     ("wanted", "fault"),
     [
@@ -183,6 +200,8 @@ def test_the_page_replaces_only_pages_of_its_own(folder):
         (["a", "--at", "coil=2:2"], "--at must be a dimension and positions"),
         (["a", "--at", "coil=-1"], "--at must be a dimension and positions"),
         (["a", "--at", "coil=0", "--at", "coil=1"], "--at: 'coil' is named twice"),
+        (["a", "--at", f"coil=0:{10**30}"], f"--at coil=0:{10**30}: a page holds 2000000 values"),
+        (["model.keras"], "model.keras: no BART array (.cfl and .hdr); 'bart-tf inspect' says what a file is"),
         (["a"] * 13, "at most 12 arrays fit on a page, received 13"),
         (["a", "-o", "nowhere/page.html"], "--output: no folder"),
     ],
@@ -192,6 +211,7 @@ def test_wrong_input_is_one_line(folder, arguments, fault):
     cfl.write(folder / "short", np.ones((4, 4)))
     (folder / "short.cfl").write_bytes(b"0" * 120)
     (folder / "empty").mkdir()
+    (folder / "model.keras").touch()
     said = bart_tf_in_process("view", *arguments)
     assert said.returncode == 2, said.stderr
     assert said.stderr.startswith("error: ")
