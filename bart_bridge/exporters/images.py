@@ -1,8 +1,9 @@
 """Images of a dataset, or of a BART file, as NIfTI or PNG.
 
-A dataset does not know how the patient lay. x of an image becomes the first axis of a NIfTI file and points to the
-patient's left, y becomes the second and points to the back, slices point upwards (LPS, the axes of DICOM); a voxel is
-1 mm wide. A viewer in radiological convention then shows an image as a PNG file does: x to the right, y downwards.
+A dataset does not contain the position of the patient. x of an image becomes the first axis of a NIfTI file and points
+to the patient's left, y becomes the second and points to the back, slices point upwards (LPS, the axes of DICOM); a
+voxel is 1 mm wide. A viewer in radiological convention then shows an image as a PNG file does: x to the right, y
+downwards.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def write_nifti(source: Path, target: Path, on_progress: OnProgress) -> Exported
                 nibabel.save(nibabel.Nifti1Image(numbers, LPS), folder / f"{name}_part-{part}.nii.gz")
             done += len(values)
             on_progress(done, total)
-    notes = ["orientation: x to the left, y to the back (LPS), voxels of 1 mm; the dataset does not know the patient's"]
+    notes = [
+        "orientation: x to the left, y to the back (LPS), voxels of 1 mm; the dataset does not contain the patient's"
+    ]
     return Exported(", ".join(f"{name}_part-mag.nii.gz and -phase" for name in images), notes)
 
 

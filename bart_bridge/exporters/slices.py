@@ -114,7 +114,7 @@ class OwnArrays:
 def header(x: int, y: int, coils: int, slices: int) -> str:
     """Return the XML header of Cartesian slices.
 
-    A dataset knows neither its field of view nor the frequency: the header says 1 mm for each pixel, and 0 Hz.
+    A dataset contains neither its field of view nor the frequency. The header says 1 mm for each pixel, and 0 Hz.
     """
     from ismrmrd import xsd
 

@@ -102,8 +102,8 @@ def _arguments(argv: list[str]) -> list[str]:
     expanded = []
     for argument in argv:
         name, equals, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
-        if not value and name in ("", "--output"):
-            raise InputError("an argument is empty; perhaps a shell variable is not set")
+        if not value and (not name or name.startswith("--")):
+            raise InputError(f"an argument is empty{f' ({name})' if name else ''}; perhaps a shell variable is not set")
         expanded.append(name + equals + (str(Path(value).expanduser()) if value.startswith("~/") else value))
     return expanded
 

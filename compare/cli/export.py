@@ -25,8 +25,7 @@ def export(
 ) -> None:
     """Write a dataset as raw data that other programs read, or its reference images as NIfTI or PNG.
 
-    fastmri and ismrmrd can be imported again; the command is shown. It gives
-    the same dataset.
+    fastmri and ismrmrd can be imported again; the command is shown. It gives the same dataset.
 
     Example: [bold]bart-tf export ismrmrd data/knee knee.mrd[/bold]
     """

@@ -92,28 +92,33 @@ def import_(
         str | None, typer.Option(help="ismrmrd: the group of the file. Required if there are several.")
     ] = None,
     repetition: Annotated[
-        str | None, typer.Option(help="Raw data: the repetition to take, or 'average'. Required if there are several.")
+        str | None,
+        typer.Option(help="ismrmrd, twix, m4raw: the repetition to take, or 'average'. Required if there are several."),
     ] = None,
     average: Annotated[
-        str | None, typer.Option(help="Raw data: the average to take. Default: 'average', the mean of all.")
+        str | None,
+        typer.Option(
+            help="ismrmrd, twix, fastmri (prostate): the average to take. Default: 'average', the mean of all."
+        ),
     ] = None,
     contrast: Annotated[
-        str | None, typer.Option(help="Raw data: the contrast (echo) to take. Required if there are several.")
+        str | None,
+        typer.Option(help="ismrmrd, twix, skm-tea: the contrast (echo) to take. Required if there are several."),
     ] = None,
     set_: Annotated[
-        str | None, typer.Option("--set", help="Raw data: the set to take. Required if there are several.")
+        str | None, typer.Option("--set", help="ismrmrd, twix: the set to take. Required if there are several.")
     ] = None,
     phase: Annotated[
-        str | None, typer.Option(help="Raw data: the phase of the heart to take. Required if there are several.")
+        str | None, typer.Option(help="ismrmrd, twix: the phase of the heart to take. Required if there are several.")
     ] = None,
     average_repetitions: Annotated[
-        bool, typer.Option("--average-repetitions", help="Raw data: the same as --repetition average.")
+        bool, typer.Option("--average-repetitions", help="The same as --repetition average.")
     ] = False,
     bart: options.Bart = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Convert measured data into a dataset: published VarNet or MoDL data, fastMRI, ISMRMRD, or BART files.
+    """Convert measured data into a dataset: files of scanners (ISMRMRD, Siemens), BART files, or published data.
 
     Example: [bold]bart-tf import fastmri file1000.h5 data/knee --pattern regular --acceleration 4[/bold]
     """

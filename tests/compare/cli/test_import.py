@@ -111,6 +111,8 @@ def test_what_was_not_typed_is_not_in_an_error(tmp_path):
         (["fastmri", "missing.h5"], "missing.h5: a fastMRI multi-coil file is needed, no such file"),
         (["modl-hdf5", "{volume}"], "trnOrg, trnCsm, trnMask or tstOrg, tstCsm, tstMask are needed, found: "),
         (["fastmri", "{volume}", "--split", "test=7"], "there is no '7'"),
+        (["fastmri", "{volume}", "--slices="], "an argument is empty (--slices)"),
+        (["fastmri", "{volume}", "--split=test="], "an argument is empty (--split=test)"),
         (
             ["fastmri", "{volume}", "--pattern", "random", "--acceleration", "0"],
             "--acceleration must be from 1 to 1000, received 0",
