@@ -249,6 +249,9 @@ def _check(values: Complex, name: str, advice: str = "") -> None:
 
 def _difference(entry: Entry, shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> str:
     for name, shape in expected.items():
-        if shapes.get(name) != shape:
-            return f"'{name}' of {entry.name} has shape {shapes.get(name, 'none')} after {shape}"
-    return f"{entry.name} has a reference, others have none"
+        if name in shapes and shapes[name] != shape:
+            return f"'{name}' of {entry.name} has shape {shapes[name]} after {shape}"
+    has, others_have = ("no", "one") if "reference" in expected else ("a", "none")
+    return (
+        f"{entry.name} has {has} reference, others have {others_have}: fully sampled slices need a dataset of their own"
+    )

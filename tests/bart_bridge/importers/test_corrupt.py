@@ -390,7 +390,7 @@ def test_an_interrupted_import_leaves_nothing(truth, tmp_path, error):
         convert(source, tmp_path / "out/data", ImportPlan(source.split({}, None), coils=str(coils)), lambda: None, stop)
     assert [progress for progress, _ in seen] == [(1, 3), (2, 3)]
     assert all("data" not in names for _, names in seen)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_something_in_it_is_not_touched(truth, tmp_path):

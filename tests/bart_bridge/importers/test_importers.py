@@ -272,6 +272,20 @@ def test_pattern_options_out_of_range(values):
 
 
 @pytest.mark.parametrize(
+    ("undersampled", "message"), [(0, "kspace/1 has a reference"), (1, "kspace/1 has no reference")]
+)
+def test_slices_with_and_without_a_reference(truth, tmp_path, undersampled, message):
+    kspace = truth.kspace.copy()
+    kspace[undersampled, :, ::2] = 0
+    cfl.write(tmp_path / "kspace", from_batch_coil_yx(kspace))
+    coils = foreign.write_coils(truth, tmp_path / "coils")
+    with pytest.raises(
+        InputError, match=f"{message}, others have .*: fully sampled slices need a dataset of their own"
+    ):
+        foreign.import_to(tmp_path / "data", "cfl", tmp_path / "kspace", coils=str(coils))
+
+
+@pytest.mark.parametrize(
     ("lines", "message"),
     [
         (slice(16, 20), "at least 6 x 6 samples, the size of its kernel .-k., found 32 x 4"),
