@@ -239,7 +239,8 @@ def change_values(values, generator):
     if values.dtype.kind not in "fc" or not values.size:
         return changed_content(values, generator)
     places = generator.integers(values.size, size=generator.choice([1, values.size]))
-    values.flat[places] = pick(generator, HOSTILE_VALUES)
+    with np.errstate(all="ignore"):
+        values.flat[places] = pick(generator, HOSTILE_VALUES)
     return values
 
 

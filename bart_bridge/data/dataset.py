@@ -145,7 +145,7 @@ class Split:
         """
         arrays = self.arrays()
         for number, (kspace, coils, pattern) in enumerate(each_slice(arrays)):
-            sampled = np.any(pattern * kspace, axis=(1, 2))
+            sampled = np.any((pattern != 0) & (kspace != 0), axis=(1, 2))
             if not pattern.any() and self.pattern:
                 yield number, f"{self.pattern}: a pattern must sample something, slice {number} is all zero"
             elif not kspace.any():

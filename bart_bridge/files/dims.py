@@ -102,7 +102,7 @@ def check_limits(name: str, slices: int, sizes: Iterable[int]) -> None:
     if slices > MAX_SLICES:
         raise InputError(f"{name} can have {MAX_SLICES} slices at most, found {slices}")
     if prod(sizes) * np.dtype(np.complex64).itemsize > MAX_SLICE_BYTES:
-        raise InputError(f"{name} can need 512 MiB for a slice at most, found {described} values")
+        raise InputError(f"{name} can need {MAX_SLICE_BYTES >> 20} MiB for a slice at most, found {described} values")
 
 
 def to_batch_map_coil_yx(array: NDArray[np.complex64]) -> NDArray[np.complex64]:

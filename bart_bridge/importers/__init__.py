@@ -9,10 +9,12 @@ from __future__ import annotations
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bart_bridge.errors import InputError
-from bart_bridge.importers.source import Source
+
+if TYPE_CHECKING:
+    from bart_bridge.importers.source import Source
 
 # The function that opens each kind. Its keyword arguments are the options of this kind on the command line.
 KINDS = {

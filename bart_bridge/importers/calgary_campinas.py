@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in, reading
+from bart_bridge.importers.hdf5_files import opened
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in
 
 _FORM = "a Calgary-Campinas volume"
 # Part of the slice encodings that the scanner measured; the rest may hold other values than zero.
@@ -59,7 +60,7 @@ def open_calgary(path: Path) -> Source:
 
 def _shape(path: Path) -> tuple[int, int, int, int]:
     """Check the layout of a file and return the sizes `(x, phase, slice, coil)`."""
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         data = file.get("kspace")
         if not isinstance(data, h5py.Dataset):
             raise InputError(f"{path}: no array 'kspace' in it (found: {names_in(file)})")
@@ -75,7 +76,7 @@ def _shape(path: Path) -> tuple[int, int, int, int]:
 
 
 def _load(path: Path, position: int) -> Slice:
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         values = np.ascontiguousarray(file["kspace"][position], dtype=np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {position} of 'kspace'")

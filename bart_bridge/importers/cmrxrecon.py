@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
+from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.selection import select
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in, reading
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in
 
 _FORM = "a CMRxRecon file (MATLAB 7.3)"
 # 2023: kspace_full, kspace_sub04, kspace_single_full, ...; 2024: kspace_full, kus; 2025: kspace, kus.
@@ -73,7 +74,7 @@ def open_cmrxrecon(path: Path, frames: str = "0") -> Source:
 
 def _shape(path: Path) -> tuple[str, tuple[int, int, int, int, int]]:
     """Return the name of k-space in a file and its shape `(frame, slice, coil, y, x)`."""
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         names = [name for name in file if NAME.fullmatch(name)]
         if len(names) != 1:
             raise InputError(
@@ -107,7 +108,7 @@ def _parts(item: Any, path: Path, name: str) -> list[Any]:
 
 
 def _load(path: Path, name: str, frame: int, item: int) -> Slice:
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         parts = _parts(file[name], path, name)
         single = name.startswith(_SINGLE)
         outer = len(parts[0].shape) - (2 if single else 3)

@@ -224,6 +224,11 @@ def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
         raise InputError(f"the reference must have {len(coils)} maps, that of the source has {len(images)}")
     for name, values in arrays.items():
         _check(values, f"'{name}'")
+    if not (np.any(kspace, axis=(1, 2)) & np.any(coils, axis=(0, 2, 3))).any():
+        raise InputError("the coils with a signal must have sensitivities")
+    reference = arrays.get("reference")
+    if reference is not None and np.all(reference == reference[..., :1, :1]):
+        raise InputError("the reference must show something, it is the same everywhere")
     return arrays
 
 

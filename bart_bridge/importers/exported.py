@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 
 from bart_bridge.errors import InputError
-from bart_bridge.importers.source import Complex, Entry, Slice, as_complex, reading
+from bart_bridge.importers.hdf5_files import opened
+from bart_bridge.importers.source import Complex, Entry, Slice, as_complex
 
 GROUP = "bart_tf"
 COILS, PATTERN, REFERENCE = "coil_sensitivities", "pattern", "reference"
@@ -73,7 +74,7 @@ def completed(entry: Entry, item: int, path: Path) -> Entry:
 
 
 def _read(item: int, path: Path) -> dict[str, Complex]:
-    with reading(path, "a file of bart-tf"), h5py.File(path, "r") as file:
+    with opened(path, "a file of bart-tf") as file:
         group = file[GROUP]
         names = [name for name in (COILS, PATTERN, REFERENCE) if name in group]
         arrays = {name: as_complex(group[name][item], path, f"{GROUP}/{name}") for name in names}

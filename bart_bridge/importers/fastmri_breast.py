@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
-from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, reading
+from bart_bridge.importers.hdf5_files import opened
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in
 from bart_bridge.importers.volume import Piece, Volume
 
 _FORM = "a breast file of fastMRI"
@@ -55,7 +56,7 @@ def open_breast(path: Path) -> Source:
 
 
 def _entries(path: Path) -> dict[int, Entry]:
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         kspace = file.get("kspace")
         if not isinstance(kspace, h5py.Dataset) or kspace.ndim != 5 or kspace.shape[0] != _PARTS:
             found = getattr(kspace, "shape", "none")
@@ -97,7 +98,7 @@ def _spokes(path: Path, shape: tuple[int, int, int], place: slice, images: int) 
     """Read the spokes one after the other, `(coil, sample, partition)`, zero-filled along the partitions."""
     coils, spokes, samples = shape
     for spoke in range(spokes):
-        with reading(path, _FORM), h5py.File(path, "r") as file:
+        with opened(path, _FORM) as file:
             parts = as_complex(file["kspace"][:, spoke], path, "kspace")
         values = np.zeros((coils, samples, images), np.complex64)
         values[..., place] = (parts[0] + 1j * parts[1]).transpose(1, 0, 2)

@@ -23,9 +23,10 @@ import numpy as np
 
 from bart_bridge.data.fourier import remove_oversampling
 from bart_bridge.errors import InputError
-from bart_bridge.files.dims import check_axes
+from bart_bridge.files.dims import MAX_SLICES, check_axes
 from bart_bridge.importers import exported
 from bart_bridge.importers.encoding import parse_header, readout_pixels
+from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.partial_fourier import along_axis
 from bart_bridge.importers.source import (
     Complex,
@@ -35,7 +36,6 @@ from bart_bridge.importers.source import (
     fully_sampled,
     measured_in,
     names_in,
-    reading,
 )
 
 FORM = "a fastMRI multi-coil file"
@@ -75,7 +75,7 @@ def open_file(path: Path) -> FastmriFile:
     Raises:
         InputError: The file cannot be read, or is not a multi-coil file with Cartesian lines.
     """
-    with reading(path, FORM), h5py.File(path, "r") as file:
+    with opened(path, FORM) as file:
         refuse_relatives(file, path)
         for name in ("kspace", "ismrmrd_header"):
             if name not in file:
@@ -89,6 +89,8 @@ def open_file(path: Path) -> FastmriFile:
         if not all(stored):
             raise InputError(f"{path}: 'kspace' must not be empty, found {stored}")
         *averages, slices, coils, readout, phase = stored
+        if averages and averages[0] > MAX_SLICES:
+            raise InputError(f"{path}: 'kspace' can have {MAX_SLICES} averages at most, found {averages[0]}")
         encoding = parse_header(file["ismrmrd_header"][()], path)
         axes = {"slice": slices, "coil": coils, "readout": readout, "phase encoding": phase}
         check_axes(f"{path}: 'kspace'", axes, encoding.encodedSpace.matrixSize.x)
@@ -129,7 +131,7 @@ def load(file: FastmriFile, item: int, averages: Sequence[int]) -> Slice:
         averages: The averages whose mean it is, line by line; ignored for files without averages.
     """
     path = file.path
-    with reading(path, FORM), h5py.File(path, "r") as stored:
+    with opened(path, FORM) as stored:
         kspace = _read_kspace(file, stored, item, averages)
         mask = np.squeeze(as_complex(stored["mask"][()], path, "mask")) if "mask" in stored else None
         calibration = _calibration(stored, item, kspace, path) if "calibration_data" in stored else None

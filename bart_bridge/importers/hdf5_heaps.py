@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 
 _ELEMENTS = 32
+# Place of the sort of list in the message of a type: 0 is a list, and 1 a text, which h5py tells apart.
+_SORT = 3
 _SIGNATURE = b"GCOL"
 _HEADER = struct.Struct("<4sB3xQ")
 _OBJECT = struct.Struct("<HHIQ")
@@ -32,8 +34,13 @@ def check_heaps(dataset: h5py.Dataset, path: Path) -> None:
     Raises:
         InputError: A heap is damaged.
     """
-    if not _fits(dataset.dtype):
+    stored = dataset.id.get_type()
+    if not is_sound(stored):
+        raise InputError(f"{path}: '{dataset.name}' is damaged, its type is neither a text nor a list")
+    if isinstance(stored, h5py.h5t.TypeCompoundID) and not _fits(dataset.dtype):
         raise InputError(f"{path}: '{dataset.name}' is damaged, members of its elements overlap")
+    if not _members(stored):
+        return
     base = dataset.file.userblock_size
     with path.open("rb") as file:
         references = _references(dataset, file)
@@ -47,6 +54,15 @@ def check_heaps(dataset: h5py.Dataset, path: Path) -> None:
                         f"{path}: '{dataset.name}' is damaged, object {number} of the heap at {address} has "
                         f"{lengths[number]} bytes instead of {expected}"
                     )
+
+
+def is_sound(kind: Any) -> bool:
+    """Tell whether the lists in a type are lists or texts; HDF5 reads another sort of them without a check."""
+    if isinstance(kind, h5py.h5t.TypeCompoundID):
+        return all(is_sound(kind.get_member_type(number)) for number in range(kind.get_nmembers()))
+    if isinstance(kind, h5py.h5t.TypeVlenID):
+        return kind.encode()[_SORT] & 0xF == 0 and is_sound(kind.get_super())
+    return not isinstance(kind, h5py.h5t.TypeArrayID) or is_sound(kind.get_super())
 
 
 def read_fixed(dataset: h5py.Dataset, name: str) -> NDArray[Any]:

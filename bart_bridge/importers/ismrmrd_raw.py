@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 from bart_bridge.importers import exported
 from bart_bridge.importers.encoding import Header, read_header, readout_pixels
-from bart_bridge.importers.hdf5_heaps import check_heaps, read_fixed
+from bart_bridge.importers.hdf5_files import opened
+from bart_bridge.importers.hdf5_heaps import read_fixed
 from bart_bridge.importers.raw_cartesian import Grid, cartesian_units
 from bart_bridge.importers.raw_lines import CHOSEN, LINE, RawLines
 from bart_bridge.importers.raw_trajectories import Field, noncartesian_units
@@ -62,10 +63,8 @@ def open_ismrmrd(
         InputError: The file cannot be read, uses an unsupported kind of measurement, or needs a choice.
     """
     with reading(path, _FORM):
-        with h5py.File(path, "r") as file:
+        with opened(path, _FORM) as file:
             group = _group(file, group, path)
-            for name in {"data", "xml"} & set(file[group]):
-                check_heaps(file[group][name], path)
             heads = read_fixed(file[group]["data"], "head")
             text = file[group]["xml"][0] if "xml" in file[group] else None
         if text is None:
@@ -81,7 +80,7 @@ def open_ismrmrd(
             grid = _grid(lines, encoding)
             units, lines, grid = cartesian_units(_in_grid(lines, encoding, grid), grid)
             notes, shape = grid.notes, (len(units), int(lines.image()["coils"][0]), grid.rows, grid.pixels)
-            with h5py.File(path, "r") as file:
+            with opened(path, _FORM) as file:
                 ours = grid.partitions == 1 and exported.present(file, shape, path)
             if ours:
                 units = {unit: {0: exported.completed(entries[0], int(unit), path)} for unit, entries in units.items()}
@@ -146,7 +145,7 @@ def _stored(
     path: Path, group: str, name: str, lines: NDArray[np.void], numbers: NDArray[np.int64]
 ) -> Iterator[tuple[np.void, NDArray[np.float32]]]:
     """Yield the head and the stored numbers, `data` or `traj`, of lines."""
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         for batch in _batches(numbers, lines):
             for head, row in zip(lines[batch], file[group]["data"][batch], strict=True):
                 if row[name].dtype.kind != "f":

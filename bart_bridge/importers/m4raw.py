@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import counters, matching
+from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.source import (
     APPLE_DOUBLE,
     Entry,
@@ -104,7 +105,7 @@ def _files(path: Path) -> tuple[list[Path], dict[str, int]]:
 
 
 def _shape(path: Path) -> Shape:
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         if not isinstance(file.get("kspace"), h5py.Dataset):
             raise InputError(f"{path}: no array 'kspace' in it (found: {names_in(file)})")
         shape = file["kspace"].shape
@@ -119,7 +120,7 @@ def _shape(path: Path) -> Shape:
 def _load(paths: Sequence[Path], item: int) -> Slice:
     total = None
     for path in paths:
-        with reading(path, _FORM), h5py.File(path, "r") as file:
+        with opened(path, _FORM) as file:
             kspace = as_complex(file["kspace"][item], path, "kspace").transpose(0, 2, 1)
         if not np.isfinite(kspace).all():
             raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {item} of 'kspace'")

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_limits
+from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.matlab_tags import check_version_5
 from bart_bridge.importers.source import reading
+
+_FORM = "a MATLAB file"
 
 
 def read(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
@@ -30,7 +33,7 @@ def read(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict
     Raises:
         InputError: The file is missing or damaged, or a variable is missing or not a numeric array.
     """
-    with reading(path, "a MATLAB file"):
+    with reading(path, _FORM):
         variables = _read_hdf5(path, [*names, *optional]) if h5py.is_hdf5(path) else _read_5(path, [*names, *optional])
     for name in names:
         if name not in variables:
@@ -47,9 +50,9 @@ def read_mask(path: Path) -> NDArray[Any]:
     Raises:
         InputError: The file is missing or damaged, or has none or several of them.
     """
-    with reading(path, "a MATLAB file"):
+    with reading(path, _FORM):
         if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as file:
+            with opened(path, _FORM) as file:
                 present = list(file)
         else:
             from scipy.io import whosmat
@@ -72,7 +75,7 @@ def _read_5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
 
 def _read_hdf5(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     variables = {}
-    with h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         for name in names:
             if name in file:
                 if not isinstance(file[name], h5py.Dataset):

@@ -16,7 +16,8 @@ import numpy as np
 from bart_bridge.data.fourier import IMAGE, centred_fft
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
-from bart_bridge.importers.source import Entry, Slice, Source, as_complex, names_in, reading
+from bart_bridge.importers.hdf5_files import opened
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, names_in
 
 _FORM = "MoDL's dataset.hdf5"
 _PREFIXES = ("trn", "tst")
@@ -43,7 +44,7 @@ def open_modl(path: Path, noise: float = NOISE, seed: int = 0) -> Source:
         raise InputError(f"--noise must not be negative, received {noise:g}")
     units: dict[str, dict[int, Entry]] = {}
     counts = {}
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         for number, prefix in enumerate(_PREFIXES):
             counts[prefix] = _count(file, prefix, path)
             for item in range(counts[prefix]):
@@ -101,7 +102,7 @@ def _shapes_fit(images: tuple[int, ...], coils: tuple[int, ...], masks: tuple[in
 
 
 def _load(path: Path, prefix: str, item: int, noise: float, seed: tuple[int, ...]) -> Slice:
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         image = as_complex(file[f"{prefix}Org"][item], path, f"{prefix}Org").T
         coils = as_complex(file[f"{prefix}Csm"][item], path, f"{prefix}Csm").transpose(0, 2, 1)
         mask = as_complex(file[f"{prefix}Mask"][item], path, f"{prefix}Mask")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.data.fourier import remove_oversampling
 from bart_bridge.errors import InputError
-from bart_bridge.files.dims import check_axes
+from bart_bridge.files.dims import check_axes, check_limits
 from bart_bridge.importers.raw_lines import RawLines, extents
 from bart_bridge.importers.source import Complex, Entry, Slice, fully_sampled, measured_in
 from bart_bridge.importers.volume import Piece, Volume
@@ -23,7 +23,6 @@ from bart_bridge.importers.volume import Piece, Volume
 Units = dict[str, dict[int, Entry]]
 # Slices of a volume that are read at once; if there is calibration, twice as much is in memory.
 _BLOCK_BYTES = 256 * 2**20
-_SLICE_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,7 @@ def _checked(lines: RawLines, grid: Grid) -> RawLines:
     coils = int(heads["coils"][image].max())
     check_axes(f"{lines.path}: lines", {"coil": coils, "readout": int(heads["samples"][image].max())})
     plane = grid.partitions if grid.partitions > 1 else grid.samples
-    if 8 * coils * grid.rows * plane > _SLICE_BYTES:
-        raise InputError(
-            f"{lines.path}: a slice must be within 1 GiB, its header has {plane} x {grid.rows} samples of {coils} coils"
-        )
+    check_limits(f"{lines.path}: the k-space of its header", 1, (coils, grid.rows, plane))
     lines = lines.without_calibration(
         ~np.isin(heads["slice"], heads["slice"][image]), "calibration lines of slices without image lines"
     )

@@ -21,7 +21,8 @@ import numpy as np
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import counters
-from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, names_in, reading
+from bart_bridge.importers.hdf5_files import opened
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, names_in
 
 _FORM = "a raw-data file of SKM-TEA"
 _ARRAYS = ("kspace", "maps", "target")
@@ -58,7 +59,7 @@ def open_skm_tea(path: Path, contrast: str | None = None) -> Source:
 
 def _check(path: Path) -> tuple[int, int, int]:
     """Check the arrays of a file and return its number of slices, echoes and masks."""
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         for name in _ARRAYS:
             if not isinstance(file.get(name), h5py.Dataset):
                 raise InputError(f"{path}: no array '{name}' in it (found: {names_in(file)})")
@@ -76,7 +77,7 @@ def _check(path: Path) -> tuple[int, int, int]:
 
 
 def _load(path: Path, item: int, echo: int) -> Slice:
-    with reading(path, _FORM), h5py.File(path, "r") as file:
+    with opened(path, _FORM) as file:
         arrays = {
             "kspace": as_complex(file["kspace"][item, :, :, echo], path, "kspace"),
             "maps": as_complex(file["maps"][item], path, "maps"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from bart_bridge.errors import InputError
 from bart_bridge.importers import cmrxrecon, fastmri_file, m4raw
-from bart_bridge.importers.source import reading
+from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.inspection import ismrmrd_file
 from bart_bridge.inspection.description import Description, Rows, listed, sizes
 
@@ -27,7 +27,7 @@ def describe(path: Path, matlab: bool) -> Description:
     Raises:
         InputError: It is damaged.
     """
-    with reading(path, "HDF5"), h5py.File(path, "r") as file:
+    with opened(path, "HDF5") as file:
         groups = ismrmrd_file.groups(file)
         if groups:
             return ismrmrd_file.describe(path, file, groups)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.importers.encoding import read_header
-from bart_bridge.importers.hdf5_heaps import check_heaps, read_fixed
+from bart_bridge.importers.hdf5_heaps import read_fixed
 from bart_bridge.inspection.description import Description, Rows, listed, sizes
 
 _COUNTERS = ("average", "contrast", "phase", "repetition", "set", "segment")
@@ -33,8 +33,6 @@ def groups(file: h5py.File) -> list[str]:
 def describe(path: Path, file: h5py.File, names: list[str]) -> Description:
     """Describe the raw data of a file; of several groups the first."""
     group = file[names[0]]
-    for name in {"data", "xml"} & set(group):
-        check_heaps(group[name], path)
     heads = read_fixed(group["data"], "head")
     rows = [("groups", listed(names))] if len(names) > 1 else []
     rows += _encodings(group, path)

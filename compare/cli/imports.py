@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bart_bridge.importers import KINDS
 from compare.cli import options
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ def import_(
     context: typer.Context,
     kind: Annotated[
         str,
-        typer.Argument(
-            help="Format: 'varnet-mat', 'modl-hdf5', 'fastmri', 'fastmri-breast', 'm4raw', 'skm-tea', "
-            "'calgary-campinas', 'cmrxrecon', 'ismrmrd', 'twix' or 'cfl'. 'bart-tf inspect SRC' tells which."
-        ),
+        typer.Argument(help=f"Format: {', '.join(map(repr, KINDS))}. 'bart-tf inspect SRC' tells which."),
     ],
     src: Annotated[Path, typer.Argument(help="File or folder to import; for cfl a BART array.")],
     dst: Annotated[Path, typer.Argument(help="Dataset folder to create. It must not exist, or must be empty.")],
@@ -136,6 +134,8 @@ def import_(
 
     if average_repetitions and repetition:
         raise InputError(f"name either --average-repetitions or --repetition {repetition}")
+    if "repetition" not in option_names(kind):
+        options.refuse(context, f"{kind} has no repetitions", "average_repetitions")
     options.end_on_sigterm()
     choice = PatternChoice(pattern, acceleration, reference_size, seed)
     wanted = {name: context.params[name] or None for name in _OPTIONS} | {"noise": noise}

@@ -335,3 +335,47 @@ def test_skm_tea_of_another_form(truth, tmp_path, name, values, message):
             file[name] = values
     with pytest.raises(InputError, match=message):
         open_source("skm-tea", path, contrast="0")
+
+
+def test_more_averages_than_any_scan_has_are_refused(truth, tmp_path):
+    path = foreign_fastmri.write_prostate(truth, tmp_path / "file.h5")
+    with h5py.File(path, "r+") as file:
+        shape = (2**31, *file["kspace"].shape[1:])
+        del file["kspace"]
+        file.create_dataset("kspace", shape, np.complex64, chunks=(1, 1, 1, 8, 8))
+    with pytest.raises(InputError, match="can have 131072 averages at most, found 2147483648"):
+        open_source("fastmri", path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("reference", 1, "the reference must show something, it is the same everywhere"),
+        ("coil_sensitivities", 0, "'coils' must not be zero everywhere"),
+    ],
+)
+def test_an_export_that_was_changed_does_not_become_an_invalid_dataset(truth, tmp_path, name, value, message):
+    folder = foreign_fastmri.write_exported(truth, tmp_path, "fastmri")
+    with h5py.File(folder / "test.h5", "r+") as file:
+        file["bart_tf"][name][...] = value
+    with pytest.raises(InputError, match=message):
+        foreign.import_to(tmp_path / "data", "fastmri", folder)
+
+
+def test_coils_with_a_signal_have_sensitivities(truth, tmp_path):
+    """One coil has all signal, and the others have all sensitivities."""
+    folder = foreign_fastmri.write_exported(truth, tmp_path, "fastmri")
+    with h5py.File(folder / "test.h5", "r+") as file:
+        file["kspace"][:, 1:] = 0
+        file["bart_tf/coil_sensitivities"][:, :, 0] = 0
+    with pytest.raises(InputError, match="the coils with a signal must have sensitivities"):
+        foreign.import_to(tmp_path / "data", "fastmri", folder)
+
+
+def test_a_pattern_of_very_large_values_is_imported(truth, tmp_path):
+    """The stored k-space is a product with the pattern; a second one would overflow."""
+    folder = foreign_fastmri.write_exported(truth, tmp_path, "fastmri")
+    with h5py.File(folder / "test.h5", "r+") as file:
+        file["bart_tf/pattern"][...] = 1e30
+    dataset = foreign.import_to(tmp_path / "data", "fastmri", folder)
+    Dataset.open(dataset).split("test").validate()

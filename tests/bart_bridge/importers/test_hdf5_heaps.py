@@ -9,8 +9,10 @@ import psutil
 import pytest
 
 from bart_bridge.errors import InputError
-from bart_bridge.importers import hdf5_heaps, open_source
-from tests import foreign
+from bart_bridge.importers import hdf5_files, hdf5_heaps, open_source
+from bart_bridge.importers.hdf5_files import opened
+from bart_bridge.inspection import inspect
+from tests import foreign, foreign_fastmri
 
 
 def heap(*objects, size=None, signature=b"GCOL"):
@@ -57,6 +59,38 @@ def test_a_damaged_heap_is_refused_before_hdf5_reads_it(truth, tmp_path, monkeyp
     monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: None)
     with pytest.raises(InputError, match=r"raw.h5: '/dataset/\w+' is damaged, heap \d+ has an object of no"):
         open_source("ismrmrd", path)
+
+
+@pytest.mark.parametrize("write", [foreign.write_fastmri, foreign_fastmri.write_prostate])
+def test_files_of_other_formats_are_checked_too(truth, tmp_path, monkeypatch, write):
+    path = write(truth, tmp_path / "file.h5")
+    monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: None)
+    with pytest.raises(InputError, match=r"'/ismrmrd_header' is damaged, heap \d+ has an object of no"):
+        open_source("fastmri", path)
+    with pytest.raises(InputError, match=r"'/ismrmrd_header' is damaged, heap \d+ has an object of no"):
+        inspect(path)
+
+
+def test_a_file_is_checked_again_when_it_has_changed(tmp_path):
+    for name in ("first", "second and longer"):
+        with h5py.File(tmp_path / "file.h5", "w") as file:
+            file["text"] = name
+        with opened(tmp_path / "file.h5", "HDF5") as file:
+            assert file["text"][()].decode() == name
+    assert hdf5_files._check.cache_info().misses >= 2
+
+
+def test_lists_of_an_unknown_sort_are_noticed():
+    """HDF5 reads such a type, and crashes on its values."""
+    message = bytearray(h5py.h5t.vlen_create(h5py.h5t.NATIVE_FLOAT).encode())
+    assert hdf5_heaps.is_sound(h5py.h5t.decode(bytes(message)))
+    message[3] |= 2
+    unknown = h5py.h5t.decode(bytes(message))
+    record = h5py.h5t.create(h5py.h5t.COMPOUND, 32)
+    record.insert(b"data", 8, unknown)
+    assert not hdf5_heaps.is_sound(unknown)
+    assert not hdf5_heaps.is_sound(record)
+    assert not hdf5_heaps.is_sound(h5py.h5t.array_create(unknown, (2,)))
 
 
 def test_an_object_of_another_length_is_refused_before_hdf5_reads_it(truth, tmp_path, monkeypatch):

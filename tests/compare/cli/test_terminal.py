@@ -29,12 +29,14 @@ OURS = re.compile(
         \[\d+/\d+\]\ .*                                   # title of a step
       | step\ \d+\ of\ \d+,\ .*\ (left|unknown|time)        # of the whole experiment
       | live\ losses:\ .*
-      | (dataset:\ )?(simulate|import)\ \d+\ slices
+      | (dataset:\ )?(simulate|import|export)\ \d+\ slices
       | [\w-]+:\ reconstruct
       | \ \ \ \ \d+\ of\ \d+(,\ loss\ [\d.e+-]+)?           # how far it is
       | \#\d+->\d+/\d+;\ loss:\ [\d.e+-]+;
       | \d+\ steps\ done,\ .* | nothing\ to\ do:\ .*     # what a command ends with
       | left\ out:\ .*:\ \d+                            # by an import
+      | (source|train|validation|test|peak\ of\ k-space):\ .*   # what was imported
+      | \w+\.h5\ has\ no\ mask:\ .* | import\ again:\ .*    # by an export
       | error:\ .*
     )$""",
     re.VERBOSE,
@@ -49,11 +51,14 @@ COMMANDS = {
     "configs schema": "study",
     "diff": "{tmp}/out {tmp}/out",
     "doctor": "",
+    "export": "fastmri {tmp}/data {tmp}/exported",
     "import": "fastmri {tmp}/volume.h5 {tmp}/imported --coils ecalib\\ -r\\ 20 --split test=0",
+    "inspect": "{tmp}/volume.h5",
     "jobs cancel": "{config} -o {tmp}/out",
     "jobs collect": "{config} -o {tmp}/out",
     "jobs resume": "{config} -o {tmp}/out --on local",
     "jobs status": "{config} -o {tmp}/out",
+    "merge": "{tmp}/out {tmp}/other -o {tmp}/merged",
     "optimizers": None,  # `test_a_whole_study` reads it
     "parity": "{config}",
     "profile": "--from {tmp}/missing.sqlite -o {tmp}/profile",
@@ -69,7 +74,8 @@ COMMANDS = {
     "weights to-savedmodel": "{tmp}/out/runs/varnet-keras-tensorflow/weights.keras {tmp}/saved --x 16 --y 16",
 }
 REFUSED = ("profile", "weights from-tf1")
-WITHOUT_BACKEND = ("configs copy", "configs schema", "diff", "doctor", "import", "profile", "simulate", "train", "view")
+WITHOUT_BACKEND = ("configs copy", "configs schema", "diff", "doctor", "export", "import", "inspect", "profile")
+WITHOUT_BACKEND += ("simulate", "train", "view")
 # The other commands are slow and behave like one of these here; `test_parity` looks at the lines of its own command,
 # and a comparison, whose lines are looked at below, trains with Keras and draws a report.
 QUICK = (
@@ -79,7 +85,9 @@ QUICK = (
         "configs schema",
         "diff",
         "doctor",
+        "export",
         "import",
+        "inspect",
         "jobs cancel",
         "jobs resume",
         "jobs status",
@@ -99,7 +107,8 @@ def require(backend):
 def place(tiny, tiny_config, dataset_folder, tmp_path_factory):
     """A folder with the files that the commands read."""
     folder = tmp_path_factory.mktemp("terminal")
-    shutil.copytree(tiny[0], folder / "out")
+    for name in ("out", "other"):
+        shutil.copytree(tiny[0], folder / name)
     shutil.copytree(dataset_folder, folder / "data")
     weights.write(folder / "weights", NETWORK, weights.random(NETWORK, 0))
     foreign.write_fastmri(foreign.make_truth(), folder / "volume.h5")
