@@ -1,7 +1,8 @@
 """Arrays with members of variable length, which HDF5 keeps in its global heaps.
 
-HDF5 1.14 reads a damaged heap for ever if an object of it has no length. The layout is that of the HDF5 File Format
-Specification, version 3.0, section III.E. h5py's `fields` reads all members, and never frees those of variable length.
+HDF5 1.14 reads a damaged heap for ever if an object of it has no length, or one so large that sums overflow. The layout
+is that of the HDF5 File Format Specification, version 3.0, section III.E. h5py's `fields` reads all members, and never
+frees those of variable length.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def check_heaps(dataset: h5py.Dataset, path: Path) -> None:
         for address in np.unique(references["address"]).tolist():
             lengths = object_lengths(file, address + base)
             if lengths is None:
-                raise InputError(f"{path}: '{dataset.name}' is damaged, heap {address} has an object of no length")
+                raise InputError(
+                    f"{path}: '{dataset.name}' is damaged, heap {address} has an object of impossible length"
+                )
             for number, expected in references[references["address"] == address][["index", "length"]].tolist():
                 if lengths.get(number, expected) != expected:
                     raise InputError(
@@ -83,7 +86,7 @@ def _fits(kind: np.dtype[Any]) -> bool:
 
 
 def object_lengths(file: BinaryIO, position: int) -> dict[int, int] | None:
-    """Return the length in bytes of each object of the heap at a position, or None if one has no length.
+    """Return the length in bytes of each object of the heap at a position, or None if a length is impossible.
 
     HDF5 itself finds a heap that is cut off or has another signature.
     """
@@ -103,7 +106,8 @@ def object_lengths(file: BinaryIO, position: int) -> dict[int, int] | None:
         lengths[index] = length
         # The free space, which has the number 0, counts its head.
         step = _OBJECT.size + -(-length // 8) * 8 if index else length
-        if step == 0:
+        # HDF5 adds without a check for overflow, and can go back.
+        if step == 0 or position + step > end:
             return None
         position += step
     return lengths
