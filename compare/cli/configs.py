@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,19 +28,15 @@ def show(context: typer.Context) -> None:
 
     Example: [bold]bart-tf configs[/bold]
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from compare.settings import builtin
 
     if context.invoked_subcommand:
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "command", "needs", "description"):
-        table.add_column(column, no_wrap=column == "name")
+    width = shutil.get_terminal_size().columns
     for summary in builtin.summaries():
-        table.add_row(summary.name, f"bart-tf {summary.command}", summary.needs, summary.sentence)
-    Console().print(table)
+        needs = f" Needs {summary.needs}." if summary.needs else ""
+        typer.echo(f"bart-tf {summary.command} {summary.name}")
+        typer.echo(textwrap.fill(summary.sentence + needs, width, initial_indent="    ", subsequent_indent="    "))
 
 
 def copy(

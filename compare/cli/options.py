@@ -30,11 +30,11 @@ def builtin_names() -> list[str]:
     return builtin.names()
 
 
-def find_config(path: Path) -> Path:
+def find_config(path: Path | None) -> Path | None:
     """Return the YAML file that an argument means, which may be the name of a built-in experiment."""
     from compare.settings import builtin
 
-    return builtin.find(path)
+    return None if path is None else builtin.find(path)
 
 
 Config = Annotated[

@@ -26,7 +26,14 @@ def register(app: typer.Typer) -> None:
 
 def profile(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Argument(help="Experiment: a YAML file whose device is 'gpu'.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Experiment whose device is 'gpu': a YAML file, or a name of 'bart-tf configs'.",
+            callback=options.find_config,
+            autocompletion=options.builtin_names,
+        ),
+    ] = None,
     engine: Annotated[
         list[str] | None, typer.Option(help="Engine to trace. Default: all engines of the experiment.")
     ] = None,

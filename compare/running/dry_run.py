@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compare.console import duration
+from compare.running.earlier_runs import NO_EARLIER_RUN
 from compare.running.schedule import PlannedStep, Schedule
 
 _UNKNOWN = "unknown"
@@ -18,7 +19,14 @@ def lines(schedule: Schedule, gpu: bool) -> list[str]:
     """
     plan = schedule.plan()
     headings = ["time", "memory", "GPU memory"] if gpu else ["time", "memory"]
-    return [_row(headings, "step"), *(_line(number, plan, gpu) for number in range(len(plan))), *_sums(schedule, plan)]
+    # The usual reason for having no number is said once.
+    usual = any(step.estimate and step.estimate.reason == NO_EARLIER_RUN for step in plan)
+    return [
+        _row(headings, "step"),
+        *(_line(number, plan, gpu) for number in range(len(plan))),
+        *[f"{_UNKNOWN} without a reason: {NO_EARLIER_RUN}"] * usual,
+        *_sums(schedule, plan),
+    ]
 
 
 def _row(cells: list[str], last: str) -> str:
@@ -37,8 +45,10 @@ def _line(number: int, plan: list[PlannedStep], gpu: bool) -> str:
         _gib(estimate.peak_bytes),
         _gib(estimate.gpu_bytes),
     ]
-    state = "" if step.state == "missing" else f"{step.state}; "
-    return _row(cells[:columns], f"{title}: {state}{estimate.reason}")
+    state = "" if step.state == "missing" else step.state
+    reason = "" if estimate.reason == NO_EARLIER_RUN else estimate.reason
+    notes = "; ".join(filter(None, [state, reason]))
+    return _row(cells[:columns], f"{title}: {notes}" if notes else title)
 
 
 def _sums(schedule: Schedule, plan: list[PlannedStep]) -> list[str]:

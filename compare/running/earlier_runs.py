@@ -25,6 +25,7 @@ from compare.settings.experiment import Experiment, load_kept
 # Time and memory do not depend on these.
 _WITHOUT_EFFECT = ("version", "seed", "weights", "pretraining", "gridded_by", "data")
 _SAME_SIZES = {"seed", "noise"}
+NO_EARLIER_RUN = "no earlier run has done this step"
 _RECORDS = ("runs/*/*.json", "runs/*/repeat-*/*.json", f"{BASELINES_FOLDER}/*.json")
 
 
@@ -83,7 +84,7 @@ class EarlierRuns:
         faults = [self._fault(earlier, wanted, step.threads) for earlier in same_kind]
         fitting = [earlier for earlier, fault in zip(same_kind, faults, strict=True) if not fault]
         if not fitting:
-            return Estimate(None, None, None, faults[0] if faults else "no earlier run has done this step")
+            return Estimate(None, None, None, faults[0] if faults else NO_EARLIER_RUN)
         timed = [earlier for earlier in fitting if _seconds(earlier.path, earlier.record, wanted) is not None]
         best = (timed or fitting)[0]
         measurement = best.record.get("measurement") or {}

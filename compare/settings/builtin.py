@@ -13,6 +13,8 @@ from compare.settings.engine_names import without_lowmem
 FOLDER = Path(__file__).resolve().parents[1] / "builtin" / "configs"
 # Editors look for them beside a file of settings, whose first line names one of the two.
 SCHEMAS = ("experiment.schema.json", "study.schema.json")
+# An experiment like the others, but written to be traced.
+_TRACED = "profile"
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,6 @@ def _summary(name: str, content: dict[str, object]) -> Summary:
     needs += ["an NVIDIA GPU"] if content.get("device") == "gpu" else []
     needs += dict.fromkeys(without_lowmem(engine) for engine in engines if engine.startswith("bart-"))
     needs += ["JAX"] if any(engine.startswith("keras-jax") for engine in engines) else []
-    command = "optimizers" if "optimizers" in content else "compare"
+    command = "optimizers" if "optimizers" in content else "profile" if name == _TRACED else "compare"
     description = " ".join(str(content["description"]).split())
     return Summary(name, command, ", ".join(needs), f"{description.removesuffix('.').partition('. ')[0]}.")

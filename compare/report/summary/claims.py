@@ -108,7 +108,16 @@ def _memory(comparison: Comparison) -> Claim:
     memory = "GPU memory" if comparison.memory_metric == "gpu_peak" else "memory"
     factors = _factors(comparison, ratios, "least")
     text = f"{_others(comparison)} {verb} {factors} the {memory} of {comparison.base} in training" if factors else ""
-    return Claim("Memory", text, "ratios-memory", _noise(list(ratios.values())))
+    condition = "; ".join(filter(None, [_above_baseline(comparison), _noise(list(ratios.values()))]))
+    return Claim("Memory", text, "ratios-memory", condition)
+
+
+def _above_baseline(comparison: Comparison) -> str:
+    """Say how much of the memory of whole processes is not what they take before any work: Python, TensorFlow."""
+    if comparison.memory_metric != "peak_rss":
+        return ""
+    factors = _factors(comparison, _ratios(comparison, "train", "rss_above_baseline"), "least")
+    return f"of the whole process; above its memory before any work, {factors}" if factors else ""
 
 
 def _ratios(comparison: Comparison, phase: str, metric: str) -> dict[Key, statistics.Ratio]:

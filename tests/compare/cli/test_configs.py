@@ -32,6 +32,10 @@ def test_every_experiment_is_listed_with_what_it_needs():
     finished = bart_tf_in_process("configs")
     assert finished.returncode == 0
     assert all(name in finished.stdout for name in NAMES)
+    commands = [line for line in finished.stdout.splitlines() if not line.startswith(" ")]
+    assert len(commands) == len(NAMES)
+    assert {"bart-tf compare demo", "bart-tf profile profile", "bart-tf optimizers optimizers"} <= {*commands}
+    assert max(map(len, finished.stdout.splitlines())) <= 80
 
 
 def test_a_name_is_the_file_of_the_package():
@@ -50,7 +54,7 @@ def test_a_file_or_an_experiments_folder_goes_first(empty_folder):
     assert builtin.find(Path("table1")) == Path("table1")
 
 
-@pytest.mark.parametrize("command", ["compare", "optimizers", "parity", "train", "jobs status"])
+@pytest.mark.parametrize("command", ["compare", "optimizers", "parity", "train", "jobs status", "profile"])
 def test_commands_take_a_name(command):
     arguments = ["--network", "varnet", "--engine", "bart"] if command == "train" else []
     finished = bart_tf_in_process(*command.split(), "no-such", *arguments)

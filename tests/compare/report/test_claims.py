@@ -105,6 +105,23 @@ def test_one_engine_is_named_with_the_spread_of_its_repeats(experiment):
     assert found["Memory"].text == "keras-jax takes 3.00 times (3.00 to 3.00) the memory of bart in training"
 
 
+def test_memory_of_whole_processes_is_told_from_what_a_training_adds(experiment):
+    """Most of a small training's process is Python and TensorFlow, which BART does without."""
+    parts = [
+        part
+        for engine, peak, above in (("bart", [20.0, 20.0], [12.0, 12.0]), ("keras-jax", [700.0, 702.0], [132.0, 144.0]))
+        for part in (
+            costs("varnet", engine, [1.0, 1.0], [0.1, 0.1], peak),
+            result_rows("varnet", engine, "train", "rss_above_baseline", above),
+        )
+    ]
+    found = said(experiment("bart", "keras-jax", networks=["varnet"]), *parts)
+    assert found["Memory"].text.startswith("keras-jax takes 35.0 times (35.0 to 35.1) the memory of bart")
+    assert found["Memory"].condition == (
+        "of the whole process; above its memory before any work, 11.5 times (11.0 to 12.0)"
+    )
+
+
 def test_with_one_repeat_the_noise_is_said_to_be_unknown(experiment):
     found = said(
         experiment("bart", "keras-jax", networks=["varnet"]),
