@@ -95,6 +95,8 @@ def test_the_reference_has_every_command_key_and_public_name(site):
     assert not [
         name for name in leaves(typer.main.get_command(cli.app)) if f"<code>bart-tf {name}</code>" not in commands
     ]
+    assert '<a href="#bart-tf-doctor"><code>doctor</code></a>: Show which' in commands
+    assert not re.findall(r"[^]]\.\.\.\s*</li>", commands)  # no sentence is cut
     keys = (site / "docs/reference/experiment.html").read_text()
     blocks = [Experiment.model_json_schema(), *Experiment.model_json_schema()["$defs"].values()]
     names = {name for block in blocks for name in block["properties"]}

@@ -65,6 +65,10 @@ def _legend(kinds: set[str]) -> dict[str, str]:
 def _notes(comparison: Comparison, kinds: set[str]) -> list[str]:
     """Explain what is equal, and which published figures are drawn and which are not."""
     notes = [f"Quality, {statistics.RULE} The band is where it is the same."] if comparison.psnr else []
+    if comparison.others and (comparison.results.repeat > 0).any():
+        notes.append(
+            "Ratios of time and memory: geometric mean of the repeats, and in brackets the lowest and highest."
+        )
     if PUBLISHED in kinds:
         notes.append(
             "Published: Blumenthal et al. 2023, with other data, sizes and GPUs. Quality: TensorFlow less BART; time: "
