@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from compare.report.summary import charts
 from compare.report.summary.claims import claims
 from compare.report.summary.comparison import compare
 from compare.report.tables import relative
@@ -182,3 +183,13 @@ def test_gpu_memory_is_claimed_where_it_was_read(experiment):
         result_rows("varnet", "keras-jax", "train", "gpu_peak", [500.0]),
     )
     assert found["Memory"].text == "keras-jax takes 0.500 times the GPU memory of bart in training"
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_the_brackets_of_ratios_are_explained_where_there_are_some(experiment, repeats):
+    parts = [
+        costs("varnet", engine, [1.0] * repeats, [0.1] * repeats, [9.0] * repeats) for engine in ("bart", "keras-jax")
+    ]
+    table = pd.concat(parts, ignore_index=True).assign(device="cpu")
+    drawn = charts.chart(compare(experiment("bart", "keras-jax", networks=["varnet"]), table, {}))
+    assert any("in brackets the lowest and highest" in note for note in drawn.notes) == (repeats > 1)
