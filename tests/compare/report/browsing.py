@@ -1,5 +1,6 @@
 """Open pages in a headless Chromium, and ask axe about them."""
 
+import time
 from contextlib import contextmanager
 
 from axe_playwright_python.sync_playwright import Axe
@@ -19,6 +20,17 @@ def opened(browser, path, **look):
     assert said == []
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
     context.close()
+
+
+def wait_until(tab, condition, arg=None, timeout_s=60):
+    """Wait for a condition, a JavaScript expression or function.
+
+    `wait_for_function` asks again inside the page, where the page's Content Security Policy forbids it to evaluate.
+    """
+    end_s = time.monotonic() + timeout_s
+    while not tab.evaluate(condition, arg):
+        assert time.monotonic() < end_s, condition
+        tab.wait_for_timeout(50)
 
 
 def violations(tab):

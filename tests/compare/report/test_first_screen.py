@@ -12,7 +12,7 @@ from compare.report.tables import measured, relative
 from compare.results import table as results
 from tests.compare.conftest import drawing_nothing
 from tests.compare.report import variants
-from tests.compare.report.browsing import opened, violations
+from tests.compare.report.browsing import opened, violations, wait_until
 
 LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
 SCREENS = pytest.mark.parametrize("screen", [LAPTOP, PHONE], ids=["laptop", "phone"])
@@ -167,7 +167,7 @@ def test_the_row_of_images_scrolls_by_keyboard(browser, twelve):
         strip.focus()
         for _ in range(5):
             tab.keyboard.press("ArrowRight")
-        tab.wait_for_function("document.querySelector('.strip').scrollLeft > 50", timeout=60_000)
+        wait_until(tab, "document.querySelector('.strip').scrollLeft > 50")
 
 
 def test_on_paper_all_images_are_there_and_everything_is_unfolded(browser, twelve, tmp_path):

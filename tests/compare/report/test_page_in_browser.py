@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from compare.report import page, viewer
 from compare.report.figures import embedded
 from compare.report.tables.table import Numbers, table_of_rows
-from tests.compare.report.browsing import opened, violations
+from tests.compare.report.browsing import opened, violations, wait_until
 
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 740}
 LOOKS = pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_the_wheel_alone_scrolls_the_page(tab):
     tab.locator("#tiles").hover()
     before = tab.evaluate("scrollY")
     tab.mouse.wheel(0, -200)
-    tab.wait_for_function("before => scrollY < before", arg=before)
+    wait_until(tab, "before => scrollY < before", before)
     assert tab.locator("#zoom").inner_text() == "100 %"
 
 
