@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
-from bart_bridge.files.dims import check_axes
+from bart_bridge.files.dims import check_axes, check_limits
 from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in
 from bart_bridge.importers.volume import Piece, Volume
@@ -72,6 +72,7 @@ def _entries(path: Path) -> dict[int, Entry]:
         raise InputError(
             f"{path}: {partitions} partitions with the centre {centre + 1} do not fit into {images} images per slab"
         )
+    check_limits(f"{path}: a spoke of all partitions", 1, (coils, samples, images))
     shape = coils, spokes, samples
     pieces = partial(_spokes, path, shape, slice(first, first + partitions), images)
     volume = Volume(str(path), shape, images, pieces)

@@ -39,8 +39,7 @@ def cartesian_centre(item: Slice, toolbox: Toolbox) -> Complex:
     positions, samples = item.trajectory[:, inside][None, :, None], item.kspace[:, inside][None, :, None]
     files = from_batch_positions(positions), from_batch_coil_samples(samples)
     images = to_batch_coil_yx(toolbox.compute("nufft", "-i", "-d", f"{grid_x}:{grid_y}:1", *files))[0]
-    # The unitary transforms of a smaller grid are scaled by the square root of the number of its pixels.
-    gridded = centred_fft(images) * np.sqrt(y * x / (grid_y * grid_x))
+    gridded = centred_fft(images)
     kspace = np.zeros((coil, y, x), np.complex64)
     half_y, half_x = (min(_CENTRE, size) // 2 for size in (y, x))
     target, origin = (

@@ -379,3 +379,13 @@ def test_a_pattern_of_very_large_values_is_imported(truth, tmp_path):
         file["bart_tf/pattern"][...] = 1e30
     dataset = foreign.import_to(tmp_path / "data", "fastmri", folder)
     Dataset.open(dataset).split("test").validate()
+
+
+def test_spokes_of_breast_data_too_long_for_memory_are_refused(truth, tmp_path):
+    path = foreign_fastmri.write_breast(truth, tmp_path / "file.h5", spokes=4)
+    with h5py.File(path, "r+") as file:
+        parts, spokes, _, *rest = file["kspace"].shape
+        del file["kspace"]
+        file.create_dataset("kspace", (parts, spokes, 2**20, *rest), np.float32, chunks=(1, 1, 8, 1, 1))
+    with pytest.raises(InputError, match="a spoke of all partitions can need 512 MiB for a slice at most"):
+        open_source("fastmri-breast", path)

@@ -273,6 +273,25 @@ def test_calibration_of_a_volume_feeds_ecalib(truth, tmp_path):
         assert relative_difference(found, foreign.dft(values.conj(), axes=(-1,)).conj()[..., 3]) < 1e-5
 
 
+def test_repeated_lines_of_a_volume_are_averaged(truth, imported, tmp_path):
+    """All lines of a second average, which is three times the first one, and one line a third time."""
+
+    def more(kspace):
+        for number, factor, places in (
+            (1, 3, [(z, y) for z in range(Y) for y in range(X)]),
+            (2, 5, [(Y // 2, X // 2)]),
+        ):
+            for z, y in places:
+                counters = {"kspace_encode_step_1": y, "kspace_encode_step_2": z, "average": number}
+                yield line(factor * kspace[:, z, y], **counters)
+
+    path = foreign_raw.write_volume(truth, tmp_path / "raw.h5", more=more)
+    kspace = imported(path)[1]["kspace"]
+    expected = 2 * truth.kspace
+    expected[:, :, Y // 2, X // 2] = 3 * truth.kspace[:, :, Y // 2, X // 2]
+    assert relative_difference(kspace, expected) < 1e-5
+
+
 def test_several_volumes_are_units_of_their_positions(truth, tmp_path):
     values = np.random.default_rng(2).normal(size=(4, 4, 6, 8)) + 0j
     lines = [
