@@ -1,6 +1,6 @@
 """The skeleton of MATLAB files of version 5, checked before scipy reads them.
 
-scipy (1.17) looks up types from a file in arrays without checking them, and a damaged file ends the process. Layout:
+scipy (1.17) reads files without this check, and some damaged ones end the process. Layout:
 The MathWorks, "MAT-File Format" (2023).
 """
 
