@@ -29,7 +29,7 @@ OURS = re.compile(
         \[\d+/\d+\]\ .*                                   # title of a step
       | step\ \d+\ of\ \d+,\ .*\ (left|unknown|time)        # of the whole experiment
       | live\ losses:\ .*
-      | (dataset:\ )?(simulate|import|export)\ \d+\ slices
+      | (dataset:\ )?(simulate|import|export)\ \d+\ slices?
       | [\w-]+:\ reconstruct
       | \ \ \ \ \d+\ of\ \d+(,\ loss\ [\d.e+-]+)?           # how far it is
       | \#\d+->\d+/\d+;\ loss:\ [\d.e+-]+;

@@ -17,6 +17,7 @@ from bart_bridge.tools import versions
 from compare.measuring import quality
 from compare.results import table as results
 from compare.running import steps
+from compare.running.prepared_data import PreparedData
 from tests.compare.conftest import bart_tf, bart_tf_in_process
 from tests.helper import random_complex, relative_difference
 
@@ -135,7 +136,7 @@ def test_regularization_is_chosen_on_validation_slices_alone(toolbox, tmp_path):
     validation, test = (Dataset.open(tmp_path / "data").split(name) for name in ("validation", "test"))
     for path in cfl.files(test.reference):
         path.unlink()
-    test = Split.in_folder(test.kspace.parent)
+    data = PreparedData(Dataset.open(tmp_path / "data"), {}, {})
     used = []
 
     def reconstruct(split, toolbox, regularization, on_slice):
@@ -144,7 +145,7 @@ def test_regularization_is_chosen_on_validation_slices_alone(toolbox, tmp_path):
 
     grid = (1e-4, 0.01, 0.1, 1.0)
     chosen = steps._baseline(
-        baselines.Baseline(reconstruct, grid), validation, test, tmp_path / "images", toolbox, lambda done: None
+        baselines.Baseline(reconstruct, grid), data, tmp_path / "images", toolbox, lambda done: None
     )["regularization"]
     references = validation.arrays()["reference"][:, 0]
     psnr = {
