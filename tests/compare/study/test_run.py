@@ -109,6 +109,14 @@ def test_the_shipped_studies_are_valid_and_have_all_optimizers(name):
     assert study.optimizers == study_settings.load(CONFIGS / "optimizers.yaml").optimizers
 
 
+@pytest.mark.parametrize("name", ["published_varnet_optimizers", "published_modl_optimizers"])
+def test_the_published_studies_are_valid(name):
+    study = study_settings.load(CONFIGS / f"{name}.yaml")
+    assert study.name == name
+    assert set(study.optimizers) <= {"sgd", "adam", "ipalm", "admm"}
+    assert len(study.seeds) >= 3
+
+
 @pytest.mark.parametrize("name", ["varnet_knee", "modl_brain"])
 def test_the_studies_at_published_size_are_those_of_the_experiments(name):
     study, experiment = study_settings.load(CONFIGS / f"optimizers_{name}.yaml"), config.load(CONFIGS / f"{name}.yaml")
