@@ -1,8 +1,8 @@
 """Arrays with members of variable length, which HDF5 keeps in its global heaps.
 
-HDF5 1.14 reads a damaged heap for ever if an object of it has no length, or one so large that sums overflow. The layout
-is that of the HDF5 File Format Specification, version 3.0, section III.E. h5py's `fields` reads all members, and never
-frees those of variable length.
+HDF5 1.14 crashes or never returns on some damaged files, so types and heaps are checked first. The layout is that of the
+HDF5 File Format Specification, version 3.0, section III.E. h5py's `fields` reads all members, and never frees those of
+variable length.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def check_heaps(dataset: h5py.Dataset, path: Path) -> None:
 
 
 def is_sound(kind: Any) -> bool:
-    """Tell whether the lists in a type are lists or texts; HDF5 reads another sort of them without a check."""
+    """Tell whether the lists in a type are lists or texts; the format has no other sort."""
     if isinstance(kind, h5py.h5t.TypeCompoundID):
         return all(is_sound(kind.get_member_type(number)) for number in range(kind.get_nmembers()))
     if isinstance(kind, h5py.h5t.TypeVlenID):
@@ -76,7 +76,7 @@ def read_fixed(dataset: h5py.Dataset, name: str) -> NDArray[Any]:
 
 
 def _fits(kind: np.dtype[Any]) -> bool:
-    """Tell whether the members of a type lie side by side; HDF5 reads overlapping ones beyond its memory."""
+    """Tell whether the members of a type lie side by side, as the format demands."""
     end = 0
     for member, offset, *_ in sorted((kind.fields or {}).values(), key=lambda item: item[1]):
         if offset < end or not _fits(member.base):
@@ -106,7 +106,7 @@ def object_lengths(file: BinaryIO, position: int) -> dict[int, int] | None:
         lengths[index] = length
         # The free space, which has the number 0, counts its head.
         step = _OBJECT.size + -(-length // 8) * 8 if index else length
-        # HDF5 adds without a check for overflow, and can go back.
+        # Each object ends within its heap.
         if step == 0 or position + step > end:
             return None
         position += step

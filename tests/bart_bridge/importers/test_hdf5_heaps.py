@@ -1,4 +1,4 @@
-"""Heaps of HDF5, of which a damaged one would stop its library for ever; no test gives it one."""
+"""Heaps of HDF5 are checked against the format before its library reads them; no test gives it a damaged one."""
 
 import io
 import struct
