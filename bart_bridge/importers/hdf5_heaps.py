@@ -1,8 +1,8 @@
 """Arrays with members of variable length, which HDF5 keeps in its global heaps.
 
-HDF5 1.14 crashes or never returns on some damaged files, so types and heaps are checked first. The layout is that of the
-HDF5 File Format Specification, version 3.0, section III.E. h5py's `fields` reads all members, and never frees those of
-variable length.
+HDF5 1.14 crashes or never returns on some damaged files, so types and heaps are checked first. The layout is that of
+the HDF5 File Format Specification, version 3.0, section III.E. h5py's `fields` reads all members, and never frees
+those of variable length.
 """
 
 from __future__ import annotations

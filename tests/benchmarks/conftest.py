@@ -14,11 +14,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _same_threads():
-    """As many threads for each engine, in this process too."""
+def _same_threads(request):
+    """As many threads for each engine, in this process too, unless other tests follow."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
+        if request.config.getoption("benchmark_only"):
+            for name, value in ENVIRONMENT.items():
+                patch.setenv(name, value)
         yield
 
 
