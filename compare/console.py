@@ -46,6 +46,7 @@ class Reporter:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=sys.stderr.isatty())
         self._describe: Callable[[], str] | None = None
         self._bar: Progress | None = None
+        self._live: Live | None = None
 
     def say(self, text: str, level: int = 0) -> None:
         """Write a line, if the verbosity is at least `level`."""
@@ -65,12 +66,12 @@ class Reporter:
         self._describe = describe
         try:
             if self.verbosity >= 0 and self.console.is_terminal:
-                with Live(get_renderable=self._both, console=self.console, transient=True):
+                with Live(get_renderable=self._both, console=self.console, transient=True) as self._live:
                     yield
             else:
                 yield
         finally:
-            self._describe = None
+            self._describe = self._live = None
 
     def _both(self) -> Group:
         line = Text(self._describe() if self._describe else "", style="bold")
@@ -99,6 +100,8 @@ class Reporter:
             self._bar = self._new_bar()
             try:
                 with _advancing(self._bar, title, total) as advance:
+                    if self._live:
+                        self._live.refresh()  # a step may be over before the next time
                     yield advance
             finally:
                 self._bar = None
