@@ -54,7 +54,7 @@ def test_four_gigabytes_are_imported_with_little_memory(large_folder, coils):
         options += ["--coils", str(large_folder / "coils")]
     command = [sys.executable, "-c", "from compare.cli import main; main()", "import", "fastmri"]
     argv = [*command, str(source), str(large_folder / "data"), *options]
-    finished = process.run(argv, folder=large_folder, on_line=lambda line: sys.stderr.write(f"{line}\n"))
+    finished = process.run(argv, folder=large_folder, on_line=lambda line: print(line, file=sys.stderr))
     assert finished.returncode == 0, finished.stderr
     written = sum(file.stat().st_size for file in (large_folder / "data").rglob("*.cfl"))
     sys.stderr.write(
