@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compare.report.tables.measured import MIB
-from compare.report.tables.relative import engines_of, networks_of
+from compare.report.tables.relative import engines_of, networks_of, three_digits
 from compare.report.tables.table import Cell, Format, Numbers, Table, table_of_rows
 from compare.results import gaps, published
 from compare.results.table import select
@@ -60,7 +60,8 @@ def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
             times = select(table, network=kinds[network], engine=family(engine), gpu=GPU)
             theirs = [_mean(select(times, phase=phase).value) for phase in ("train", "infer")]
             rows.append([network, engine, *ours, *theirs])
-    columns: dict[str, Format] = {"network": "", "engine": "", "ours: training / min": ".2f", "ours: slice / ms": ".2f"}
+    columns: dict[str, Format] = {"network": "", "engine": ""}
+    columns |= {"ours: training / min": three_digits, "ours: slice / ms": ".2f"}
     columns |= {f"published: training, {GPU} / min": "g", f"published: inference, {GPU} / ms": "g"}
     notes = [
         "ours: whole training command of the first repeat, mean reconstruction of a slice as in the table of times.",
