@@ -20,7 +20,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.selection import select
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in, number_units
 
 _FORM = "a CMRxRecon file (MATLAB 7.3)"
 # 2023: kspace_full, kspace_sub04, kspace_single_full, ...; 2024: kspace_full, kus; 2025: kspace, kus.
@@ -64,10 +64,7 @@ def open_cmrxrecon(path: Path, frames: str = "0") -> Source:
             for number, (frame, item) in enumerate(places)
         }
     left_out["slices of time frames that --frames does not take"] = unused
-    if path.is_dir():
-        units = {str(number): entries for number, entries in enumerate(volumes.values())}
-    else:
-        units = {str(number): {0: entry} for number, entry in volumes[path.name].items()}
+    units = number_units(path, volumes)
     description = {"frames": frames, "files": list(volumes), "source_doi": "10.1038/s41597-024-03525-4"}
     return Source("cmrxrecon", path, units, has_coils=False, description=description, left_out=left_out)
 

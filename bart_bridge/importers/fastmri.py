@@ -10,7 +10,7 @@ from typing import Any
 from bart_bridge.errors import InputError
 from bart_bridge.importers import counters, exported, matching
 from bart_bridge.importers.fastmri_file import FastmriFile, load, open_file
-from bart_bridge.importers.source import Entry, Source, files_in
+from bart_bridge.importers.source import Entry, Source, files_in, number_units
 
 
 def open_fastmri(path: Path, match: str | None = None, average: str | None = None) -> Source:
@@ -63,10 +63,7 @@ def open_each(path: Path, average: str | None = None) -> dict[str, Source]:
 
 def _source(path: Path, files: list[FastmriFile], left_out: dict[str, int], average: str | None) -> Source:
     volumes = {file.path.name: _entries(file, average) for file in files}
-    if path.is_dir():
-        units = {str(number): entries for number, entries in enumerate(volumes.values())}
-    else:
-        units = {str(number): {0: entry} for number, entry in volumes[path.name].items()}
+    units = number_units(path, volumes)
     description: dict[str, Any] = {"readout": "oversampling removed: the field of view of the reconstruction"}
     description["files"] = list(volumes)
     for name in ("acquisition", "acceleration"):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes, check_limits
 from bart_bridge.importers.hdf5_files import opened
-from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, number_units
 from bart_bridge.importers.volume import Piece, Volume
 
 _FORM = "a breast file of fastMRI"
@@ -44,10 +44,7 @@ def open_breast(path: Path) -> Source:
     """
     files, left_out = files_in(path, ".h5")
     volumes = {file.name: _entries(file) for file in files}
-    if path.is_dir():
-        units = {str(number): entries for number, entries in enumerate(volumes.values())}
-    else:
-        units = {str(number): {0: entry} for number, entry in volumes[path.name].items()}
+    units = number_units(path, volumes)
     description = {"files": list(volumes), "source_arxiv": "2406.05270"}
     notes = ("the file has no trajectory: golden-angle spokes of 111.246 degrees, as its authors use",)
     return Source(

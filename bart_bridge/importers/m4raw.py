@@ -14,7 +14,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
@@ -27,7 +26,9 @@ from bart_bridge.importers.source import (
     Source,
     apple_doubles,
     as_complex,
+    fully_sampled,
     names_in,
+    number_units,
     reading,
 )
 
@@ -71,14 +72,15 @@ def open_m4raw(path: Path, repetition: str | None = None, match: str | None = No
         facts[scan] = {**size, "contrast": name["contrast"], "subject": name["subject"]}
     chosen = matching.select(facts, match, path)
     left_out["scans that --match does not take"] = len(scans) - len(chosen)
-    units: dict[str, dict[int, Entry]] = {}
+    volumes: dict[str, dict[int, Entry]] = {}
     for scan in chosen:
         numbers = counters.choose("repetition", repetition, scans[scan], path)
         taken = [scans[scan][number] for number in numbers]
         left_out["repetitions of these scans"] = left_out.get("repetitions of these scans", 0)
         left_out["repetitions of these scans"] += len(scans[scan]) - len(taken)
-        entries = {item: Entry(f"{scan}/{item}", partial(_load, taken, item)) for item in range(shapes[scan][0])}
-        units |= {str(len(units)): entries} if path.is_dir() else {str(item): {0: entries[item]} for item in entries}
+        items = range(shapes[scan][0])
+        volumes[scan] = {item: Entry(f"{scan}/{item}", partial(_load, taken, item)) for item in items}
+    units = number_units(path, volumes)
     description = {"scans": chosen, "repetition": repetition or "the only one"}
     return Source("m4raw", path, units, has_coils=False, description=description, left_out=left_out)
 
@@ -126,15 +128,5 @@ def _load(paths: Sequence[Path], item: int) -> Slice:
             raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {item} of 'kspace'")
         total = kspace if total is None else total + kspace
     assert total is not None
-    lines = np.any(total != 0, axis=(0, 2))
-    return Slice(total / np.float32(len(paths)), _complete(lines), np.repeat(lines[:, None], total.shape[2], axis=1))
-
-
-def _complete(lines: NDArray[np.bool_]) -> bool:
-    """Tell whether all lines but zero-padded edges were measured; the edges may differ by two lines."""
-    measured = np.flatnonzero(lines)
-    if not measured.size:
-        return False
-    centre = lines.size // 2
-    edges = abs((centre - measured[0]) - (measured[-1] - centre))
-    return bool(edges <= _EDGE_LINES and measured.size == measured[-1] - measured[0] + 1)
+    measured = np.repeat(np.any(total != 0, axis=(0, 2))[:, None], total.shape[2], axis=1)
+    return Slice(total / np.float32(len(paths)), fully_sampled(measured, _EDGE_LINES), measured)

@@ -22,7 +22,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import counters
 from bart_bridge.importers.hdf5_files import opened
-from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, names_in
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, names_in, number_units
 
 _FORM = "a raw-data file of SKM-TEA"
 _ARRAYS = ("kspace", "maps", "target")
@@ -49,10 +49,7 @@ def open_skm_tea(path: Path, contrast: str | None = None) -> Source:
         entries = {item: Entry(f"{file.name}/{item}", partial(_load, file, item, echo)) for item in range(count)}
         volumes[file.name] = entries
         left_out["masks of the authors"] = left_out.get("masks of the authors", 0) + masks
-    if path.is_dir():
-        units = {str(number): entries for number, entries in enumerate(volumes.values())}
-    else:
-        units = {str(number): {0: entry} for number, entry in volumes[path.name].items()}
+    units = number_units(path, volumes)
     description = {"contrast": echo, "files": list(volumes), "source_arxiv": "2203.06823"}
     return Source("skm-tea", path, units, has_coils=True, description=description, left_out=left_out)
 

@@ -222,14 +222,32 @@ def as_complex(array: Any, path: Path, name: str) -> Complex:
     return values.astype(np.complex64, copy=False)
 
 
-def fully_sampled(measured: NDArray[np.bool_]) -> bool:
-    """Tell whether all of k-space `(y, x)` was measured, except edges of equal width, which may be zero-padded."""
+def number_units(path: Path, volumes: dict[str, dict[int, Entry]]) -> dict[str, dict[int, Entry]]:
+    """Return the units of a folder, its volumes, or of a single file, its slices; both are counted from 0.
+
+    Args:
+        path: The folder or file.
+        volumes: The slices of each volume; a file has one.
+    """
+    if path.is_dir():
+        return {str(number): entries for number, entries in enumerate(volumes.values())}
+    (entries,) = volumes.values()
+    return {str(number): {0: entry} for number, entry in entries.items()}
+
+
+def fully_sampled(measured: NDArray[np.bool_], edges_differ_by: int = 1) -> bool:
+    """Tell whether all of k-space `(y, x)` was measured, except edges of equal width, which may be zero-padded.
+
+    Args:
+        measured: Where k-space was measured.
+        edges_differ_by: By how many samples the edges of an axis may differ (default 1, as for even sizes).
+    """
     if not measured.any():
         return False
     box = []
     for axis, size in enumerate(measured.shape):
         positions = np.flatnonzero(measured.any(axis=1 - axis))
-        if abs((size // 2 - positions[0]) - (positions[-1] - size // 2)) > 1:
+        if abs((size // 2 - positions[0]) - (positions[-1] - size // 2)) > edges_differ_by:
             return False
         box.append(slice(positions[0], positions[-1] + 1))
     return bool(measured[tuple(box)].all())

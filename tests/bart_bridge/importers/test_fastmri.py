@@ -259,7 +259,10 @@ def test_scans_are_chosen_by_contrast(truth, tmp_path):
     assert source.left_out["files that are not named as those of M4Raw"] == 1
 
 
-@pytest.mark.parametrize(("edges", "complete"), [((3, 3), True), ((4, 2), True), ((2, 5), False), ((0, 8), False)])
+@pytest.mark.parametrize(
+    ("edges", "complete"),
+    [((3, 3), True), ((4, 2), True), ((5, 2), True), ((6, 2), False), ((2, 5), False), ((0, 8), False)],
+)
 def test_zero_padded_edges_of_m4raw(truth, coils, tmp_path, edges, complete):
     """The published lines reach from -98 to 96."""
     path = foreign_fastmri.write_m4raw(truth, tmp_path / "m4raw", ["T1"], repetitions=1, edges=edges)

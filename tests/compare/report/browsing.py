@@ -37,3 +37,13 @@ def violations(tab):
     """Rules of axe that a page breaks, with the element."""
     found = Axe().run(tab).response["violations"]
     return [(rule["id"], node["html"]) for rule in found for node in rule["nodes"]]
+
+
+def check_tab_reaches_all(tab, controls):
+    """Check that the Tab key reaches every visible element of a CSS selector."""
+    total = sum(element.is_visible() for element in tab.locator(controls).all())
+    reached = set()
+    for _ in range(total + 2):
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate(f"[...document.querySelectorAll({controls!r})].indexOf(document.activeElement)"))
+    assert len(reached - {-1}) == total

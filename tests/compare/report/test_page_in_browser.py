@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from compare.report import page, viewer
 from compare.report.figures import embedded
 from compare.report.tables.table import Numbers, table_of_rows
-from tests.compare.report.browsing import opened, violations, wait_until
+from tests.compare.report.browsing import check_tab_reaches_all, opened, violations, wait_until
 
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 740}
 LOOKS = pytest.mark.parametrize(
@@ -305,13 +305,7 @@ def test_two_fingers_zoom_on_a_phone(browser, written):
 
 
 def test_every_control_is_reached_with_the_tab_key(tab):
-    controls = "a[href], button, input, select, summary, [tabindex='0']"
-    total = sum(element.is_visible() for element in tab.locator(controls).all())
-    reached = set()
-    for _ in range(total + 2):
-        tab.keyboard.press("Tab")
-        reached.add(tab.evaluate(f"[...document.querySelectorAll({controls!r})].indexOf(document.activeElement)"))
-    assert len(reached - {-1}) == total
+    check_tab_reaches_all(tab, "a[href], button, input, select, summary, [tabindex='0']")
 
 
 def test_without_javascript_tables_and_figures_are_there(browser, written):

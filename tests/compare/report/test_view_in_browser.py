@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from bart_bridge.files import cfl
 from tests.compare.conftest import bart_tf_in_process
-from tests.compare.report.browsing import opened
+from tests.compare.report.browsing import check_tab_reaches_all, opened
 from tests.compare.report.test_page_in_browser import DESK, LOOKS
 
 PIXELS = """(canvas, [columns, rows]) => {
@@ -274,13 +274,7 @@ def test_axe_finds_nothing_and_nothing_overflows(browser, written, look):
 
 
 def test_every_control_is_reached_with_the_tab_key(tab):
-    controls = "a[href], button, input, select, [tabindex='0']"
-    total = sum(element.is_visible() for element in tab.locator(controls).all())
-    reached = set()
-    for _ in range(total + 2):
-        tab.keyboard.press("Tab")
-        reached.add(tab.evaluate(f"[...document.querySelectorAll({controls!r})].indexOf(document.activeElement)"))
-    assert len(reached - {-1}) == total
+    check_tab_reaches_all(tab, "a[href], button, input, select, [tabindex='0']")
 
 
 def test_on_paper_there_are_images_and_values_but_no_controls(tab):
