@@ -3,8 +3,9 @@
 `phantoms` or `brains` draw the images. They are multiplied with coil sensitivities (see `coils`), transformed to
 k-space, and sampled with noise, by a pattern (see `patterns`) or along a trajectory (see `trajectories`). All random
 numbers follow from the seed. Newer versions of BART are asked for the numbers of version 0.8.00, so the dataset does
-not depend on the version: 1.0.00 gives the same bits, except for k-space of odd sizes (1e-7); 0.9.00 samples
-trajectories within 4e-7. Only BART 0.9.00 and later have a brain.
+not depend on the version: Debian's builds of 0.8.00 and 1.0.00 give the same bits, except for k-space of odd sizes
+(1e-7); 0.9.00 samples trajectories within 4e-7. The k-space of another build, with another FFTW, differs by rounding
+(1e-7). Only BART 0.9.00 and later have a brain.
 """
 
 from __future__ import annotations

@@ -38,13 +38,17 @@ def image(tissues, split, number, angle=0):
 
 @pytest.mark.barts
 def test_every_bart_with_a_brain_gives_the_same_dataset(tmp_path):
+    """K-space within 1e-6: a BART that does not come from Debian has another FFTW, which rounds otherwise."""
     found = with_a_brain()
     if len(found) < 2:
         pytest.skip("fewer than two BARTs with a brain are found")
     for number, toolbox in enumerate(found):
         simulate(tmp_path / str(number), Simulation(phantom="brain", **SMALL), toolbox)
+        expected = arrays(tmp_path / "0")
         for name, values in arrays(tmp_path / str(number)).items():
-            np.testing.assert_array_equal(values, arrays(tmp_path / "0")[name], err_msg=f"{toolbox.path}: {name}")
+            bound = 1e-6 if name == "kspace" else 0
+            difference = np.linalg.norm(values - expected[name])
+            assert difference <= bound * np.linalg.norm(expected[name]), f"{toolbox.path}: {name}"
 
 
 def test_a_bart_without_a_brain_refuses_it_or_draws_shapes(each_toolbox, tmp_path):
