@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import h5py
+import numpy as np
+
 from bart_bridge.errors import InputError
-from bart_bridge.importers.source import reading
+from bart_bridge.importers.source import names_in, reading
 
 NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
+# A file can declare a text of 4 GB and store nothing.
+_LARGEST_HEADER_BYTES = 16 * 2**20
 _STEPS = ("kspace_encoding_step_1", "kspace_encoding_step_2")
 
 
@@ -34,7 +39,7 @@ class Header:
     left_out: dict[str, int]
 
 
-def read_header(text: bytes | str, path: Path) -> Header:
+def read_header(text: bytes, path: Path) -> Header:
     """Parse an XML header. Elements outside of the schema are skipped, and a missing namespace is added.
 
     Raises:
@@ -61,7 +66,29 @@ def read_header(text: bytes | str, path: Path) -> Header:
     return Header(header.encoding, left_out)
 
 
-def parse_header(text: bytes | str, path: Path) -> Any:
+def stored_header(group: h5py.Group, name: str, path: Path) -> bytes:
+    """Read an XML header that is stored as one text, or as an array of one, which writers do in both ways.
+
+    Args:
+        group: The group with the header.
+        name: Its name there.
+        path: The file, for messages.
+
+    Raises:
+        InputError: There is no header, or it is something else.
+    """
+    place = f"{group.name.rstrip('/')}/{name}".lstrip("/")
+    item = group.get(name)
+    if not isinstance(item, h5py.Dataset):
+        raise InputError(f"{path}: no '{place}' in it, which is the header (found: {names_in(group)})")
+    if item.size != 1 or not h5py.check_string_dtype(item.dtype) or item.dtype.itemsize > _LARGEST_HEADER_BYTES:
+        raise InputError(
+            f"{path}: '{place}', the header, must be one text, found an array {item.shape} of type {item.dtype}"
+        )
+    return bytes(np.ravel(item[()])[0])
+
+
+def parse_header(text: bytes, path: Path) -> Any:
     """Return the single two-dimensional Cartesian encoding that an XML header describes.
 
     Raises:

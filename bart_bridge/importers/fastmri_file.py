@@ -25,7 +25,7 @@ from bart_bridge.data.fourier import remove_oversampling
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import MAX_SLICES, check_axes
 from bart_bridge.importers import exported
-from bart_bridge.importers.encoding import parse_header, readout_pixels
+from bart_bridge.importers.encoding import parse_header, readout_pixels, stored_header
 from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.partial_fourier import along_axis
 from bart_bridge.importers.source import (
@@ -91,7 +91,7 @@ def open_file(path: Path) -> FastmriFile:
         *averages, slices, coils, readout, phase = stored
         if averages and averages[0] > MAX_SLICES:
             raise InputError(f"{path}: 'kspace' can have {MAX_SLICES} averages at most, found {averages[0]}")
-        encoding = parse_header(file["ismrmrd_header"][()], path)
+        encoding = parse_header(stored_header(file, "ismrmrd_header", path), path)
         axes = {"slice": slices, "coil": coils, "readout": readout, "phase encoding": phase}
         check_axes(f"{path}: 'kspace'", axes, encoding.encodedSpace.matrixSize.x)
         pixels = readout_pixels(encoding, readout, path)

@@ -7,19 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.importers import exported
-from bart_bridge.importers.encoding import Header, read_header, readout_pixels
+from bart_bridge.importers.encoding import Header, read_header, readout_pixels, stored_header
 from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.hdf5_heaps import read_fixed
+from bart_bridge.importers.ismrmrd_groups import choose_group
 from bart_bridge.importers.raw_cartesian import Grid, cartesian_units
 from bart_bridge.importers.raw_lines import CHOSEN, LINE, RawLines
 from bart_bridge.importers.raw_trajectories import Field, noncartesian_units
-from bart_bridge.importers.source import Complex, Source, names_in, reading
+from bart_bridge.importers.source import Complex, Source, reading
 
 _FORM = "ISMRMRD raw data"
 # Without ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA, which converters leave on ordinary image lines.
@@ -64,11 +64,9 @@ def open_ismrmrd(
     """
     with reading(path, _FORM):
         with opened(path, _FORM) as file:
-            group = _group(file, group, path)
+            group = choose_group(file, group, path)
             heads = read_fixed(file[group]["data"], "head")
-            text = file[group]["xml"][0] if "xml" in file[group] else None
-        if text is None:
-            raise InputError(f"{path}: no '{group}/xml' in it, which is the header")
+            text = stored_header(file[group], "xml", path)
         header = read_header(text, path)
         lines = _lines(path, group, heads, header)
         choices = dict(zip(CHOSEN, (repetition, average, contrast, set_, phase), strict=True))
@@ -93,22 +91,6 @@ def open_ismrmrd(
     return Source(
         "ismrmrd", path, units, has_coils=ours, description=description, left_out=lines.counted(), notes=notes
     )
-
-
-def _group(file: h5py.File, group: str | None, path: Path) -> str:
-    """Return the name of the group to import."""
-    groups = [name for name in file if isinstance(file[name], h5py.Group) and "data" in file[name]]
-    listed = ", ".join(groups[:8]) + (", ..." if len(groups) > 8 else "")
-    if group is None and len(groups) == 1:
-        return groups[0]
-    if group is None and groups:
-        raise InputError(f"{path}: it has {len(groups)} groups of raw data ({listed}); choose one by --group")
-    if group is None:
-        names = names_in(file)
-        raise InputError(f"{path}: no group with 'data', such as 'dataset/data', in it (found: {names})")
-    if group not in file or not isinstance(file[group], h5py.Group) or "data" not in file[group]:
-        raise InputError(f"{path}: there is no group '{group}' of raw data (found: {listed or 'none'})")
-    return group
 
 
 def _lines(path: Path, group: str, heads: NDArray[Any], header: Header) -> RawLines:

@@ -26,6 +26,7 @@ class Description:
         kind: The importer that takes it; empty if none does.
         options: Options of this importer that it needs, such as `{"contrast": "0"}`.
         without_import: What to do with it, or why there is no importer, if `kind` is empty.
+        parts: Descriptions of what is imported from it separately, such as groups of raw data, by their names.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Description:
     kind: str = ""
     options: dict[str, str] = field(default_factory=dict)
     without_import: str = "n/a (no k-space of slices)"
+    parts: dict[str, Description] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
@@ -44,23 +46,33 @@ class Description:
         return shlex.join(["bart-tf", "import", self.kind, str(self.path), "FOLDER", *options])
 
     def table(self) -> Rows:
-        """Return all rows, from the format to the import."""
-        rows = [("format", self.what), *self.rows, ("import", self.command or self.without_import)]
+        """Return all rows, from the format to the import. Each part begins with a row `group`."""
+        rows = [("format", self.what), *self.rows, *self._imports()]
+        for name, part in self.parts.items():
+            rows += [("group", name), *part.rows, *part._imports()]
         return [(_printable(name), _printable(text)) for name, text in rows]
+
+    def _imports(self) -> Rows:
+        return [] if self.parts else [("import", self.command or self.without_import)]
+
+    @property
+    def _commands(self) -> set[str]:
+        return {self.command, *(part.command for part in self.parts.values())}
 
     def text(self, columns: int = 0) -> str:
         """Return the table as text.
 
         Args:
-            columns: Width to which rows are wrapped (default: one line for each row). The import command stays whole,
-                so that it can be pasted.
+            columns: Width to which rows are wrapped (default: one line for each row). Import commands stay whole, so
+                that they can be pasted.
         """
         rows = self.table()
         indent = max(len(name) for name, _ in rows) + 2
         lines = []
         for name, text in rows:
             line = f"{name:<{indent}}{text}"
-            whole = columns < indent + _NARROWEST or text == self.command
+            whole = columns < indent + _NARROWEST or text in self._commands
+            lines += [""] if name == "group" else []
             lines += [line] if whole else textwrap.wrap(line, columns, subsequent_indent=" " * indent)
         return "\n".join(lines)
 

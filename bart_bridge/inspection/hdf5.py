@@ -11,6 +11,7 @@ import numpy as np
 from bart_bridge.errors import InputError
 from bart_bridge.importers import cmrxrecon, fastmri_file, m4raw
 from bart_bridge.importers.hdf5_files import opened
+from bart_bridge.importers.ismrmrd_groups import raw_groups
 from bart_bridge.inspection import ismrmrd_file
 from bart_bridge.inspection.description import Description, Rows, listed, sizes
 
@@ -28,7 +29,7 @@ def describe(path: Path, matlab: bool) -> Description:
         InputError: It is damaged.
     """
     with opened(path, "HDF5") as file:
-        groups = ismrmrd_file.groups(file)
+        groups = raw_groups(file)
         if groups:
             return ismrmrd_file.describe(path, file, groups)
         kspace = file.get("kspace")

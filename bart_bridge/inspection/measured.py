@@ -15,6 +15,8 @@ from bart_bridge.inspection.description import Description, Rows
 
 def with_measured(description: Description) -> Description:
     """Add what the importer reads from one slice, or why it does not take the file."""
+    if description.parts:
+        return replace(description, parts={name: with_measured(part) for name, part in description.parts.items()})
     if not description.kind:
         return description
     # What overflows is reported by the checks of an import.

@@ -15,20 +15,6 @@ from tests.helper import relative_difference
 X, Y = foreign.X, foreign.Y
 
 
-@pytest.fixture
-def imported(tmp_path, coils):
-    """Import a file with the coils of the truth, or with others; return the source and the arrays of `test`."""
-
-    def run(path, maps=coils, toolbox=None, **options):
-        source = open_source("ismrmrd", path, **options)
-        folder = foreign.import_to(tmp_path / "data", "ismrmrd", path, coils=maps, toolbox=toolbox, **options)
-        split = Dataset.open(folder).split("test")
-        split.validate()
-        return source, split.arrays()
-
-    return run
-
-
 # Groups
 
 
@@ -307,27 +293,7 @@ def test_several_volumes_are_units_of_their_positions(truth, tmp_path):
     assert relative_difference(second, 2 * first) < 1e-6
 
 
-# Headers
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "names"),
-    [
-        ("<trajectory>", "<vendor><colour>red</colour></vendor><trajectory>", "colour, vendor"),
-        ("<encoding>", "<encoding><version>3</version>", "version"),
-        ("</ismrmrdHeader>", "<extra/></ismrmrdHeader>", "extra"),
-        (' xmlns="http://www.ismrm.org/ISMRMRD"', "", ""),
-        ("<H1resonanceFrequency_Hz>128000000</H1resonanceFrequency_Hz>", "", ""),
-    ],
-)
-def test_a_header_slightly_outside_of_the_schema(truth, imported, tmp_path, old, new, names):
-    xml = header()
-    assert old in xml
-    path = foreign_raw.write(tmp_path / "raw.h5", xml.replace(old, new), slice_lines(truth.kspace[0]))
-    source, arrays = imported(path)
-    np.testing.assert_array_equal(arrays["kspace"][0], truth.kspace[0])
-    skipped = [name for name in source.left_out if name.startswith("elements of the header")]
-    assert skipped == ([f"elements of the header outside of ISMRMRD's schema ({names})"] if names else [])
+# What is left out, and limits
 
 
 def test_noise_scans_and_coordinates_of_cartesian_lines_are_left_out_and_counted(truth, imported, tmp_path):

@@ -382,51 +382,6 @@ def test_apple_doubles_of_masks_are_skipped(truth, tmp_path):
     np.testing.assert_array_equal(arrays["pattern"][0, 0, :, 0], LINES)
 
 
-# Headers
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (
-            "<x>64</x>",
-            "<x>64.0</x>",
-            "encodedSpace.matrixSize.x .* must be a whole number, found '64.0'",
-        ),
-        ("<x>200.0<", "<x>200,0<", "reconSpace.fieldOfView_mm.x of its header must be a number, found '200,0'"),
-        (">cartesian<", ">Cartesian<", "trajectory of its header must be such as 'cartesian', found 'Cartesian'"),
-        ("<center>18</center>", "", "no center in encodingLimits.kspace_encoding_step_1"),
-        (
-            "<center>18<",
-            "<center>middle<",
-            "step_1.center of its header must be a whole number, found 'middle'",
-        ),
-    ],
-)
-@pytest.mark.parametrize("kind", ["fastmri", "ismrmrd"])
-def test_a_value_of_another_type_in_a_header_is_named(truth, tmp_path, kind, old, new, message):
-    path = WRITERS[kind](truth, tmp_path / "file.h5")
-    replace_in_header(path, kind, old, new)
-    with pytest.raises(InputError, match=message) as caught:
-        open_source(kind, path)
-    assert "\n" not in str(caught.value)
-
-
-def replace_in_header(path, kind, old, new):
-    name = {"fastmri": "ismrmrd_header", "ismrmrd": "dataset/xml"}[kind]
-    with h5py.File(path, "r+") as file:
-        text = np.ravel(file[name][()])[0].decode()
-        assert old in text
-        del file[name]
-        file[name] = text.replace(old, new, 1) if kind == "fastmri" else [text.replace(old, new, 1).encode()]
-
-
-def test_a_value_of_another_type_that_does_not_matter_is_no_fault(truth, coils, tmp_path):
-    path = foreign.write_fastmri(truth, tmp_path / "file.h5")
-    replace_in_header(path, "fastmri", ">128000000<", ">3 T<")
-    assert import_(tmp_path / "data", "fastmri", path, coils)[0].slices == {"test": 3}
-
-
 # Slices without a signal
 
 
