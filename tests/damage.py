@@ -17,16 +17,19 @@ def damage(folder, seed):
     generator = np.random.default_rng([seed, 23])
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
     done = []
+    with_other_bytes = set()
     for _ in range(generator.choice([1, 1, 1, 2, 3])):
         file = files[generator.integers(len(files))]
         if not file.exists() or not file.stat().st_size:
             continue
-        if h5py.is_hdf5(file) and generator.random() < 0.6:
+        # The library itself may never return from a file whose bytes have changed, so only bytes are changed then.
+        if file not in with_other_bytes and h5py.is_hdf5(file) and generator.random() < 0.6:
             change = pick(generator, HDF5_CHANGES)
         elif file.suffix == ".hdr" and generator.random() < 0.8:
             change = change_text_file
         else:
             change = pick(generator, BYTE_CHANGES)
+            with_other_bytes.add(file)
         try:
             done.append(f"{change.__name__} {file.name}: {change(file, generator)}")
         except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
@@ -174,7 +177,7 @@ def rename(group, name, generator):
 def link(group, name, generator):
     target = pick(
         generator,
-        [h5py.SoftLink("/nowhere"), h5py.SoftLink(group.name), h5py.ExternalLink("/etc/passwd", "/"), group.file["/"]],
+        [h5py.SoftLink("/nowhere"), h5py.SoftLink(group.name), h5py.ExternalLink("not there", "/"), group.file["/"]],
     )
     del group[name]
     group[name] = target
@@ -196,6 +199,23 @@ def huge(group, name, generator):
     del group[name]
     group.create_dataset(name, shape, dtype, chunks=tuple(min(size, 8) for size in shape))
     return shape
+
+
+@on_item
+def elsewhere(group, name, generator):
+    """Let the values lie in a file that is not there."""
+    item = group[name]
+    if not isinstance(item, h5py.Dataset) or not item.shape or item.dtype.hasobject:
+        return "no array"
+    shape, dtype = item.shape, item.dtype
+    del group[name]
+    if generator.random() < 0.5:
+        group.create_dataset(name, shape, dtype, external=[("not there", 0, int(np.prod(shape)) * dtype.itemsize)])
+        return "external"
+    layout = h5py.VirtualLayout(shape, dtype)
+    layout[...] = h5py.VirtualSource("not there.h5", "kspace", shape)
+    group.create_virtual_dataset(name, layout)
+    return "virtual"
 
 
 @on_array
@@ -272,4 +292,4 @@ def attribute(group, name, generator):
 
 
 HDF5_CHANGES = [delete, rename, link, huge, huge, retype, retype, reshape, reshape, change_values, change_values]
-HDF5_CHANGES += [change_values, attribute]
+HDF5_CHANGES += [change_values, attribute, elsewhere]

@@ -61,7 +61,7 @@ def read_header(text: bytes, path: Path) -> Header:
         for encoding, element in zip(header.encoding, root.iter(f"{NAMESPACE}encoding"), strict=True):
             _check_types(encoding, path)
             _check_centres(element, path)
-    names = ", ".join(sorted({names[-1].removeprefix(NAMESPACE) for names in skipped})[:4])
+    names = names_in(sorted({names[-1].removeprefix(NAMESPACE) for names in skipped})[:4])
     left_out = {f"elements of the header outside of ISMRMRD's schema ({names})": skipped.total()} if skipped else {}
     return Header(header.encoding, left_out)
 
@@ -139,9 +139,10 @@ def _check_types(encoding: Any, path: Path) -> None:
         value = attrgetter(name)(encoding)
         number, rule = (float, "a number") if "fieldOfView" in name else (int, "a whole number")
         if not isinstance(value, number):
-            raise InputError(f"{path}: {name} of its header must be {rule}, found '{value}'")
+            raise InputError(f"{path}: {name} of its header must be {rule}, found '{names_in([str(value)])}'")
     if isinstance(encoding.trajectory, str):
-        raise InputError(f"{path}: trajectory of its header must be such as 'cartesian', found '{encoding.trajectory}'")
+        found = names_in([encoding.trajectory])
+        raise InputError(f"{path}: trajectory of its header must be such as 'cartesian', found '{found}'")
 
 
 def _check_centres(encoding: ElementTree.Element, path: Path) -> None:

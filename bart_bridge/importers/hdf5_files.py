@@ -1,4 +1,7 @@
-"""HDF5 files that are opened for reading, after a check for damages on which HDF5 crashes or never returns."""
+"""HDF5 files that are opened for reading.
+
+A check comes first: HDF5 crashes or never returns on some damages, and follows links to other files.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from typing import Any
 
 import h5py
 
-from bart_bridge.errors import InputError
-from bart_bridge.importers.hdf5_heaps import check_heaps, is_sound
+from bart_bridge.importers.hdf5_attributes import check_attributes
+from bart_bridge.importers.hdf5_heaps import check_heaps
+from bart_bridge.importers.hdf5_places import check_links, check_storage
 from bart_bridge.importers.source import reading
 
 
@@ -24,7 +28,8 @@ def opened(path: Path, form: str) -> Iterator[h5py.File]:
         form: The expected format, for the message.
 
     Raises:
-        InputError: The path is no HDF5 file, a heap in it is damaged, or the block raised an exception.
+        InputError: The path is no HDF5 file, a heap in it is damaged, it refers to another file, or the block raised an
+            exception.
     """
     with reading(path, form):
         state = path.stat()
@@ -36,15 +41,16 @@ def opened(path: Path, form: str) -> Iterator[h5py.File]:
 # Importers open a file again for each slice.
 @lru_cache(maxsize=256)
 def _check(path: Path, *state: int) -> None:
-    """Check the types and heaps of a file, once for each state of the file."""
+    """Check the links, types and heaps of a file, once for each state of the file."""
 
     def check(_: str, item: Any) -> None:
-        for name in item.attrs if isinstance(item, h5py.Dataset | h5py.Group) else ():
-            if not is_sound(h5py.h5a.open(item.id, name.encode()).get_type()):
-                raise InputError(f"{path}: the attribute '{name}' is damaged, its type is neither a text nor a list")
+        if isinstance(item, h5py.Dataset | h5py.Group):
+            check_attributes(item, path)
         if isinstance(item, h5py.Dataset):
+            check_storage(item, path)
             check_heaps(item, path)
 
     with h5py.File(path, "r") as file:
+        check_links(file, path)
         check("/", file)
         file.visititems(check)

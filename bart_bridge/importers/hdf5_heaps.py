@@ -8,6 +8,9 @@ those of variable length.
 from __future__ import annotations
 
 import struct
+import zlib
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,38 +28,54 @@ _HEADER = struct.Struct("<4sB3xQ")
 _OBJECT = struct.Struct("<HHIQ")
 # In a file, an array of variable length is its length, the address of its heap, and its number there.
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
+_PLACE = np.dtype([("address", "<u8"), ("index", "<u8"), ("length", "<u8")])
 
 
 def check_heaps(dataset: h5py.Dataset, path: Path) -> None:
     """Check the heaps of an array with elements, or members of elements, of variable length.
 
-    Compressed arrays are not checked.
-
     Raises:
-        InputError: A heap is damaged.
+        InputError: A heap is damaged, or the array is compressed in a way that cannot be checked.
     """
     stored = dataset.id.get_type()
     if not is_sound(stored):
         raise InputError(f"{path}: '{dataset.name}' is damaged, its type is neither a text nor a list")
     if isinstance(stored, h5py.h5t.TypeCompoundID) and not _fits(dataset.dtype):
         raise InputError(f"{path}: '{dataset.name}' is damaged, members of its elements overlap")
-    if not _members(stored):
+    if not has_variable_length(stored):
         return
-    base = dataset.file.userblock_size
+    size = element_bytes(stored)
     with path.open("rb") as file:
-        references = _references(dataset, file)
-        for address in np.unique(references["address"]).tolist():
-            lengths = object_lengths(file, address + base)
-            if lengths is None:
+        references = [references_in(content, stored) for content in _contents(dataset, file, size, path)]
+        check_references(references, file, dataset, f"'{dataset.name}'", path)
+
+
+def check_references(
+    references: list[NDArray[np.void]], file: BinaryIO, item: h5py.Dataset | h5py.Group, name: str, path: Path
+) -> None:
+    """Check the heaps to which elements refer, from `references_in`.
+
+    Args:
+        references: The references.
+        file: The file.
+        item: What they belong to.
+        name: What they belong to, for messages.
+        path: The path of the file, for messages.
+
+    Raises:
+        InputError: A heap is damaged.
+    """
+    found = np.concatenate([np.zeros(0, _PLACE), *references])
+    for address in np.unique(found["address"]).tolist():
+        lengths = object_lengths(file, address + item.file.userblock_size)
+        if lengths is None:
+            raise InputError(f"{path}: {name} is damaged, heap {address} has an object of impossible length")
+        for number, expected in found[found["address"] == address][["index", "length"]].tolist():
+            if lengths.get(number, expected) != expected:
                 raise InputError(
-                    f"{path}: '{dataset.name}' is damaged, heap {address} has an object of impossible length"
+                    f"{path}: {name} is damaged, object {number} of the heap at {address} has {lengths[number]} bytes "
+                    f"instead of {expected}"
                 )
-            for number, expected in references[references["address"] == address][["index", "length"]].tolist():
-                if lengths.get(number, expected) != expected:
-                    raise InputError(
-                        f"{path}: '{dataset.name}' is damaged, object {number} of the heap at {address} has "
-                        f"{lengths[number]} bytes instead of {expected}"
-                    )
 
 
 def is_sound(kind: Any) -> bool:
@@ -113,44 +132,91 @@ def object_lengths(file: BinaryIO, position: int) -> dict[int, int] | None:
     return lengths
 
 
-def _references(dataset: h5py.Dataset, file: BinaryIO) -> NDArray[np.void]:
-    """Return heap, number there and length in bytes of all arrays to which the elements refer."""
-    stored = dataset.id.get_type()
-    size, members = stored.get_size(), _members(stored)
-    if list(members) == [0]:
-        size = _REFERENCE.itemsize  # HDF5 tells the size of a text in memory
-    kind = np.dtype([("address", "<u8"), ("index", "<u8"), ("length", "<u8")])
-    found = [np.zeros(0, kind)]
-    if not members or dataset.id.get_create_plist().get_nfilters():
-        return found[0]
-    places: list[tuple[int, int]] = []
-    if dataset.chunks:
-        dataset.id.chunk_iter(lambda chunk: places.append((chunk.byte_offset, chunk.size)))
-    elif dataset.id.get_offset() is not None:
-        places = [(dataset.id.get_offset(), dataset.id.get_storage_size())]
-    for offset, length in places:
-        file.seek(offset)
-        content = file.read(length)
-        rows = np.frombuffer(content, np.uint8)[: len(content) // size * size].reshape(-1, size)
-        for member, element_bytes in members.items():
-            part = np.ascontiguousarray(rows[:, member : member + _REFERENCE.itemsize]).view(_REFERENCE)[:, 0]
-            references = np.zeros(len(part), kind)
-            references["address"], references["index"] = part["address"], part["index"]
-            references["length"] = part["length"].astype(np.uint64) * element_bytes
-            found.append(references[part["length"] > 0])
+def element_bytes(stored: Any) -> int:
+    """Return the size of an element in the file."""
+    # HDF5 tells the size of a text in memory.
+    return _REFERENCE.itemsize if list(_members(stored)) == [0] else int(stored.get_size())
+
+
+def references_in(content: bytes, stored: Any) -> NDArray[np.void]:
+    """Return heap, number there and length in bytes of all arrays to which elements of a type refer.
+
+    Args:
+        content: The elements as they are in the file.
+        stored: Their type.
+    """
+    size = element_bytes(stored)
+    rows = np.frombuffer(content, np.uint8)[: len(content) // size * size].reshape(-1, size)
+    found = [np.zeros(0, _PLACE)]
+    for member, bytes_of_one in _members(stored).items():
+        part = np.ascontiguousarray(rows[:, member : member + _REFERENCE.itemsize]).view(_REFERENCE)[:, 0]
+        references = np.zeros(len(part), _PLACE)
+        references["address"], references["index"] = part["address"], part["index"]
+        references["length"] = part["length"].astype(np.uint64) * bytes_of_one
+        found.append(references[part["length"] > 0])
     return np.concatenate(found)
+
+
+def _contents(dataset: h5py.Dataset, file: BinaryIO, size: int, path: Path) -> Iterator[bytes]:
+    """Yield the elements of an array as they are in the file, chunk by chunk and uncompressed."""
+    if not dataset.chunks:
+        if dataset.id.get_offset() is not None:
+            file.seek(dataset.id.get_offset())
+            yield file.read(dataset.id.get_storage_size())
+        return
+    chunks: list[Any] = []
+    dataset.id.chunk_iter(chunks.append)
+    settings = dataset.id.get_create_plist()
+    filters = [settings.get_filter(number) for number in range(settings.get_nfilters())]
+    limit_bytes = size * prod(dataset.chunks)
+    for chunk in chunks:
+        file.seek(chunk.byte_offset)
+        content = file.read(chunk.size)
+        # They were applied in order; a bit of the mask says that one was not.
+        for number, (code, _, values, name) in reversed(list(enumerate(filters))):
+            if chunk.filter_mask >> number & 1:
+                continue
+            if code not in _UNFILTER:
+                raise InputError(
+                    f"{path}: '{dataset.name}' has a variable length and is compressed by "
+                    f"'{name.decode(errors='replace')}'; only gzip is supported there"
+                )
+            content = _UNFILTER[code](content, values, limit_bytes)
+        yield content
+
+
+def _inflated(content: bytes, _: tuple[int, ...], limit_bytes: int) -> bytes:
+    return zlib.decompressobj().decompress(content, limit_bytes)
+
+
+def _unshuffled(content: bytes, values: tuple[int, ...], _: int) -> bytes:
+    """Bring the bytes of each element together; the filter stores all first bytes, then all second ones, and so on."""
+    size = values[0]
+    whole = len(content) // size * size
+    return np.frombuffer(content[:whole], np.uint8).reshape(size, -1).T.tobytes() + content[whole:]
+
+
+_UNFILTER = {
+    h5py.h5z.FILTER_DEFLATE: _inflated,
+    h5py.h5z.FILTER_SHUFFLE: _unshuffled,
+}
+
+
+def has_variable_length(stored: Any) -> bool:
+    """Tell whether elements of a type, or members of them, have a variable length."""
+    return bool(_members(stored))
 
 
 def _members(stored: Any) -> dict[int, int]:
     """Return where arrays of variable length are in an element of a type, with the bytes of each of their elements."""
 
-    def element_bytes(kind: Any) -> int:
+    def bytes_of_one(kind: Any) -> int:
         if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
             return 1
         return int(kind.get_super().get_size()) if isinstance(kind, h5py.h5t.TypeVlenID) else 0
 
     if not isinstance(stored, h5py.h5t.TypeCompoundID):
-        return {0: element_bytes(stored)} if element_bytes(stored) else {}
+        return {0: bytes_of_one(stored)} if bytes_of_one(stored) else {}
     numbers = range(stored.get_nmembers())
-    members = {stored.get_member_offset(n): element_bytes(stored.get_member_type(n)) for n in numbers}
+    members = {stored.get_member_offset(n): bytes_of_one(stored.get_member_type(n)) for n in numbers}
     return {offset: size for offset, size in members.items() if size}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -12,7 +13,7 @@ from bart_bridge.importers.source import names_in
 
 def raw_groups(file: h5py.File) -> list[str]:
     """Return the names of the groups with acquisitions."""
-    return [name for name in file if _has_acquisitions(file[name])]
+    return [name for name in file if _has_acquisitions(file.get(name))]
 
 
 def choose_group(file: h5py.File, group: str | None, path: Path) -> str:
@@ -34,12 +35,14 @@ def choose_group(file: h5py.File, group: str | None, path: Path) -> str:
         raise InputError(f"{path}: it has {len(groups)} groups of raw data ({listed}); choose one by --group")
     if group is None:
         names = names_in(file)
-        raise InputError(f"{path}: no group with 'data', such as 'dataset/data', in it (found: {names})")
-    if group not in file or not _has_acquisitions(file[group]):
+        raise InputError(
+            f"{path}: no group with 'data' of acquisitions, such as 'dataset/data', in it (found: {names})"
+        )
+    if not _has_acquisitions(file.get(group)):
         raise InputError(f"{path}: there is no group '{group}' of raw data (found: {listed if groups else 'none'})")
     return group
 
 
-def _has_acquisitions(item: h5py.Group | h5py.Dataset) -> bool:
+def _has_acquisitions(item: Any) -> bool:
     data = item.get("data") if isinstance(item, h5py.Group) else None
     return isinstance(data, h5py.Dataset) and "head" in (data.dtype.names or ())

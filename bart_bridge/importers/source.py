@@ -20,6 +20,7 @@ from bart_bridge.importers.selection import select
 Complex = NDArray[np.complex64]
 APPLE_DOUBLE = "._"
 _LONGEST_NAME = 40
+_LONGEST_MESSAGE = 900
 
 # Integer samples at the edge of k-space may be 0 in all coils by chance.
 _ZERO_BY_CHANCE = 0.2
@@ -200,8 +201,12 @@ def reading(path: Path, form: str) -> Iterator[None]:
         raise InputError(f"{path}: {form} is needed, {reason}")
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        text = str(error)
+        if len(text) <= _LONGEST_MESSAGE:
+            raise
+        # A path, or a text in the file, may be long; the reason is at the end.
+        raise InputError(f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 3 :]}") from error
     except Exception as error:
         text = str(error)
         if isinstance(error, KeyError):  # its text is the quoted key, or the quoted sentence of h5py

@@ -205,7 +205,7 @@ def test_modl(refused, damage, message):
         (h5(ismrmrd_header=None), "no 'ismrmrd_header' in it"),
         (h5(ismrmrd_header="no XML"), "cannot be read as ISMRMRD (its XML header)"),
         (h5(ismrmrd_header="<a/>"), "cannot be read as ISMRMRD (its XML header)"),
-        (h5(ismrmrd_header=5), "cannot be read as"),
+        (h5(ismrmrd_header=5), "'ismrmrd_header', the header, must be one text, found an array () of type int64"),
         (h5(ismrmrd_header=lambda _: foreign.header(trajectory="RADIAL")), "only Cartesian encodings are supported"),
         (h5(ismrmrd_header=lambda _: foreign.header(partitions=8)), "its header has 8 partitions"),
         (h5(ismrmrd_header=lambda _: foreign.header(view=0.5)), "200 mm of 100 mm"),
@@ -280,8 +280,8 @@ def nan_line(data):
         (raw(fewer_samples), "cannot be read as ISMRMRD raw data"),
         (raw(nan_line), "found NaN or infinity in lines"),
         (h5(**{"dataset/xml": None}), "no 'dataset/xml' in it"),
-        (h5(**{"dataset/data": None}), "no group with 'data', such as 'dataset/data', in it"),
-        (h5(**{"dataset/data": np.ones(3)}), "cannot be read as ISMRMRD raw data"),
+        (h5(**{"dataset/data": None}), "no group with 'data' of acquisitions, such as 'dataset/data', in it"),
+        (h5(**{"dataset/data": np.ones(3)}), "no group with 'data' of acquisitions, such as 'dataset/data', in it"),
     ],
 )
 def test_ismrmrd(refused, damage, message):

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from bart_bridge.errors import InputError
-from bart_bridge.importers import hdf5_files, hdf5_heaps, open_source
+from bart_bridge.importers import hdf5_attributes, hdf5_files, hdf5_heaps, open_source
 from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.inspection import inspect
 from tests import foreign, foreign_fastmri
@@ -68,11 +68,86 @@ def test_a_damaged_heap_is_refused_before_hdf5_reads_it(truth, tmp_path, monkeyp
 @pytest.mark.parametrize("write", [foreign.write_fastmri, foreign_fastmri.write_prostate])
 def test_files_of_other_formats_are_checked_too(truth, tmp_path, monkeypatch, write):
     path = write(truth, tmp_path / "file.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs.clear()
     monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: None)
     with pytest.raises(InputError, match=r"'/ismrmrd_header' is damaged, heap \d+ has an object of impossible length"):
         open_source("fastmri", path)
     with pytest.raises(InputError, match=r"'/ismrmrd_header' is damaged, heap \d+ has an object of impossible length"):
         inspect(path)
+
+
+def variable(file, name, number=0, **storage):
+    """Texts, or records with lists, of 1, 2, ... elements."""
+    kind = [h5py.string_dtype(), np.dtype([("head", "i4"), ("data", h5py.vlen_dtype("f4"))])][number]
+    values = file.create_dataset(name, (7,), kind, **storage)
+    for place in range(7):
+        values[place] = "x" * (place + 1) if number == 0 else (place, np.ones(place + 1, np.float32))
+
+
+@pytest.mark.parametrize("userblock", [0, 512])
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize(
+    "storage",
+    [{}, {"chunks": (3,)}, {"chunks": (3,), "compression": 4}, {"chunks": (3,), "compression": 9, "shuffle": True}],
+    ids=str,
+)
+def test_heaps_of_compressed_arrays_are_checked_too(tmp_path, monkeypatch, storage, number, userblock):
+    path = tmp_path / "file.h5"
+    with h5py.File(path, "w", userblock_size=userblock) as file:
+        variable(file, "values", number, **storage)
+    with h5py.File(path) as file:
+        hdf5_heaps.check_heaps(file["values"], path)
+        found = []
+        monkeypatch.setattr(hdf5_heaps, "check_references", lambda references, *_: found.extend(references))
+        hdf5_heaps.check_heaps(file["values"], path)
+    lengths = np.concatenate(found)["length"]
+    assert sorted(lengths.tolist()) == [(4 if number else 1) * size for size in range(1, 8)]
+    monkeypatch.undo()
+    monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: None)
+    with pytest.raises(InputError, match="'/values' is damaged, heap"), opened(path, "HDF5"):
+        pass
+
+
+def test_compression_that_cannot_be_checked_is_refused(tmp_path):
+    with h5py.File(tmp_path / "file.h5", "w") as file:
+        variable(file, "values", compression="lzf")
+    with pytest.raises(InputError, match="'/values' has a variable length and is compressed by 'lzf'; only gzip is"):
+        inspect(tmp_path / "file.h5")
+
+
+@pytest.mark.parametrize("userblock", [0, 512])
+@pytest.mark.parametrize(("version", "count"), [("earliest", 1), ("earliest", 20), ("latest", 2), ("latest", 20)])
+@pytest.mark.parametrize("place", ["/", "values"])
+def test_heaps_of_attributes_are_checked(tmp_path, monkeypatch, place, version, count, userblock):
+    """Headers of old and new versions, with one block and several; beyond eight attributes, those elsewhere."""
+    path = tmp_path / "file.h5"
+    with h5py.File(path, "w", userblock_size=userblock, libver=version) as file:
+        file["values"] = np.ones(3)
+        for number in range(count):
+            file[place].attrs[f"text {number}"] = "x" * (number + 1)
+            file[place].attrs[f"number {number}"] = number
+            file.require_group(f"group {number}/below")
+    with opened(path, "HDF5") as file:
+        assert file[place].attrs["text 0"] == "x"
+    found = []
+    hdf5_files._check.cache_clear()
+    monkeypatch.setattr(hdf5_attributes, "check_references", lambda references, *_: found.extend(references))
+    with opened(path, "HDF5"):
+        pass
+    elsewhere = version == "latest" and count > 8
+    assert [int(part["length"][0]) for part in found] == ([] if elsewhere else sorted_lengths(count))
+    monkeypatch.undo()
+    hdf5_files._check.cache_clear()
+    monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: None)
+    message = "it is damaged, the heap at" if elsewhere else "the attribute 'text 0' is damaged, heap"
+    with pytest.raises(InputError, match=message), opened(path, "HDF5"):
+        pass
+
+
+def sorted_lengths(count):
+    """The lengths of the texts in the order of their names."""
+    return [int(name) + 1 for name in sorted(map(str, range(count)))]
 
 
 def test_a_file_is_checked_again_when_it_has_changed(tmp_path):

@@ -59,7 +59,7 @@ def test_a_header_of_a_declared_size_is_not_brought_into_memory(truth, tmp_path)
     path = foreign_raw.write(tmp_path / "raw.h5", header(), slice_lines(truth.kspace[0]))
     with h5py.File(path, "r+") as file:
         del file["dataset/xml"]
-        file["dataset"].create_dataset("xml", (1,), "S2000000000", chunks=(1,))
+        file["dataset"].create_dataset("xml", (1,), "S2000000000")
     with pytest.raises(InputError, match=r"must be one text, found an array \(1,\) of type \|S2000000000"):
         open_source("ismrmrd", path)
 
@@ -93,6 +93,7 @@ def test_a_header_slightly_outside_of_the_schema(truth, imported, tmp_path, old,
             "encodedSpace.matrixSize.x .* must be a whole number, found '64.0'",
         ),
         ("<x>200.0<", "<x>200,0<", "reconSpace.fieldOfView_mm.x of its header must be a number, found '200,0'"),
+        ("<x>64</x>", f"<x>64{'n' * 3000}</x>", r"encodedSpace.matrixSize.x .* whole number, found '64n{35}\.\.\.'$"),
         (">cartesian<", ">Cartesian<", "trajectory of its header must be such as 'cartesian', found 'Cartesian'"),
         ("<center>18</center>", "", "no center in encodingLimits.kspace_encoding_step_1"),
         (
@@ -109,6 +110,15 @@ def test_a_value_of_another_type_in_a_header_is_named(truth, tmp_path, kind, old
     with pytest.raises(InputError, match=message) as caught:
         open_source(kind, path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_long_name_leaves_room_for_the_reason(truth, tmp_path):
+    path = foreign.write_fastmri(truth, tmp_path / "file.h5")
+    with h5py.File(path, "r+") as file:
+        file["n" * 3000] = h5py.ExternalLink("other.h5", "/")
+    with pytest.raises(InputError, match=r"^/.*nnn \.\.\. nnn.*is a link to another file, 'other.h5'") as caught:
+        open_source("fastmri", path)
+    assert len(str(caught.value)) < 1000
 
 
 def replace_in_header(path, kind, old, new):
