@@ -58,3 +58,10 @@ def imported(folder):
 def test_every_import_is_declared(folder, extras):
     undeclared = {name: path for name, path in imported(folder).items() if name not in declared(*extras) | BY_HAND}
     assert not undeclared
+
+
+def test_every_extra_is_documented():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = [line for line in (ROOT / "docs/install.md").read_text().splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`([\w-]+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(project["optional-dependencies"])

@@ -55,7 +55,7 @@ def write_ismrmrd(source: Path, target: Path, on_progress: OnProgress) -> Export
                         on_progress(number, total)
     first, arguments = 0, []
     for name, count in counts.items():
-        arguments.append(f"--split={name}={first}-{first + count - 1}")
+        arguments.append(f"--split={name}={first}" + (f"-{first + count - 1}" if count > 1 else ""))
         first += count
     return Exported(f"{total} slices of {', '.join(counts)}", [], arguments)
 

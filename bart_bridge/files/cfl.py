@@ -34,8 +34,9 @@ def stem(path: str | Path) -> Path:
 
 def files(path: str | Path) -> tuple[Path, Path]:
     """Return the two files of an array, `.cfl` and `.hdr`."""
+    # As text: `.` and `/`, which a user may give, have no name that a suffix could be added to.
     name = stem(path)
-    return name.with_name(name.name + ".cfl"), name.with_name(name.name + ".hdr")
+    return Path(f"{name}.cfl"), Path(f"{name}.hdr")
 
 
 def exists(path: str | Path) -> bool:

@@ -63,6 +63,21 @@ def view(path: Path, reorder: Reorder = to_batch_coil_yx) -> Complex:
         raise InputError(message if message.startswith(str(cfl.stem(path))) else f"{path}: {message}") from None
 
 
+def check_there(path: Path, option: str, words: str) -> None:
+    """Reject a mistyped word of an option: what is none of its words is taken for a file.
+
+    Args:
+        path: The file, or an array of BART.
+        option: Name of the option, for the message.
+        words: What else the option takes, for the message.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if not any(file.exists() for file in (path, *cfl.files(path))):
+        raise InputError(f"{option} must be {words} or a file, received '{path}', and there is no such file")
+
+
 def _load(path: Path, number: int) -> Slice:
     kspace = read_item(path, number)
     measured = np.any(kspace != 0, axis=0)

@@ -64,6 +64,7 @@ def pattern_of(choice: PatternChoice, total: int) -> Callable[[Slice, str, int, 
         return lambda item, *_: _source_pattern(item)
     if choice.kind in {"regular", "random"}:
         return lambda item, split, number, _: _draw(choice, item, split, number)
+    cfl_files.check_there(Path(choice.kind), "--pattern", "source, regular, random")
     count, read = open_patterns(Path(choice.kind))
     in_turn = Path(choice.kind).suffix == ".npy"
     if count not in {1, total} and not in_turn:

@@ -48,6 +48,7 @@ def coils_of(choice: str, source: Source, find_toolbox: Callable[[], Toolbox]) -
         bart = find_toolbox().in_the_form_of(versions.OLD_RANDOM_NUMBERS)  # -a and -W draw some
         return lambda item, _: _estimate(item, bart, options)
     path = Path(choice)
+    cfl_files.check_there(path, "--coils", "source, ecalib with its options,")
     count = len(cfl_files.view(path, to_batch_map_coil_yx))
     total = sum(map(len, source.units.values()))
     if count not in {1, total}:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bart_bridge.importers.convert import ImportPlan
-    from bart_bridge.importers.source import Source
+    from bart_bridge.importers.source import Entry, Source
     from bart_bridge.tools.toolbox import Toolbox
     from compare.console import Reporter
 
@@ -143,12 +143,25 @@ def import_(
     if "seed" in option_names(kind):
         wanted["seed"] = seed
     find_bart = partial(options.find_bart, bart, reporter)
-    for name, source in open_sources(kind, src.absolute(), **wanted).items():
-        plan = ImportPlan(source.split(parse_split(split or []), slices), choice, coils)
+    sources = open_sources(kind, src.absolute(), **wanted)
+    # Before the first of several datasets is written: a split that one of them cannot have leaves none of them.
+    splits = {name: _split(name, source, parse_split(split or []), slices) for name, source in sources.items()}
+    for name, source in sources.items():
+        plan = ImportPlan(splits[name], choice, coils)
         for note in (*source.notes, "" if split else source.split_note, "" if slices else source.slices_note):
             if note:
                 reporter.say(note)
         _convert(source, dst / name, plan, find_bart, reporter)
+
+
+def _split(name: str, source: Source, selection: dict[str, str], slices: str | None) -> dict[str, list[Entry]]:
+    """List the slices of each split of a dataset; an error names the dataset if there are several."""
+    from bart_bridge.errors import InputError
+
+    try:
+        return source.split(selection, slices)
+    except InputError as error:
+        raise InputError(f"{name}: {error}" if name else str(error)) from None
 
 
 def _convert(

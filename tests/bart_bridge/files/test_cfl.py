@@ -51,6 +51,13 @@ def test_name_with_or_without_suffix(tmp_path, name):
     assert cfl.read(tmp_path / name).shape == (2,)
 
 
+@pytest.mark.parametrize("path", [".", "/", ".."])
+def test_a_folder_without_a_name_is_no_array(path):
+    assert not cfl.exists(path)
+    with pytest.raises(InputError, match=r"\.hdr: no such file"):
+        cfl.read(path)
+
+
 def test_exists_needs_both_files(tmp_path):
     cfl.write(tmp_path / "a", numbered(2))
     (tmp_path / "a.hdr").unlink()

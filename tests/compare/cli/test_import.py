@@ -89,6 +89,14 @@ def test_a_folder_of_several_sizes_becomes_several_datasets(tmp_path):
         Dataset.open(tmp_path / "data" / name).split("test").validate()
 
 
+def test_a_split_that_one_of_several_datasets_cannot_have_leaves_none(tmp_path):
+    path = foreign_fastmri.write_volumes(foreign.make_truth(), tmp_path / "brain")
+    options = ["--match", "each", "--split", "train=0", "--split", "test=1"]
+    finished = bart_tf_in_process("import", "fastmri", path, tmp_path / "data", *options)
+    assert "64x32-4-coils: --split 1: there is no '1' (found: 0)" in one_line(finished, 2)
+    assert not (tmp_path / "data").exists()
+
+
 def test_what_was_not_typed_is_not_in_an_error(tmp_path):
     """MoDL's public demo file has one test slice, nothing to train with, and none of the published slices."""
     path = foreign.write_modl(foreign.make_truth(), tmp_path / "demo.hdf5")
@@ -117,7 +125,14 @@ def test_what_was_not_typed_is_not_in_an_error(tmp_path):
             ["fastmri", "{volume}", "--pattern", "random", "--acceleration", "0"],
             "--acceleration must be from 1 to 1000, received 0",
         ),
-        (["fastmri", "{volume}", "--pattern", "radial"], "radial.hdr: no such file"),
+        (
+            ["fastmri", "{volume}", "--pattern", "radial"],
+            "--pattern must be source, regular, random or a file, received 'radial', and there is no such file",
+        ),
+        (
+            ["fastmri", "{volume}", "--coils", "espirit -r 20"],
+            "--coils must be source, ecalib with its options, or a file, received 'espirit -r 20', and there is",
+        ),
         (["fastmri", "{volume}", "--coils", "ecalib -x2"], "received '-x2'"),
     ],
 )

@@ -171,6 +171,13 @@ def test_folders_stand_for_their_arrays(tiny, folder):
     assert str(folder) not in (folder / "view.html").read_text()
 
 
+def test_the_working_folder_is_a_folder(folder):
+    cfl.write(folder / "a", np.ones((4, 4)))
+    said = bart_tf_in_process("view", ".")
+    assert (said.returncode, said.stdout) == (0, f"page: {folder / 'view.html'}\n")
+    assert [entry["label"] for entry in content(folder / "view.html")["arrays"]] == ["a"]
+
+
 def test_the_page_replaces_only_pages_of_its_own(folder):
     cfl.write(folder / "a", np.ones((4, 4)))
     (folder / "view.html").write_text("<p>mine</p>")
