@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
+from bart_bridge.data.dataset import Dataset
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.importers import open_source
@@ -77,6 +78,16 @@ def import_to(folder, kind, path, split=None, pattern=None, coils="", toolbox=No
     splits = source.split(split or {"test": "all"}, slices)
     convert(source, folder, ImportPlan(splits, pattern or PatternChoice(), coils), lambda: toolbox)
     return folder
+
+
+def import_all(folder, kind, path, coils, slices=None, pattern="source", **options):
+    """Import everything into `test` and return what the command says of it, and the arrays."""
+    source = open_source(kind, path, **options)
+    plan = ImportPlan(source.split({}, slices), PatternChoice(pattern, 2, 8), coils)
+    imported = convert(source, folder, plan, lambda: None)
+    split = Dataset.open(folder).split("test")
+    split.validate()
+    return imported, split.arrays()
 
 
 def write_coils(truth, path):

@@ -60,7 +60,7 @@ def open_cmrxrecon(path: Path, frames: str = "0") -> Source:
         places = [(frame, item) for frame in chosen for item in range(shape[1])]
         label = file.name if file == path else str(file.relative_to(path))
         volumes[label] = {
-            number: Entry(f"{label}/slice {item}, frame {frame}", partial(_load, file, name, frame, item))
+            number: Entry(f"{label}/slice {item}, frame {frame}", partial(_load, file, name, (frame, shape[0]), item))
             for number, (frame, item) in enumerate(places)
         }
     left_out["slices of time frames that --frames does not take"] = unused
@@ -104,7 +104,8 @@ def _parts(item: Any, path: Path, name: str) -> list[Any]:
     raise InputError(f"{path}: '{name}' must be complex (fields 'real' and 'imag'), found type {item.dtype}")
 
 
-def _load(path: Path, name: str, frame: int, item: int) -> Slice:
+def _load(path: Path, name: str, frames: tuple[int, int], item: int) -> Slice:
+    frame, _ = frames
     with opened(path, _FORM) as file:
         parts = _parts(file[name], path, name)
         single = name.startswith(_SINGLE)
@@ -116,7 +117,7 @@ def _load(path: Path, name: str, frame: int, item: int) -> Slice:
     if not np.isfinite(kspace).all():
         raise InputError(f"{path}: values must be finite, found NaN or infinity in slice {item} of frame {frame}")
     measured = np.any(kspace != 0, axis=0)
-    return Slice(kspace, fully_sampled(measured), measured)
+    return Slice(kspace, fully_sampled(measured), measured, frame=frames)
 
 
 def _complex(parts: list[NDArray[Any]]) -> Complex:

@@ -58,52 +58,84 @@ def pattern_of(choice: PatternChoice, total: int) -> Callable[[Slice, str, int, 
         the pattern `(y, x)` complex64, and raises InputError if the slice cannot have it.
 
     Raises:
-        InputError: The pattern file cannot be read, or has neither 1 nor `total` slices.
+        InputError: The pattern file cannot be read, or has neither 1 nor `total` patterns.
     """
     if choice.kind == "source":
         return lambda item, *_: _source_pattern(item)
     if choice.kind in {"regular", "random"}:
         return lambda item, split, number, _: _draw(choice, item, split, number)
     cfl_files.check_there(Path(choice.kind), "--pattern", "source, regular, random")
-    count, read = open_patterns(Path(choice.kind))
-    in_turn = Path(choice.kind).suffix == ".npy"
-    if count not in {1, total} and not in_turn:
-        raise InputError(f"{choice.kind}: 1 pattern or one for each of {total} slices is needed, found {count}")
-    return lambda item, _, __, position: _checked(read(position % count), item, choice.kind)
+    patterns = _open_patterns(Path(choice.kind))
+    if patterns.each == "slice" and patterns.count not in {1, total}:
+        raise InputError(
+            f"{choice.kind}: 1 pattern or one for each of {total} slices is needed, found {patterns.count}"
+        )
+    return lambda item, _, __, position: _checked(patterns.of(item, position, choice.kind), item, choice.kind)
 
 
-def open_patterns(path: Path) -> tuple[int, Callable[[int], Complex]]:
+@dataclass(frozen=True)
+class _Patterns:
+    """The patterns of a file.
+
+    Attributes:
+        count: How many there are.
+        read: Reads one of them, `(y, x)`.
+        each: What each pattern is for: a `slice`, a time `frame`, or slices that take them in `turn`.
+    """
+
+    count: int
+    read: Callable[[int], Complex]
+    each: str = "slice"
+
+    def of(self, item: Slice, position: int, name: str) -> Complex:
+        """Return the pattern of a slice at a position in the source.
+
+        Raises:
+            InputError: Patterns are for time frames, and the slice is not one of so many.
+        """
+        if self.each != "frame":
+            return self.read(position % self.count)
+        frame, frames = item.frame or (0, 0)
+        if frames != self.count:
+            found = f"time frames: {frames}" if frames else "no time frames"
+            raise InputError(
+                f"{name}: a mask of three dimensions has one pattern for each time frame, found {self.count} patterns; "
+                f"the data have {found}"
+            )
+        return self.read(frame)
+
+
+def _open_patterns(path: Path) -> _Patterns:
     """Open the patterns of a file.
 
-    A BART array has one pattern or several, a MATLAB file one in its only variable `mask...`, a NumPy file `(y, x)` or
-    `(pattern, y, x)`, whose patterns slices take in turn.
-
-    Returns:
-        The number of patterns, and a function that reads one of them, `(y, x)`.
+    A BART array has one pattern or several. A MATLAB file has one in its only variable `mask...`, or with a third
+    dimension one for each time frame. A NumPy file `(y, x)` or `(pattern, y, x)` has patterns that slices take in turn.
 
     Raises:
         InputError: The file is missing or damaged, or holds something else.
     """
     if path.suffix == ".mat":
         mask = matlab.read_mask(path)
-        if mask.ndim != 2:
-            raise InputError(f"{path}: the mask must have two dimensions, found {mask.shape}")
-        return 1, lambda _: mask.T.astype(np.complex64)
+        if mask.ndim == 2:
+            return _Patterns(1, lambda _: mask.T.astype(np.complex64))
+        if mask.ndim == 3:
+            return _Patterns(mask.shape[2], lambda frame: mask[:, :, frame].T.astype(np.complex64), "frame")
+        raise InputError(f"{path}: the mask must have dimensions x, y and perhaps time frame, found {mask.shape}")
     if path.suffix == ".npy":
         return _numpy_patterns(path)
     count, coil, _, _ = cfl_files.item_shape(path)
     if coil != 1:
         raise InputError(f"{path}: a pattern must have one coil, found {coil}")
-    return count, lambda number: cfl_files.read_item(path, number)[0]
+    return _Patterns(count, lambda number: cfl_files.read_item(path, number)[0])
 
 
-def _numpy_patterns(path: Path) -> tuple[int, Callable[[int], Complex]]:
+def _numpy_patterns(path: Path) -> _Patterns:
     with reading(path, "a NumPy file"):
         patterns = np.load(path, mmap_mode="r", allow_pickle=False)
     if patterns.ndim not in {2, 3} or not patterns.size:
         raise InputError(f"{path}: patterns must have dimensions y, x or pattern, y, x, found {patterns.shape}")
     stack = patterns.reshape(-1, *patterns.shape[-2:])
-    return len(stack), lambda number: as_complex(stack[number], path, "pattern")
+    return _Patterns(len(stack), lambda number: as_complex(stack[number], path, "pattern"), "turn")
 
 
 def _source_pattern(item: Slice) -> Complex:

@@ -46,6 +46,7 @@ class Slice:
         trajectory: Positions kx, ky and kz = 0 of non-Cartesian samples, `(3, spoke, sample)` in units of 1 / field of
             view. `kspace` is then `(coil, spoke, sample)` and `pattern` `(spoke, sample)`.
         pixels: Size `(y, x)` of the image of non-Cartesian samples.
+        frame: Its time frame, counted from 0, and how many the data have; None (default) if they are no time series.
     """
 
     kspace: Complex
@@ -60,6 +61,7 @@ class Slice:
     notes: tuple[str, ...] = ()
     trajectory: NDArray[np.float32] | None = None
     pixels: tuple[int, int] | None = None
+    frame: tuple[int, int] | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

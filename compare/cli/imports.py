@@ -40,8 +40,8 @@ def import_(
         str,
         typer.Option(
             help="Sampling pattern: 'source' (the pattern of the data), 'regular' (every n-th line), 'random' "
-            "(variable density, another one for each slice), or a file: a BART array, a MATLAB file with 'mask', "
-            "or a NumPy file, whose patterns slices take in turn."
+            "(variable density, another one for each slice), or a file: a BART array, a MATLAB file with 'mask' "
+            "(one, or one for each time frame), or a NumPy file, whose patterns slices take in turn."
         ),
     ] = "source",
     acceleration: Annotated[float, typer.Option(help="Undersampling factor of 'regular' and 'random'.")] = 4.0,

@@ -1,31 +1,18 @@
-"""What is special in volumes and time series: partial Fourier, frames, parts that no scanner measured."""
+"""What is special in volumes: partial Fourier, and parts that no scanner measured."""
 
 import h5py
 import numpy as np
 import pytest
-import yaml
 
-from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.importers import open_source
-from bart_bridge.importers.convert import ImportPlan, convert
-from bart_bridge.importers.pattern_choice import PatternChoice
 from tests import foreign, foreign_volumes
-from tests.foreign_volumes import FIRST, FRAMES, READOUT
+from tests.foreign import import_all
+from tests.foreign_volumes import FIRST, READOUT
 from tests.helper import relative_difference
 
 INSIDE = f"{FIRST}-{FIRST + foreign.SLICES - 1}"
 PARTITIONS = 28  # of 32 in which Calgary-Campinas measures
-
-
-def import_(folder, kind, path, coils, slices=None, pattern="source", **options):
-    """Import everything into `test` and return what the command says of it, and the arrays."""
-    source = open_source(kind, path, **options)
-    plan = ImportPlan(source.split({}, slices), PatternChoice(pattern, 2, 8), coils)
-    imported = convert(source, folder, plan, lambda: None)
-    split = Dataset.open(folder).split("test")
-    split.validate()
-    return imported, split.arrays()
 
 
 # Calgary-Campinas
@@ -44,7 +31,7 @@ def smooth_coils(smooth, tmp_path):
 def test_the_image_is_that_of_the_owners_reconstruction(smooth, smooth_coils, tmp_path):
     """Root sum of squares of the plain inverse DFT, as github.com/rmsouza01/MC-MRI-Rec shows its images."""
     path = foreign_volumes.write_calgary(smooth, tmp_path / "volume.h5")
-    _, arrays = import_(tmp_path / "data", "calgary-campinas", path, smooth_coils, INSIDE)
+    _, arrays = import_all(tmp_path / "data", "calgary-campinas", path, smooth_coils, INSIDE)
     with h5py.File(path) as file:
         parts = file["kspace"][FIRST : FIRST + foreign.SLICES]
     owners = np.abs(np.fft.ifft2(parts[..., ::2] + 1j * parts[..., 1::2], axes=(1, 2), norm="ortho"))
@@ -55,7 +42,7 @@ def test_the_image_is_that_of_the_owners_reconstruction(smooth, smooth_coils, tm
 @pytest.mark.parametrize("beyond", [0, 3.0])
 def test_slice_encodings_beyond_85_percent_are_not_sampled(smooth, smooth_coils, tmp_path, beyond):
     path = foreign_volumes.write_calgary(smooth, tmp_path / "volume.h5", beyond=beyond)
-    imported, arrays = import_(tmp_path / "data", "calgary-campinas", path, smooth_coils, INSIDE)
+    imported, arrays = import_all(tmp_path / "data", "calgary-campinas", path, smooth_coils, INSIDE)
     np.testing.assert_array_equal(arrays["pattern"][0, 0], np.tile(np.arange(32) < PARTITIONS, (foreign.Y, 1)))
     assert not arrays["kspace"][..., PARTITIONS:].any()
     notes = {"partial Fourier along the slice encoding: the last 4 of 32 were not measured": 3}
@@ -67,7 +54,7 @@ def test_slice_encodings_beyond_85_percent_are_not_sampled(smooth, smooth_coils,
 
 def test_drawn_patterns_stay_where_something_was_measured(smooth, smooth_coils, tmp_path):
     path = foreign_volumes.write_calgary(smooth, tmp_path / "volume.h5")
-    _, arrays = import_(tmp_path / "data", "calgary-campinas", path, smooth_coils, INSIDE, "random")
+    _, arrays = import_all(tmp_path / "data", "calgary-campinas", path, smooth_coils, INSIDE, "random")
     assert arrays["pattern"][..., :PARTITIONS].any()
     assert not arrays["pattern"][..., PARTITIONS:].any()
 
@@ -75,7 +62,7 @@ def test_drawn_patterns_stay_where_something_was_measured(smooth, smooth_coils, 
 def test_an_undersampled_volume_has_no_reference(smooth, smooth_coils, tmp_path):
     mask = np.random.default_rng(0).uniform(size=(foreign.Y, foreign.X)) < 0.4
     path = foreign_volumes.write_calgary(smooth, tmp_path / "volume.h5", undersampled=mask)
-    _, arrays = import_(tmp_path / "data", "calgary-campinas", path, smooth_coils, INSIDE)
+    _, arrays = import_all(tmp_path / "data", "calgary-campinas", path, smooth_coils, INSIDE)
     np.testing.assert_array_equal(arrays["pattern"][0, 0], mask & (np.arange(foreign.X) < PARTITIONS))
     assert "reference" not in arrays
 
@@ -85,12 +72,12 @@ def test_the_owners_poisson_disc_patterns(smooth, smooth_coils, tmp_path):
     path = foreign_volumes.write_calgary(smooth, tmp_path / "volume.h5")
     patterns = np.random.default_rng(0).uniform(size=(2, foreign.Y, foreign.X)) < 0.4
     np.save(tmp_path / "R5.npy", patterns & (np.arange(foreign.X) < PARTITIONS))
-    _, arrays = import_(tmp_path / "data", "calgary-campinas", path, smooth_coils, INSIDE, str(tmp_path / "R5.npy"))
+    _, arrays = import_all(tmp_path / "data", "calgary-campinas", path, smooth_coils, INSIDE, str(tmp_path / "R5.npy"))
     expected = (patterns & (np.arange(foreign.X) < PARTITIONS))[[0, 1, 0]]
     np.testing.assert_array_equal(arrays["pattern"][:, 0], expected)
     np.save(tmp_path / "R5.npy", patterns)
     with pytest.raises(InputError, match=r"R5.npy: the pattern samples \d+ positions that were not measured"):
-        import_(tmp_path / "again", "calgary-campinas", path, smooth_coils, INSIDE, str(tmp_path / "R5.npy"))
+        import_all(tmp_path / "again", "calgary-campinas", path, smooth_coils, INSIDE, str(tmp_path / "R5.npy"))
 
 
 def test_published_slices_of_volumes(tmp_path):
@@ -109,84 +96,12 @@ def test_published_slices_of_volumes(tmp_path):
     assert len(source.split({}, None)["test"]) == 100
 
 
-# CMRxRecon
-
-
-@pytest.mark.parametrize(
-    ("frames", "chosen"), [(None, [0]), ("0", [0]), ("1-2", [1, 2]), ("0-2/2", [0, 2]), ("all", [0, 1, 2])]
-)
-def test_frames_become_slices(truth, coils, tmp_path, frames, chosen):
-    path = foreign_volumes.write_cmrxrecon(truth, tmp_path / "cine_sax.mat")
-    imported, arrays = import_(tmp_path / "data", "cmrxrecon", path, coils, **({"frames": frames} if frames else {}))
-    expected = foreign_volumes.cine(truth)[chosen].reshape(-1, foreign.COILS, foreign.Y, foreign.X)
-    np.testing.assert_array_equal(arrays["kspace"], expected)
-    left_out = "slices of time frames that --frames does not take"
-    assert imported.left_out.get(left_out, 0) == (FRAMES - len(chosen)) * foreign.SLICES
-    names = yaml.safe_load((tmp_path / "data/dataset.yaml").read_text())["slices"]["test"]
-    assert names[-1] == f"cine_sax.mat/slice 2, frame {chosen[-1]}"
-
-
-@pytest.mark.parametrize("name", ["kspace", "kus", "kspace_sub04", "kspace_full"])
-def test_variables_of_2023_to_2025(truth, coils, tmp_path, name):
-    mask = foreign.regular_lines()[:, None]
-    path = foreign_volumes.write_cmrxrecon(truth, tmp_path / "cine.mat", name, mask)
-    _, arrays = import_(tmp_path / "data", "cmrxrecon", path, coils)
-    np.testing.assert_array_equal(arrays["kspace"], truth.kspace * mask)
-    assert "reference" not in arrays
-
-
-def test_single_coil_data_and_data_without_frames(truth, tmp_path):
-    (tmp_path / "ones").mkdir()
-    ones = foreign.Truth(truth.images, np.ones((1, foreign.Y, foreign.X)))
-    coils = str(foreign.write_coils(ones, tmp_path / "ones/coils"))
-    path = tmp_path / "cine_lax.mat"
-    foreign.write_mat73(path, {"kspace_single_full": ones.kspace[:, 0].transpose()})
-    _, arrays = import_(tmp_path / "data", "cmrxrecon", path, coils)
-    np.testing.assert_array_equal(arrays["kspace"], ones.kspace)
-
-
-def test_a_struct_of_real_and_imaginary_parts(truth, coils, tmp_path):
-    with h5py.File(tmp_path / "cine.mat", "w") as file:
-        for part in ("real", "imag"):
-            file[f"kspace_full/{part}"] = getattr(foreign_volumes.cine(truth), part)
-    _, arrays = import_(tmp_path / "data", "cmrxrecon", tmp_path / "cine.mat", coils, frames="2")
-    np.testing.assert_array_equal(arrays["kspace"], foreign_volumes.cine(truth)[2])
-
-
-def test_subjects_of_a_folder_and_their_masks(truth, coils, tmp_path):
-    for subject in ("P002", "P001"):
-        (tmp_path / "FullSample" / subject).mkdir(parents=True)
-        foreign_volumes.write_cmrxrecon(truth, tmp_path / f"FullSample/{subject}/cine_sax.mat")
-    mask = tmp_path / "FullSample/P001/cine_sax_mask.mat"
-    foreign.write_mat73(mask, {"mask04": np.tile(foreign.regular_lines(), (foreign.X, 1)).astype(float)})
-    source = open_source("cmrxrecon", tmp_path / "FullSample")
-    assert [entry.name for entry in source.split({"test": "1"}, None)["test"]] == [
-        f"P002/cine_sax.mat/slice {item}, frame 0" for item in range(foreign.SLICES)
-    ]
-    assert source.left_out["mask files (*_mask*.mat); --pattern takes one"] == 1
-    _, arrays = import_(tmp_path / "data", "cmrxrecon", tmp_path / "FullSample", coils, pattern=str(mask))
-    np.testing.assert_array_equal(arrays["pattern"][0, 0], np.repeat(foreign.regular_lines()[:, None], 32, axis=1))
-
-
-@pytest.mark.parametrize("frames", ["3", "", "0-", "frame"])
-def test_frames_that_cannot_be(truth, tmp_path, frames):
-    path = foreign_volumes.write_cmrxrecon(truth, tmp_path / "cine.mat")
-    with pytest.raises(InputError, match="--frames"):
-        open_source("cmrxrecon", path, frames=frames)
-
-
-def test_flow_data_of_2026_are_refused_by_name(truth, tmp_path):
-    path = foreign_volumes.write_cmrxrecon(truth, tmp_path / "kdata_full.mat", "kdata_full")
-    with pytest.raises(InputError, match=r"kspace_full, .* is needed, found kdata_full"):
-        open_source("cmrxrecon", path)
-
-
 # Volumes of BART
 
 
 def test_positions_along_the_readout_are_slices(truth, coils, tmp_path):
     path = foreign_volumes.write_bart_volume(truth, tmp_path / "kspace")
-    _, arrays = import_(tmp_path / "data", "cfl", path, coils)
+    _, arrays = import_all(tmp_path / "data", "cfl", path, coils)
     assert len(arrays["kspace"]) == READOUT
     assert relative_difference(arrays["reference"][FIRST:5, 0], truth.images) < 1e-5
     assert relative_difference(arrays["reference"][:FIRST, 0], 2 * truth.images[[1, 1]]) < 1e-5
@@ -195,7 +110,7 @@ def test_positions_along_the_readout_are_slices(truth, coils, tmp_path):
 def test_partial_fourier_of_a_volume_is_kept_as_unsampled_and_told(truth, coils, tmp_path):
     mask = (np.arange(foreign.Y) >= 9)[:, None, None]
     path = foreign_volumes.write_bart_volume(truth, tmp_path / "kspace", mask)
-    imported, arrays = import_(tmp_path / "data", "cfl", path, coils)
+    imported, arrays = import_all(tmp_path / "data", "cfl", path, coils)
     line = "partial Fourier along the second phase encoding: the first 9 of 36 were not measured"
     assert imported.notes == {line: READOUT}
     np.testing.assert_array_equal(arrays["pattern"][0, 0, :, 0], np.arange(foreign.Y) >= 9)
@@ -204,7 +119,7 @@ def test_partial_fourier_of_a_volume_is_kept_as_unsampled_and_told(truth, coils,
 
 def test_an_asymmetric_echo_of_a_volume_is_told(truth, coils, tmp_path):
     path = foreign_volumes.write_bart_volume(truth, tmp_path / "kspace", np.arange(READOUT) < READOUT - 3)
-    imported, _ = import_(tmp_path / "data", "cfl", path, coils)
+    imported, _ = import_all(tmp_path / "data", "cfl", path, coils)
     assert "asymmetric echo: the last 3 of 8 were not measured; they count as 0" in imported.notes
 
 
@@ -212,7 +127,7 @@ def test_poisson_discs_of_bart(truth, toolbox, coils, tmp_path):
     poisson = toolbox.compute("poisson", "-Y", foreign.X, "-Z", foreign.Y, "-y", 1.5, "-z", 1.5, "-C", 6)
     mask = poisson.reshape(foreign.X, foreign.Y).T != 0
     path = foreign_volumes.write_bart_volume(truth, tmp_path / "kspace", mask[..., None])
-    imported, arrays = import_(tmp_path / "data", "cfl", path, coils)
+    imported, arrays = import_all(tmp_path / "data", "cfl", path, coils)
     np.testing.assert_array_equal(arrays["pattern"][3, 0], mask)
     assert not imported.notes
 
@@ -221,5 +136,5 @@ def test_a_readout_along_another_axis_is_refused(truth, coils, tmp_path):
     mask = (np.arange(READOUT) % 2 == 0)[None, None]
     path = foreign_volumes.write_bart_volume(truth, tmp_path / "kspace", mask)
     with pytest.raises(InputError, match="kspace: x: the readout of a volume must be fully sampled"):
-        import_(tmp_path / "data", "cfl", path, coils)
+        import_all(tmp_path / "data", "cfl", path, coils)
     assert not (tmp_path / "data").exists()
