@@ -20,33 +20,51 @@ class DatasetSlice:
     """One slice of a split.
 
     Attributes:
-        kspace: `(coil, y, x)` complex64, sampled by the pattern.
+        kspace: `(coil, y, x)` complex64, sampled by the pattern; along a trajectory `(coil, spoke, sample)`.
         coils: `(map, coil, y, x)`.
-        pattern: `(y, x)`.
+        pattern: `(y, x)`, or `(spoke, sample)`.
         reference: `(map, y, x)`, if the split has references.
+        trajectory: Positions `(3, spoke, sample)` in units of 1 / field of view, if the split has a trajectory.
     """
 
     kspace: Complex
     coils: Complex
     pattern: Complex
     reference: Complex | None
+    trajectory: Complex | None = None
 
 
 def cartesian_splits(folder: Path, form: str) -> dict[str, Split]:
-    """Open the splits of a dataset, their dimensions checked, in the order train, validation, test.
+    """Open the splits of a Cartesian dataset, as `checked_splits` does.
 
     Args:
         folder: The dataset folder.
         form: The format that is written, for messages.
 
     Raises:
-        InputError: It is no dataset folder, a file is damaged, there is no split, or k-space is not Cartesian.
+        InputError: As in `checked_splits`, or k-space is not Cartesian.
+    """
+    for split in open_splits(folder).values():
+        if split.trajectory:
+            raise InputError(
+                f"{split.trajectory}: {form} has no place for a trajectory; ismrmrd has one, or export the images"
+            )
+    return checked_splits(folder)
+
+
+def checked_splits(folder: Path) -> dict[str, Split]:
+    """Open the splits of a dataset, their dimensions checked, in the order train, validation, test.
+
+    Raises:
+        InputError: It is no dataset folder, a file is damaged, there is no split, or only some have a trajectory.
     """
     splits = open_splits(folder)
     for split in splits.values():
-        if split.trajectory:
-            raise InputError(f"{split.trajectory}: {form} has no place for a trajectory; export the images instead")
         split.validate_form(values=False)
+    if len({split.trajectory is None for split in splits.values()}) > 1:
+        raise InputError(
+            f"{folder}: a file is Cartesian or has trajectories, of the splits {' and '.join(splits)} only some have"
+        )
     return splits
 
 
@@ -64,7 +82,7 @@ def open_splits(folder: Path) -> dict[str, Split]:
 
 
 def read_slices(split: Split) -> Iterator[DatasetSlice]:
-    """Read the slices of a Cartesian split; files are opened for each, so that their pages do not fill the memory.
+    """Read the slices of a split; files are opened for each, so that their pages do not fill the memory.
 
     Raises:
         InputError: A value is not finite.
@@ -87,7 +105,9 @@ def _read(split: Split, number: int) -> DatasetSlice:
     else:
         pattern = np.any(kspace != 0, axis=0).astype(np.complex64)
     reference = np.array(arrays["reference"][number]) if "reference" in arrays else None
-    return DatasetSlice(kspace, np.array(arrays["coils"][number]), pattern, reference)
+    positions = arrays.get("trajectory")
+    trajectory = None if positions is None else np.array(positions[number if len(positions) > 1 else 0])
+    return DatasetSlice(kspace, np.array(arrays["coils"][number]), pattern, reference, trajectory)
 
 
 class OwnArrays:
@@ -111,10 +131,17 @@ class OwnArrays:
                 dataset[number] = values
 
 
-def header(x: int, y: int, coils: int, slices: int) -> str:
-    """Return the XML header of Cartesian slices.
+def header(x: int, y: int, coils: int, slices: int, spokes: int = 0) -> str:
+    """Return the XML header of slices.
 
     A dataset contains neither its field of view nor the frequency. The header says 1 mm for each pixel, and 0 Hz.
+
+    Args:
+        x: Pixels along x.
+        y: Pixels along y.
+        coils: Number of coils.
+        slices: Number of slices.
+        spokes: Lines of a slice along a trajectory; 0 (default) for Cartesian slices.
     """
     from ismrmrd import xsd
 
@@ -122,12 +149,11 @@ def header(x: int, y: int, coils: int, slices: int) -> str:
         matrixSize=xsd.matrixSizeType(x=x, y=y, z=1), fieldOfView_mm=xsd.fieldOfViewMm(x=float(x), y=float(y), z=1.0)
     )
     limits = xsd.encodingLimitsType(
-        kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=y - 1, center=y // 2),
+        kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=(spokes or y) - 1, center=(spokes or y) // 2),
         slice=xsd.limitType(minimum=0, maximum=slices - 1, center=slices // 2),
     )
-    encoding = xsd.encodingType(
-        encodedSpace=space, reconSpace=space, encodingLimits=limits, trajectory=xsd.trajectoryType.CARTESIAN
-    )
+    trajectory = xsd.trajectoryType.OTHER if spokes else xsd.trajectoryType.CARTESIAN
+    encoding = xsd.encodingType(encodedSpace=space, reconSpace=space, encodingLimits=limits, trajectory=trajectory)
     text: str = xsd.ismrmrdHeader(
         experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=0),
         acquisitionSystemInformation=xsd.acquisitionSystemInformationType(receiverChannels=coils),

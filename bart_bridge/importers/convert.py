@@ -181,7 +181,8 @@ class _Import:
             with _naming(f"slice {number} of {split}, {entry.name}"):
                 _check(item.kspace, "k-space", "; --slices or --split can leave such slices out")
                 pattern = self._pattern_of(item, split, number, position)
-                arrays = _arrays(item, self._coils_of(item, position), pattern)
+                sampled = _sampled(item.kspace, pattern, self._plan.pattern.kind)
+                arrays = _arrays(item, self._coils_of(item, position), pattern, sampled)
         shapes = {name: values.shape for name, values in arrays.items()}
         self._shapes = self._shapes or shapes
         if shapes != self._shapes:
@@ -201,17 +202,23 @@ def _naming(name: str) -> Iterator[None]:
         raise ToolError(f"{name}: {error}") from None
 
 
-def _arrays(item: Slice, coils: Complex, pattern: Complex) -> Arrays:
+def _sampled(kspace: Complex, pattern: Complex, kind: str) -> Complex:
+    """Return k-space as sampled by the pattern. The pattern of the data is a part of them already, as are its weights.
+
+    A product with 1 could change the sign of a zero, and an import of an export is the same bit for bit.
+    """
+    if pattern.shape != kspace.shape[1:]:
+        raise InputError(f"the pattern must have the shape of k-space {kspace.shape[1:]}, found {pattern.shape}")
+    unchanged = (pattern == 1) | (kspace == 0) | ((pattern != 0) & (kind == "source"))
+    return np.where(unchanged, kspace, kspace * pattern)
+
+
+def _arrays(item: Slice, coils: Complex, pattern: Complex, kspace: Complex) -> Arrays:
     """Return the arrays of a slice in the dataset, `(coil, y, x)` each, and `(map, coil, y, x)` for the coils."""
     if coils.shape[1:] != item.image_shape:
         shapes = f"{item.image_shape}, found {coils.shape[1:]}"
         what = "k-space" if item.trajectory is None else "the coil images"
         raise InputError(f"coil sensitivities must have the shape of {what} {shapes}")
-    if pattern.shape != item.kspace.shape[1:]:
-        raise InputError(f"the pattern must have the shape of k-space {item.kspace.shape[1:]}, found {pattern.shape}")
-    # A product with 1 could change the sign of a zero, and an import of an export is the same bit for bit.
-    unchanged = (pattern == 1) | (item.kspace == 0)
-    kspace = np.where(unchanged, item.kspace, item.kspace * pattern)
     arrays: Arrays = {"kspace": kspace, "coils": coils, "pattern": pattern[None]}
     if item.trajectory is not None:
         arrays["trajectory"] = item.trajectory.astype(np.complex64)

@@ -3,7 +3,7 @@
 They lie in the group `bart_tf`, which other readers ignore:
 
     coil_sensitivities  (slice, map, coil, y, x)  complex64
-    pattern             (slice, y, x)             complex64
+    pattern             (slice, y, x)             complex64; along a trajectory (slice, spoke, sample)
     reference           (slice, map, y, x)        complex64; optional
 """
 
@@ -23,13 +23,26 @@ GROUP = "bart_tf"
 COILS, PATTERN, REFERENCE = "coil_sensitivities", "pattern", "reference"
 
 
-def present(file: h5py.File, shape: tuple[int, int, int, int], path: Path) -> bool:
+def is_in(path: Path) -> bool:
+    """Tell whether an HDF5 file has these arrays.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    with opened(path, "a file of bart-tf") as file:
+        return GROUP in file
+
+
+def present(
+    file: h5py.File, shape: tuple[int, int, int, int], path: Path, sampled: tuple[int, int] | None = None
+) -> bool:
     """Tell whether a file has these arrays.
 
     Args:
         file: The file.
         shape: Number of slices and coils, y and x.
         path: Its path, for messages.
+        sampled: Number of spokes and of samples along each, of slices along a trajectory.
 
     Raises:
         InputError: An array is missing or has another shape.
@@ -41,7 +54,11 @@ def present(file: h5py.File, shape: tuple[int, int, int, int], path: Path) -> bo
     if not isinstance(group, h5py.Group) or not {COILS, PATTERN} <= set(group):
         raise InputError(f"{path}: '{GROUP}' must be a group with {COILS} and {PATTERN}")
     maps = getattr(group[COILS], "shape", ())[1:2]
-    expected = {COILS: (slices, *maps, coils, y, x), PATTERN: (slices, y, x), REFERENCE: (slices, *maps, y, x)}
+    expected = {
+        COILS: (slices, *maps, coils, y, x),
+        PATTERN: (slices, *(sampled or (y, x))),
+        REFERENCE: (slices, *maps, y, x),
+    }
     for name, wanted in expected.items():
         if name in group and (not isinstance(group[name], h5py.Dataset) or group[name].shape != wanted):
             raise InputError(f"{path}: '{GROUP}/{name}' must be an array of shape {wanted}")
@@ -61,7 +78,9 @@ def completed(entry: Entry, item: int, path: Path) -> Entry:
         loaded = entry.load()
         arrays = _read(item, path)
         # The pattern says more than the signal, which may be 0 by chance.
-        complete = loaded.fully_sampled or bool(np.all(arrays[PATTERN] == 1))
+        # Weighted samples, or those along a trajectory, are not the k-space of an image.
+        plain = loaded.trajectory is None and bool(np.isin(arrays[PATTERN], (0, 1)).all())
+        complete = plain and (loaded.fully_sampled or bool(arrays[PATTERN].all()))
         return replace(
             loaded,
             fully_sampled=complete,

@@ -16,9 +16,9 @@ from bart_bridge.importers.encoding import Header, read_header, readout_pixels, 
 from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.hdf5_heaps import read_fixed
 from bart_bridge.importers.ismrmrd_groups import choose_group
-from bart_bridge.importers.raw_cartesian import Grid, cartesian_units
+from bart_bridge.importers.raw_cartesian import Grid, Units, cartesian_units
 from bart_bridge.importers.raw_lines import CHOSEN, LINE, RawLines
-from bart_bridge.importers.raw_trajectories import Field, noncartesian_units
+from bart_bridge.importers.raw_trajectories import OWN_UNIT, Field, noncartesian_units
 from bart_bridge.importers.source import Complex, Source, reading
 
 _FORM = "ISMRMRD raw data"
@@ -71,26 +71,40 @@ def open_ismrmrd(
         lines = _lines(path, group, heads, header)
         choices = dict(zip(CHOSEN, (repetition, average, contrast, set_, phase), strict=True))
         lines, encoding = _one_encoding(lines.chosen(choices), heads, header)
-        ours = False
         if encoding.trajectory.value in ("cartesian", "epi"):
             coordinates = lines.heads["image"] & (heads["trajectory_dimensions"] > 0)
             lines.left_out["coordinates of Cartesian lines"] = int(coordinates.sum())
             grid = _grid(lines, encoding)
             units, lines, grid = cartesian_units(_in_grid(lines, encoding, grid), grid)
-            notes, shape = grid.notes, (len(units), int(lines.image()["coils"][0]), grid.rows, grid.pixels)
-            with opened(path, _FORM) as file:
-                ours = grid.partitions == 1 and exported.present(file, shape, path)
-            if ours:
-                units = {unit: {0: exported.completed(entries[0], int(unit), path)} for unit, entries in units.items()}
+            notes, shape = grid.notes, (grid.rows, grid.pixels)
+            units, ours = (units, False) if grid.partitions > 1 else _completed(units, lines, path, shape)
         else:
+            field = _field(encoding, path)
             positions = partial(_positions, path, group, lines.heads, heads["trajectory_dimensions"])
-            units, notes, weights = noncartesian_units(lines, positions, _field(encoding, path))
+            unit = OWN_UNIT if exported.is_in(path) else ""
+            units, notes, weights = noncartesian_units(lines, positions, field, unit)
             lines.left_out.update(weights)
+            units, ours = _completed(units, lines, path, field.shape, along_trajectory=True)
     image = int(lines.heads["image"].sum())
     description = {"lines": image, "lines_without_image": int(heads.size - image)}
     return Source(
         "ismrmrd", path, units, has_coils=ours, description=description, left_out=lines.counted(), notes=notes
     )
+
+
+def _completed(
+    units: Units, lines: RawLines, path: Path, pixels: tuple[int, int], along_trajectory: bool = False
+) -> tuple[Units, bool]:
+    """Add the arrays of a file of `bart-tf export` to its slices, and tell whether it is one."""
+    heads = lines.image()
+    shape = (len(units), int(heads["coils"][0]), *pixels)
+    samples = int(heads["last"][0] - heads["first"][0])
+    sampled = (heads.size // len(units), samples) if along_trajectory else None
+    with opened(path, _FORM) as file:
+        ours = exported.present(file, shape, path, sampled)
+    if ours:
+        units = {unit: {0: exported.completed(entries[0], int(unit), path)} for unit, entries in units.items()}
+    return units, ours
 
 
 def _lines(path: Path, group: str, heads: NDArray[Any], header: Header) -> RawLines:

@@ -108,6 +108,9 @@ def _load(path: Path, prefix: str, item: int, noise: float, seed: tuple[int, ...
         mask = as_complex(file[f"{prefix}Mask"][item], path, f"{prefix}Mask")
     if not (np.isfinite(image).all() and np.isfinite(coils).all()):
         raise InputError(f"{path}: values must be finite, found NaN or infinity in {prefix}{item}")
+    other = mask[~np.isin(mask, (0, 1))]
+    if other.size:
+        raise InputError(f"{path}: a mask must hold 0 and 1, found {other[0]:g} in {prefix}{item}")
     kspace = centred_fft(coils * image)
     real, imaginary = np.random.default_rng(seed).normal(scale=noise * np.sqrt(0.5), size=(2, *kspace.shape))
     kspace = kspace + (real + 1j * imaginary).astype(np.complex64)

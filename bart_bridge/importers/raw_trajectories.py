@@ -18,6 +18,8 @@ from bart_bridge.files.dims import check_axes
 from bart_bridge.importers.raw_lines import RawLines
 from bart_bridge.importers.source import Entry, Slice
 
+# The unit of datasets, and of the files that `bart-tf export` writes.
+OWN_UNIT = "1 / field of view"
 Positions = Callable[[NDArray[np.int64]], Iterator[NDArray[np.float32]]]
 # Positions from this part of the edge of k-space to a rounding beyond it.
 _REACH = (0.75, 1.02)
@@ -37,13 +39,18 @@ class Field:
     view_mm: tuple[float, float]
     encoded_view_mm: tuple[float, float]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size `(y, x)` of the image in whole pixels."""
+        return max(1, round(self.pixels[1])), max(1, round(self.pixels[0]))
+
     def units(self) -> dict[str, NDArray[np.float64]]:
         """Return by the name of each unit the factors that turn kx and ky into 1 / field of view."""
         pixels, view, encoded = map(np.asarray, (self.pixels, self.view_mm, self.encoded_view_mm))
         units = {
             "cycles per pixel": pixels,
             "radians per pixel": pixels / (2 * np.pi),
-            "1 / field of view": np.ones(2),
+            OWN_UNIT: np.ones(2),
             "1 / encoded field of view": view / encoded,
             "1/m": view / 1000,
             "rad/m": view / (2000 * np.pi),
@@ -54,7 +61,7 @@ class Field:
 
 
 def noncartesian_units(
-    lines: RawLines, read_positions: Positions, field: Field
+    lines: RawLines, read_positions: Positions, field: Field, unit: str = ""
 ) -> tuple[dict[str, dict[int, Entry]], tuple[str, ...], dict[str, int]]:
     """Sort lines into slices.
 
@@ -62,6 +69,7 @@ def noncartesian_units(
         lines: The lines; all with the same number of used samples.
         read_positions: Reads the positions of lines, `(sample, 2 or 3)` each.
         field: The image.
+        unit: The unit of positions, one of `field.units()`; empty (default) if it is not known.
 
     Returns:
         The units of a `Source`, notes, and counts of what is left out.
@@ -77,8 +85,8 @@ def noncartesian_units(
     check_axes(f"{lines.path}: lines", {"coil": int(heads["coils"].max()), "readout": int(lengths[0])})
     numbers = np.flatnonzero(lines.heads["image"])
     reach, weights = _reach(lines, numbers, read_positions)
-    unit = _unit(lines, reach, field)
-    pixels = max(1, round(field.pixels[1])), max(1, round(field.pixels[0]))
+    unit = unit or _unit(lines, reach, field)
+    pixels = field.shape
     notes = [f"positions reach {reach[0]:.4g} and {reach[1]:.4g}, which are taken as {unit}"]
     if any(size % 2 for size in pixels):
         notes.append("an odd number of pixels needs 'nufft: finufft' in dataset.yaml: BART's nufft is for even sizes")

@@ -10,11 +10,9 @@ from bart_bridge.errors import InputError
 from bart_bridge.exporters import export
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import (
-    from_batch_coil_samples,
     from_batch_coil_yx,
     from_batch_map_coil_yx,
     from_batch_map_yx,
-    from_batch_positions,
 )
 from bart_bridge.importers.selection import parse_split
 from tests import foreign
@@ -80,6 +78,11 @@ VARIANTS = {
     "lines that differ": {"shared": False},
     "points": {"pattern": points_pattern},
     "points that differ": {"pattern": points_pattern, "shared": False},
+    "weighted points without a reference": {
+        "pattern": lambda y, x, generator: generator.uniform(0.2, 2, size=(y, x)),
+        "reference": False,
+    },
+    "weighted points": {"pattern": lambda y, x, generator: generator.uniform(0.2, 2, size=(y, x))},
     "odd sizes": {"size": (33, 29)},
     "odd and even": {"size": (24, 35), "coils": 3},
     "two maps": {"maps": 2},
@@ -105,7 +108,7 @@ def test_fastmri_and_back(tmp_path, variant):
 def test_a_mask_where_fastmri_has_a_place_for_it(tmp_path, variant):
     folder = write_dataset(tmp_path / "data", **VARIANTS[variant])
     exported = export("fastmri", folder, tmp_path / "out")
-    has_mask = variant not in {"lines that differ", "points", "points that differ"}
+    has_mask = variant not in {"lines that differ", "points", "points that differ"} and "weighted" not in variant
     with h5py.File(tmp_path / "out/train.h5") as file:
         assert ("mask" in file) == has_mask
         arrays = Dataset.open(folder).split("train").arrays()
@@ -199,25 +202,6 @@ def test_ismrmrd_has_no_place_for_weights(tmp_path):
     folder = write_dataset(tmp_path / "data", pattern=lambda y, x, generator: np.full((y, x), 0.5))
     with pytest.raises(InputError, match="no place for the weights"):
         export("ismrmrd", folder, tmp_path / "raw.mrd")
-
-
-@pytest.mark.parametrize("kind", ["fastmri", "ismrmrd"])
-def test_no_place_for_a_trajectory(tmp_path, kind):
-    generator = np.random.default_rng(0)
-    with new_folder(tmp_path / "data", {"name": "radial"}) as temporary:
-        (temporary / "test").mkdir()
-        arrays = {
-            "kspace": from_batch_coil_samples(random_complex(generator, 1, 2, 9, 16)),
-            "trajectory": from_batch_positions(
-                generator.uniform(-8, 8, size=(1, 3, 9, 16)) * [[[[1]], [[1]], [[0]]]][0]
-            ),
-            "coils": from_batch_coil_yx(random_complex(generator, 1, 2, 16, 16).astype(np.complex64)),
-        }
-        for name, values in arrays.items():
-            cfl.write(temporary / "test" / name, values)
-    with pytest.raises(InputError, match="has no place for a trajectory; export the images instead"):
-        export(kind, tmp_path / "data", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["fastmri", "ismrmrd", "nifti", "png"])

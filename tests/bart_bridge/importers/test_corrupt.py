@@ -183,6 +183,7 @@ def nan_at_the_end(values):
         ),
         (h5(tstOrg=nan_at_the_end), "found NaN or infinity in tst2"),
         (h5(tstOrg=np.zeros((3, 32, 36), "S3")), "'tstOrg' must hold numbers"),
+        (h5(tstMask=lambda v: 2 * v), "a mask must hold 0 and 1, found 2+0j in tst0"),
         (h5(tstMask=lambda v: 0 * v), "'kspace' must not be zero everywhere"),
     ],
 )
