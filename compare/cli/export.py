@@ -16,8 +16,15 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
 
 
+def kinds() -> list[str]:
+    """Return the formats, for the shell."""
+    from bart_bridge.exporters import KINDS
+
+    return list(KINDS)
+
+
 def export(
-    kind: Annotated[str, typer.Argument(help="Format: 'fastmri', 'ismrmrd', 'nifti' or 'png'.")],
+    kind: Annotated[str, typer.Argument(help="Format: 'fastmri', 'ismrmrd', 'nifti' or 'png'.", autocompletion=kinds)],
     src: Annotated[Path, typer.Argument(help="Dataset folder; for nifti and png also images in a BART array.")],
     dst: Annotated[Path, typer.Argument(help="Folder to create, for ismrmrd a file. It must not exist.")],
     quiet: options.Quiet = False,

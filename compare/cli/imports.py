@@ -32,7 +32,10 @@ def import_(
     context: typer.Context,
     kind: Annotated[
         str,
-        typer.Argument(help=f"Format: {', '.join(map(repr, KINDS))}. 'bart-tf inspect SRC' tells which."),
+        typer.Argument(
+            help=f"Format: {', '.join(map(repr, KINDS))}. 'bart-tf inspect SRC' tells which.",
+            autocompletion=lambda: list(KINDS),
+        ),
     ],
     src: Annotated[Path, typer.Argument(help="File or folder to import; for cfl a BART array.")],
     dst: Annotated[Path, typer.Argument(help="Dataset folder to create. It must not exist, or must be empty.")],

@@ -104,6 +104,8 @@ def test_the_version_is_shown():
         ("bart-tf jobs status radial", {"radial", "radial_demo"}),
         ("bart-tf configs copy de", {"demo"}),
         ("bart-tf compare demo --qu", {"--quiet"}),
+        ("bart-tf import fa", {"fastmri", "fastmri-breast"}),
+        ("bart-tf export n", {"nifti"}),
     ],
 )
 def test_the_shell_completes(line, expected):
