@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
+from bart_bridge.importers import matching
 from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in
 
@@ -27,18 +28,27 @@ _MEASURED = 0.85
 # The owners evaluate without the outer 50 of 256 positions.
 _POSITIONS, _SLICES = 256, "50-205"
 _AXES = ("phase encoding", "slice encoding")
+Shape = tuple[int, int, int, int]
 
 
-def open_calgary(path: Path) -> Source:
+def open_calgary(path: Path, match: str | None = None) -> Source:
     """Open a volume, or a folder of `.h5` volumes. Units are volumes, counted from 0.
 
     The phase encoding becomes y and the slice encoding x. The last 15 % of the slice encodings count as not measured.
 
+    Args:
+        path: The file or folder.
+        match: Facts of the files to take from a folder, such as `size=218x170` (phase x slice encoding), also of
+            `coils`. All by default, which must have one size and number of coils.
+
     Raises:
-        InputError: A file cannot be read or has another layout.
+        InputError: A file cannot be read or has another layout, or the files differ.
     """
-    files, left_out = files_in(path, ".h5")
-    shapes = {file: _shape(file) for file in files}
+    present, left_out = open_files(path)
+    taken = matching.select({name: file_facts(shape) for name, shape in present.items()}, match, path)
+    left_out["files that --match does not take"] = len(present) - len(taken)
+    files = [path / name if path.is_dir() else path for name in taken]
+    shapes = {file: present[file.name] for file in files}
     units = {
         str(number): {x: Entry(f"{file.name}/{x}", partial(_load, file, x)) for x in range(shape[0])}
         for number, (file, shape) in enumerate(shapes.items())
@@ -58,7 +68,23 @@ def open_calgary(path: Path) -> Source:
     )
 
 
-def _shape(path: Path) -> tuple[int, int, int, int]:
+def open_files(path: Path) -> tuple[dict[str, Shape], dict[str, int]]:
+    """Return the sizes `(x, phase, slice, coil)` of a file, or of the files of a folder; count what is left out.
+
+    Raises:
+        InputError: There is no such file, or one cannot be read or has another layout.
+    """
+    files, left_out = files_in(path, ".h5")
+    return {file.name: _shape(file) for file in files}, left_out
+
+
+def file_facts(shape: Shape) -> dict[str, str]:
+    """Return what `--match` compares: `size` (phase x slice encoding) and `coils`."""
+    _, phase, partitions, coils = shape
+    return {"size": f"{phase}x{partitions}", "coils": str(coils)}
+
+
+def _shape(path: Path) -> Shape:
     """Check the layout of a file and return the sizes `(x, phase, slice, coil)`."""
     with opened(path, _FORM) as file:
         data = file.get("kspace")

@@ -8,7 +8,9 @@ time frame; HDF5 stores them in reverse. Single-coil data lack the coil, data of
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
+from bart_bridge.importers import matching
 from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.selection import select
 from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in, number_units
@@ -30,7 +33,28 @@ _PARTS = ("real", "imag")
 _MASK_FILE = "_mask"
 
 
-def open_cmrxrecon(path: Path, frames: str = "0") -> Source:
+@dataclass(frozen=True)
+class CmrxreconFile:
+    """What a file says about itself.
+
+    Attributes:
+        path: The file.
+        array: Name of its k-space.
+        shape: Shape of k-space, `(frame, slice, coil, y, x)`.
+    """
+
+    path: Path
+    array: str
+    shape: tuple[int, int, int, int, int]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What `--match` compares: `size` (readout x phase encoding), `coils`, and `name`, that of the file."""
+        *_, coils, y, x = self.shape
+        return {"size": f"{x}x{y}", "coils": str(coils), "name": self.path.stem}
+
+
+def open_cmrxrecon(path: Path, frames: str = "0", match: str | None = None) -> Source:
     """Open a file, or all files below a folder that are no masks.
 
     Units are the slices of a file, or the files of a folder in alphabetical order, both counted from 0. Slices of a
@@ -39,9 +63,38 @@ def open_cmrxrecon(path: Path, frames: str = "0") -> Source:
     Args:
         path: The file or folder.
         frames: Selection of time frames, each of which becomes a slice, such as `0` (default), `0-11/2` or `all`.
+        match: Facts of the files to take from a folder, such as `name=cine_sax`, also of `size` and `coils`. All by
+            default, which must have one size and number of coils.
 
     Raises:
-        InputError: A file cannot be read or has another layout, or there is no such frame.
+        InputError: A file cannot be read or has another layout, the files differ, or there is no such frame.
+    """
+    files, left_out = open_files(path)
+    taken = matching.select({label: file.facts for label, file in files.items()}, match, path)
+    left_out["files that --match does not take"] = len(files) - len(taken)
+    volumes = {}
+    unused = 0
+    for label in taken:
+        file, (count, items, *_) = files[label].path, files[label].shape
+        available = {str(frame): frame for frame in range(count)}
+        chosen = [available[text] for text in select(frames, available, f"{file}: --frames")]
+        unused += (count - len(chosen)) * items
+        load = partial(_load, file, files[label].array)
+        volumes[label] = {
+            number: Entry(f"{label}/slice {item}, frame {frame}", partial(load, (frame, count), item))
+            for number, (frame, item) in enumerate(product(chosen, range(items)))
+        }
+    left_out["slices of time frames that --frames does not take"] = unused
+    units = number_units(path, volumes)
+    description = {"frames": frames, "files": list(volumes), "source_doi": "10.1038/s41597-024-03525-4"}
+    return Source("cmrxrecon", path, units, has_coils=False, description=description, left_out=left_out)
+
+
+def open_files(path: Path) -> tuple[dict[str, CmrxreconFile], dict[str, int]]:
+    """Open a file, or all files below a folder that are no masks, by their names there; count what is left out.
+
+    Raises:
+        InputError: There is no such file, or one cannot be read or has another layout.
     """
     files, left_out = files_in(path, ".mat", below=True)
     if path.is_dir():
@@ -50,23 +103,8 @@ def open_cmrxrecon(path: Path, frames: str = "0") -> Source:
         left_out["mask files (*_mask*.mat); --pattern takes one"] = len(masks)
     if not files:
         raise InputError(f"{path}: a folder with k-space is needed, found {len(masks)} masks only")
-    volumes = {}
-    unused = 0
-    for file in files:
-        name, shape = _shape(file)
-        available = {str(frame): frame for frame in range(shape[0])}
-        chosen = [available[text] for text in select(frames, available, f"{file}: --frames")]
-        unused += (shape[0] - len(chosen)) * shape[1]
-        places = [(frame, item) for frame in chosen for item in range(shape[1])]
-        label = file.name if file == path else str(file.relative_to(path))
-        volumes[label] = {
-            number: Entry(f"{label}/slice {item}, frame {frame}", partial(_load, file, name, (frame, shape[0]), item))
-            for number, (frame, item) in enumerate(places)
-        }
-    left_out["slices of time frames that --frames does not take"] = unused
-    units = number_units(path, volumes)
-    description = {"frames": frames, "files": list(volumes), "source_doi": "10.1038/s41597-024-03525-4"}
-    return Source("cmrxrecon", path, units, has_coils=False, description=description, left_out=left_out)
+    names = [file.name if file == path else str(file.relative_to(path)) for file in files]
+    return {name: CmrxreconFile(file, *_shape(file)) for name, file in zip(names, files, strict=True)}, left_out
 
 
 def _shape(path: Path) -> tuple[str, tuple[int, int, int, int, int]]:

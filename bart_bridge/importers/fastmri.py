@@ -28,9 +28,8 @@ def open_fastmri(path: Path, match: str | None = None, average: str | None = Non
         InputError: A file cannot be read or is not a fastMRI multi-coil file, or the files differ.
     """
     files, left_out = open_files(path)
-    if match is not None and not path.is_dir():
-        raise InputError(f"{path}: --match chooses files of a folder, this is a file")
-    chosen = matching.select({name: file.facts for name, file in files.items()}, match, path)
+    each = ", or take --match each for one dataset each"
+    chosen = matching.select({name: file.facts for name, file in files.items()}, match, path, each)
     left_out["files that --match does not take"] = len(files) - len(chosen)
     return _source(path, [files[name] for name in chosen], left_out, average)
 

@@ -55,8 +55,6 @@ def open_m4raw(path: Path, repetition: str | None = None, match: str | None = No
         InputError: A file cannot be read or has another form, or the scans differ in size.
     """
     files, left_out = _files(path)
-    if match is not None and not path.is_dir():
-        raise InputError(f"{path}: --match chooses scans of a folder, this is a file")
     scans: dict[str, dict[int, Path]] = {}
     facts: dict[str, dict[str, str]] = {}
     shapes: dict[str, Shape] = {}

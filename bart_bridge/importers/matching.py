@@ -14,17 +14,21 @@ _SHOWN = 6
 Facts = Mapping[str, str]
 
 
-def select(files: Mapping[str, Facts], match: str | None, path: Path) -> list[str]:
+def select(files: Mapping[str, Facts], match: str | None, path: Path, advice: str = "") -> list[str]:
     """Return the names of the files that an import takes.
 
     Args:
         files: What is known of each file by its name, such as `{"size": "640x320", "coils": "16"}`.
         match: The facts that a file must have, such as `size=640x320,coils=16`; None takes all.
-        path: The folder, for messages.
+        path: The folder, for messages; or a file, for which `match` must be None.
+        advice: What a message about files that differ names beside `--match` (default: nothing).
 
     Raises:
-        InputError: `match` has another form, no file matches, or the files that match differ in size or coils.
+        InputError: `path` is a file and has a `match`; `match` has another form, no file matches, or the files that
+            match differ in size or coils.
     """
+    if match is not None and not path.is_dir():
+        raise InputError(f"{path}: --match chooses files of a folder, this is a file")
     wanted = _parse(match, files)
     matching = {name: facts for name, facts in files.items() if wanted.items() <= facts.items()}
     if not matching:
@@ -32,7 +36,7 @@ def select(files: Mapping[str, Facts], match: str | None, path: Path) -> list[st
     if len(groups(matching)) > 1:
         raise InputError(
             f"{path}: the slices of a dataset need one size and number of coils, found {_list(matching.values())}; "
-            "choose with --match, or take --match each for one dataset each"
+            f"choose with --match{advice}"
         )
     return list(matching)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from bart_bridge.errors import InputError
-from bart_bridge.importers import fastmri, m4raw, matching
+from bart_bridge.importers import calgary_campinas, cmrxrecon, fastmri, m4raw, matching
 from bart_bridge.importers.source import APPLE_DOUBLE
 from bart_bridge.inspection import bart_files, files
 from bart_bridge.inspection.description import Description, Rows, listed
@@ -24,6 +26,9 @@ def describe(path: Path) -> Description:
         return bart_files.describe_dataset(path)
     present = sorted(file for file in path.iterdir() if not file.name.startswith(APPLE_DOUBLE))
     counts = Counter(file.suffix or "no suffix" for file in present if file.is_file())
+    folders = sum(file.is_dir() for file in present)
+    if folders:
+        counts["folder" if folders == 1 else "folders"] = folders
     rows: Rows = [("files", listed(f"{count} {suffix}" for suffix, count in counts.most_common()))]
     if any(file.name.startswith(("ksp_", "rawdata")) for file in [*present, *path.glob("*/rawdata1.mat")]):
         return Description(path, "VarNet's knee data", rows, "varnet-mat")
@@ -33,7 +38,7 @@ def describe(path: Path) -> Description:
     if hdf5:
         return _volumes(path, hdf5, rows)
     if next(path.glob("**/*.mat"), None):
-        return Description(path, "MATLAB files, taken as CMRxRecon", rows, "cmrxrecon")
+        return _with_sizes(Description(path, "MATLAB files, taken as CMRxRecon", rows, "cmrxrecon"))
     arrays = [file.stem for file in present if file.suffix == ".cfl"]
     if arrays:
         return Description(
@@ -47,20 +52,44 @@ def describe(path: Path) -> Description:
 
 
 def _volumes(path: Path, present: list[Path], rows: Rows) -> Description:
-    """Describe a folder by its first file; one of fastMRI also by the sizes in it."""
+    """Describe a folder by its first file, and by the sizes in it."""
     first = files.describe(present[0])
     if first.kind != "fastmri":
         kind = first.kind if first.kind in {"skm-tea", "calgary-campinas"} else ""
         reason = f"n/a (import one file, such as {present[0].name})" if first.kind else first.without_import
-        return Description(path, f"{first.what} (its first file)", rows, kind, first.options, reason)
-    opened = fastmri.open_files(path)[0]
-    groups = matching.groups({name: file.facts for name, file in opened.items()})
-    rows = [
-        *rows,
-        *(("size", f"{group}: {count} {'file' if count == 1 else 'files'}") for group, count in groups.items()),
-    ]
-    options = {"match": next(iter(groups))} if len(groups) > 1 else {}
-    return Description(path, "fastMRI", rows, "fastmri", options)
+        return _with_sizes(Description(path, f"{first.what} (its first file)", rows, kind, first.options, reason))
+    return _with_sizes(Description(path, "fastMRI", rows, "fastmri"))
+
+
+def _with_sizes(folder: Description) -> Description:
+    """Add the sizes of the files in a folder, and the option that chooses the most frequent one if there are several.
+
+    An importer whose files cannot be opened says so later.
+    """
+    if folder.kind not in _FACTS:
+        return folder
+    with suppress(InputError):
+        groups = matching.groups(_FACTS[folder.kind](folder.path))
+        sizes = [("size", f"{group}: {count} {'file' if count == 1 else 'files'}") for group, count in groups.items()]
+        options = {"match": next(iter(groups))} if len(groups) > 1 else {}
+        return replace(folder, rows=[*folder.rows, *sizes], options=folder.options | options)
+    return folder
+
+
+def _fastmri_facts(path: Path) -> dict[str, matching.Facts]:
+    return {name: file.facts for name, file in fastmri.open_files(path)[0].items()}
+
+
+def _cmrxrecon_facts(path: Path) -> dict[str, matching.Facts]:
+    return {name: file.facts for name, file in cmrxrecon.open_files(path)[0].items()}
+
+
+def _calgary_facts(path: Path) -> dict[str, matching.Facts]:
+    return {name: calgary_campinas.file_facts(shape) for name, shape in calgary_campinas.open_files(path)[0].items()}
+
+
+# What is known of the files in a folder, by kind.
+_FACTS = {"fastmri": _fastmri_facts, "cmrxrecon": _cmrxrecon_facts, "calgary-campinas": _calgary_facts}
 
 
 def _is_dicom(path: Path) -> bool:

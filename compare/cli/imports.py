@@ -85,8 +85,9 @@ def import_(
     match: Annotated[
         str | None,
         typer.Option(
-            help="fastmri, m4raw: take only these files of a folder, such as size=640x320,coils=16 or contrast=T2; "
-            "fastmri also 'each': one dataset, in a folder below DST, for each size and number of coils."
+            help="fastmri, m4raw, calgary-campinas, cmrxrecon: take only these files of a folder, such as "
+            "size=640x320,coils=16, contrast=T2 (m4raw) or name=cine_sax (cmrxrecon); fastmri also 'each': one "
+            "dataset, in a folder below DST, for each size and number of coils."
         ),
     ] = None,
     group: Annotated[

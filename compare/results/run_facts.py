@@ -41,9 +41,10 @@ def differences(results: pandas.DataFrame) -> dict[str, str]:
     parts: dict[str, list[str]] = {}
     for family in (_BART, _KERAS):
         members = results[results.engine.map(_family) == family]
-        members = members.assign(engine_version=members.engine_version.map(_last_word if family == _BART else _plain))
-        for column, label in (("engine_version", f"{family} "), ("engine_blas", ""), ("engine_build", "")):
-            _add_differing(parts, members, column, label)
+        versions = {text: _version(text, family) for text in _distinct(members.engine_version)}
+        members = members.assign(engine_version=members.engine_version.map(versions).fillna(""))
+        for column in ("engine_version", "engine_blas", "engine_build"):
+            _add_differing(parts, members, column, "")
     computed = results[results.machine != ""]
     for column, label in (("machine", ""), ("threads", "threads: "), ("device", "device: ")):
         if column in computed.columns:
@@ -68,18 +69,16 @@ def _distinct(column: pandas.Series[str]) -> list[str]:
 
 
 def _versions(column: pandas.Series[str], family: str) -> list[str]:
-    """Name the versions with their family; a baseline's version names the tool, too: `bart pics 0.9.00`."""
-    texts = map(_last_word if family == _BART else _plain, _distinct(column))
-    return [f"{family} {text}".strip() for text in dict.fromkeys(texts)]
+    return list(dict.fromkeys(_version(text, family) for text in _distinct(column)))
 
 
-def _last_word(text: str) -> str:
-    return text.rpartition(" ")[2]
+def _version(text: str, family: str) -> str:
+    """Name a version with its family: `Keras 3.15.1, jax 0.11.2`, or `BART 0.9.00`.
 
-
-def _plain(text: str) -> str:
-    """Return `3.15.1, jax 0.11.2` for `3.15.1 with jax 0.11.2`."""
-    return text.replace(" with ", ", ")
+    A baseline's version names the tool, too: `bart pics 0.9.00`.
+    """
+    plain = text.rpartition(" ")[2] if family == _BART else text.replace(" with ", ", ")
+    return f"{family} {plain}".strip()
 
 
 def _family(engine: str) -> str:

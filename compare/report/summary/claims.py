@@ -75,7 +75,8 @@ def _judged_engines(
     if not engines:
         return []
     if len(engines) > _NAMED or (others > 1 and len(engines) == others):
-        count = f"all {others}" if len(engines) == others else f"{len(engines)} of {others}"
+        every = "both" if others == 2 else f"all {others}"
+        count = every if len(engines) == others else f"{len(engines)} of {others}"
         return [" on ".join(filter(None, [of_network, f"{count} engines"]))]
     names: list[str] = []
     for engine, difference in engines.items():

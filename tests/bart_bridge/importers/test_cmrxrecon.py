@@ -7,6 +7,7 @@ import yaml
 
 from bart_bridge.errors import InputError
 from bart_bridge.importers import open_source
+from bart_bridge.inspection import inspect
 from tests import foreign, foreign_volumes
 from tests.foreign_volumes import FRAMES
 
@@ -73,6 +74,27 @@ def test_subjects_of_a_folder_and_their_masks(truth, coils, tmp_path, import_ser
     assert source.left_out["mask files (*_mask*.mat); --pattern takes one"] == 1
     _, arrays = import_series(tmp_path / "FullSample", coils, pattern=str(mask))
     np.testing.assert_array_equal(arrays["pattern"][0, 0], np.repeat(foreign.regular_lines()[:, None], 32, axis=1))
+
+
+def test_short_and_long_axis_in_one_folder(truth, coils, tmp_path, import_series):
+    """Both views of a heart have the same names for every subject, but not the same size."""
+    folder = tmp_path / "FullSample"
+    for subject in ("P001", "P002"):
+        (folder / subject).mkdir(parents=True)
+        foreign_volumes.write_cmrxrecon(truth, folder / subject / "cine_sax.mat")
+    foreign.write_mat73(folder / "P001/cine_lax.mat", {"kspace_full": truth.kspace[:1, :, 2:-2].transpose()})
+    sizes = r"size=32x36,coils=4 \(2 files\); size=32x32,coils=4 \(1 file\)"
+    with pytest.raises(InputError, match=rf"found {sizes}; choose with --match$"):
+        open_source("cmrxrecon", folder)
+    assert "--match=size=32x36,coils=4" in inspect(folder).command
+    assert ("files", "2 folders") in inspect(folder).rows
+    source = open_source("cmrxrecon", folder, match="name=cine_sax")
+    assert source.description["files"] == ["P001/cine_sax.mat", "P002/cine_sax.mat"]
+    assert source.left_out["files that --match does not take"] == 1
+    _, arrays = import_series(folder, coils, match="name=cine_sax,size=32x36")
+    np.testing.assert_array_equal(arrays["kspace"], np.concatenate([truth.kspace, truth.kspace]))
+    with pytest.raises(InputError, match="of a folder, this is a file"):
+        open_source("cmrxrecon", folder / "P001/cine_lax.mat", match="coils=4")
 
 
 @pytest.mark.parametrize("frames", ["3", "", "0-", "frame"])

@@ -6,6 +6,7 @@ import pytest
 
 from bart_bridge.errors import InputError
 from bart_bridge.importers import open_source
+from bart_bridge.inspection import inspect
 from tests import foreign, foreign_volumes
 from tests.foreign import import_all
 from tests.foreign_volumes import FIRST, READOUT
@@ -26,6 +27,21 @@ def smooth():
 @pytest.fixture
 def smooth_coils(smooth, tmp_path):
     return str(foreign.write_coils(smooth, tmp_path / "smooth_coils"))
+
+
+def test_volumes_of_two_sizes_in_one_folder(truth, tmp_path):
+    for name in ("e1.h5", "e2.h5"):
+        foreign_volumes.write_calgary(truth, tmp_path / name)
+    with h5py.File(tmp_path / "e2.h5") as file, h5py.File(tmp_path / "e3.h5", "w") as smaller:
+        smaller["kspace"] = file["kspace"][:, :, :-2]
+    with pytest.raises(InputError, match=r"size=36x32,coils=4 \(2 files\); size=36x30,coils=4 \(1 file\)"):
+        open_source("calgary-campinas", tmp_path)
+    assert inspect(tmp_path).options == {"match": "size=36x32,coils=4"}
+    assert open_source("calgary-campinas", tmp_path, match="size=36x30").description["files"] == ["e3.h5"]
+    source = open_source("calgary-campinas", tmp_path, match="size=36x32")
+    assert list(source.units) == ["0", "1"]
+    assert source.units["1"][FIRST].name == f"e2.h5/{FIRST}"
+    assert source.left_out["files that --match does not take"] == 1
 
 
 def test_the_image_is_that_of_the_owners_reconstruction(smooth, smooth_coils, tmp_path):

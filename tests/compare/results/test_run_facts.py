@@ -44,6 +44,13 @@ def test_versions_blas_and_flags_differ_among_barts_alone():
     }
 
 
+def test_a_backend_is_named_without_the_keras_that_all_have():
+    table = pd.concat([rows("keras-jax", "3.15.1 with jax 0.11.2"), rows("keras-torch", "3.15.1 with torch 2.6")])
+    assert run_facts.differences(table) == {"keras-jax": "jax 0.11.2", "keras-torch": "torch 2.6"}
+    table = pd.concat([rows("keras-jax", "3.15.1 with jax 0.11.2"), rows("keras-torch", "3.12.0 with torch 2.6")])
+    assert run_facts.differences(table)["keras-torch"] == "Keras 3.12.0, torch 2.6"
+
+
 def test_threads_and_cards_are_named_where_they_differ():
     table = pd.concat(
         [
