@@ -16,7 +16,16 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError, first_fault
 from bart_bridge.reconet.commands import check_schedule
 from bart_bridge.reconet.network_settings import MemoryPlan, ModlSettings, Network, VarNetSettings
-from bart_bridge.reconet.options import Options, Value, file, integer, last_value, split_arguments, sub_options
+from bart_bridge.reconet.options import (
+    Options,
+    Value,
+    file,
+    integer,
+    last_value,
+    read_value,
+    split_arguments,
+    sub_options,
+)
 from bart_bridge.reconet.training_settings import Training
 from bart_bridge.tools import versions
 
@@ -42,6 +51,7 @@ _TEST: dict[str, dict[str, Value]] = {
     "varnet": {"iterations": 2, "filters": 5, "kernel_x": 3, "kernel_y": 3, "basis": 5},
     "modl": {"iterations": 2, "layers": 3, "filters": 8},
 }
+_FILES = ("kspace", "coils", "weights", "reference or output")
 Values = dict[str, Any]
 _Model = type[VarNetSettings] | type[ModlSettings]
 
@@ -96,9 +106,7 @@ def parse(arguments: Sequence[str], installed: versions.Version = versions.NEWES
     if len(modes) != 1:
         raise InputError(f"reconet: exactly one of --train, --apply and --eval is needed, received {len(modes)}")
     if len(files) != 4:
-        raise InputError(
-            f"reconet: four files are needed (kspace, coils, weights, reference or output), not {len(files)}"
-        )
+        raise InputError(f"reconet: four files are needed ({', '.join(_FILES)}), not {len(files)}")
     bart_version = last_value(options, "bart-version", versions.parse) or installed
     try:
         network = _network(options)
@@ -109,7 +117,9 @@ def parse(arguments: Sequence[str], installed: versions.Version = versions.NEWES
         check_schedule(bart_version, training)
     elif "valid-data" in options:
         raise InputError(f"reconet: --valid-data belongs to --train, received --{modes[0]}")
-    kspace, coils, weights, last = (Path(name).absolute() for name in files)
+    kspace, coils, weights, last = (
+        Path(read_value(what, file, name)).absolute() for what, name in zip(_FILES, files, strict=True)
+    )
     pattern, trajectory, load = (_path(options, name) for name in ("pattern", "trajectory", "load"))
     applies = modes[0] == "apply"
     return ReconetCommand(

@@ -10,6 +10,7 @@ import getopt
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from bart_bridge.errors import InputError
@@ -56,7 +57,7 @@ def number(text: str) -> float:
 
 def file(text: str) -> str:
     """Read a path."""
-    if not text:
+    if not Path(text).name:  # empty, or a folder such as `.`
         raise ValueError("a file")
     return text
 
@@ -157,7 +158,7 @@ def last_value(options: Options, name: str, read: Callable[[str], _T]) -> _T | N
     Raises:
         InputError: A value has another type.
     """
-    return [_read(f"--{name}", read, text) for text in options[name]][-1] if name in options else None
+    return [read_value(f"--{name}", read, text) for text in options[name]][-1] if name in options else None
 
 
 def sub_options(options: Options, name: str) -> list[tuple[str, Value]]:
@@ -183,11 +184,16 @@ def sub_options(options: Options, name: str) -> list[tuple[str, Value]]:
                     raise InputError(f"reconet: --{name}: {key} is a flag and takes no value, received '{value}'")
                 pairs.append((sub_option.field, sub_option.value))
             else:
-                pairs.append((sub_option.field, _read(f"--{name}: {key}", sub_option.read, value)))
+                pairs.append((sub_option.field, read_value(f"--{name}: {key}", sub_option.read, value)))
     return pairs
 
 
-def _read(name: str, read: Callable[[str], _T], text: str) -> _T:
+def read_value(name: str, read: Callable[[str], _T], text: str) -> _T:
+    """Read a value.
+
+    Raises:
+        InputError: It has another type; the message has the name of what it is for.
+    """
     try:
         return read(text)
     except ValueError as error:

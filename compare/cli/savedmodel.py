@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,7 +22,7 @@ Part = Literal["network", "regularizer", "prior"]
 _APPLY = {
     ("bart", "network"): "bart tensorflow -b SLICES {folder} ADJOINT COILS PSF IMAGE",
     ("bart", "regularizer"): "bart tensorflow -b SLICES {folder} IMAGE REGULARIZED",
-    ("bart", "prior"): "bart pics -S -m -i 20 -R 'TF:{{{folder}}}:LAMBDA' KSPACE COILS IMAGE",
+    ("bart", "prior"): "bart pics -S -m -i 20 -R {regularization} KSPACE COILS IMAGE",
     ("bart-pytorch", "network"): "BART's C function nlop_pytorch_create; BART 1.0.00 has no command for it",
     ("bart-pytorch", "regularizer"): "BART's C function nlop_pytorch_create; BART 1.0.00 has no command for it",
 }
@@ -86,7 +87,9 @@ def to_savedmodel(
         difference = export(_operator(loaded, part, (y, x), coils, iteration), folder)
     typer.echo(f"model: {folder} (relative difference when reloaded: {difference:.1e})")
     if program != "tensorflow":
-        typer.echo(f"apply: {_APPLY[program, part].format(folder=folder)}")
+        names = {"folder": str(folder), "regularization": f"TF:{{{folder}}}:LAMBDA"}
+        quoted = {key: shlex.quote(name) for key, name in names.items()}
+        typer.echo(f"apply: {_APPLY[program, part].format(**quoted)}")
 
 
 def _operator(model: Model, part: Part, size: tuple[int, int], coils: int | None, iteration: int | None) -> Operator:

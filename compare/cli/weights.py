@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,7 +63,8 @@ def to_bart(
     model_files.to_bart(loaded, weights)
     assert not isinstance(loaded, MoDLOriginal)
     typer.echo(f"weights: {weights}")
-    typer.echo(f"apply:   bart reconet {' '.join(apply_options(loaded.network))} KSPACE COILS {stem(weights)} OUTPUT")
+    arguments = [*apply_options(loaded.network), "KSPACE", "COILS", str(stem(weights)), "OUTPUT"]
+    typer.echo(f"apply:   bart reconet {shlex.join(arguments)}")
 
 
 def from_bart(context: typer.Context) -> None:

@@ -210,16 +210,17 @@ def test_what_is_not_signed_was_changed_or_does_not_start(full):
     assert entries(full.checkout / ".barts") == [".lock"]
 
 
-def test_a_broken_one_is_made_again_but_only_if_it_is_ours(full):
+@pytest.mark.parametrize("lost", ["bart", "bart-openblas"])
+def test_a_broken_one_is_made_again_but_only_if_it_is_ours(full, lost):
     folder = full.checkout / ".barts"
     full.run()
-    (folder / "0.8.00" / "bart").unlink()
+    (folder / "0.8.00" / lost).unlink()
     shutil.rmtree(folder / "0.9.00" / "root")
     (folder / "0.9.00" / "packages").unlink()
     code, _, stderr = full.run()
     text = f"barts: 0.9.00: {folder}/0.9.00 is there, was not made by this, and does not work"
     assert (code, stderr) == (1, [text])
-    assert said(folder / "0.8.00" / "bart") == "v0.8.00"
+    assert said(folder / "0.8.00" / lost) == "v0.8.00"
     assert entries(folder / "0.9.00") == ["bart", "bart-openblas"]
 
 

@@ -50,8 +50,9 @@ VALUES = {
     "number": ("0.5", "1", "2e-3", "+.25", "3.", " 1E0", "abc", "0.5x", "1_1", "2 ", "1e", "1.5.5", "--1", "", "2i"),
     "file": ("name", "a name", "x=y"),
 }
-# BART takes an integer without digits for 0, numbers in other writings, a file without a name, and the value of a flag.
-STRICTER = {"integer": ("",), "number": ("0x1p-2", "1+0i", "inf"), "file": ("",), "flag": ("0", "1", "no", "")}
+# BART takes an integer without digits for 0, numbers in other writings, a file without a name or with that of a folder,
+# and the value of a flag.
+STRICTER = {"integer": ("",), "number": ("0x1p-2", "1+0i", "inf"), "file": ("", "."), "flag": ("0", "1", "no", "")}
 LINES = """
     --train
     --network varnet
@@ -183,6 +184,14 @@ def test_a_sub_option_without_its_value_is_refused_by_name():
             for name in names.split() if kind != "flag" else ():
                 with pytest.raises(InputError, match=rf"^reconet: --[-\w]+: {name} needs .*, received ''$"):
                     parse([*shlex.split(f"--train {option}"), name, *FILES])
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_a_file_needs_a_name(position):
+    """A folder has none: its array would be a hidden file in it, or one beside it."""
+    files = [*FILES[:position], ".", *FILES[position + 1 :]]
+    with pytest.raises(InputError, match=r"^reconet: [a-z ]+ needs a file, received '\.'$"):
+        parse(["--train", "--network", "modl", *files])
 
 
 def test_a_flag_is_not_switched_off_by_its_value():

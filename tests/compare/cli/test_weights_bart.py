@@ -41,11 +41,11 @@ def test_every_bit_survives_the_way_to_keras_and_back(name, command, tmp_path):
     weights.write(tmp_path / "bart", network, arrays)
     options = commands.apply_options(network)[1:]
     assert command("from-bart", *options, tmp_path / "bart", tmp_path / "model.keras")[0] == 0
-    code, output, _ = command("to-bart", tmp_path / "model.keras", tmp_path / "again")
+    code, output, _ = command("to-bart", tmp_path / "model.keras", tmp_path / "once again")
     assert code == 0
     # What it says is what BART needs to know.
-    assert f"bart reconet --apply {' '.join(options)} KSPACE COILS" in output
-    assert same_files(tmp_path / "bart", tmp_path / "again")
+    assert f"bart reconet --apply {' '.join(options)} KSPACE COILS '{tmp_path}/once again' OUTPUT" in output
+    assert same_files(tmp_path / "bart", tmp_path / "once again")
     assert model_files.load(tmp_path / "model.keras").network == network
 
 

@@ -1,5 +1,6 @@
 """`bart-tf weights to-savedmodel`: a SavedModel runs without our code."""
 
+import shlex
 import subprocess
 import sys
 
@@ -74,12 +75,17 @@ def test_options_that_do_not_fit_are_refused(options, fault, command, small_mode
 
 
 def test_savedmodel_for_bart_says_how_to_run_it(command, small_model):
-    folder = small_model.parent / "prior"
-    line = ("--x", 24, "--y", 20, "--for", "bart", "--part", "prior")
-    code, output, errors = command("to-savedmodel", small_model, folder, *line)
+    """Its words can be pasted into a shell."""
+    folder = small_model.parent / "a prior"
+    line = ("--x", 24, "--y", 20, "--for", "bart", "--part")
+    code, output, errors = command("to-savedmodel", small_model, folder, *line, "prior")
     assert code == 0, errors
     assert f"-R 'TF:{{{folder}}}:LAMBDA'" in output
     assert (folder / "bart_config.dat").exists()
+    denoiser = small_model.parent / "it's a denoiser"
+    code, output, errors = command("to-savedmodel", small_model, denoiser, *line, "regularizer")
+    assert code == 0, errors
+    assert str(denoiser) in shlex.split(output.partition("apply: ")[2])
 
 
 @pytest.mark.parametrize(
