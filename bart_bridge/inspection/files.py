@@ -46,7 +46,8 @@ def describe(path: Path) -> Description:
     with path.open("rb") as file:
         start = file.read(_FIRST_BYTES)
     if h5py.is_hdf5(path) or start.startswith((b"\x89HDF", b"MATLAB 7.3")):
-        return hdf5.describe(path, start.startswith(b"MATLAB"))
+        # Other programs write files of MATLAB without its first line.
+        return hdf5.describe(path, start.startswith(b"MATLAB") or path.suffix == ".mat")
     if start.startswith(b"MATLAB 5"):
         return _matlab5(path)
     if start[128:132] == b"DICM":

@@ -23,7 +23,7 @@ def describe(path: Path, matlab: bool) -> Description:
 
     Args:
         path: The file.
-        matlab: Whether it begins as those of MATLAB do.
+        matlab: Whether it is one of MATLAB.
 
     Raises:
         InputError: It is damaged.

@@ -242,6 +242,9 @@ def test_volumes(truth, tmp_path):
     rows = facts(foreign_volumes.write_cmrxrecon(truth, tmp_path / "cine.mat"))
     assert rows["format"] == "MATLAB 7.3: k-space of CMRxRecon"
     assert command(rows)[0] == "cmrxrecon"
+    with h5py.File(tmp_path / "cine.mat") as file, h5py.File(tmp_path / "plain.mat", "w") as plain:
+        file.copy("kspace_full", plain)  # without MATLAB's first line, as h5py writes it
+    assert command(facts(tmp_path / "plain.mat"))[0] == "cmrxrecon"
     rows = facts(foreign_raw.write_volume(truth, tmp_path / "raw.h5"))
     assert command(rows)[0] == "ismrmrd"
 
