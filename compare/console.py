@@ -45,6 +45,7 @@ class Reporter:
         # rich takes FORCE_COLOR, which Jupyter sets, for a terminal, and would write each state of a bar as a line.
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=sys.stderr.isatty())
         self._describe: Callable[[], str] | None = None
+        self._left: Callable[[], object] | None = None
         self._bar: Progress | None = None
         self._live: Live | None = None
 
@@ -54,16 +55,17 @@ class Reporter:
             self.console.print(text, markup=False)
 
     @contextmanager
-    def whole(self, describe: Callable[[], str]) -> Iterator[None]:
-        """Show a line on a whole sequence of steps until the end of the `with` block.
+    def whole(self, describe: Callable[[], str], left: Callable[[], object]) -> Iterator[None]:
+        """Show what is left of a whole sequence of steps until the end of the `with` block.
 
-        On a terminal it stands above the bar of the running step, and is written anew several times a second, from
-        another thread. Elsewhere it is written before each step.
+        On a terminal a line stands above the bar of the running step, and is written anew several times a second, from
+        another thread. Elsewhere the title of each step, which has its number, is followed by what is left.
 
         Args:
             describe: Returns the line.
+            left: Returns what is left, for `str`.
         """
-        self._describe = describe
+        self._describe, self._left = describe, left
         try:
             if self.verbosity >= 0 and self.console.is_terminal:
                 with Live(get_renderable=self._both, console=self.console, transient=True) as self._live:
@@ -71,7 +73,7 @@ class Reporter:
             else:
                 yield
         finally:
-            self._describe = self._live = None
+            self._describe = self._left = self._live = None
 
     def _both(self) -> Group:
         line = Text(self._describe() if self._describe else "", style="bold")
@@ -88,9 +90,7 @@ class Reporter:
         if self.verbosity < 0:
             yield _nowhere
         elif not self.console.is_terminal:
-            if self._describe:
-                self.say(self._describe())
-            self.say(title)
+            self.say(f"{title}; all steps: {self._left()}" if self._left else title)
             yield _PlainLines(self, total)
         elif self._describe is None:
             with self._new_bar() as bar, _advancing(bar, title, total) as advance:

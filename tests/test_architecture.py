@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Packages and in each its folders, from the bottom to the top: each imports what stands on a line below its own.
 FLOORS = [
-    "bart_bridge.errors bart_bridge.measures bart_bridge.former_names",
+    "bart_bridge.errors bart_bridge.wording bart_bridge.measures bart_bridge.former_names",
     "bart_bridge.files",
     "bart_bridge.tools",
     "bart_bridge.data",

@@ -18,6 +18,7 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.exporters import Exported, OnProgress
 from bart_bridge.exporters.slices import DatasetSlice, OwnArrays, cartesian_splits, header, read_slices
 from bart_bridge.files import atomic
+from bart_bridge.wording import counted
 
 
 def write_fastmri(source: Path, target: Path, on_progress: OnProgress) -> Exported:
@@ -41,7 +42,9 @@ def write_fastmri(source: Path, target: Path, on_progress: OnProgress) -> Export
                     notes.append(f"{name}.h5 has no mask: fastMRI has one mask of whole lines for all slices of a file")
     # An import counts the files of a folder in alphabetical order.
     arguments = [f"--split={name}={sorted(splits).index(name)}" for name in splits]
-    return Exported(", ".join(f"{name}.h5 with {count} slices" for name, count in counts.items()), notes, arguments)
+    return Exported(
+        ", ".join(f"{name}.h5 with {counted(count, 'slice')}" for name, count in counts.items()), notes, arguments
+    )
 
 
 class _Volume:

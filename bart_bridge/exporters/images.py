@@ -21,6 +21,7 @@ from bart_bridge.exporters.slices import open_splits
 from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import to_batch_map_yx
 from bart_bridge.importers.source import Complex
+from bart_bridge.wording import counted
 
 # From voxels to mm along right, anterior, superior.
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -79,7 +80,7 @@ def write_png(source: Path, target: Path, on_progress: OnProgress) -> Exported:
                 Image.fromarray(grey).save(folder / f"{name}-{number:04}.png")
                 done += 1
                 on_progress(done, total)
-    return Exported(f"{total} images", notes)
+    return Exported(counted(total, "image"), notes)
 
 
 def _magnitudes(images: Images) -> Iterator[NDArray[np.float64]]:

@@ -19,6 +19,7 @@ from bart_bridge.exporters import Exported, OnProgress
 from bart_bridge.exporters.slices import DatasetSlice, OwnArrays, checked_splits, header, read_slices
 from bart_bridge.files import atomic
 from bart_bridge.importers.source import Complex
+from bart_bridge.wording import counted
 
 _GROUP = "dataset"
 # Sizes and counters of the format have 16 bits.
@@ -63,7 +64,7 @@ def write_ismrmrd(source: Path, target: Path, on_progress: OnProgress) -> Export
     nufft = next(iter(splits.values())).nufft if spokes else "bart"
     notes = [] if nufft == "bart" else [f"write 'nufft: {nufft}' into the dataset.yaml of an import, as it is here"]
     notes += ["samples are multiplied by the weights of the pattern, as in the dataset"] if weighted else []
-    return Exported(f"{total} slices of {', '.join(counts)}", notes, arguments)
+    return Exported(f"{counted(total, 'slice')} of {', '.join(counts)}", notes, arguments)
 
 
 def _shape(splits: dict[str, Split], source: Path) -> tuple[int, int, int, int]:

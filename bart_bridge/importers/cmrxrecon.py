@@ -24,6 +24,7 @@ from bart_bridge.importers import matching
 from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.selection import select
 from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in, number_units
+from bart_bridge.wording import counted
 
 _FORM = "a CMRxRecon file (MATLAB 7.3)"
 # 2023: kspace_full, kspace_sub04, kspace_single_full, ...; 2024: kspace_full, kus; 2025: kspace, kus.
@@ -102,7 +103,7 @@ def open_files(path: Path) -> tuple[dict[str, CmrxreconFile], dict[str, int]]:
         files = [file for file in files if file not in masks]
         left_out["mask files (*_mask*.mat); --pattern takes one"] = len(masks)
     if not files:
-        raise InputError(f"{path}: a folder with k-space is needed, found {len(masks)} masks only")
+        raise InputError(f"{path}: a folder with k-space is needed, found only {counted(len(masks), 'mask')}")
     names = [file.name if file == path else str(file.relative_to(path)) for file in files]
     return {name: CmrxreconFile(file, *_shape(file)) for name, file in zip(names, files, strict=True)}, left_out
 

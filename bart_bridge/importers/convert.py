@@ -22,6 +22,7 @@ from bart_bridge.importers.sensitivities import coils_of
 from bart_bridge.importers.slice_writer import SliceWriter, ToBart
 from bart_bridge.importers.source import Complex, Entry, Slice, Source
 from bart_bridge.tools.toolbox import Toolbox
+from bart_bridge.wording import counted
 
 Arrays = dict[str, Complex]
 Shape = tuple[int, ...]
@@ -66,12 +67,13 @@ class Imported:
         maps, coils, y, x = self.shapes["coils"]
         spokes, samples = self.shapes["kspace"][-2:]
         sampled = f"{self.sampled:.1%} sampled (acceleration {1 / self.sampled:.3g})"
-        sampled = f"{spokes} spokes of {samples} samples" if "trajectory" in self.shapes else sampled
+        sampled = (
+            f"{counted(spokes, 'spoke')} of {counted(samples, 'sample')}" if "trajectory" in self.shapes else sampled
+        )
         sets = f" in {maps} maps" if maps > 1 else ""
         counts = ", ".join(f"{count} for {split}" for split, count in self.slices.items())
         reference = "a reference" if "reference" in self.shapes else "no reference"
-        coil = "coil" if coils == 1 else "coils"
-        return f"slices: {counts}; {x} x {y} pixels, {coils} {coil}{sets}, {sampled}, {reference}"
+        return f"slices: {counts}; {x} x {y} pixels, {counted(coils, 'coil')}{sets}, {sampled}, {reference}"
 
 
 def convert(
@@ -228,7 +230,7 @@ def _arrays(item: Slice, coils: Complex, pattern: Complex, kspace: Complex) -> A
     elif item.fully_sampled:
         arrays["reference"] = np.sum(coils.conj() * centred_ifft(item.kspace), axis=1, keepdims=True)
     elif images is not None:
-        raise InputError(f"the reference must have {len(coils)} maps, that of the source has {len(images)}")
+        raise InputError(f"the reference must have {counted(len(coils), 'map')}, that of the source has {len(images)}")
     for name, values in arrays.items():
         _check(values, f"'{name}'")
     if not (np.any(kspace, axis=(1, 2)) & np.any(coils, axis=(0, 2, 3))).any():

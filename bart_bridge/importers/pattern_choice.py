@@ -13,6 +13,7 @@ from bart_bridge.data.patterns import sampling_pattern
 from bart_bridge.errors import InputError
 from bart_bridge.importers import cfl_files, matlab
 from bart_bridge.importers.source import Complex, Slice, as_complex, reading
+from bart_bridge.wording import counted
 
 
 @dataclass(frozen=True)
@@ -168,5 +169,5 @@ def _checked(pattern: Complex, item: Slice, name: str) -> Complex:
     if measured is not None:
         missing = int(np.count_nonzero((pattern != 0) & (measured == 0)))
         if missing:
-            raise InputError(f"{name}: the pattern samples {missing} positions that were not measured")
+            raise InputError(f"{name}: the pattern samples {counted(missing, 'position')} not measured")
     return pattern

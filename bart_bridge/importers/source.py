@@ -16,6 +16,7 @@ from bart_bridge.data.dataset import SPLITS
 from bart_bridge.errors import InputError
 from bart_bridge.importers.partial_fourier import READOUT
 from bart_bridge.importers.selection import select
+from bart_bridge.wording import counted
 
 Complex = NDArray[np.complex64]
 APPLE_DOUBLE = "._"
@@ -295,4 +296,4 @@ def check_mask(lines: NDArray[np.bool_], measured: NDArray[np.bool_], name: str)
     inside = np.logical_or.accumulate(signal) & np.logical_or.accumulate(signal[::-1])[::-1]
     missing = int(np.count_nonzero(lines & ~signal & inside))
     if missing:
-        raise InputError(f"{name} samples {missing} lines in which k-space is zero")
+        raise InputError(f"{name} samples {counted(missing, 'line')} whose k-space is zero")

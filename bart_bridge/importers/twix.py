@@ -22,6 +22,7 @@ from bart_bridge.errors import InputError, ToolError
 from bart_bridge.importers.raw_cartesian import Grid, cartesian_units
 from bart_bridge.importers.raw_lines import CHOSEN, LINE, RawLines
 from bart_bridge.importers.source import Complex, Source, reading
+from bart_bridge.wording import counted
 
 _FORM = "Siemens raw data"
 _END = "ACQEND"
@@ -163,7 +164,9 @@ def _heads(path: Path, measurement: _Measurement) -> tuple[NDArray[np.void], NDA
                 break
             length = int(line.dma_len)
             if length < size or position + length > measurement.end:
-                raise InputError(f"{path}: line {len(positions)} is damaged or cut off, it has {length} bytes")
+                raise InputError(
+                    f"{path}: line {len(positions)} is damaged or cut off, it has {counted(length, 'byte')}"
+                )
             heads += bytes(line.mdh)
             positions.append(position)
             position += length
@@ -197,7 +200,7 @@ def _lines(path: Path, measurement: _Measurement, heads: NDArray[np.void], posit
                 file.seek(int(positions[number]))
                 values = mdb.Mdb(file, measurement.has_line_header).data
                 if values.shape != (lines["coils"][number], lines["samples"][number]):
-                    raise ValueError(f"line {number} has {values.shape[0]} coils")
+                    raise ValueError(f"line {number} has {counted(values.shape[0], 'coil')}")
                 yield np.asarray(values, np.complex64)
 
     return RawLines(path, lines, read, left_out)

@@ -14,6 +14,7 @@ from bart_bridge.files.dims import describe as describe_dims
 from bart_bridge.inspection.description import Description, listed, sizes
 from bart_bridge.inspection.measured import peak, trajectory_rows
 from bart_bridge.reconet import weights_info
+from bart_bridge.wording import counted
 
 _SECTION = "SizesDimensions"
 
@@ -98,17 +99,16 @@ def describe_dataset(folder: Path) -> Description:
 def _split(split: Split) -> str:
     arrays = split.arrays()
     count, maps, coils, y, x = arrays["coils"].shape
-    parts = [f"{count} {_slices(count)} of {x} x {y} pixels, {coils} coils" + (f", {maps} maps" if maps > 1 else "")]
+    parts = [
+        f"{counted(count, 'slice')} of {x} x {y} pixels, {counted(coils, 'coil')}"
+        + (f", {maps} maps" if maps > 1 else "")
+    ]
     if split.trajectory:
         _, _, spokes, samples = arrays["trajectory"].shape
-        parts.append(f"{spokes} spokes of {samples} samples")
+        parts.append(f"{counted(spokes, 'spoke')} of {counted(samples, 'sample')}")
     elif split.pattern:
         share = float(np.mean([np.count_nonzero(pattern) / pattern.size for pattern in arrays["pattern"]]))
         parts.append(f"{share:.1%} sampled")
     else:
         parts.append("pattern: where k-space is not 0")
     return ", ".join([*parts, "a reference" if split.reference else "no reference"])
-
-
-def _slices(count: int) -> str:
-    return "slice" if count == 1 else "slices"

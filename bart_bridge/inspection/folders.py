@@ -12,6 +12,7 @@ from bart_bridge.importers import calgary_campinas, cmrxrecon, fastmri, m4raw, m
 from bart_bridge.importers.source import APPLE_DOUBLE
 from bart_bridge.inspection import bart_files, files
 from bart_bridge.inspection.description import Description, Rows, listed
+from bart_bridge.wording import counted
 
 _FIRST_BYTES = 132
 
@@ -46,7 +47,7 @@ def describe(path: Path) -> Description:
         )
     dicom = sum(_is_dicom(file) for file in present if file.is_file())
     if dicom:
-        rows.append(("DICOM", f"{dicom} files"))
+        rows.append(("DICOM", counted(dicom, "file")))
         return Description(path, "DICOM", rows, without_import="n/a (images, not k-space; bart-tf does not read them)")
     raise InputError(f"{path}: nothing that bart-tf knows in this folder ({rows[0][1]})")
 
@@ -70,7 +71,7 @@ def _with_sizes(folder: Description) -> Description:
         return folder
     with suppress(InputError):
         groups = matching.groups(_FACTS[folder.kind](folder.path))
-        sizes = [("size", f"{group}: {count} {'file' if count == 1 else 'files'}") for group, count in groups.items()]
+        sizes = [("size", f"{group}: {counted(count, 'file')}") for group, count in groups.items()]
         options = {"match": next(iter(groups))} if len(groups) > 1 else {}
         return replace(folder, rows=[*folder.rows, *sizes], options=folder.options | options)
     return folder

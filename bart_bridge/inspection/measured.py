@@ -11,6 +11,7 @@ from bart_bridge.errors import BartTfError, InputError
 from bart_bridge.importers import open_source
 from bart_bridge.importers.source import Source
 from bart_bridge.inspection.description import Description, Rows
+from bart_bridge.wording import counted
 
 
 def with_measured(description: Description) -> Description:
@@ -85,7 +86,7 @@ def trajectory_rows(kspace: NDArray[np.complex64], trajectory: NDArray[np.floati
     distance = np.sqrt(np.sum(np.abs(trajectory) ** 2, axis=0))
     magnitude = np.sqrt(np.sum(np.abs(kspace.astype(np.complex128)) ** 2, axis=0))
     at = np.unravel_index(int(np.argmax(magnitude)), magnitude.shape)
-    reach = f"{spokes} spokes of {samples} samples up to {distance.max():.4g} / field of view"
+    reach = f"{counted(spokes, 'spoke')} of {counted(samples, 'sample')} up to {distance.max():.4g} / field of view"
     where = f"{distance[at]:.4g} / field of view from the centre, magnitude {magnitude.max():.4g}"
     return [("trajectory", reach), ("peak of k-space", where)]
 

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from bart_bridge.errors import InputError
 from bart_bridge.reconet.network_settings import Loss, Network, Precision, Settings
+from bart_bridge.wording import counted
 
 
 class AdamSettings(Settings):
@@ -178,7 +179,8 @@ class Training(Settings):
 
 # Until version 0.2.0 the settings in these blocks were keys of `Training`, such as `adam_beta_1`.
 _ONCE_FLAT: dict[str, type[Settings]] = {"adam": AdamSettings, "admm": AdmmSettings}
-_BLOCKS = (*_ONCE_FLAT, "ipalm")
+# The blocks of settings that belong to one algorithm, by its name.
+BLOCKS = (*_ONCE_FLAT, "ipalm")
 
 
 def nested(values: Mapping[str, object]) -> dict[str, object]:
@@ -210,7 +212,7 @@ def merged(common: Mapping[str, object], special: Mapping[str, object]) -> dict[
     """
     common, special = nested(common), nested(special)
     result = {**common, **special}
-    for block in _BLOCKS:
+    for block in BLOCKS:
         general, specific = common.get(block, {}), special.get(block, {})
         if not isinstance(general, Mapping) or not isinstance(specific, Mapping):
             raise ValueError(f"{block}: must be a block of keys")
@@ -222,7 +224,7 @@ def merged(common: Mapping[str, object], special: Mapping[str, object]) -> dict[
 def dotted(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a training with the blocks of algorithms opened: `adam.beta_1` for `beta_1` of `adam`."""
     for name, value in values.items():
-        if name in _BLOCKS and isinstance(value, Mapping):
+        if name in BLOCKS and isinstance(value, Mapping):
             yield from ((f"{name}.{inner}", inner_value) for inner, inner_value in value.items())
         else:
             yield name, value
@@ -245,7 +247,9 @@ def check_shared(training: Training, batch_size: int, devices: int) -> None:
             "each step until the loss of the whole batch is low enough"
         )
     if batch_size % devices:
-        raise InputError(f"devices: a batch of {batch_size} slices cannot be shared evenly by {devices} devices")
+        raise InputError(
+            f"devices: a batch of {counted(batch_size, 'slice')} cannot be shared evenly by {devices} devices"
+        )
 
 
 def stages(network: Network, training: Training) -> list[tuple[Network, int]]:

@@ -14,6 +14,7 @@ from bart_bridge.files import multi_cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 from bart_bridge.reconet.weights import REAL, Weights
+from bart_bridge.wording import counted
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class WeightsInfo:
         rows.append(("iterations", "not in the file" if self.iterations is None else str(self.iterations)))
         rows += [(name, str(size)) for name, size in self.sizes.items()]
         counts = f"{self.complex_parameters} complex and {self.real_parameters} real"
-        rows.append(("trained parameters", f"{counts}: {total} real numbers"))
-        rows.append(("batch norm statistics", f"{self.statistics} real numbers"))
+        rows.append(("trained parameters", f"{counts}: {counted(total, 'real number')}"))
+        rows.append(("batch norm statistics", counted(self.statistics, "real number")))
         rows.append(("lambda", " ".join(f"{value:.6g}" for value in self.lambdas) or "not in the file (fixed)"))
         if self.initial_lambda is not None:
             rows.append(("initialization lambda", f"{self.initial_lambda:.6g}"))

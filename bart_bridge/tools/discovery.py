@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bart_bridge.errors import ToolError
 from bart_bridge.tools.blas import OPENBLAS, blas_of
-from bart_bridge.tools.toolbox import VARIABLES, Toolbox
+from bart_bridge.tools.toolbox import VARIABLES, Toolbox, locate
 
 VARIABLE = "BART_TF_BARTS"
 FOLDER = ".barts"
@@ -80,6 +80,24 @@ def every_bart(path: str | Path | None = None) -> tuple[list[Toolbox], list[Tool
     for toolbox in (*single, *in_folders):
         distinct.setdefault(toolbox.path.resolve(), toolbox)
     return list(distinct.values()), faults
+
+
+def default_of(available: Iterable[Toolbox], faults: Iterable[ToolError], path: str | Path | None = None) -> Toolbox:
+    """Return what `Toolbox.find` returns, out of the answer of `every_bart`, so that no BART is asked twice.
+
+    Args:
+        available: The BARTs.
+        faults: What is wrong with others.
+        path: The binary or its folder that both were asked for.
+
+    Raises:
+        ToolError: As `Toolbox.find`.
+    """
+    binary, _ = locate(path)
+    for fault in faults:
+        if fault.argv[:1] == (str(binary),):
+            raise fault
+    return next(toolbox for toolbox in available if toolbox.path.resolve() == binary.resolve())
 
 
 def find_version(wanted: Wanted) -> Toolbox:

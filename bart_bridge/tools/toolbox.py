@@ -23,6 +23,8 @@ Argument: TypeAlias = "str | int | float | Path | NDArray[np.generic]"
 # They name a BART, the first before the second.
 VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
 _STDERR_LINES = 3
+# BART says its version in 0.04 s; for a usage, one that is a Python package imports PyTorch first.
+_VERSION_S, _USAGE_S = 10, 60
 # 0.9 says the second where BART_TOOLBOX_PATH names the binary instead of its folder.
 _UNKNOWN = ("Unknown bart command", "Executing bart command failed")
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -68,8 +70,8 @@ class Toolbox:
         Raises:
             ToolError: There is no BART, or it does not answer `version -V`.
         """
-        binary, source = _locate(path, named_by)
-        finished = _ask(binary, "version", "-V")
+        binary, source = locate(path, named_by)
+        finished = _ask(binary, "version", "-V", timeout_s=_VERSION_S)
         match = re.match(r"(?:BART_VERSION=)?v?(\d+)\.(\d+)\.(\d+)", finished.stdout[0] if finished.stdout else "")
         if finished.returncode != 0 or not match:
             raise ToolError(
@@ -128,7 +130,7 @@ class Toolbox:
         """Return those of `tools` that this binary was built without."""
 
         def is_missing(tool: str) -> bool:
-            finished = _ask(self.path, tool, "-h")
+            finished = _ask(self.path, tool, "-h", timeout_s=_USAGE_S)
             return any(text in line for line in finished.stderr + finished.stdout for text in _UNKNOWN)
 
         return [tool for tool in tools if is_missing(tool)]
@@ -207,7 +209,12 @@ def failure(argv: Sequence[str], finished: process.Finished) -> ToolError:
     return ToolError(f"{' '.join(['bart', *argv[1:2]])} {finished.describe()}", argv, finished.returncode, tail)
 
 
-def _locate(path: str | Path | None, named_by: str) -> tuple[Path, str]:
+def locate(path: str | Path | None = None, named_by: str = "explicit path") -> tuple[Path, str]:
+    """Return the binary that `Toolbox.find` asks for its version, and its `source`.
+
+    Raises:
+        ToolError: There is none, or it has no run bit.
+    """
     settings = [(path, named_by), *((os.environ.get(variable), variable) for variable in VARIABLES)]
     for setting, source in settings:
         if not setting:
@@ -234,6 +241,6 @@ def _check_run_bit(binary: Path, source: str) -> None:
         raise ToolError(f"{binary} (named by {source}) has no run bit: chmod +x sets it")
 
 
-def _ask(binary: Path, *arguments: str) -> process.Finished:
+def _ask(binary: Path, *arguments: str, timeout_s: float) -> process.Finished:
     with tempfile.TemporaryDirectory() as folder:
-        return process.run([str(binary), *arguments], folder=Path(folder), timeout_s=60)
+        return process.run([str(binary), *arguments], folder=Path(folder), timeout_s=timeout_s)

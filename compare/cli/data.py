@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bart_bridge.wording import counted
 from compare.cli import options
 
 
@@ -94,6 +95,6 @@ def simulate(
     toolbox = options.find_bart(bart, reporter)
     options.end_on_sigterm()
     total = train + validation + test
-    with reporter.step(f"simulate {total} slices", total) as advance:
+    with reporter.step(f"simulate {counted(total, 'slice')}", total) as advance:
         make(folder.absolute(), settings, toolbox, lambda done, _: advance(done))
     typer.echo(f"dataset: {folder}")

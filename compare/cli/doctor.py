@@ -84,12 +84,12 @@ def _show_barts(table: Table, path: Path | None) -> tuple[bool, list[Toolbox]]:
 
     from bart_bridge.errors import ToolError
     from bart_bridge.tools import blas, discovery, versions
-    from bart_bridge.tools.toolbox import Toolbox
 
     complete = False
     used, missed = None, ""
+    others, faults = discovery.every_bart(path)
     try:
-        used = Toolbox.find(path)
+        used = discovery.default_of(others, faults, path)
         table.add_row("BART", f"{used.version_text} at {used.path} (from {used.source})")
         if used.package:
             table.add_row("", f"of the Python package {used.package}: its main memory holds PyTorch and will be n/a")
@@ -108,8 +108,8 @@ def _show_barts(table: Table, path: Path | None) -> tuple[bool, list[Toolbox]]:
             table.add_row("", f"[yellow]{_SLOW}[/yellow]")
     except ToolError as error:
         missed = str(error)
-        table.add_row("BART", f"[red]missing[/red]: {error}")
-    others, faults = discovery.every_bart(path)
+        state = "does not work" if error.argv else "missing"
+        table.add_row("BART", f"[red]{state}[/red]: {error}")
     for toolbox in others:
         if used is None or toolbox.path.resolve() != used.path.resolve():
             said = f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source}), {blas.blas_of(toolbox)}"

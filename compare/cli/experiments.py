@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bart_bridge.errors import BartTfError, InputError
+from bart_bridge.wording import counted
 from compare.cli import jobs as submission
 from compare.cli import options
 
@@ -88,9 +89,9 @@ def compare(
     reporter.say(_summary(outcome))
     typer.echo(f"report: {page}")
     if outcome.failed:
-        raise BartTfError(f"{len(outcome.failed)} steps failed: {', '.join(outcome.failed)}")
+        raise BartTfError(f"{counted(len(outcome.failed), 'step')} failed: {', '.join(outcome.failed)}")
     if outcome.not_run:
-        raise BartTfError(f"{len(outcome.not_run)} steps not run: {', '.join(outcome.not_run)}")
+        raise BartTfError(f"{counted(len(outcome.not_run), 'step')} not run: {', '.join(outcome.not_run)}")
     if diverged := divergences.in_folder(folder):
         raise BartTfError(divergences.sentence(diverged))
 
@@ -126,7 +127,7 @@ def report(
 
 def _summary(outcome: Outcome) -> str:
     if not (outcome.computed or outcome.failed or outcome.not_run):
-        return f"nothing to do: all {len(outcome.reused)} steps were done before, the report was written again"
+        return f"nothing to do: {counted(len(outcome.reused), 'step')} done before, the report was written again"
     not_run = f", {len(outcome.not_run)} not run" if outcome.not_run else ""
-    counts = f"{len(outcome.computed)} steps done, {len(outcome.reused)} done before, {len(outcome.failed)} failed"
-    return counts + not_run
+    done = counted(len(outcome.computed), "step")
+    return f"{done} done, {len(outcome.reused)} done before, {len(outcome.failed)} failed{not_run}"

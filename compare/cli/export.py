@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bart_bridge.wording import counted
 from compare.cli import options
 
 
@@ -42,7 +43,7 @@ def export(
     reporter = options.reporter(quiet, verbose)
     options.end_on_sigterm()
     total = slice_count(kind, src.absolute())
-    with reporter.step(f"export {total} {'slice' if total == 1 else 'slices'}", total) as advance:
+    with reporter.step(f"export {counted(total, 'slice')}", total) as advance:
         exported = write(kind, src.absolute(), dst.absolute(), lambda done, _: advance(done))
     for note in exported.notes:
         reporter.say(note)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bart_bridge.importers import KINDS
+from bart_bridge.wording import counted
 from compare.cli import options
 
 if TYPE_CHECKING:
@@ -176,10 +177,10 @@ def _convert(
     from bart_bridge.inspection.bart_files import describe_dataset
 
     total = sum(map(len, plan.splits.values()))
-    with reporter.step(f"import {total} {'slice' if total == 1 else 'slices'}", total) as advance:
+    with reporter.step(f"import {counted(total, 'slice')}", total) as advance:
         imported = convert(source, folder.absolute(), plan, find_bart, lambda done, _: advance(done))
     for note, count in imported.notes.items():
-        reporter.say(f"{note} (in {count} of {total} slices)")
+        reporter.say(f"{note} (in {count} of {counted(total, 'slice')})")
     for name, count in imported.left_out.items():
         reporter.say(f"left out: {name}: {count}")
     for name, text in describe_dataset(folder).rows:

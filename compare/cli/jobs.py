@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bart_bridge.errors import BartTfError, InputError
+from bart_bridge.wording import counted
 from compare.cli import options
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def start(
     # The jobs may be resumed from another folder.
     bart = bart and bart.expanduser().absolute()
     jobs = submit.submit(experiment, folder, left.parts, on, bart, at_once)
-    typer.echo(f"submitted: {len(left.parts)} runs as {', '.join(job.job_id for job in jobs)}")
+    typer.echo(f"submitted: {counted(len(left.parts), 'run')} as {', '.join(job.job_id for job in jobs)}")
     typer.echo(f"next: bart-tf jobs status {folder}; when all is done: bart-tf jobs collect {folder}")
     if on == "local":
         job_states.wait(jobs)
@@ -153,7 +154,7 @@ def show(states: list[State]) -> None:
     width = max(len(state.name) for state in states)
     for state in states:
         job = f"  job {state.job.job_id} on {state.job.on}" if state.job else ""
-        typer.echo(f"{state.name:{width}}  {state.state:13}  {state.steps} of {state.total} steps{job}")
+        typer.echo(f"{state.name:{width}}  {state.state:13}  {state.steps} of {counted(state.total, 'step')}{job}")
         for line in state.detail:
             typer.echo(f"{'':{width}}    {line}")
 
@@ -177,4 +178,5 @@ def gather(experiment: Experiment, folder: Path, bart: Path | None) -> None:
     typer.echo(f"report: {page}")
     missing = [jobs.part_name(part) for part in jobs.missing(experiment, folder)]
     if missing:
-        raise BartTfError(f"{len(missing)} runs are not complete: {', '.join(missing)}")
+        runs = "1 run is" if len(missing) == 1 else f"{len(missing)} runs are"
+        raise BartTfError(f"{runs} not complete: {', '.join(missing)}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bart_bridge.wording import counted
 from compare.cli import options
 
 
@@ -44,7 +45,7 @@ def merge(
         network, engine = part.part
         name = f"{network} on {engine}" if network else "baselines"
         origin = f"{part.source}, bart-tf {', '.join(part.made_with)}" if part.source else "no folder has it"
-        typer.echo(f"{name}: {part.steps} of {part.expected} steps, {origin}")
+        typer.echo(f"{name}: {part.steps} of {counted(part.expected, 'step')}, {origin}")
     with locks.held(target):
         table.write(load_kept(target / "experiment.yaml"), target, toolbox)
         page = reports.write(target)

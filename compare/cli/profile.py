@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bart_bridge.errors import BartTfError, InputError
+from bart_bridge.wording import counted
 from compare.cli import options
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def profile(
         reporter.say(f"does not add up: {finding}")
     typer.echo(f"tables: {page}")
     if failed:
-        raise BartTfError(f"{len(failed)} traces failed: {', '.join(failed)}")
+        raise BartTfError(f"{counted(len(failed), 'trace')} failed: {', '.join(failed)}")
 
 
 def _trace(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bart_bridge.errors import BartTfError, InputError
+from bart_bridge.wording import counted
 from compare.cli import options
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def apply(
         typer.echo(table)
     typer.echo(f"images: {target}")
     if failed:
-        raise BartTfError(f"{len(failed)} runs failed: {', '.join(failed)}")
+        raise BartTfError(f"{counted(len(failed), 'run')} failed: {', '.join(failed)}")
 
 
 def _slices_of_files(files: tuple[Path | None, ...], nufft: str) -> Split:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,14 @@ from bart_bridge.tools.toolbox import Toolbox
 from compare.engines.bart import BartEngine
 from compare.engines.base import Device, Engine
 from compare.engines.keras import KerasEngine
-from compare.settings.engine_names import EngineName, KerasEngineName, wanted_bart, without_lowmem
+from compare.settings.engine_names import (
+    EngineName,
+    KerasEngineName,
+    has_lowmem,
+    is_bart,
+    wanted_bart,
+    without_lowmem,
+)
 
 
 def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None = None) -> Engine:
@@ -57,6 +64,27 @@ def toolbox_of(name: EngineName, binaries: Mapping[str, Path], bart: Toolbox, de
         return find_version(replace(wanted, cuda=device == "gpu"))
     except ToolError as error:
         raise ToolError(f"engine '{name}': {error}") from None
+
+
+def toolboxes_of(
+    names: Iterable[EngineName], binaries: Mapping[str, Path], bart: Toolbox, device: Device = "cpu"
+) -> dict[EngineName, Toolbox]:
+    """Return the BART of each engine, see `toolbox_of`.
+
+    Raises:
+        InputError: Two engines are one BART, such as `bart` and `bart-1.0` where both are BART 1.0; or as `toolbox_of`.
+        ToolError: As `toolbox_of`.
+    """
+    toolboxes = {name: toolbox_of(name, binaries, bart, device) for name in names}
+    earlier: dict[tuple[Path, bool], EngineName] = {}
+    for name, toolbox in toolboxes.items():
+        # A binary that the experiment names may be the same on purpose.
+        if is_bart(name) and without_lowmem(name) not in binaries:
+            other = earlier.setdefault((toolbox.path.resolve(), has_lowmem(name)), name)
+            if other != name:
+                described = f"BART {toolbox.version_text} at {toolbox.path}"
+                raise InputError(f"engines: '{other}' and '{name}' are one BART here, name it once ({described})")
+    return toolboxes
 
 
 def usable_threads() -> int:

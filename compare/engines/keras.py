@@ -21,6 +21,7 @@ from bart_bridge.reconet.history import parse_progress
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.training_settings import stages
 from bart_bridge.tools import process
+from bart_bridge.wording import counted
 from compare.engines.base import Device, History, Inference, OnProgress, TrainingTask, check_output, remove_array
 from compare.measuring import monitor
 from compare.measuring.monitor import MeasuredError, Measurement
@@ -174,7 +175,7 @@ def _with_earlier(measurement: Measurement, report: Report, finished_before: boo
         measurement,
         elapsed_s=measurement.elapsed_s + report["earlier_s"],
         cpu_s=measurement.cpu_s + report["earlier_cpu_s"],
-        ending=f"{measurement.ending}, continued after {report['continued_from']} updates",
+        ending=f"{measurement.ending}, continued after {counted(report['continued_from'], 'update')}",
     )
 
 

@@ -16,6 +16,7 @@ from bart_bridge.errors import ToolError
 from bart_bridge.tools import process
 from bart_bridge.tools.blas import blas_of
 from bart_bridge.tools.toolbox import Toolbox
+from bart_bridge.wording import counted
 from compare.measuring import nvidia
 
 # What is written as JSON beside results.
@@ -75,7 +76,12 @@ def built(description: Description, engine: str) -> tuple[str, str]:
 def label(description: Description) -> str:
     """Describe a machine in one line, as in the results."""
     memory_gib = description["memory_bytes"] / 2**30
-    parts = [description["processor"], f"{description['cores']} cores", f"{memory_gib:.0f} GiB", *description["gpus"]]
+    parts = [
+        description["processor"],
+        counted(description["cores"], "core"),
+        f"{memory_gib:.0f} GiB",
+        *description["gpus"],
+    ]
     return ", ".join(parts)
 
 

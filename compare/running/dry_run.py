@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bart_bridge.wording import counted
 from compare.console import duration
 from compare.running.earlier_runs import NO_EARLIER_RUN
 from compare.running.schedule import PlannedStep, Schedule
@@ -53,7 +54,7 @@ def _line(number: int, plan: list[PlannedStep], gpu: bool) -> str:
 
 def _sums(schedule: Schedule, plan: list[PlannedStep]) -> list[str]:
     left = schedule.time_left()
-    counts = f"{len(plan)} steps: {len(plan) - left.steps} done, {left.steps} to do"
+    counts = f"{counted(len(plan), 'step')}: {len(plan) - left.steps} done, {left.steps} to do"
     if not left.steps:
         return [counts]
     estimates = [step.estimate for step in plan if step.estimate]
@@ -63,7 +64,7 @@ def _sums(schedule: Schedule, plan: list[PlannedStep]) -> list[str]:
         f"time: {_UNKNOWN}"
         if not known
         else f"time: {duration(left.seconds)} without the report"
-        + (f", for {known} steps; for {left.unknown} it is {_UNKNOWN}" if left.unknown else ""),
+        + (f", for {counted(known, 'step')}; for {left.unknown} it is {_UNKNOWN}" if left.unknown else ""),
         *_largest("memory", [estimate.peak_bytes for estimate in estimates]),
         *_largest("GPU memory", [estimate.gpu_bytes for estimate in estimates]),
     ]
@@ -71,7 +72,7 @@ def _sums(schedule: Schedule, plan: list[PlannedStep]) -> list[str]:
 
 def _largest(name: str, sizes: list[int | None]) -> list[str]:
     known = [size for size in sizes if size is not None]
-    some = f" of the {len(known)} steps where it is known" if len(known) < len(sizes) else ""
+    some = f" of the {counted(len(known), 'step')} where it is known" if len(known) < len(sizes) else ""
     return [f"largest {name}: {_gib(max(known))}{some}"] if known else []
 
 

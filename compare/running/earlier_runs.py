@@ -13,6 +13,7 @@ from typing import Any
 
 from bart_bridge.data.simulation import Simulation
 from bart_bridge.errors import InputError
+from bart_bridge.wording import counted
 from compare.measuring import machine
 from compare.measuring.timing import continued
 from compare.running import records
@@ -97,7 +98,7 @@ class EarlierRuns:
 
     def _origin(self, earlier: _Earlier, wanted: records.Determinants) -> str:
         epochs = _epochs(earlier.path, earlier.record["determinants"])
-        scaled = f" of {epochs} epochs" if epochs != _epochs(earlier.path, wanted) else ""
+        scaled = f" of {counted(epochs, 'epoch')}" if epochs != _epochs(earlier.path, wanted) else ""
         return f"as in {self._name(earlier.path)}{scaled}"
 
     def _fault(self, earlier: _Earlier, wanted: records.Determinants, threads: int) -> str:
@@ -107,7 +108,8 @@ class EarlierRuns:
         if machine.label(made_on) != machine.label(self._here):
             return f"{where} on another machine"
         if made_on.get("threads") != threads:
-            return f"{where} with {made_on.get('threads')} threads, not {threads}"
+            then = made_on.get("threads")
+            return f"{where} with {counted(then, 'thread') if then else 'unknown threads'}, not {threads}"
         name = _engine(wanted) or BART
         if machine.built(made_on, name) != machine.built(self._here, name):
             return f"{where} with another build of BART"

@@ -8,7 +8,7 @@ from pathlib import Path
 from bart_bridge.errors import InputError
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
-from compare.engines.create import toolbox_of
+from compare.engines.create import toolboxes_of
 from compare.running import job_states, prepared_data, submit
 from compare.running.job_states import State
 from compare.running.runner import Part, all_parts, check_bart
@@ -45,7 +45,7 @@ def prepare(
     """
     needed = {engine for _, engine in (all_parts(experiment) if only is None else only)}
     names = [name for name in experiment.engines if name in needed]
-    toolboxes = {name: toolbox_of(name, experiment.bart_binaries, toolbox, experiment.device) for name in names}
+    toolboxes = toolboxes_of(names, experiment.bart_binaries, toolbox, experiment.device)
     check_bart(experiment, folder, toolboxes)
     changed = prepared_data.changed_settings(experiment, folder)
     data = prepared_data.prepare(experiment, folder, toolbox, reporter)

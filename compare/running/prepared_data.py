@@ -20,6 +20,7 @@ from bart_bridge.reconet.image_size import check_filters
 from bart_bridge.tools import versions
 from bart_bridge.tools.discovery import every_bart
 from bart_bridge.tools.toolbox import Toolbox
+from bart_bridge.wording import counted
 from compare.console import Reporter
 from compare.running import locks, records
 from compare.settings.experiment import Experiment, load_kept
@@ -131,7 +132,7 @@ def look(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Repor
     simulation = experiment.dataset.simulate
     if simulation is not None and _changed_simulation(simulation, folder / "dataset") != "":
         counts = {name: getattr(simulation, name) for name in SPLITS}
-        reporter.say(f"dataset: {sum(counts.values())} slices are still to be simulated")
+        reporter.say(f"dataset: {counted(sum(counts.values()), 'slice')} still to be simulated")
         return PreparedData(Dataset(folder / "dataset", {}), {name: {} for name in SPLITS}, counts)
     return _checked(experiment, folder, reporter, lambda split: noncartesian.named(split, toolbox))
 
@@ -195,7 +196,7 @@ def _simulate(settings: Simulation, folder: Path, toolbox: Toolbox, reporter: Re
             older = records.Older(folder).keep([target])
         reporter.say(f"dataset: simulated anew, {changed}; the old one is in {older}")
     total = sum(getattr(settings, split) for split in SPLITS)
-    with reporter.step(f"dataset: simulate {total} slices", total) as advance:
+    with reporter.step(f"dataset: simulate {counted(total, 'slice')}", total) as advance:
         simulate(target, settings, _drawing_bart(settings, toolbox), lambda done, _: advance(done))
 
 

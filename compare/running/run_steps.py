@@ -15,6 +15,7 @@ from bart_bridge.files import atomic
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.training_settings import stages
+from bart_bridge.wording import counted, times
 from compare.console import Advance
 from compare.engines.base import History, OnProgress, TrainingTask
 from compare.engines.create import usable_threads
@@ -75,8 +76,10 @@ def run_steps(inputs: RunInputs, resume: bool = True, tensorboard: bool = False)
 def _phases(inputs: RunInputs, resume: bool, tensorboard: bool) -> dict[str, _Phase]:
     run, training = inputs.files, inputs.training
     epochs = training.pretraining_epochs + training.epochs
-    train = _Phase(f"train {epochs} epochs", epochs, lambda advance: _train(inputs, resume, tensorboard, advance))
-    infer = _Phase(f"time the reconstruction of a slice {inputs.timed_calls} times", 1, lambda advance: _infer(inputs))
+    train = _Phase(
+        f"train {counted(epochs, 'epoch')}", epochs, lambda advance: _train(inputs, resume, tensorboard, advance)
+    )
+    infer = _Phase(f"time the reconstruction of a slice {times(inputs.timed_calls)}", 1, lambda advance: _infer(inputs))
     if inputs.repeat:  # nothing but its records is read
         return {"train": train, "infer": infer}
     return {

@@ -16,7 +16,7 @@ from bart_bridge.reconet import commands
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
 from compare.engines.base import Engine
-from compare.engines.create import create, toolbox_of, usable_threads
+from compare.engines.create import create, toolboxes_of, usable_threads
 from compare.measuring import machine
 from compare.running import prepared_data
 from compare.running.earlier_runs import EarlierRuns
@@ -135,11 +135,8 @@ def _checked_toolboxes(
 ) -> dict[EngineName, Toolbox]:
     """Return the BART of each selected engine, after `check_bart`."""
     selected = selection.parts_of(experiment)
-    toolboxes = {
-        name: toolbox_of(name, experiment.bart_binaries, toolbox, experiment.device)
-        for name in experiment.engines
-        if any(name == engine for _, engine in selected)
-    }
+    names = [name for name in experiment.engines if any(name == engine for _, engine in selected)]
+    toolboxes = toolboxes_of(names, experiment.bart_binaries, toolbox, experiment.device)
     check_bart(experiment, folder, toolboxes)
     return toolboxes
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bart_bridge.wording import counted
 from compare.console import duration
 from compare.running import records
 from compare.running.earlier_runs import EarlierRuns, Estimate
@@ -44,6 +45,13 @@ class TimeLeft:
     steps: int
     seconds: float
     unknown: int
+
+    def __str__(self) -> str:
+        """Return `about 3.5 min left and 2 steps of unknown time`, or `time left unknown`."""
+        if self.unknown == self.steps:
+            return "time left unknown"
+        more = f" and {counted(self.unknown, 'step')} of unknown time" if self.unknown else ""
+        return f"about {duration(self.seconds)} left".replace("about <", "<") + more
 
 
 class Schedule:
@@ -93,14 +101,11 @@ class Schedule:
         """Say which step of how many runs, and what is left; another thread may call it meanwhile."""
         left, started = self.time_left(), self._started
         if not left.steps:
-            return f"all {len(self.steps)} steps are over"
+            return "all steps are over"
         number = len(self.steps) - left.steps + 1
         if started:
             number = next(number for number, step in enumerate(self.steps, start=1) if step is started[0])
-        known = left.steps - left.unknown
-        time_left = f"about {duration(left.seconds)} left".replace("about <", "<") if known else "time left unknown"
-        more = f" and {left.unknown} steps of unknown time" if known and left.unknown else ""
-        return f"step {number} of {len(self.steps)}, {time_left}{more}"
+        return f"step {number} of {len(self.steps)}, {left}"
 
     def time_left(self) -> TimeLeft:
         """Return what is left at this moment; a step that takes longer than expected counts as over."""

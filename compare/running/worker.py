@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bart_bridge.errors import BartTfError, ToolError
 from bart_bridge.files import atomic
+from bart_bridge.wording import counted
 from compare.console import Reporter
 from compare.measuring.machine import Description
 from compare.measuring.monitor import MeasuredError
@@ -62,7 +63,7 @@ class Worker:
 
     def work(self, steps: list[Step]) -> Outcome:
         """Do the steps; those of runs that another process works on come last, and wait for it."""
-        with self._reporter.whole(self._schedule.describe):
+        with self._reporter.whole(self._schedule.describe, self._schedule.time_left):
             self._work(steps)
         return self._outcome
 
@@ -99,7 +100,9 @@ class Worker:
         if record is None:
             return False
         threads = record.get("machine", {}).get("threads", step.threads)
-        note = "" if threads == step.threads else f", with {threads} threads (now it would be {step.threads})"
+        note = (
+            "" if threads == step.threads else f", with {counted(threads, 'thread')} (now it would be {step.threads})"
+        )
         self._reporter.say(f"{title}: done before{note}")
         self._outcome.reused.append(step.title)
         self._schedule.finish(step)

@@ -16,7 +16,8 @@ from bart_bridge.data.trajectories import KINDS
 from bart_bridge.errors import InputError
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.training_settings import Training
-from compare.settings.engine_names import is_bart, without_lowmem
+from bart_bridge.tools.discovery import Wanted
+from compare.settings.engine_names import EngineName, has_lowmem, is_bart, wanted_bart, without_lowmem
 
 if TYPE_CHECKING:
     from compare.settings.experiment import Experiment
@@ -44,6 +45,7 @@ def in_experiment(experiment: Experiment) -> Iterator[Fault]:
                 yield f"networks.{name}.seed", "without effect, same_initial_weights is false"
     if experiment.repeats == 1:
         yield from _without_effect(experiment, {"repeat_epochs": "without effect, repeats is 1"})
+    yield from in_engines(experiment.engines, experiment.bart_binaries)
     for name in experiment.bart_binaries:
         if name not in map(without_lowmem, experiment.engines):
             yield f"bart_binaries.{name}", f"engines does not name it (found: {', '.join(experiment.engines)})"
@@ -51,6 +53,32 @@ def in_experiment(experiment: Experiment) -> Iterator[Fault]:
     for name, trained in experiment.networks.items():
         yield from with_prefix(f"networks.{name}.network", in_network(trained.network))
         yield from with_prefix(f"networks.{name}.training", in_training(trained.training, trained.network))
+
+
+def in_engines(engines: Iterable[EngineName], binaries: Mapping[str, Path] | None = None) -> Iterator[Fault]:
+    """Yield engines that are one BART under two names: two forms of one version, or two names of one binary.
+
+    Args:
+        engines: Names of engines.
+        binaries: The BART binaries of some of them; default none.
+    """
+    earlier: list[tuple[EngineName, Path | Wanted]] = []
+    for name in engines:
+        binary = (binaries or {}).get(without_lowmem(name))
+        bart = binary or wanted_bart(name)
+        if bart is None:
+            continue
+        for other, taken in earlier:
+            if has_lowmem(other) == has_lowmem(name) and _is_one(taken, bart):
+                yield "engines", f"'{other}' and '{name}' are one BART, name it once"
+        earlier.append((name, bart))
+
+
+def _is_one(one: Path | Wanted, other: Path | Wanted) -> bool:
+    if isinstance(one, Path) or isinstance(other, Path):
+        return one == other
+    length = min(len(one.version), len(other.version))
+    return one.version[:length] == other.version[:length] and one.openblas == other.openblas
 
 
 def in_simulation(simulation: Simulation | None) -> Iterator[Fault]:
@@ -88,11 +116,14 @@ def in_network(network: Network) -> Iterator[Fault]:
 def in_training(training: Training, network: Network) -> Iterator[Fault]:
     """Yield settings of other algorithms and of layers that the network does not have, and a loss without weight."""
     for algorithm, settings in (("adam", training.adam), ("ipalm", training.ipalm), ("admm", training.admm)):
-        if algorithm != training.algorithm:
-            reason = f"only for the algorithm {algorithm}, here it is {training.algorithm}"
-            yield from with_prefix(
-                algorithm, _without_effect(settings, dict.fromkeys(type(settings).model_fields, reason))
-            )
+        if algorithm == training.algorithm:
+            continue
+        reason = f"only for the algorithm {algorithm}, here it is {training.algorithm}"
+        names = type(settings).model_fields
+        yield from with_prefix(algorithm, _without_effect(settings, dict.fromkeys(names, reason)))
+        # A copy of what an experiment's folder keeps has all keys of all blocks.
+        if algorithm in training.model_fields_set and settings.model_fields_set != set(names):
+            yield algorithm, reason
     if network.kind != "modl" or not network.batch_norm:
         yield from _without_effect(training, {"batch_norm_momentum": "this network has no batch norm"})
     if isinstance(training.loss, dict) and not (training.loss and all(weight > 0 for weight in training.loss.values())):

@@ -12,6 +12,7 @@ import numpy as np
 import bart_bridge
 from bart_bridge.files import atomic
 from bart_bridge.reconet.training_settings import dotted
+from bart_bridge.wording import counted
 from compare.report.tables.measured import MIB
 from compare.report.tables.table import NOT_FINITE, Cell, Format, Numbers, Table, table_of_rows
 from compare.results.table import select
@@ -156,7 +157,9 @@ def _updates(study: Study, curves: pandas.DataFrame) -> list[str]:
     for network in study.networks:
         counts = (select(curves, network=network).steps / select(curves, network=network).epoch).dropna().unique()
         if len(counts) == 1:
-            lines.append(f"{network}: an epoch has {counts[0]:.0f} updates, for every optimizer and engine.")
+            lines.append(
+                f"{network}: an epoch has {counted(round(counts[0]), 'update')}, for every optimizer and engine."
+            )
     return lines
 
 
@@ -168,7 +171,9 @@ def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) ->
     for name, ends in last.groupby("optimizer", sort=False).error:
         lost = len(ends) - int(np.isfinite(ends).sum())
         if lost:
-            sentences.append(f"{lost} of {len(ends)} runs of {name} ended without a finite error: it is not compared.")
+            sentences.append(
+                f"{lost} of {counted(len(ends), 'run')} of {name} ended without a finite error: it is not compared."
+            )
             part, results, last = (rows[rows.optimizer != name] for rows in (part, results, last))
     if last.empty:
         return sentences

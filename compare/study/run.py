@@ -21,7 +21,7 @@ from bart_bridge.reconet import commands
 from bart_bridge.tools.blas import blas_of
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
-from compare.engines.create import create, toolbox_of
+from compare.engines.create import create, toolboxes_of
 from compare.measuring import machine
 from compare.results import images
 from compare.results.table_files import write_csv
@@ -82,7 +82,7 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
         ToolError: A run failed in another way; what was finished is kept.
     """
     refuse_foreign(folder, STUDY)
-    toolboxes = {name: toolbox_of(name, {}, toolbox, study.device) for name in study.engines}
+    toolboxes = toolboxes_of(study.engines, {}, toolbox, study.device)
     for name, bart in toolboxes.items():
         create(name, study.device, bart)
     tuning = experiment(study, study.seeds[0], [KERAS], candidates(study))

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from bart_bridge.errors import first_fault
 from bart_bridge.reconet.network_settings import Network, Settings
-from bart_bridge.reconet.training_settings import Training, dotted, merged, nested
+from bart_bridge.reconet.training_settings import BLOCKS, Training, dotted, merged, nested
 from compare.settings import strict, without_effect
 from compare.settings.engine_names import EngineName, KerasEngineName
 from compare.settings.experiment import DatasetChoice, Experiment, TrainedNetwork, dataset_from
@@ -168,13 +168,17 @@ def experiment(study: Study, seed: int, engines: list[EngineName], networks: dic
 def _without_effect(study: Study) -> Iterator[without_effect.Fault]:
     """Yield such keys of an optimizer study; what all optimizers share may be of use to some of them only."""
     yield from without_effect.with_prefix("dataset.simulate", without_effect.in_simulation(study.dataset.simulate))
+    yield from without_effect.in_engines(study.engines)
+    for block in BLOCKS:
+        if block in study.training and block not in study.optimizers:
+            yield f"training.{block}", f"only for the algorithm {block}, optimizers has {', '.join(study.optimizers)}"
     for name, network in study.networks.items():
         yield from without_effect.with_prefix(f"networks.{name}", without_effect.in_network(network))
         for algorithm, grid in study.optimizers.items():
             for number, candidate in enumerate(grid):
                 faults = list(without_effect.in_training(study.trained(algorithm, candidate), network))
                 keys = dict(dotted(candidate))
-                own_faults = (fault for fault in faults if fault[0] in keys)
+                own_faults = (fault for fault in faults if fault[0] in {*keys, *candidate})
                 yield from without_effect.with_prefix(f"optimizers.{algorithm}.{number}", own_faults)
                 if "loss" not in keys:
                     yield from without_effect.with_prefix("training", (fault for fault in faults if fault[0] == "loss"))

@@ -6,6 +6,7 @@ import threading
 import time
 from types import TracebackType
 
+from bart_bridge.wording import counted
 from compare.measuring import nvidia
 
 _INTERVAL_S = 0.02
@@ -76,5 +77,5 @@ class GpuState:
             try:
                 self.samples.append([time.perf_counter() - start_s, *(read(gpu) for read in _READERS)])
             except pynvml.NVMLError as error:
-                self.note = f"NVML failed after {len(self.samples)} samples ({error})"
+                self.note = f"NVML failed after {counted(len(self.samples), 'sample')} ({error})"
                 return

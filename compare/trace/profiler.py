@@ -14,7 +14,7 @@ from bart_bridge.files import atomic
 from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
-from compare.engines.create import create, toolbox_of
+from compare.engines.create import create, toolboxes_of
 from compare.measuring import machine
 from compare.running import locks, records
 from compare.running.prepared_data import open_dataset
@@ -119,9 +119,7 @@ def profile(
     """
     if experiment.device != "gpu":
         raise InputError(f"device: profile traces the GPU and needs 'gpu', received '{experiment.device}'")
-    toolboxes = {
-        name: toolbox_of(name, experiment.bart_binaries, toolbox, experiment.device) for name in tracing.engines
-    }
+    toolboxes = toolboxes_of(tracing.engines, experiment.bart_binaries, toolbox, experiment.device)
     check_bart(experiment, folder, toolboxes)
     available = [create(name, experiment.device, bart, experiment.threads) for name, bart in toolboxes.items()]
     with locks.held(folder):

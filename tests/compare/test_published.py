@@ -121,7 +121,7 @@ def test_an_interrupted_comparison_continues(finished):
     (run / "weights-of-keras-tensorflow-images.cfl").write_bytes(b"half")
     again = bart_tf_undrawn("compare", folder.parent / "scaled.yaml", "-o", folder)
     assert again.returncode == 0, again.stderr
-    assert "1 steps done" in again.stderr
+    assert "1 step done" in again.stderr
     assert "21 done before" in again.stderr
     assert all(row["within"] == "yes" for row in table(folder, "weights-across"))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from bart_bridge.wording import counted
+
 _MOST_BYTES = 2**31
 
 
@@ -35,4 +37,4 @@ def describe() -> str:
     sizes = [path.stat().st_size for path in place.glob("*") if path.is_file()]
     if not sizes:
         return f"{place}, empty (JAX on a GPU keeps them there)"
-    return f"{place}, {len(sizes)} files, {sum(sizes) / 2**20:.0f} MiB"
+    return f"{place}, {counted(len(sizes), 'file')}, {sum(sizes) / 2**20:.0f} MiB"

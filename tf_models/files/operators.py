@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import Dim
 from bart_bridge.reconet.image_size import check_image_size
+from bart_bridge.wording import counted
 from tf_models.backend.complex_arrays import squared_magnitude
 from tf_models.backend.ops import Tensor
 from tf_models.files.model_files import Model
@@ -142,7 +143,9 @@ def _regularize(model: Model, iteration: int) -> Callable[[Tensor], Tensor]:
     """Return the regularizer of an iteration, a function of images `(batch, y, x, 2)`."""
     count = model.network.iterations
     if not 0 <= iteration < count:
-        raise InputError(f"the network has {count} iterations, 0 to {count - 1}; there is no iteration {iteration}")
+        raise InputError(
+            f"the network has {counted(count, 'iteration')}, 0 to {count - 1}; there is no iteration {iteration}"
+        )
     if isinstance(model, MoDLOriginal):
         return model.regularize
     return lambda image: model.regularizer(image, iteration=iteration)

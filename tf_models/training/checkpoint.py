@@ -30,6 +30,7 @@ from bart_bridge.data.content import digests
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import ToolError
 from bart_bridge.files import atomic, cfl
+from bart_bridge.wording import counted
 from tf_models.networks.unrolled import UnrolledNetwork
 from tf_models.training.data_parallel import process_index
 from tf_models.training.history import History, Recorder, Row, columns, rows_of
@@ -172,7 +173,7 @@ class CheckpointKeeper(keras.callbacks.Callback):
             self._write()
             epoch, batch = self.recorder.position
             raise StoppedError(
-                f"stopped by SIGTERM in stage {len(self.earlier) + 1} after {epoch} epochs and {batch} of "
+                f"stopped by SIGTERM in stage {len(self.earlier) + 1} after {counted(epoch, 'epoch')} and {batch} of "
                 f"{self.recorder.batches} batches; continues from {self.checkpoints.path}"
             )
 

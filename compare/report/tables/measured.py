@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bart_bridge.wording import counted
 from compare.report.tables.table import NOT_FINITE, Cell, Format, Numbers, Table, table_of_rows
 from compare.results.table import select
 from compare.results.table_files import is_not_available
@@ -109,8 +110,9 @@ def training_time(results: pandas.DataFrame) -> Table:
 def inference_time(results: pandas.DataFrame) -> Table:
     """Show the time of reconstructing a slice, with the first call apart."""
     calls = select(results, metric="inference", measured=True).groupby(["network", "engine"]).size().max()
+    count = int(calls) if calls == calls else 0
     notes = [
-        f"Of {calls if calls == calls else 0} calls after the first, all repeats; ± is their standard deviation.",
+        f"Of {counted(count, 'call')} after the first, all repeats; ± is their standard deviation.",
         "device time: n/a: kernels are not timed here, only wall and CPU seconds.",
     ]
     phases = {"infer": "reconstruction"}

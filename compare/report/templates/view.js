@@ -265,7 +265,7 @@ function viewArrays(data) {
       canvas.setAttribute("aria-label", `${complex ? "magnitude of the difference" : "difference of the magnitudes"} of ${first.label} and ${second.label}`);
     }
     const relative = energy ? `; its norm is ${number(Math.sqrt(error / energy))} of that of ${second.label}` : "";
-    const without = left ? `; ${left} values that are not finite are left out` : "";
+    const without = !left ? "" : left === 1 ? "; 1 value that is not finite is left out" : `; ${left} values that are not finite are left out`;
     return say(largest || left ? `Black to white: 0 to ${number(largest)}${relative}${without}.` : "The images are the same.");
   }
 

@@ -105,7 +105,7 @@ def test_missing_lines_are_not_sampled_whoever_forgot_to_say_so(truth, coils, tm
     with pytest.raises(InputError, match="--pattern regular needs fully sampled k-space"):
         import_(tmp_path / "again", kind, path, coils, pattern="regular")
     cfl.write(tmp_path / "all", np.ones((foreign.X, foreign.Y)))
-    with pytest.raises(InputError, match=r"samples \d+ positions that were not measured"):
+    with pytest.raises(InputError, match=r"samples \d+ positions not measured"):
         import_(tmp_path / "again", kind, path, coils, pattern=str(tmp_path / "all"))
 
 
@@ -138,7 +138,7 @@ def test_a_mask_that_the_data_contradict_is_refused(truth, coils, tmp_path):
     path = fastmri(truth, tmp_path)
     with h5py.File(path, "r+") as file:
         file["mask"] = np.ones(foreign.Y)
-    with pytest.raises(InputError, match=rf"'mask' samples {(~LINES[1:-1]).sum()} lines in which k-space is zero"):
+    with pytest.raises(InputError, match=rf"'mask' samples {(~LINES[1:-1]).sum()} lines whose k-space is zero"):
         import_(tmp_path / "data", "fastmri", path, coils)
 
 

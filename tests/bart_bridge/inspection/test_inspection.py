@@ -393,7 +393,7 @@ def test_folders_without_data(tmp_path):
     with pytest.raises(InputError, match="missing: no such file or folder"):
         inspect(tmp_path / "missing")
     dicom(tmp_path / "IM0001")
-    assert facts(tmp_path)["DICOM"] == "1 files"
+    assert facts(tmp_path)["DICOM"] == "1 file"
 
 
 def test_what_a_file_says_of_itself_cannot_move_the_cursor(truth, tmp_path):

@@ -159,7 +159,9 @@ def test_an_import_that_is_ended_leaves_nothing(volume, tmp_path, number):
     script = tmp_path / "bart"
     script.write_text(f'#!/bin/sh\n[ "$1" = ecalib ] && sleep 300\nexec {bart_path()} "$@"\n')
     script.chmod(0o755)
-    command = [sys.executable, "-c", "from compare.cli import main; main()", "import", "fastmri"]
+    # As on a terminal: what starts tests in the background may have SIGINT ignored.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{code}; from compare.cli import main; main()", "import", "fastmri"]
     argv = [*command, str(volume), str(tmp_path / "out/data"), "--bart", str(script)]
     child = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120

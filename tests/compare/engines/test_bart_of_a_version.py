@@ -10,7 +10,7 @@ from bart_bridge.errors import InputError, ToolError
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import VarNetSettings
 from bart_bridge.tools.toolbox import Toolbox
-from compare.engines.create import create, toolbox_of
+from compare.engines.create import create, toolbox_of, toolboxes_of
 from compare.measuring import machine, memory_sampling
 from compare.measuring.monitor import Measurement
 from tests.compare.conftest import bart_script
@@ -59,6 +59,20 @@ def test_a_binary_of_the_experiment_wins(barts, toolbox):
     assert toolbox_of("bart-1.0", {"bart-1.0": own}, default).path == own
     with pytest.raises(InputError, match=r"bart_binaries: 'bart-0\.9' must be a BART 0\.9, received 1\.0\.00 at"):
         toolbox_of("bart-0.9", {"bart-0.9": own}, default)
+
+
+@pytest.mark.parametrize("engines", [["bart", "bart-1.0"], ["keras-jax", "bart-lowmem", "bart-1.0.00-lowmem"]])
+def test_one_binary_under_two_names_is_refused(barts, toolbox, engines):
+    default = of_version(toolbox, 1, 0, 0)
+    with pytest.raises(InputError) as raised:
+        toolboxes_of(engines, {}, default)
+    first, second = engines[-2:]
+    assert str(raised.value) == (
+        f"engines: '{first}' and '{second}' are one BART here, name it once (BART 1.0.00 at {toolbox.path})"
+    )
+    assert [*toolboxes_of(["bart", "bart-0.9", "bart-lowmem", "keras-jax"], {}, default)][1] == "bart-0.9"
+    # Whoever gives a path may do so to compare a BART with itself.
+    assert len(toolboxes_of(engines, {engines[-1].removesuffix("-lowmem"): barts / "1.0.00"}, default)) == len(engines)
 
 
 @pytest.mark.parametrize("name", ["bart", "bart-cudnn", "keras-tensorflow"])

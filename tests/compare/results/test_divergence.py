@@ -93,7 +93,7 @@ def test_the_others_are_applied(partly, tmp_path):
     finished = bart_tf_in_process("apply", *runs, "--dataset", out / "dataset", "-o", tmp_path / "out")
     assert finished.returncode == 1
     assert "no trained weights, the training failed: diverged at update 3" in " ".join(finished.stderr.split())
-    assert finished.stderr.endswith("error: 1 runs failed: lost-bart\n")
+    assert finished.stderr.endswith("error: 1 run failed: lost-bart\n")
     table = pd.read_csv(tmp_path / "out/quality.csv", keep_default_na=False)
     assert set(table.network) == {"", "good"}
     assert "| good | bart |" in finished.stdout

@@ -127,3 +127,15 @@ def test_doctor_names_a_folder_without_barts_also_where_none_is_found(tmp_path, 
     assert finished.returncode == 1
     assert f"BART_TF_BARTSmustnameafolderwithBARTssuchas0.9.00/bart,received'{tmp_path / 'gone'}'" in table
     assert table.count(f"noBARTbinaryat{tmp_path / 'none'}") == 1  # it is missing, and no other BART as well
+
+
+def test_doctor_waits_once_and_not_long_for_a_bart_that_does_not_answer(tmp_path):
+    script, asked = tmp_path / "bart", tmp_path / "asked"
+    script.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nexec sleep 300\n')
+    script.chmod(0o755)
+    finished = bart_tf_in_process("doctor", "--bart", script)
+    assert finished.returncode == 1
+    table = "".join(finished.stdout.split())
+    assert table.count(f"didnotendwithin10s;command:{script}version-V") == 1
+    assert "BARTdoesnotwork:" in table
+    assert asked.read_text() == "version -V\n"

@@ -53,7 +53,7 @@ def files(folder):
 def test_without_earlier_runs_everything_is_unknown_and_nothing_is_written(tiny_config, tmp_path):
     said = bart_tf_in_process("compare", tiny_config, "-o", tmp_path / "empty" / "out", "--dry-run")
     assert said.returncode == 0, said.stderr
-    assert "dataset: 8 slices are still to be simulated" in said.stderr
+    assert "dataset: 8 slices still to be simulated" in said.stderr
     lines = said.stdout.splitlines()
     assert all(line.split()[:2] == ["unknown", "unknown"] for line in lines[1:19])
     assert lines[1].endswith("[1/18] zero-filled: reconstruct")
@@ -105,7 +105,7 @@ def test_a_longer_training_of_other_phantoms_is_estimated_from_the_experiment_be
     [
         (("size: 24", "size: 32"), "with other data"),
         (("filters: 3", "filters: 4"), "with other settings: network.filters changed from 3 to 4"),
-        (("inference_calls: 3", "threads: 7"), "with 1 threads, not 7"),
+        (("inference_calls: 3", "threads: 7"), "with 1 thread, not 7"),
     ],
 )
 def test_nothing_is_taken_from_other_sizes_settings_or_threads(changed, finished, toolbox, change, reason):

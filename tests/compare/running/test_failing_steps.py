@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bart_bridge.files import atomic
+from bart_bridge.wording import counted
 from compare.results import table as results
 from tests.compare.conftest import TINY, bart_script, bart_tf_in_process, drawing_nothing
 
@@ -95,7 +96,7 @@ def test_each_step_may_fail(step, finished, folder, config, bart_without, compar
     assert code == 1
     assert "no luck today" in said
     assert "Traceback" not in said
-    assert "1 steps failed" in said
+    assert "1 step failed" in said
     assert json.loads((folder / f"{record}-failed.json").read_text())["failed"]
     assert any("exited with code 1" in line for line in said_on_page(folder))
     assert "Failed: " in (folder / "tables.md").read_text()
@@ -133,7 +134,7 @@ def test_what_needs_a_failed_training_is_not_run(folder, config, bart_without, c
     code, said = compare(config, "-o", folder, "--bart", bart_without("history-stage"))
     assert code == 1
     assert "3 done before, 1 failed, 4 not run" in said
-    titles = ["reconstruct", "time the reconstruction of a slice 1 times", "train 3 epochs (repeat 1)"]
+    titles = ["reconstruct", "time the reconstruction of a slice once", "train 3 epochs (repeat 1)"]
     for title in titles:
         assert f"{MODL}: {title}: not run: it needs what '{TRAINING}' leaves, which is not there" in said
     assert "No such file" not in said
@@ -200,7 +201,7 @@ def test_what_is_gone_or_damaged_of_a_finished_step_is_done_again(name, truncate
     code, said = compare(config, "-o", folder)
     assert code == 0, said
     assert Path(name).stem in next(line for line in said.splitlines() if "done again" in line)
-    assert f"\n{steps} steps done, {8 - steps} done before, 0 failed\n" in said
+    assert f"\n{counted(steps, 'step')} done, {8 - steps} done before, 0 failed\n" in said
     assert "Without a result" not in (folder / "index.html").read_text()
 
 

@@ -19,6 +19,7 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.data.simulation import Simulation, simulate
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic, cfl
+from bart_bridge.wording import counted
 from compare.console import Reporter
 from compare.running import locks, prepared_data, runner, submit
 from compare.settings.experiment import Experiment, load
@@ -39,7 +40,7 @@ SETTINGS = {
     "inference_calls": 1,
 }
 RUN = "varnet on bart: "
-TRAINED = [f"{RUN}train 1 epochs", f"{RUN}reconstruct", f"{RUN}time the reconstruction of a slice 1 times"]
+TRAINED = [f"{RUN}train 1 epoch", f"{RUN}reconstruct", f"{RUN}time the reconstruction of a slice once"]
 REFERENCES = ["zero-filled: reconstruct", "cg-sense: choose its regularization on validation slices and reconstruct"]
 TESTED = [*REFERENCES, f"{RUN}reconstruct untrained", *TRAINED[1:]]
 
@@ -125,9 +126,9 @@ def test_the_cores_of_a_process_do_not_invalidate_what_is_finished(place, monkey
     threads = json.loads((place.folder / "runs/varnet-bart/train.json").read_text())["machine"]["threads"]
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads + 1))
     assert place.run() == []
-    assert place.said(f"train 1 epochs: done before, with {threads} threads (now it would be {threads + 1})")
+    assert place.said(f"train 1 epoch: done before, with {counted(threads, 'thread')} (now it would be {threads + 1})")
     assert set(place.run(threads=2)) == {*TESTED[2:], TRAINED[0]}
-    assert place.said("train 1 epochs: done again, threads changed from nothing to 2")
+    assert place.said("train 1 epoch: done again, threads changed from nothing to 2")
 
 
 def test_other_test_data_do_not_train_again(place):
@@ -165,7 +166,7 @@ def test_another_training_leaves_the_older_one_whole(place):
     run = place.folder / "runs/varnet-bart"
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     done = place.run(**with_epochs(2))
-    assert done == [title.replace("1 epochs", "2 epochs") for title in TRAINED]
+    assert done == [title.replace("1 epoch", "2 epochs") for title in TRAINED]
     assert place.said("train 2 epochs: done again, training.epochs changed from 1 to 2; the old results are in")
     older = {path.name: path.read_bytes() for path in place.older("runs/varnet-bart/*")}
     assert {"weights.cfl", "history.npz", "train.json", "apply.json", "apply-images.cfl", "infer.json"} <= older.keys()
@@ -200,7 +201,7 @@ def test_records_of_the_version_before_are_kept_aside(place):
         del record["determinants"]
         path.write_text(json.dumps({"fingerprint": "0123456789abcdef"} | record))
     assert set(place.run()) == {*TESTED, TRAINED[0]}
-    assert place.said("train 1 epochs", "done again, its record is of an earlier version of bart-tf")
+    assert place.said("train 1 epoch", "done again, its record is of an earlier version of bart-tf")
     assert {path.name for path in place.older("runs/*/*.json")} >= {"initial.json", "train.json", "apply.json"}
 
 

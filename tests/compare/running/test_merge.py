@@ -53,7 +53,7 @@ def test_the_merged_experiment_lacks_nothing_that_one_of_both_has(days, tiny, ti
     # The missing step, and no other, is done by the next comparison.
     again = bart_tf_undrawn("compare", tiny_config, "-o", both)
     assert again.returncode == 0, again.stderr
-    assert "1 steps done" in again.stderr
+    assert "1 step done" in again.stderr
 
 
 def test_folders_of_other_experiments_and_other_data_are_refused(days, tmp_path):

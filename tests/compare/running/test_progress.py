@@ -16,9 +16,9 @@ from compare.settings.experiment import load
 from tests.compare.conftest import COMMAND, TINY, bart_tf_in_process
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-STEP = re.compile(
-    r"step (\d+) of (\d+), (time left unknown|(?:about \d+ s|< 1 s) left)(?: and (\d+) steps of unknown time)?"
-)
+LEFT = r"(time left unknown|(?:about \d+ s|< 1 s) left)(?: and (\d+) steps? of unknown time)?"
+STEP = re.compile(r"step (\d+) of (\d+), " + LEFT)
+LINE = re.compile(r"\[(\d+)/9\] (.*); all steps: " + LEFT)
 
 
 @pytest.fixture
@@ -70,10 +70,12 @@ def test_a_log_says_the_same_in_plain_lines(quick, tmp_path):
     assert said.returncode == 0, said.stderr
     assert "\x1b" not in said.stderr
     lines = said.stderr.splitlines()
-    whole = [match.groups() for line in lines if (match := STEP.fullmatch(line))]
+    whole = [match.groups() for line in lines if (match := LINE.fullmatch(line))]
     assert [int(number) for number, *_ in whole] == list(range(1, 10))
-    titles = [lines[number + 1] for number, line in enumerate(lines) if STEP.fullmatch(line)]
-    assert all(title.startswith(f"[{number}/9] ") for number, title in enumerate(titles, start=1))
+    # A step has one line, and below it those of its epochs or slices.
+    assert sum(" varnet" in line or line.startswith("[") for line in lines) == 9
+    assert not any(STEP.search(line) for line in lines)
+    assert whole[5][1] == "varnet on bart: train 2 epochs (repeat 1)"
     # Before the first training and timing, nothing says how long the others take; then the repeats are known.
     assert whole[0][2] == "time left unknown"
     assert [unknown for *_, unknown in whole[5:]] == [None] * 4

@@ -102,7 +102,7 @@ def test_a_run_without_a_record_is_named(tiny, tmp_path):
     (folder / "runs/modl-bart/infer.json").unlink()
     collected = bart_tf("jobs", "collect", folder)
     assert collected.returncode == 1
-    assert "1 runs are not complete: modl-bart" in collected.stderr
+    assert "1 run is not complete: modl-bart" in collected.stderr
     assert "modl-bart                not submitted  3 of 4 steps" in bart_tf("jobs", "status", folder).stdout
 
 
@@ -199,9 +199,9 @@ def test_a_matrix_on_slurm_with_a_job_cancelled_and_one_killed(slurm, matrix, tm
     before = kept_records(folder)
 
     one = bart_tf("jobs", "resume", folder, "--only", "varnet-keras-tensorflow", env=slurm)
-    assert "submitted: 1 runs" in one.stdout, one.stderr
+    assert "submitted: 1 run" in one.stdout, one.stderr
     other = bart_tf("jobs", "resume", matrix, "-o", folder, env=slurm)
-    assert "submitted: 1 runs" in other.stdout, other.stderr
+    assert "submitted: 1 run" in other.stdout, other.stderr
     wait_for(lambda: not queue(slurm), "the end of the resumed jobs")
     collected = bart_tf("jobs", "collect", folder, env=slurm)
     assert collected.returncode == 0, collected.stderr

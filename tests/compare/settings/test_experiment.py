@@ -163,6 +163,16 @@ def test_impossible_training(tmp_path, training, message):
     [
         ({"repeat_epochs": 1}, "repeat_epochs: .*repeats is 1"),
         ({"bart_binaries": {"bart-new": "/usr/bin/bart"}}, r"bart_binaries\.bart-new: engines does not name it"),
+        ({"engines": ["bart-0.9", "bart-0.9.00"]}, "engines: 'bart-0.9' and 'bart-0.9.00' are one BART, name it once"),
+        ({"engines": ["bart-0.9.0", "bart-0.9.00"]}, "engines: 'bart-0.9.0' and 'bart-0.9.00' are one BART"),
+        (
+            {"engines": ["bart-1.0-openblas-lowmem", "keras-jax", "bart-1.0.00-openblas-lowmem"]},
+            "'bart-1.0-openblas-lowmem' and 'bart-1.0.00-openblas-lowmem' are one BART",
+        ),
+        (
+            {"engines": ["bart-a", "bart-b"], "bart_binaries": {"bart-a": "new/bart", "bart-b": "./new/bart"}},
+            "'bart-a' and 'bart-b' are one BART",
+        ),
         ({"dataset": {"simulate": {"pattern": "radial", "acceleration": 3}}}, "acceleration: .*not Cartesian"),
         ({"dataset": {"simulate": {"spokes": 12}}}, "spokes: .*is Cartesian"),
         ({"networks": network(fixed_lambda=0.1, initial_lambda=0.3)}, "initial_lambda: lambda is not trained"),
@@ -181,6 +191,14 @@ def test_impossible_training(tmp_path, training, message):
                 ({"admm_rho": 2}, r"training\.admm\.rho: only for the algorithm admm, here it is adam"),
                 ({"algorithm": "sgd", "adam_beta_1": 0.5}, r"training\.adam\.beta_1: only for the algorithm adam"),
                 ({"ipalm": {"reduce": 1.5}}, r"training\.ipalm\.reduce: only for the algorithm ipalm"),
+                # Also defaults, where only a person can have written them.
+                (
+                    {"algorithm": "sgd", "adam": {"beta_1": 0.9}},
+                    r"training\.adam: only for the algorithm adam, here it",
+                ),
+                ({"algorithm": "sgd", "adam": {}}, r"training\.adam: only for the algorithm adam"),
+                ({"ipalm": {}}, r"training\.ipalm: only for the algorithm ipalm"),
+                ({"admm_rho": 1.0}, r"training\.admm: only for the algorithm admm"),
                 ({"batch_norm_momentum": 0.5}, "batch_norm_momentum: this network has no batch norm"),
                 ({"loss": {}}, "loss: losses need positive weights, received"),
                 ({"loss": {"mse": -1, "ssim": 1}}, "loss: losses need positive weights, received"),
@@ -193,6 +211,20 @@ def test_what_does_nothing_or_contradicts_is_refused_where_a_user_wrote_it(chang
     with pytest.raises(InputError, match=message):
         load(path)
     assert load_kept(path).name == "x"
+
+
+def test_different_barts_are_no_names_of_one(tmp_path):
+    engines = ["bart", "bart-lowmem", "bart-0.9", "bart-0.9-lowmem", "bart-0.9-openblas", "bart-0.8", "bart-own"]
+    experiment = load(write(tmp_path, engines=engines, bart_binaries={"bart-own": "own", "bart-0.9": "nine"}))
+    assert experiment.engines == engines
+
+
+def test_an_experiment_as_its_folder_keeps_it_can_be_read_as_that_of_a_user(tmp_path):
+    """It has all keys of all algorithms."""
+    experiment = load(write(tmp_path, networks={"vn": network()["vn"] | {"training": {"algorithm": "sgd"}}}))
+    path = tmp_path / "kept.yaml"
+    path.write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
+    assert load(path) == experiment
 
 
 @pytest.mark.parametrize("twice", ["seed: 1\nseed: 2\n", "slurm: {cpus: 1, cpus: 2}\n"])

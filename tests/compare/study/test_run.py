@@ -71,6 +71,18 @@ def write(path, **changes):
             for rho in ({"admm": {"rho": 2.0}}, {"admm_rho": 2.0})
         ),
         (
+            {"optimizers": {"sgd": [{"adam": {"beta_1": 0.9}}]}},
+            r"optimizers\.sgd\.0\.adam: only for the algorithm adam",
+        ),
+        (
+            {"optimizers": {"sgd": [{}]}, "training": {"adam": {"beta_1": 0.9}}},
+            r"training\.adam: only for the algorithm adam, optimizers has sgd",
+        ),
+        (
+            {"engines": ["keras-tensorflow", "bart-0.9", "bart-0.9.00"]},
+            "engines: 'bart-0.9' and 'bart-0.9.00' are one BART, name it once",
+        ),
+        (
             {"optimizers": {"admm": [{"admm": {"rho": 2.0}, "admm_rho": 2.0}]}},
             r"optimizers: admm\.rho and admm_rho are the same setting",
         ),
@@ -182,7 +194,7 @@ def test_an_optimizer_that_lost_a_run_is_named_and_not_compared(lost):
     assert text[1] == "The error that every run reached on the validation slices is 2.00000."
     assert text[2].endswith("the fastest to reach it: adam (adam 30 to 30).")
     nothing_left = report.findings("n", *made_up({"sgd": [[lost] * 3]}, {"sgd": 1.0}))
-    assert nothing_left == ["1 of 1 runs of sgd ended without a finite error: it is not compared."]
+    assert nothing_left == ["1 of 1 run of sgd ended without a finite error: it is not compared."]
 
 
 REASON = "n/a: continued after 7 updates"

@@ -10,6 +10,6 @@ def test_folder_and_size_are_described(tmp_path, monkeypatch):
     assert compilation_cache.describe().startswith(f"{folder}, empty")
     folder.mkdir(parents=True)
     (folder / "step").write_bytes(b"0" * 2**20)
-    assert compilation_cache.describe() == f"{folder}, 1 files, 1 MiB"
+    assert compilation_cache.describe() == f"{folder}, 1 file, 1 MiB"
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "own"))
     assert compilation_cache.describe().startswith(str(tmp_path / "own"))
