@@ -15,6 +15,7 @@ from compare.cli import (
     data,
     difference,
     doctor,
+    ending,
     experiments,
     export,
     imports,
@@ -76,9 +77,23 @@ def options_of_all(
 
 
 def main() -> None:
-    """Run the command line. An error is one line; the exit code is 1 for a failure and 2 for wrong input."""
+    """Run the command line.
+
+    An error is one line. The exit code is 1 for a failure, 2 for wrong input, 130 after Ctrl-C and 143 after SIGTERM.
+    """
+    with ending.on_signals():
+        try:
+            _run()
+        except KeyboardInterrupt:
+            _fail(ending.reason(), ending.exit_code() or 130)
+
+
+def _run() -> None:
     try:
-        sys.exit(app(_arguments(sys.argv[1:]), standalone_mode=False) or 0)
+        exit_code = app(_arguments(sys.argv[1:]), standalone_mode=False) or 0
+        if ending.exit_code():  # typer has caught the interrupt
+            raise KeyboardInterrupt
+        sys.exit(exit_code)
     except typer.TyperException as error:
         message = error.format_message()
         if not message:  # a command without arguments has printed its help
@@ -110,4 +125,4 @@ def _arguments(argv: list[str]) -> list[str]:
 
 def _fail(message: str, exit_code: int) -> None:
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
-    sys.exit(exit_code)
+    sys.exit(ending.exit_code() or exit_code)

@@ -93,7 +93,6 @@ def simulate(
         raise InputError(first_fault(error)) from None
     reporter = options.reporter(quiet, verbose)
     toolbox = options.find_bart(bart, reporter)
-    options.end_on_sigterm()
     total = train + validation + test
     with reporter.step(f"simulate {counted(total, 'slice')}", total) as advance:
         make(folder.absolute(), settings, toolbox, lambda done, _: advance(done))

@@ -41,7 +41,6 @@ def export(
     from bart_bridge.exporters import slice_count
 
     reporter = options.reporter(quiet, verbose)
-    options.end_on_sigterm()
     total = slice_count(kind, src.absolute())
     with reporter.step(f"export {counted(total, 'slice')}", total) as advance:
         exported = write(kind, src.absolute(), dst.absolute(), lambda done, _: advance(done))

@@ -141,7 +141,6 @@ def import_(
         raise InputError(f"name either --average-repetitions or --repetition {repetition}")
     if "repetition" not in option_names(kind):
         options.refuse(context, f"{kind} has no repetitions", "average_repetitions")
-    options.end_on_sigterm()
     choice = PatternChoice(pattern, acceleration, reference_size, seed)
     wanted = {name: context.params[name] or None for name in _OPTIONS} | {"noise": noise}
     wanted["repetition"] = "average" if average_repetitions else repetition

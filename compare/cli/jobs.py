@@ -144,7 +144,8 @@ def start(
     typer.echo(f"submitted: {counted(len(left.parts), 'run')} as {', '.join(job.job_id for job in jobs)}")
     typer.echo(f"next: bart-tf jobs status {folder}; when all is done: bart-tf jobs collect {folder}")
     if on == "local":
-        job_states.wait(jobs)
+        with options.resumable():
+            job_states.wait(jobs)
         show(job_states.states(experiment, folder))
         gather(experiment, folder, bart)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bart_bridge.errors import BartTfError, InputError
+from compare.cli import ending
 
 if TYPE_CHECKING:
     from bart_bridge.tools.toolbox import Toolbox
@@ -91,18 +90,18 @@ def find_bart(bart: Path | None, reporter: Reporter) -> Toolbox:
 
 @contextmanager
 def resumable(finished: str = "finished") -> Iterator[None]:
-    """Turn Ctrl-C into an error that tells the user how to continue.
+    """Turn Ctrl-C and SIGTERM into an error that tells the user how to continue.
 
     Args:
         finished: What the command keeps, as a participle.
 
     Raises:
-        BartTfError: The user pressed Ctrl-C.
+        BartTfError: A signal ended the command.
     """
     try:
         yield
     except KeyboardInterrupt:
-        raise BartTfError(f"interrupted; what was {finished} is kept, run the same command to continue") from None
+        raise BartTfError(f"{ending.reason()}; what was {finished} is kept, run the same command to continue") from None
 
 
 def reporter(quiet: bool, verbose: bool) -> Reporter:
@@ -138,11 +137,6 @@ def writable_folder(folder: Path) -> Path:
     if not existing.is_dir():
         raise InputError(f"--output must be a folder, {existing} is a file")
     return absolute
-
-
-def end_on_sigterm() -> None:
-    """Make SIGTERM end this command like Ctrl-C does, so that it leaves nothing half done."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def refuse(context: typer.Context, reason: str, *names: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from bart_bridge.errors import BartTfError, ToolError
+from bart_bridge.errors import ToolError
 from bart_bridge.tools import process
 from compare.running.run_files import failure_record
 from compare.running.runner import Part, all_parts, part_records
@@ -111,7 +111,7 @@ def wait(jobs: list[Submitted]) -> None:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGTERM)
         psutil.wait_procs(processes)
-        raise BartTfError("interrupted; what was finished is kept, run the same command to continue") from None
+        raise
 
 
 def _state(experiment: Experiment, folder: Path, part: Part, job: Submitted | None, queue: dict[str, str]) -> State:
