@@ -113,7 +113,9 @@ def _show_barts(table: Table, path: Path | None) -> tuple[bool, list[Toolbox]]:
     for toolbox in others:
         if used is None or toolbox.path.resolve() != used.path.resolve():
             said = f"{toolbox.version_text} at {toolbox.path} (from {toolbox.source}), {blas.blas_of(toolbox)}"
-            table.add_row("other BART", f"{said}; {toolbox.build}")
+            # An experiment may name each of them, such as the engine bart-0.9.
+            slow = " [yellow](slow build)[/yellow]" if blas.is_reference(blas.blas_of(toolbox)) else ""
+            table.add_row("other BART", f"{said}{slow}; {toolbox.build}")
     for fault in faults:
         if str(fault) != missed:
             table.add_row("other BART", f"[yellow]{fault}[/yellow]")
