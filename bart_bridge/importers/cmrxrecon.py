@@ -122,6 +122,12 @@ def _shape(path: Path) -> tuple[str, tuple[int, int, int, int, int]]:
     if not spatial <= len(shape) <= spatial + 2:
         meanings = f"readout, phase encoding, {'' if single else 'coil, '}slice and time frame"
         raise InputError(f"{path}: '{names[0]}' must have dimensions {meanings}, found {shape[::-1]}")
+    if len(shape) == spatial + 2 and min(shape[:2]) > max(shape[-2:]):
+        order = f"time frame, slice, {'' if single else 'coil, '}phase encoding and readout"
+        raise InputError(
+            f"{path}: '{names[0]}' must have the dimensions {order} in HDF5, found {shape}; its axes would fit in "
+            "reverse order"
+        )
     # MATLAB drops dimensions of 1 at the end.
     frame, item = (1, 1, *shape[:-spatial])[-2:]
     coil, y, x = (1, *shape[-spatial:])[-3:]

@@ -32,6 +32,10 @@ def opened(path: Path, form: str) -> Iterator[h5py.File]:
             exception.
     """
     with reading(path, form):
+        if not h5py.is_hdf5(path):
+            with path.open("rb") as content:
+                start = content.read(8)
+            raise ValueError(f"it is no HDF5 file, it begins with {start!r}" if start else "it is an empty file")
         state = path.stat()
         _check(path, state.st_ino, state.st_mtime_ns, state.st_size)
         with h5py.File(path, "r") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def choose_group(file: h5py.File, group: str | None, path: Path) -> str:
     if group is None and len(groups) == 1:
         return groups[0]
     if group is None and groups:
-        raise InputError(f"{path}: it has {len(groups)} groups of raw data ({listed}); choose one by --group")
+        raise InputError(
+            f"{path}: it has {len(groups)} groups of raw data ({listed}); choose one by --group, such as "
+            f"--group {shlex.quote(groups[0])}"
+        )
     if group is None:
         names = names_in(file)
         raise InputError(

@@ -52,7 +52,9 @@ def _parse(match: str | None, files: Mapping[str, Facts]) -> dict[str, str]:
     for item in (match or "").split(",") if match is not None else []:
         name, equals, value = item.strip().partition("=")
         if not equals or not value or name not in known or name in wanted:
-            raise InputError(f"--match must be facts such as size=640x320,coils=16 ({', '.join(known)}), got '{item}'")
+            raise InputError(
+                f"--match must be facts such as size=640x320,coils=16 ({', '.join(known)}), received '{item}'"
+            )
         wanted[name] = value
     return wanted
 

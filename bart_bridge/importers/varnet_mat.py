@@ -67,7 +67,7 @@ def open_varnet(path: Path) -> Source:
         split_note = f"split: the published one needs subjects 1 to 20, found {', '.join(subjects)}: all go into test"
     if not all(entries.keys() >= _PUBLISHED_SLICES for entries in subjects.values()):
         slices = None
-        slices_note = f"slices: the published ones, {_SLICES}, are not there of each subject: all are taken"
+        slices_note = f"slices: not every subject has the published ones, {_SLICES}: all are taken"
     return Source("varnet-mat", path, subjects, True, split, slices, description, left_out, split_note, slices_note)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import BartTfError, InputError
 from bart_bridge.inspection import bart_files, files, folders
 from bart_bridge.inspection.description import Description
 from bart_bridge.inspection.measured import with_measured
@@ -27,3 +27,18 @@ def inspect(path: Path) -> Description:
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder")
     return with_measured(files.describe(path))
+
+
+def other_import(kind: str, path: Path) -> str:
+    """Say what a file is that an importer did not take, and the command that imports it; empty if there is no other.
+
+    Args:
+        kind: The importer, one of `bart_bridge.importers.KINDS`.
+        path: The file or folder.
+    """
+    try:
+        description = inspect(path)
+    except (BartTfError, OSError):
+        return ""
+    commands = [part.command for part in (description, *description.parts.values()) if part.command]
+    return f"it is {description.what}: {commands[0]}" if commands and description.kind != kind else ""

@@ -130,6 +130,7 @@ def import_(
     from bart_bridge.importers.convert import ImportPlan
     from bart_bridge.importers.pattern_choice import PatternChoice
     from bart_bridge.importers.selection import parse_split
+    from bart_bridge.inspection import other_import
 
     reporter = options.reporter(quiet, verbose)
     if pattern not in {"regular", "random"}:
@@ -147,7 +148,10 @@ def import_(
     if "seed" in option_names(kind):
         wanted["seed"] = seed
     find_bart = partial(options.find_bart, bart, reporter)
-    sources = open_sources(kind, src.absolute(), **wanted)
+    try:
+        sources = open_sources(kind, src.absolute(), **wanted)
+    except InputError as error:
+        raise InputError("; ".join(filter(None, [str(error), other_import(kind, src)]))) from None
     # Before the first of several datasets is written: a split that one of them cannot have leaves none of them.
     splits = {name: _split(name, source, parse_split(split or []), slices) for name, source in sources.items()}
     for name, source in sources.items():

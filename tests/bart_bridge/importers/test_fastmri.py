@@ -62,11 +62,11 @@ def test_one_source_for_each_size(truth, tmp_path):
     ("match", "message"),
     [
         ("size=1x1", r"no file matches --match size=1x1 \(found: size=64x36,coils=4 \(2 files\)"),
-        ("size", r"--match must be facts such as .* \(size, coils, acquisition\), got 'size'"),
-        ("size=", "got 'size='"),
-        ("field=3", "got 'field=3'"),
-        ("coils=4,coils=3", "got 'coils=3'"),
-        ("", "got ''"),
+        ("size", r"--match must be facts such as .* \(size, coils, acquisition\), received 'size'"),
+        ("size=", "received 'size='"),
+        ("field=3", "received 'field=3'"),
+        ("coils=4,coils=3", "received 'coils=3'"),
+        ("", "received ''"),
         ("coils=4", "the slices of a dataset need one size and number of coils, found size=64x36,coils=4 "),
     ],
 )

@@ -57,6 +57,28 @@ def test_a_volume_becomes_a_dataset(volume, tmp_path):
     np.testing.assert_array_equal(lines, (from_centre % 3 == 0) | ((from_centre >= -3) & (from_centre < 3)))
 
 
+@pytest.mark.parametrize(
+    ("kind", "write", "said"),
+    [
+        ("ismrmrd", foreign.write_fastmri, "it is fastMRI, multi-coil: bart-tf import fastmri {} FOLDER"),
+        ("fastmri", foreign.write_ismrmrd, "it is ISMRMRD raw data: bart-tf import ismrmrd {} FOLDER"),
+        ("cfl", foreign.write_modl, "it is images and coil sensitivities of MoDL: bart-tf import modl-hdf5 {} FOLDER"),
+    ],
+)
+def test_a_file_of_another_kind_says_which(tmp_path, kind, write, said):
+    path = write(foreign.make_truth(), tmp_path / "file.h5")
+    finished = bart_tf_in_process("import", kind, path, tmp_path / "data")
+    assert one_line(finished, 2).endswith(f"; {said.format(path)}")
+
+
+def test_a_file_of_the_right_kind_or_of_none_gives_no_such_advice(tmp_path):
+    path = foreign.write_ismrmrd(foreign.make_truth(), tmp_path / "raw.h5", range(0, 36, 6), repetitions=2)
+    (tmp_path / "text.h5").write_text("hello")
+    for source, reason in ((path, "or --repetition average"), (tmp_path / "text.h5", "begins with b'hello')")):
+        finished = bart_tf_in_process("import", "ismrmrd", source, tmp_path / "data")
+        assert one_line(finished, 2).endswith(reason)
+
+
 def test_what_is_left_out_and_why_stands_on_the_console(tmp_path):
     """The file has a line of noise and one for calibration beside its three slices."""
     truth = foreign.make_truth()
