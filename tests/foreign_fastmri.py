@@ -109,10 +109,11 @@ def write_breast(truth, path, spokes=64, images=4, partitions=None, centre=None)
     return path
 
 
-def write_exported(truth, folder, kind):
-    """What `bart-tf export` makes of a dataset."""
+def write_exported(truth, folder, kind, source=None):
+    """What `bart-tf export` makes of a dataset; `source` is a file of ISMRMRD (default: k-space of BART)."""
     with tempfile.TemporaryDirectory() as name:
-        path = foreign.write_bart(truth, Path(name) / "kspace")
+        path = source or foreign.write_bart(truth, Path(name) / "kspace")
         coils = str(foreign.write_coils(truth, Path(name) / "coils"))
-        export(kind, foreign.import_to(Path(name) / "data", "cfl", path, coils=coils), folder / "exported")
+        data = foreign.import_to(Path(name) / "data", "ismrmrd" if source else "cfl", path, coils=coils)
+        export(kind, data, folder / "exported")
     return folder / "exported"

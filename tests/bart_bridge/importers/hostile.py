@@ -7,6 +7,7 @@ import json
 import resource
 import shutil
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -36,6 +37,7 @@ FORMATS = {
     ),
     "fastmri-exported": ("fastmri", lambda truth, folder: foreign_fastmri.write_exported(truth, folder, "fastmri")),
     "ismrmrd-exported": ("ismrmrd", lambda truth, folder: foreign_fastmri.write_exported(truth, folder, "ismrmrd")),
+    "ismrmrd-radial-exported": ("ismrmrd", lambda truth, folder: write_exported_radial(truth, folder)),
     "m4raw": ("m4raw", lambda truth, folder: foreign_fastmri.write_m4raw(truth, folder / "m4raw", ["T2"])),
     "skm-tea": ("skm-tea", lambda truth, folder: foreign_fastmri.write_skm_tea(truth, folder / "MTR_001.h5")),
     "ismrmrd": ("ismrmrd", lambda truth, folder: foreign.write_ismrmrd(truth, folder / "raw.h5", range(0, 36, 3))),
@@ -56,6 +58,14 @@ FORMATS = {
     "cfl": ("cfl", lambda truth, folder: foreign.write_bart(truth, folder / "kspace")),
     "cfl-volume": ("cfl", lambda truth, folder: foreign_volumes.write_bart_volume(truth, folder / "kspace")),
 }
+
+
+def write_exported_radial(truth, folder):
+    with tempfile.TemporaryDirectory() as name:
+        source = foreign_raw.write_radial(truth, Path(name) / "raw.h5", foreign_raw.radial(9))
+        return foreign_fastmri.write_exported(truth, folder, "ismrmrd", source)
+
+
 OPTIONS = {"m4raw": {"repetition": "average"}, "skm-tea": {"contrast": "1"}}
 WITH_COILS = {"varnet-mat", "modl-hdf5", "skm-tea"}
 # A small file cannot make an import use more, whatever sizes it declares.
