@@ -8,45 +8,12 @@ import pytest
 
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
-from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.importers import KINDS, open_source
-from tests import foreign, foreign_volumes
+from tests import foreign
+from tests.bart_bridge.importers.conftest import WRITERS
 
 # A library's warning beside the one line would be a second one.
 pytestmark = pytest.mark.filterwarnings("error")
-
-WRITERS = {
-    "varnet-mat": lambda truth, folder: foreign.write_varnet(truth, folder / "knee", subjects=[1]),
-    "modl-hdf5": lambda truth, folder: foreign.write_modl(truth, folder / "dataset.hdf5"),
-    "fastmri": lambda truth, folder: foreign.write_fastmri(truth, folder / "file.h5"),
-    "ismrmrd": lambda truth, folder: foreign.write_ismrmrd(truth, folder / "raw.h5", lines=range(0, foreign.Y, 6)),
-    "cfl": lambda truth, folder: foreign.write_bart(truth, folder / "kspace"),
-    "calgary-campinas": lambda truth, folder: foreign_volumes.write_calgary(truth, folder / "volume.h5"),
-    "cmrxrecon": lambda truth, folder: foreign_volumes.write_cmrxrecon(truth, folder / "cine.mat"),
-}
-
-
-@pytest.fixture
-def refused(truth, tmp_path):
-    """Import a source of a kind after it was damaged; return the message."""
-    (tmp_path / "source").mkdir()
-    (tmp_path / "out").mkdir()
-
-    def run(kind, damage):
-        path = WRITERS[kind](truth, tmp_path / "source")
-        path = damage(path) or path
-        coils = "" if kind in {"varnet-mat", "modl-hdf5"} else str(foreign.write_coils(truth, tmp_path / "coils"))
-        split = {"test": "tst0-2"} if kind == "modl-hdf5" else None
-        slices = "0-2" if kind == "varnet-mat" else None
-        with pytest.raises(InputError) as caught:
-            foreign.import_to(tmp_path / "out" / "data", kind, path, split, coils=coils, slices=slices)
-        assert list((tmp_path / "out").iterdir()) == []
-        message = str(caught.value)
-        assert "\n" not in message
-        assert len(message) < 600
-        return message
-
-    return run
 
 
 def main_file(kind, path):
@@ -229,70 +196,6 @@ def test_volumes_of_several_sizes(refused, truth):
     assert "found size=64x36,coils=4 (1 file); size=64x36,coils=3 (1 file); choose with --match" in message
 
 
-# ISMRMRD
-
-
-def raw(change):
-    """Change the heads of all lines, or the lines."""
-
-    def damage(path):
-        with h5py.File(path, "r+") as file:
-            data = file["dataset/data"][()]
-            change(data)
-            file["dataset/data"][...] = data
-
-    return damage
-
-
-def no_image(data):
-    data["head"]["flags"] = 1 << 18  # noise
-
-
-def beyond(data):
-    data["head"]["idx"]["kspace_encode_step_1"][5] = foreign.Y
-
-
-def contrasts(data):
-    data["head"]["idx"]["contrast"][5] = 1
-
-
-def other_coils(data):
-    data["head"]["active_channels"][5] = 3
-
-
-def early_centre(data):
-    data["head"]["center_sample"][5] = 3
-
-
-def fewer_samples(data):
-    data["head"]["number_of_samples"][5] = 60
-
-
-def nan_line(data):
-    values = np.array(data["data"][5])
-    values[7] = np.nan
-    data["data"][5] = values
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (raw(no_image), "no image lines in it"),
-        (raw(beyond), "must be within the 36 of its header, found 0 to 36"),
-        (raw(contrasts), "it has 2 contrasts (0, 1); choose one, such as --contrast 0"),
-        (raw(other_coils), "one number of coils is supported"),
-        (raw(early_centre), "line 5 does not fit into the readout of 64"),
-        (raw(fewer_samples), "cannot be read as ISMRMRD raw data"),
-        (raw(nan_line), "found NaN or infinity in lines"),
-        (h5(**{"dataset/xml": None}), "no 'dataset/xml' in it"),
-        (h5(**{"dataset/data": None}), "no group with 'data' of acquisitions, such as 'dataset/data', in it"),
-        (h5(**{"dataset/data": np.ones(3)}), "no group with 'data' of acquisitions, such as 'dataset/data', in it"),
-    ],
-)
-def test_ismrmrd(refused, damage, message):
-    assert message in refused("ismrmrd", damage)
-
-
 # BART
 
 
@@ -375,44 +278,3 @@ def test_declared_sizes_that_no_memory_holds(refused, sizes, message):
             file.create_dataset("kspace", shape, np.float32, chunks=(1, 4, 4, 2))
 
     assert message in refused("calgary-campinas", damage)
-
-
-# Interruption
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError])
-def test_an_interrupted_import_leaves_nothing(truth, tmp_path, error):
-    from bart_bridge.importers import open_source
-    from bart_bridge.importers.convert import ImportPlan, convert
-
-    path = foreign.write_bart(truth, tmp_path / "kspace")
-    coils = foreign.write_coils(truth, tmp_path / "coils")
-    source = open_source("cfl", path)
-    seen = []
-
-    def stop(done, total):
-        seen.append(((done, total), sorted(file.name for file in (tmp_path / "out").iterdir())))
-        if done == 2:
-            raise error
-
-    with pytest.raises(error):
-        convert(source, tmp_path / "out/data", ImportPlan(source.split({}, None), coils=str(coils)), lambda: None, stop)
-    assert [progress for progress, _ in seen] == [(1, 3), (2, 3)]
-    assert all("data" not in names for _, names in seen)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_with_something_in_it_is_not_touched(truth, tmp_path):
-    path = foreign.write_bart(truth, tmp_path / "kspace")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/mine").write_text("kept")
-    with pytest.raises(InputError, match="already exists"):
-        foreign.import_to(tmp_path / "data", "cfl", path, coils=str(foreign.write_coils(truth, tmp_path / "coils")))
-    assert [file.name for file in (tmp_path / "data").iterdir()] == ["mine"]
-
-
-def test_coils_that_are_zero_everywhere(truth, tmp_path):
-    path = foreign.write_bart(truth, tmp_path / "kspace")
-    cfl.write(tmp_path / "coils", from_batch_coil_yx(0 * truth.coils[None]))
-    with pytest.raises(InputError, match="kspace/0: 'coils' must not be zero everywhere"):
-        foreign.import_to(tmp_path / "data", "cfl", path, coils=str(tmp_path / "coils"))
