@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 
 class BartTfError(Exception):
@@ -74,14 +76,21 @@ class DivergedError(ToolError):
 
 # Rules that pydantic words for its own users, in words for those who write settings.
 _RULES = {
+    "bool_type": "must be true or false",
     "dict_type": "must be a block of keys",
     "extra_forbidden": "no such key",
+    "list_type": "must be a list",
     "missing": "this key is required",
     "model_attributes_type": "must be a block of keys",
     "model_type": "must be a block of keys",
+    "string_pattern_mismatch": "must match the pattern {pattern}",
+    "string_type": "must be a text",
     "union_tag_invalid": "{discriminator} must be one of {expected_tags}",
     "union_tag_not_found": "the key {discriminator} is required",
 }
+# YAML 1.1 takes a number without a dot, or without a sign in its exponent, for a text.
+_EXPONENT = re.compile(r"([-+]?\d+)(\.\d*)?[eE]([-+]?\d+)")
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
 
 
 def first_fault(error: ValidationError, content: object = None) -> str:
@@ -94,14 +103,13 @@ def first_fault(error: ValidationError, content: object = None) -> str:
         content: The settings as they were given, if they are at hand. Pydantic's path to a key also names the member of
             a union that it chose, `network.varnet.filters`; with `content` that part is left out.
     """
-    faults = error.errors()
-    first = faults[0]
-    location = first["loc"] if content is None else _keys(first["loc"], content)
+    faults = [(_keys(fault["loc"], content), fault) for fault in error.errors()]
+    location = faults[0][0]
+    # Where one of several types is allowed, each has faults of its own. Those of a block's keys say most.
+    same = [each for each in faults if each[0][: len(location)] == location] if location else faults[:1]
+    location, first = max(same, key=lambda each: len(each[0]))
     key = ".".join(str(part) for part in location)
-    if first["type"] in _RULES:
-        rule = _RULES[first["type"]].format_map(first.get("ctx", {}))
-    else:
-        rule = first["msg"].removeprefix("Value error, ")
+    rule = _rule(first, [fault for _, fault in same])
     if not key and first["type"] != "value_error":
         key = "the file"
     message = f"{key}: {rule}" if key else rule
@@ -109,11 +117,35 @@ def first_fault(error: ValidationError, content: object = None) -> str:
         message += f" (received {first['ctx']['tag']!r})"
     elif first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
         message += f" (received {first['input']!r})"
-    return message + (f"; and {len(faults) - 1} more" if len(faults) > 1 else "")
+    others = len(faults) - len(same)
+    return message + (f"; and {others} more" if others else "")
+
+
+def _rule(fault: ErrorDetails, same: Sequence[ErrorDetails]) -> str:
+    """Return the rule that a fault breaks; `same` has those of all types that its key may have."""
+    kind, values = fault["type"], fault.get("ctx", {})
+    if kind in _RULES:
+        return _RULES[kind].format_map(values)
+    if kind == "literal_error":
+        choices = [each["ctx"]["expected"] for each in same if each["type"] == kind]
+        return f"must be {' or '.join(choices)}"
+    if kind == "too_short":
+        least = values["min_length"]
+        return f"must have at least {least} {'entry' if least == 1 else 'entries'}"
+    rule = fault["msg"].removeprefix("Value error, ")
+    rule = "must " + rule.removeprefix("Input should ") if rule.startswith("Input should ") else rule
+    if kind in {"float_type", "int_type"} and isinstance(text := fault["input"], str):
+        if match := _EXPONENT.fullmatch(text):
+            return f"{rule}: write {match[1]}{match[2] or '.0'}e{int(match[3]):+d}, YAML needs the dot and the sign"
+        if _NUMBER.fullmatch(text):
+            return f"{rule} without quotes"
+    return rule
 
 
 def _keys(location: Sequence[int | str], content: object) -> list[int | str]:
-    """Return a path without the parts that `content` does not have although it has the next one."""
+    """Return a path without names of types, and without parts that `content` lacks although it has the next one."""
+    # No key of ours has brackets; pydantic's names of types have them, such as `literal['mse','ssim']`.
+    location = [part for part in location if "[" not in str(part)]
     keys: list[int | str] = []
     for number, part in enumerate(location):
         if (

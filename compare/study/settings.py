@@ -86,16 +86,24 @@ class Study(Settings):
         return self
 
     def _check(self, algorithm: str, number: int, candidate: Candidate) -> None:
-        """Refuse a candidate whose training breaks a rule, and name the block that the key at fault is in."""
+        """Refuse a candidate whose training breaks a rule, and name the block that the fault is in."""
+        fault = self._fault(algorithm, candidate)
+        if fault is None:
+            return
+        if fault == self._fault(algorithm, {}):  # also without the candidate's settings
+            separator = "." if fault.partition(":")[0] in dict(dotted(self.training)) else ": "
+            raise ValueError(f"training{separator}{fault}")
+        raise ValueError(f"optimizers.{algorithm}.{number}: {fault}")
+
+    def _fault(self, algorithm: str, candidate: Candidate) -> str | None:
+        """Return the rule that the training of a candidate breaks, if any."""
         try:
             self.trained(algorithm, candidate)
         except ValidationError as error:
-            location = error.errors()[0]["loc"]
-            is_shared = bool(location) and location[0] in self.training and location[0] not in candidate
-            block = "training." if is_shared else f"optimizers.{algorithm}.{number}: "
-            raise ValueError(block + first_fault(error)) from None
+            return first_fault(error, merged(self.training, candidate))
         except ValueError as error:
-            raise ValueError(f"optimizers.{algorithm}.{number}: {error}") from None
+            return str(error)
+        return None
 
     def trained(self, algorithm: str, candidate: Candidate) -> Training:
         """Return the training of a candidate.

@@ -79,7 +79,7 @@ def not_a_number(source, target):
         (empty, "not a Keras model, or a damaged one"),
         (other_class, "a network of bart-tf is needed (VarNet, Modl, MoDLOriginal), found 'Sequential'"),
         (other_sizes, "weights do not belong to the network"),
-        (wrong_sizes, "Modl: filters: Input should be greater than 0"),
+        (wrong_sizes, "Modl: filters: must be greater than 0"),
         (no_arrays, "weights do not belong to the network"),
         (not_a_number, "must be finite, found NaN or infinity"),
     ],

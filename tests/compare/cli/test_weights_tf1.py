@@ -61,7 +61,7 @@ def test_modl_of_tensorflow_1(command, shared, tmp_path):
         command("to-bart", tmp_path / "model.keras", tmp_path / "weights")
     )
     assert "--iterations: MoDL needs it" in refused(command("from-tf1", prefix, tmp_path / "other.keras"))
-    assert "iterations: Input should be greater than 0" in refused(
+    assert "iterations: must be greater than 0" in refused(
         command("from-tf1", prefix, tmp_path / "other.keras", "-I", 0)
     )
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]

@@ -213,6 +213,49 @@ def test_what_does_nothing_or_contradicts_is_refused_where_a_user_wrote_it(chang
     assert load_kept(path).name == "x"
 
 
+def faulty(training=None, simulate=None, **changes):
+    """An experiment with a fault in the training of its network, in its simulation, or beside them."""
+    networks = {"vn": {"network": {"kind": "varnet"}, "training": {"epochs": 3, **(training or {})}}}
+    return {"networks": networks, "dataset": {"simulate": {"size": 32, **(simulate or {})}}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (faulty(engines="bart"), "engines: must be a list (received 'bart')"),
+        (faulty(engines=[]), "engines: must have at least 1 entry (received [])"),
+        (faulty(name="my study"), "name: must match the pattern ^[A-Za-z0-9_-]+$ (received 'my study')"),
+        (faulty(device="cuda"), "device: must be 'cpu' or 'gpu' (received 'cuda')"),
+        (faulty(validate_epochs="on"), "validate_epochs: must be true or false (received 'on')"),
+        (faulty(repeats=0), "repeats: must be greater than or equal to 1 (received 0)"),
+        (faulty(threads="4"), "threads: must be a valid integer without quotes (received '4')"),
+        (faulty(slurm={"cpu": 3}), "slurm.cpu: no such key"),
+        (
+            faulty(simulate={"pattern": "radal"}),
+            "dataset.simulate.pattern: must be 'random' or 'regular' or 'radial', 'golden-angle' or 'spiral' "
+            "(received 'radal')",
+        ),
+        (
+            faulty({"learning_rate": "1e-3"}),
+            "networks.vn.training.learning_rate: must be a valid number: write 1.0e-3, YAML needs the dot and the sign "
+            "(received '1e-3')",
+        ),
+        (
+            faulty({"loss": "mae"}),
+            "networks.vn.training.loss: must be 'mse', 'mad', 'nmse', 'mse-magnitude', 'mad-magnitude', "
+            "'nmse-magnitude' or 'ssim' (received 'mae')",
+        ),
+        (faulty({"loss": {"mse": "x"}}), "networks.vn.training.loss.mse: must be a valid number (received 'x')"),
+        (faulty({"epoch": 3, "adam": {"beta1": 0.5}}), "networks.vn.training.adam.beta1: no such key; and 1 more"),
+    ],
+)
+def test_typical_typos_are_told_in_words_of_the_file(content, message, tmp_path):
+    path = write(tmp_path, **content)
+    with pytest.raises(InputError) as error:
+        load(path)
+    assert str(error.value) == f"{path}: {message}"
+
+
 def test_different_barts_are_no_names_of_one(tmp_path):
     engines = ["bart", "bart-lowmem", "bart-0.9", "bart-0.9-lowmem", "bart-0.9-openblas", "bart-0.8", "bart-own"]
     experiment = load(write(tmp_path, engines=engines, bart_binaries={"bart-own": "own", "bart-0.9": "nine"}))

@@ -60,7 +60,19 @@ def write(path, **changes):
         ({"training": {"weight_decay": float("inf")}}, "training.weight_decay: .*finite"),
         ({"optimizers": {"adam": [{"learning_rate": "0.1"}]}}, r"optimizers\.adam\.0: learning_rate: .*received '0.1'"),
         ({"optimizers": {"sgd": [{"algorithm": "adam"}]}}, "algorithm: leave it out, the key in optimizers names it"),
-        ({"training": {"adam": None}}, "adam: must be a block of keys"),
+        ({"training": {"adam": None}}, r"training\.adam: must be a block of keys"),
+        # What all share is at fault, whatever a candidate has.
+        (
+            {"training": {"adam": {"beta_1": 2}}, "optimizers": {"adam": [{"adam": {"epsilon": 1e-6}}]}},
+            r"training\.adam\.beta_1: must be less than 1 \(received 2\)",
+        ),
+        ({"training": {"warmup_epochs": 99}}, "training: warmup_epochs must be at most the epochs of a stage"),
+        ({"training": {"loss": "mae"}}, r"training\.loss: must be 'mse', 'mad', "),
+        (
+            {"optimizers": {"Adam": [{}]}},
+            r"optimizers\.Adam: must be 'sgd', 'adam', 'ipalm' or 'admm' \(received",
+        ),
+        ({"optimizers": {"adam": {"beta_1": 0.5}}}, r"optimizers\.adam: must be a list"),
         ({"training": {"loss": {}}}, r"training\.loss: losses need positive weights"),
         ({"training": {"algorithm": "adam"}}, "algorithm: leave it out, the key in optimizers names it"),
         *(
