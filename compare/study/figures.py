@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from compare.report.figures import colours
+from compare.report.figures.embedded import data_url
 from compare.results.table import select
 
 if TYPE_CHECKING:
@@ -57,4 +57,4 @@ def embedded(figure: Figure) -> str:
     """Return a figure as an address that contains it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_url(buffer.getvalue())

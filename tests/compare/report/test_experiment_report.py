@@ -1,11 +1,14 @@
 import base64
+import io
 import json
 import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from bart_bridge.errors import InputError
 from compare.report import experiment_report
@@ -49,6 +52,22 @@ def test_the_page_needs_no_other_file(tiny):
         assert image["alt"]
     assert {link.removeprefix("#") for link in page.links} - {"data:,"} <= set(page.ids)
     assert len(set(page.ids)) == len(page.ids)
+
+
+def test_pictures_on_the_page_are_those_of_the_files_in_half_the_bytes(tiny):
+    on_page, in_files = 0, 0
+    page = Page((tiny[0] / "index.html").read_text())
+    by_title = {image["alt"]: image["src"] for image in page.images}
+    for slug, title in (("modl-loss", "modl, training loss"), ("modl-memory-train", "modl, memory during training")):
+        path = tiny[0] / "figures" / f"{slug}.png"
+        png = base64.b64decode(by_title[title].split(",", 1)[1])
+        shown, exported = (np.asarray(Image.open(each).convert("RGB"), int) for each in (io.BytesIO(png), path))
+        assert shown.shape == exported.shape
+        # Of 256 levels; smooth edges of lines are few pixels.
+        assert np.abs(shown - exported).mean() < 0.5
+        assert np.abs(shown - exported).max() < 64
+        on_page, in_files = on_page + len(png), in_files + path.stat().st_size
+    assert on_page < in_files / 2
 
 
 def cells_of_markdown(text):
