@@ -71,7 +71,9 @@ def check_references(
         if lengths is None:
             raise InputError(f"{path}: {name} is damaged, heap {address} has an object of impossible length")
         for number, expected in found[found["address"] == address][["index", "length"]].tolist():
-            if lengths.get(number, expected) != expected:
+            if number not in lengths:  # HDF5 would bring its length into memory before it looks for it
+                raise InputError(f"{path}: {name} is damaged, the heap at {address} has no object {number}")
+            if lengths[number] != expected:
                 raise InputError(
                     f"{path}: {name} is damaged, object {number} of the heap at {address} has {lengths[number]} bytes "
                     f"instead of {expected}"
@@ -107,7 +109,7 @@ def _fits(kind: np.dtype[Any]) -> bool:
 def object_lengths(file: BinaryIO, position: int) -> dict[int, int] | None:
     """Return the length in bytes of each object of the heap at a position, or None if a length is impossible.
 
-    HDF5 itself finds a heap that is cut off or has another signature.
+    Where there is no heap, or one that is cut off, objects are missing.
     """
     lengths: dict[int, int] = {}
     file.seek(position)

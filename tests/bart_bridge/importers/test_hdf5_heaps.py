@@ -46,7 +46,13 @@ def test_a_heap_is_sound_if_each_object_has_a_length(stored, sound):
 def test_every_heap_of_a_file_is_checked(truth, tmp_path, monkeypatch, name):
     path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5", lines=range(0, foreign.Y, 6))
     seen = []
-    monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: seen.append(position) or {})
+    lengths = hdf5_heaps.object_lengths
+
+    def watched(file, position):
+        seen.append(position)
+        return lengths(file, position)
+
+    monkeypatch.setattr(hdf5_heaps, "object_lengths", watched)
     with h5py.File(path) as file:
         hdf5_heaps.check_heaps(file[name], path)
         count = file[name].size
@@ -174,8 +180,22 @@ def test_lists_of_an_unknown_sort_are_noticed():
 
 def test_an_object_of_another_length_is_refused_before_hdf5_reads_it(truth, tmp_path, monkeypatch):
     path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5", lines=range(0, foreign.Y, 6))
-    monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: {1: 2047})
+    lengths = hdf5_heaps.object_lengths
+    monkeypatch.setattr(hdf5_heaps, "object_lengths", lambda file, position: {**lengths(file, position), 1: 2047})
     with pytest.raises(InputError, match=r"object 1 of the heap at \d+ has 2047 bytes instead of \d+"):
+        open_source("ismrmrd", path)
+
+
+@pytest.mark.parametrize(("missing", "number"), [({1}, "1"), (set(range(100)), r"\d")])
+def test_an_object_that_is_not_there_is_refused_before_hdf5_reads_it(truth, tmp_path, monkeypatch, missing, number):
+    path = foreign.write_ismrmrd(truth, tmp_path / "raw.h5", lines=range(0, foreign.Y, 6))
+    lengths = hdf5_heaps.object_lengths
+
+    def without(file, position):
+        return {other: size for other, size in lengths(file, position).items() if other not in missing}
+
+    monkeypatch.setattr(hdf5_heaps, "object_lengths", without)
+    with pytest.raises(InputError, match=rf"'/dataset/\w+' is damaged, the heap at \d+ has no object {number}$"):
         open_source("ismrmrd", path)
 
 
