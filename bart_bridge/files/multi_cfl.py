@@ -17,6 +17,17 @@ from numpy.typing import ArrayLike, NDArray
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 
+_SIZES = "SizesDimensions"
+
+
+def is_multi(path: str | Path) -> bool:
+    """Return whether a file holds several arrays.
+
+    Raises:
+        InputError: A file is missing, or the header is malformed.
+    """
+    return _SIZES in cfl.header_sections(cfl.files(path)[1])
+
 
 def read(path: str | Path) -> list[NDArray[np.complex64]]:
     """Read all arrays into memory, in the order of the file.
@@ -34,9 +45,9 @@ def read(path: str | Path) -> list[NDArray[np.complex64]]:
     data, header = cfl.files(path)
     sections = cfl.header_sections(header)
     total = prod(cfl.dimensions(sections, header))
-    if "SizesDimensions" not in sections:
+    if _SIZES not in sections:
         raise InputError(f"{header}: not a file of several arrays (no section 'SizesDimensions')")
-    ranks = cfl.header_integers(sections, "SizesDimensions", header)[0]
+    ranks = cfl.header_integers(sections, _SIZES, header)[0]
     shapes = cfl.header_integers(sections, "MultiDimensions", header)
     if tuple(len(shape) for shape in shapes) != ranks:
         summary = str(ranks) if len(ranks) <= cfl.MAX_RANK else f"of {len(ranks)} arrays"

@@ -16,8 +16,6 @@ from bart_bridge.inspection.measured import peak, trajectory_rows
 from bart_bridge.reconet import weights_info
 from bart_bridge.wording import counted
 
-_SECTION = "SizesDimensions"
-
 
 def is_array(path: Path) -> bool:
     """Tell whether a path is one of BART's two files, or their common name."""
@@ -33,8 +31,7 @@ def describe(path: Path) -> Description:
     Raises:
         InputError: One of both files is missing or damaged.
     """
-    header = cfl.files(path)[1]
-    if _SECTION in cfl.header_sections(header):
+    if multi_cfl.is_multi(path):
         return _several(path)
     array = cfl.read(path)
     shape = array.shape + (1,) * (len(Dim) - array.ndim)

@@ -44,6 +44,11 @@ class WeightArray:
     hidden_layers: bool = False
 
 
+def stored_names(network: Network) -> list[str]:
+    """List the names of the arrays in a network's weights file, in BART's order."""
+    return [array.name for array in layout(network)]
+
+
 def layout(network: Network) -> list[WeightArray]:
     """List the arrays of a network's weights file in BART's order."""
     lambda_count = 1 if network.shared_lambda else network.iterations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,17 @@ import jinja2
 
 import bart_bridge
 from bart_bridge.errors import InputError
-from bart_bridge.files import atomic, cfl
+from bart_bridge.files import atomic, cfl, multi_cfl
 from bart_bridge.files.dims import Dim
+from bart_bridge.reconet import weights, weights_info
 from compare.report.viewer_arrays import Positions, ViewedArray, choose_positions, default_plane, left_out, pack
 
-MOST_ARRAYS = 12
+MOST_ARRAYS = 24  # colours and dashes of lines differ for as many
 _MARK = '<meta name="generator" content="bart-tf view">'
 # Split of a dataset folder that is shown.
 _SPLIT = "test"
+# The plane of a convolution's kernels among the dimensions of its weights; the first two are channels.
+_KERNEL = (Dim.Z, Dim.COIL)
 
 
 @dataclass(frozen=True)
@@ -45,18 +49,17 @@ def write(paths: Sequence[Path], page: Path, plane: tuple[Dim, Dim] | None, want
         wanted: Positions along the other dimensions; see `choose_positions`.
 
     Raises:
-        InputError: A path is no array and no folder with arrays, an array is damaged, there are more than 12, or as for
+        InputError: A path is no array and no folder with arrays, an array is damaged, there are more than 24, or as for
             `choose_positions`; or `page` is another file.
     """
     if page.exists() and not (page.is_file() and _MARK in page.read_text(errors="replace")[:2000]):
         raise InputError(f"{page}: exists and is no page of bart-tf view; name another file with --output")
     names = [name for path in paths for name in arrays_at(path)]
-    if len(names) > MOST_ARRAYS:
-        raise InputError(f"at most {MOST_ARRAYS} arrays fit on a page, received {len(names)}")
-    arrays = []
+    arrays: list[ViewedArray] = []
     for name, label in zip(names, _labels(names), strict=True):
-        values = cfl.read(name)
-        arrays.append(ViewedArray(label, values, plane or default_plane(values.shape)))
+        arrays += _arrays(name, label, plane)
+    if len(arrays) > MOST_ARRAYS:
+        raise InputError(f"at most {MOST_ARRAYS} arrays fit on a page, received {len(arrays)}")
     positions = choose_positions(arrays, wanted)
     missing = left_out(arrays, positions)
     environment = jinja2.Environment(
@@ -84,6 +87,26 @@ def write(paths: Sequence[Path], page: Path, plane: tuple[Dim, Dim] | None, want
     )
     atomic.write_text(page, text)
     return Written(page, missing)
+
+
+def _arrays(name: Path, label: str, plane: tuple[Dim, Dim] | None) -> list[ViewedArray]:
+    """Return the array of a file, or all arrays of one that holds several, with their names if they are weights."""
+    if not multi_cfl.is_multi(name):
+        values = cfl.read(name)
+        return [ViewedArray(label, values, plane or default_plane(values.shape))]
+    stored = multi_cfl.read(name)
+    labels = [f"array {number}" for number in range(1, len(stored) + 1)]
+    with suppress(InputError):  # of something else than weights
+        names = weights.stored_names(weights_info.infer(name))
+        labels = names if len(names) == len(stored) else labels
+    planes = [
+        _KERNEL if part.startswith("conv") else default_plane(values.shape)
+        for part, values in zip(labels, stored, strict=True)
+    ]
+    return [
+        ViewedArray(f"{label}, {part}", values, plane or usual)
+        for part, values, usual in zip(labels, stored, planes, strict=True)
+    ]
 
 
 def arrays_at(path: Path) -> list[Path]:

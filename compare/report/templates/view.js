@@ -188,8 +188,10 @@ function viewArrays(data) {
     return Array.from({ length }, (_, i) => shown[axis ? row * array.columns + i : i * array.columns + column]);
   }
 
+  // With six colours, the shift after twelve arrays makes 24 different lines.
+  const dashes = (number) => ["none", "6 4", "1 4", "9 4 1 4"][(number + Math.floor(number / 12)) % 4];
   const stroke = (array) => ({ stroke: array.colour, "stroke-linecap": "round",
-    "stroke-dasharray": ["none", "6 4", "1 4", "9 4 1 4"][data.arrays.indexOf(array) % 4] });
+    "stroke-dasharray": dashes(data.arrays.indexOf(array)) });
 
   async function showProfile() {
     const [along, name] = [value("along"), value("profile-of")];

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from bart_bridge.errors import InputError
-from bart_bridge.files import cfl
+from bart_bridge.files import cfl, multi_cfl
 from bart_bridge.files.dims import Dim
+from bart_bridge.reconet import weights
+from bart_bridge.reconet.network_settings import ModlSettings, VarNetSettings
 from compare.report import viewer_arrays, viewer_files
 from compare.report.viewer_arrays import ViewedArray, choose_positions, default_plane, left_out, pack
 from tests.compare.conftest import bart_tf_in_process
@@ -209,7 +211,7 @@ def test_the_page_replaces_only_pages_of_its_own(folder):
         (["a", "--at", "coil=0", "--at", "coil=1"], "--at: 'coil' is named twice"),
         (["a", "--at", f"coil=0:{10**30}"], f"--at coil=0:{10**30}: a page holds 2000000 values"),
         (["model.keras"], "model.keras: no BART array (.cfl and .hdr); 'bart-tf inspect' says what a file is"),
-        (["a"] * 13, "at most 12 arrays fit on a page, received 13"),
+        (["a"] * 25, "at most 24 arrays fit on a page, received 25"),
         (["a", "-o", "nowhere/page.html"], "--output: no folder"),
     ],
 )
@@ -239,3 +241,23 @@ def test_the_same_array_twice_has_two_labels(folder):
     assert bart_tf_in_process("view", "a", "a", "other/a").returncode == 0
     labels = [entry["label"] for entry in content(folder / "view.html")["arrays"]]
     assert labels == ["a (1)", "a (2)", "other/a"]
+
+
+def test_each_array_of_weights_is_shown_with_its_name(folder):
+    networks = {"varnet": VarNetSettings(iterations=2, filters=5, kernel_x=3, kernel_y=7, basis=4)}
+    networks["modl"] = ModlSettings(iterations=2, layers=3, filters=4)
+    for name, network in networks.items():
+        weights.write(name, network, weights.random(network, 0))
+    multi_cfl.write("two", [np.arange(6).reshape(2, 3), np.ones(5)])
+    said = bart_tf_in_process("view", "varnet", "modl", "two")
+    assert said.returncode == 0, said.stderr
+    shown = content(folder / "view.html")["arrays"]
+    labels = [f"{name}, {part}" for name, network in networks.items() for part in weights.stored_names(network)]
+    assert [each["label"] for each in shown] == [*labels, "two, array 1", "two, array 2"]
+    by_label = {each["label"]: each for each in shown}
+    # Kernels are images; the sliders go through their channels and iterations.
+    conv = by_label["varnet, conv"]
+    assert (conv["rows"], conv["columns"]) == (3, 7)
+    assert (by_label["varnet, rbf"]["rows"], by_label["varnet, rbf"]["columns"]) == (5, 4)
+    stored = multi_cfl.read("varnet")[1]
+    np.testing.assert_array_equal(decoded(conv["planes"]["4,1"]).reshape(3, 7), stored[4, 0, :, :, 0, 1])
