@@ -5,6 +5,7 @@ A file that is imported is read alone: what lies beside it may be anything, and 
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from bart_bridge.errors import InputError
 
 # HDF5 brings a whole chunk of a compressed array into memory.
 MAX_CHUNK_BYTES = 2**30
+# One byte that gzip compressed becomes 1032 at most (zlib's technical details).
+_LARGEST_RATIO = 1032
+_PIECE_BYTES = 2**20
 _SAME_FILE = "."
 
 
@@ -53,6 +57,34 @@ def check_storage(dataset: h5py.Dataset, path: Path) -> None:
                 f"{path}: '{dataset.name}' has chunks of {chunk_bytes / 2**30:.3g} GiB, which need as much memory; "
                 f"1 GiB is the limit, h5repack can make them smaller"
             )
+        _check_inflated(dataset, chunk_bytes, path)
+
+
+def _check_inflated(dataset: h5py.Dataset, chunk_bytes: int, path: Path) -> None:
+    """Refuse an array of which a chunk inflates to more than its size: HDF5 brings all of it into memory."""
+    settings = dataset.id.get_create_plist()
+    codes = [settings.get_filter(number)[0] for number in range(settings.get_nfilters())]
+    if h5py.h5z.FILTER_DEFLATE not in codes:
+        return
+    bit = 1 << codes.index(h5py.h5z.FILTER_DEFLATE)
+    suspicious: list[Any] = []
+
+    def visit(chunk: Any) -> None:
+        if chunk.size * _LARGEST_RATIO > MAX_CHUNK_BYTES and not chunk.filter_mask & bit:
+            suspicious.append(chunk)
+
+    dataset.id.chunk_iter(visit)
+    with path.open("rb") as file:
+        for chunk in suspicious:
+            file.seek(chunk.byte_offset)
+            inflater, data, total = zlib.decompressobj(), file.read(chunk.size), 0
+            while data and total <= chunk_bytes:
+                total += len(inflater.decompress(data, _PIECE_BYTES))
+                data = inflater.unconsumed_tail
+            if total > chunk_bytes:
+                raise InputError(
+                    f"{path}: '{dataset.name}' is damaged, a chunk inflates to more than its {chunk_bytes} bytes"
+                )
 
 
 def _elsewhere(path: Path, name: str, what: str) -> str:

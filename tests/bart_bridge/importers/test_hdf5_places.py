@@ -1,11 +1,13 @@
 """What is imported comes from the file that was named: nothing beside it is read."""
 
+import zlib
+
 import h5py
 import numpy as np
 import pytest
 
 from bart_bridge.errors import InputError
-from bart_bridge.importers import open_source
+from bart_bridge.importers import hdf5_places, open_source
 from bart_bridge.inspection import inspect
 from tests import foreign, foreign_fastmri, foreign_volumes
 
@@ -106,3 +108,17 @@ def test_chunks_larger_than_memory_are_refused_before_they_are_read(tmp_path):
     for read in (lambda: open_source("calgary-campinas", tmp_path / "file.h5"), lambda: inspect(tmp_path / "file.h5")):
         with pytest.raises(InputError, match=r"'/kspace' has chunks of 1.25 GiB, which need as much memory; 1 GiB is"):
             read()
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"fletcher32": True}], ids=str)
+def test_a_chunk_that_inflates_beyond_its_size_is_refused(tmp_path, monkeypatch, options):
+    """16 MiB from 16 KiB; with the real limit it would be GiB."""
+    monkeypatch.setattr(hdf5_places, "MAX_CHUNK_BYTES", 2**20)
+    for name, size in (("sound", 2**16), ("bomb", 2**24)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            array = file.create_dataset("kspace", (2**16,), "u1", chunks=(2**16,), compression="gzip", **options)
+            content = zlib.compress(bytes(size)) if size > 2**16 else zlib.compress(bytes(range(256)) * 2**8, 0)
+            array.id.write_direct_chunk((0,), content + bytes(4 if "fletcher32" in options else 0))
+    with pytest.raises(InputError, match="'/kspace' is damaged, a chunk inflates to more than its 65536 bytes"):
+        inspect(tmp_path / "bomb.h5")
+    assert dict(inspect(tmp_path / "sound.h5").table())["format"] == "HDF5 with k-space"
