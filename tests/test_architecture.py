@@ -50,10 +50,13 @@ MANY_PARAMETERS = {
     "tf_models.optimizers.adam.Adam.__init__": "a Keras optimizer names each of its settings",
     "tf_models.optimizers.admm.ADMM.__init__": "a Keras optimizer names each of its settings",
     **{
-        f"tf_models.kernels.triton_jax_gpu.{name}_kernel": "a kernel takes each array, size and constant by itself"
-        for name in ("convolve", "transposed", "filters", "rbf", "same_conv", "kernel_gradient")
+        f"tf_models.kernels.triton_{name}": "a kernel takes each array, size and constant by itself"
+        for name in (
+            *("experts.activation", "experts.store_pixel", "experts.convolve_kernel", "experts.transposed_kernel"),
+            *("experts.filters_kernel", "experts.rbf_kernel", "convolution.same_conv_kernel"),
+            *("convolution.kernel_gradient_kernel", "normalization.upstream_kernel"),
+        )
     },
-    "tf_models.kernels.triton_normalization.upstream_kernel": "as those of triton_jax_gpu",
     "bart_bridge.importers.ismrmrd_raw.open_ismrmrd": "each is an option of the command",
 }
 

@@ -1,4 +1,7 @@
-"""Networks compute in full single precision on a GPU, however they come to be, and loading one changes no digit."""
+"""Networks compute in full single precision on a GPU, however they come to be, and loading one changes no digit.
+
+Double precision stays double.
+"""
 
 import importlib.util
 import json
@@ -70,8 +73,8 @@ def files(tmp_path_factory):
     return folder
 
 
-def run(code, backend):
-    environment = os.environ | {"KERAS_BACKEND": backend}
+def run(code, backend, **variables):
+    environment = os.environ | {"KERAS_BACKEND": backend} | variables
     root = Path(__file__).resolve().parents[2]
     argv = [sys.executable, "-c", code]
     finished = subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False)
@@ -88,6 +91,30 @@ def test_every_way_to_a_network_turns_reduced_precision_off(backend, files):
         code += [make.format(file=str(files / "modl.keras"), name="modl"), f"is_off[{way!r}].append({is_off})"]
     found = json.loads(run("\n".join([*code, "print(json.dumps(is_off))"]), backend))
     assert found == {way: [False, True] for way in WAYS}
+
+
+def test_double_precision_stays_double(backend):
+    """Of the regularizers with their derivatives, whose sums have at least single precision, and of projections."""
+    names = {"project_non_negative", "project_unit_ball", "project_zero_mean_unit_ball"}
+    code = f"""
+import keras
+from keras import ops
+from tf_models.backend import projections
+from tf_models.backend.ops import vjp
+from tf_models.kernels import field_of_experts, normalization, same_conv
+
+def double(*shape):
+    return ops.ones(shape, "float64")
+
+image = double(1, 8, 9, 2)
+found = [vjp(field_of_experts.field_of_experts, image, double(3, 3, 2, 4), double(5, 4))]
+found.append(vjp(same_conv.same_conv, image, double(3, 3, 2, 4)))
+found = [result for result, _ in found] + [part for result, product in found for part in product(result)]
+found += normalization.batch_statistics(image)
+found += [project(double(1, 3, 3, 1, 4, 2)) for name, project in vars(projections).items() if name in {names}]
+print(*{{keras.backend.standardize_dtype(array.dtype) for array in found}})
+"""
+    assert run(code, backend, JAX_ENABLE_X64="1") == "float64"
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -1,6 +1,8 @@
 """What PyTorch has of its own, against the portable versions; what needs a GPU is skipped without one."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -86,6 +88,47 @@ def test_halves_are_the_numbers():
     error = (restored[:, 1:-1, 2:-2] - values).abs()
     assert float((error / values.abs()).max()) < 2.0**-20
     assert float(restored.abs().sum()) == pytest.approx(float(restored[:, 1:-1, 2:-2].abs().sum()))
+
+
+# Run by Triton's interpreter, for which a process has to decide before it makes a kernel.
+IN_THE_INTERPRETER = """
+import sys
+import numpy as np
+from keras import ops
+from tests.backends.test_torch_kernels import numbers, with_gradients
+from tests.helper import relative_difference
+from tf_models.kernels import field_of_experts, triton_tiles
+
+# Each program takes the interpreter as long as a GPU takes for a whole batch.
+triton_tiles.FILTER_PROGRAMS, triton_tiles.RBF_PROGRAMS = 2, 3
+size_y, size_x, filters, basis = map(int, sys.argv[1:])
+height, width = size_y + 3, size_x + 6
+arrays = [0.3 * numbers(1, height, width, 2), numbers(size_y, size_x, 2, filters, seed=1), numbers(basis, filters)]
+arrays[1] = arrays[1] / np.sqrt(2 * size_y * size_x)
+upstream = numbers(1, height, width, 2, seed=3)
+exact = with_gradients(field_of_experts.field_of_experts, [array.double() for array in arrays], upstream.double())
+field_of_experts.runs_as_triton_kernels = lambda *_: True
+found = with_gradients(field_of_experts.field_of_experts, arrays, upstream)
+print(max(relative_difference(*pair) for pair in zip(found, exact)))
+"""
+
+
+@pytest.mark.parametrize("sizes", [(5, 3, 5, 7), (3, 5, 33, 12)])
+def test_triton_kernels_compute_the_field_of_experts_without_a_gpu(sizes):
+    """Image and all gradients; the size of the image is no multiple of what a program computes."""
+    pytest.importorskip("triton", reason="triton is not installed")
+    if np.lib.NumpyVersion(np.__version__) >= "2.4.0":
+        pytest.skip(f"Triton's interpreter needs NumPy below 2.4 for loops of any length, this is {np.__version__}")
+    finished = subprocess.run(
+        [sys.executable, "-c", IN_THE_INTERPRETER, *map(str, sizes)],
+        cwd=Path(__file__).resolve().parents[2],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert float(finished.stdout) < 1e-6
 
 
 @needs_gpu

@@ -19,12 +19,13 @@ def project_box(values: Tensor, lower: float, upper: float) -> Tensor:
 
 def project_non_negative(values: Tensor) -> Tensor:
     """Return argmin_x |x - v|^2 over x_i >= 0."""
-    return ops.maximum(values, 0)
+    return ops.relu(values)
 
 
 def project_unit_ball(values: Tensor) -> Tensor:
     """Return argmin_x |x - v|^2 over |x| <= 1, the l2 norm of the whole array."""
-    return values / ops.maximum(ops.sqrt(ops.sum(values * values)), 1)
+    norm = ops.sqrt(ops.sum(values * values))
+    return values / ops.where(norm > 1, norm, 1)
 
 
 def project_zero_mean_unit_sphere(filters: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ def project_zero_mean_unit_ball(filters: Tensor) -> Tensor:
     Hammernik et al. (2018), doi 10.1002/mrm.26977. A constant filter becomes 0.
     """
     centred, norm = _centre(filters)
-    return centred / ops.maximum(norm, 1)
+    return centred / ops.where(norm > 1, norm, 1)
 
 
 def _centre(filters: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,8 @@ from torch.nn import functional
 
 from tf_models.backend.ops import Tensor
 from tf_models.backend.torch_compile import compiled_on_torch_gpu
-from tf_models.kernels import triton_jax_gpu
 from tf_models.kernels import triton_tiles as tiles
-from tf_models.kernels.triton_torch import launch
+from tf_models.kernels.triton_launch import Result, launch
 
 # Two arrays of float16 and a power of 2: numbers are `unit * (high + low)`.
 Halves: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -51,10 +50,10 @@ def _convolve(features: Halves, kernel: Tensor) -> Tensor:
     matrix_high, matrix_low, matrix_unit = halves(kernel.contiguous())
     batch, height, width, first, rows = tiles.same_conv_layout(high.shape, (size_y, size_x))
     (result,) = launch(
-        triton_jax_gpu.same_conv_kernel,
+        "triton_convolution.same_conv_kernel",
         [high, low, matrix_high, matrix_low, torch.stack([unit, matrix_unit])],
         [first, rows, height, width],
-        [(batch, height, width, filters)],
+        [Result((batch, height, width, filters))],
         (-(-rows // tiles.SAME_CONV["BM"]),),
         **{"SIZE_Y": size_y, "SIZE_X": size_x, "C": channels, "F": filters, **tiles.SAME_CONV},
     )
@@ -67,10 +66,10 @@ def _kernel_gradient(features: Halves, upstream: Halves, size: tuple[int, int]) 
     _, _, width, first, rows = tiles.same_conv_layout(high.shape, size)
     taps = size[0] * size[1]
     (sums,) = launch(
-        triton_jax_gpu.kernel_gradient_kernel,
+        "triton_convolution.kernel_gradient_kernel",
         [high, low, upstream_high, upstream_low, torch.stack([unit, upstream_unit])],
         [first, rows, width, -(-rows // (tiles.KERNEL_GRADIENT_PROGRAMS * tiles.KERNEL_GRADIENT["BK"]))],
-        [(tiles.KERNEL_GRADIENT_PROGRAMS, taps, channels, filters)],
+        [Result((tiles.KERNEL_GRADIENT_PROGRAMS, taps, channels, filters))],
         (tiles.KERNEL_GRADIENT_PROGRAMS, taps // 3 if size[1] == 3 else taps),
         **{"SIZE_Y": size[0], "SIZE_X": size[1], "C": channels, "F": filters, **tiles.KERNEL_GRADIENT},
     )

@@ -1,8 +1,8 @@
 """VarNet's field of experts with a derivative that stores and computes little.
 
 It is written with `keras.ops` for every backend. On TensorFlow with a CPU, `tf_models.kernels.tensorflow_cpu` replaces
-some functions by faster ones with the same results. On an NVIDIA GPU, `tf_models.kernels.experts_jax_gpu` does if
-`jax-triton` is installed, and `tf_models.kernels.experts_triton_torch` on PyTorch; tests compare them.
+some functions by faster ones with the same results. On an NVIDIA GPU, `tf_models.kernels.experts_triton` computes all
+of it, on JAX if `jax-triton` is installed, and on PyTorch; tests compare them.
 
 Images are `(batch, y, x, 2)`, features `(batch, y, x, filter)`, filters `(y, x, 2, filter)`: real and imaginary part
 of the image are two channels.
@@ -10,7 +10,8 @@ of the image are two channels.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -18,8 +19,9 @@ from keras import ops
 from tf_models.backend.devices import runs_on_tensorflow_cpu
 from tf_models.backend.ops import Tensor, custom_gradient, xla_on_cpu
 from tf_models.backend.precision import cast_if, to_single_precision
+from tf_models.kernels import experts_triton
 from tf_models.kernels.padding import pad_symmetric, pad_symmetric_adjoint, zero_pad
-from tf_models.kernels.triton_support import experts, runs_as_triton_kernels
+from tf_models.kernels.triton_support import runs_as_triton_kernels
 
 
 class _Kept(NamedTuple):
@@ -58,30 +60,28 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: 
     """
     size_y, size_x, _, filters = kernel.shape
     basis = weights.shape[0]
-    fast = precision is None and runs_as_triton_kernels(image.dtype, kernel.shape, basis)
+    compute: tuple[Callable[..., Any], Callable[..., Any]] = (_forward, _gradients)
+    if precision is None and runs_as_triton_kernels(image.dtype, kernel.shape, basis):
+        compute = (experts_triton.forward, experts_triton.backward)
 
-    def forward(image: Tensor, kernel: Tensor, weights: Tensor) -> tuple[Tensor, _Kept]:
+    def forward(image: Tensor, kernel: Tensor, weights: Tensor) -> tuple[Tensor, Any]:
         padded = cast_if(pad_symmetric(image, size_y - 1, size_x - 1), precision)
-        kernel = cast_if(kernel, precision)
-        slope = None
-        if fast:
-            values, activated = experts().convolve_and_activate(padded, kernel, weights)
-            result = experts().transposed_conv(activated, kernel)
-        else:
-            values = ops.conv(padded, kernel, padding="valid")
-            activated, slope = radial_basis(values, weights)
-            result = transposed_conv_valid(activated, kernel)
-        return result / filters, _Kept(padded, kernel, weights, values, activated, slope)
+        result, kept = compute[0](padded, cast_if(kernel, precision), weights)
+        return result / filters, kept
 
-    def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(kept: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         padded_upstream = cast_if(zero_pad(upstream / filters, size_y - 1, size_x - 1), precision)
-        if fast:
-            grad_padded, grad_kernel, grad_weights = _gradients_in_triton(kept, padded_upstream)
-        else:
-            grad_padded, grad_kernel, grad_weights = _gradients(kept, padded_upstream)
-        return pad_symmetric_adjoint(grad_padded, size_y - 1, size_x - 1), grad_kernel, grad_weights
+        gradients = compute[1](kept, padded_upstream)
+        return pad_symmetric_adjoint(gradients[0], size_y - 1, size_x - 1), *gradients[1:]
 
     return custom_gradient(forward, backward)(image, kernel, weights)
+
+
+def _forward(padded: Tensor, kernel: Tensor, weights: Tensor) -> tuple[Tensor, _Kept]:
+    """Return `K^T phi(K u)` for a padded image u, and what `_gradients` needs."""
+    values = ops.conv(padded, kernel, padding="valid")
+    activated, slope = radial_basis(values, weights)
+    return transposed_conv_valid(activated, kernel), _Kept(padded, kernel, weights, values, activated, slope)
 
 
 def _gradients(kept: _Kept, padded_upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,17 +95,6 @@ def _gradients(kept: _Kept, padded_upstream: Tensor) -> tuple[Tensor, Tensor, Te
     grad_kernel = grad_kernel + filter_gradient(padded_upstream, activated, (size_y, size_x))
     grad_padded = transposed_conv_valid(zero_pad(grad_values, size_y - 1, size_x - 1), kernel)
     return grad_padded, grad_kernel, grad_weights
-
-
-def _gradients_in_triton(kept: _Kept, padded_upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `_gradients` with the Triton kernels of this backend."""
-    padded, kernel, weights, values, activated, _ = kept
-    size, kernels = kernel.shape[:2], experts()
-    grad_activated, grad_values = kernels.convolve_and_slope(padded_upstream, kernel, weights, values)
-    grad_weights = kernels.radial_basis_gradient(values, grad_activated, weights.shape[0])
-    grad_kernel = kernels.filter_gradient(padded, grad_values, size)
-    grad_kernel = grad_kernel + kernels.filter_gradient(padded_upstream, activated, size)
-    return kernels.transposed_conv(grad_values, kernel, size[0] - 1, size[1] - 1), grad_kernel, grad_weights
 
 
 def transposed_conv_valid(features: Tensor, kernel: Tensor) -> Tensor:
@@ -196,7 +185,7 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
     for y in range(size[0]):
         line = image[:, y : y + height]
         patches = ops.concatenate([line[:, :, x : x + width] for x in range(size[1])], axis=-1)
-        rows.append(ops.matmul(ops.transpose(ops.reshape(patches, (-1, channels * size[1]))), flat))
+        rows.append(ops.transpose(ops.reshape(patches, (-1, channels * size[1]))) @ flat)
     return to_single_precision(ops.reshape(ops.stack(rows), (*size, channels, filters)))
 
 

@@ -74,7 +74,7 @@ def halves(array: Tensor, size: tuple[int, int] = (1, 1), largest: Tensor | None
     is larger than 2^-39 times the largest magnitude.
 
     Args:
-        array: `(batch, y, x, channels)`, float32.
+        array: `(..., y, x, channels)`, float32.
         size: Odd sizes of a kernel, y and x: half of them are the margin of zeros on each side. Defaults to no margin.
         largest: A bound of all magnitudes, a scalar. Defaults to None, the largest magnitude.
     """
@@ -85,6 +85,6 @@ def halves(array: Tensor, size: tuple[int, int] = (1, 1), largest: Tensor | None
     scaled = array * scale
     # A mere conversion forth and back is one that XLA may leave out.
     high = lax.reduce_precision(scaled, exponent_bits=5, mantissa_bits=10)
-    margins = ((0, 0), (size[0] // 2, size[0] // 2), (size[1] // 2, size[1] // 2), (0, 0))
+    margins = [(0, 0)] * (array.ndim - 3) + [(size[0] // 2, size[0] // 2), (size[1] // 2, size[1] // 2), (0, 0)]
     high, low = (jnp.pad(part.astype("float16"), margins) for part in (high, scaled - high))
     return Halves(high, low, unit)

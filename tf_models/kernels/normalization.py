@@ -143,7 +143,7 @@ def _channel_means(features: Tensor) -> Tensor:
     # A matrix product is several times faster there than a reduction.
     flat = ops.reshape(features, (-1, features.shape[-1]))
     ones = ops.ones_like(flat[:, :1])
-    return ops.matmul(ops.transpose(ones), flat)[0] / ops.sum(ones)
+    return (ops.transpose(ones) @ flat)[0] / ops.sum(ones)
 
 
 @xla_on_cpu
@@ -158,7 +158,7 @@ def _affine(features: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> Tens
 
 @xla_on_cpu
 def _rectified(features: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    return ops.cast(ops.maximum((to_single_precision(features) - mean) * scale + bias, 0), features.dtype)
+    return ops.cast(ops.relu((to_single_precision(features) - mean) * scale + bias), features.dtype)
 
 
 def _where_positive(upstream: Tensor, result: Tensor) -> Tensor:

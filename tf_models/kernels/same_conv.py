@@ -12,10 +12,11 @@ from keras import ops
 from tf_models.backend.devices import runs_on_tensorflow_cpu, runs_on_torch_gpu
 from tf_models.backend.ops import Tensor, after, chunk, custom_gradient, sequential_fori_loop, xla_on_cpu
 from tf_models.backend.precision import single_precision, to_single_precision
-from tf_models.kernels import torch_support
+from tf_models.kernels import experts_triton, torch_support
 from tf_models.kernels.field_of_experts import adjoint_kernel, filter_gradient
+from tf_models.kernels.half_pairs import halves
 from tf_models.kernels.padding import zero_pad
-from tf_models.kernels.triton_support import experts, same_conv_runs_in_triton
+from tf_models.kernels.triton_support import same_conv_runs_in_triton
 
 # Up to this number, channels cost more to move than to compute with.
 _FEW_CHANNELS = 2
@@ -99,7 +100,7 @@ def kernel_gradient(features: Tensor, upstream: Tensor, size: tuple[int, int]) -
         left = ops.concatenate([along_y[:, y : y + height] for y in range(size[0])], axis=-1)
         right = ops.concatenate([along_x[:, :, x : x + width] for x in reversed(range(size[1]))], axis=-1)
         left, right = ops.reshape(left, (-1, size[0] * channels)), ops.reshape(right, (-1, size[1] * filters))
-        return to_single_precision(ops.matmul(ops.transpose(left), right))
+        return to_single_precision(ops.transpose(left) @ right)
 
     chunk_size = _chunk_size(features.shape[0])
     if chunk_size is None:
@@ -118,7 +119,8 @@ def _few_channels_gradient(image: Tensor, features: Tensor, size: tuple[int, int
     """Compute `filter_gradient`; on PyTorch with VarNet's kernel, if there is a GPU for it."""
     kernel_shape = (*size, image.shape[-1], features.shape[-1])
     if keras.backend.backend() == "torch" and torch_support.filter_gradient_runs(image.dtype, kernel_shape):
-        return experts().filter_gradient(image, features, size)
+        pairs = experts_triton.pairs(image, kernel_shape)
+        return experts_triton.filter_gradient(pairs, halves(features), size)
     return filter_gradient(image, features, size)
 
 
@@ -142,7 +144,7 @@ def convolve(features: Tensor, kernel: Tensor) -> Tensor:
             return _convolve_on_torch(features, kernel)
         return ops.conv(features, kernel, padding="same")
     if filters <= _FEW_CHANNELS:
-        products = ops.matmul(features, ops.reshape(ops.transpose(kernel, (2, 0, 1, 3)), (channels, -1)))
+        products = features @ ops.reshape(ops.transpose(kernel, (2, 0, 1, 3)), (channels, -1))
         return _add_products(products, size_y, size_x)
     if runs_on_tensorflow_cpu():
         return ops.conv(features, kernel, padding="same")
@@ -154,7 +156,7 @@ def convolve(features: Tensor, kernel: Tensor) -> Tensor:
     padded = zero_pad(features, size_y // 2, size_x // 2)
     shifts = [(y, x) for y in range(size_y) for x in range(size_x)]
     patches = ops.concatenate([padded[:, y : y + height, x : x + width] for y, x in shifts], axis=-1)
-    return ops.matmul(patches, ops.reshape(kernel, (-1, filters)))
+    return patches @ ops.reshape(kernel, (-1, filters))
 
 
 @xla_on_cpu

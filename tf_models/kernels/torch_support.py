@@ -15,7 +15,7 @@ from tf_models.kernels import triton_tiles as tiles
 
 
 def experts_run(dtype: str, kernel_shape: tuple[int, ...], basis: int) -> bool:
-    """Return whether `tf_models.kernels.experts_triton_torch` computes a field of experts, see `triton_support`."""
+    """Return whether `tf_models.kernels.experts_triton` computes a field of experts, see `triton_support`."""
     return (
         _has_triton(dtype)
         and kernel_shape[3] <= tiles.MOST_FILTERS
@@ -25,7 +25,7 @@ def experts_run(dtype: str, kernel_shape: tuple[int, ...], basis: int) -> bool:
 
 
 def filter_gradient_runs(dtype: str, kernel_shape: tuple[int, ...]) -> bool:
-    """Return whether `experts_triton_torch.filter_gradient` computes the gradient by filters `(y, x, 2, filter)`."""
+    """Return whether `experts_triton.filter_gradient` computes the gradient by filters `(y, x, 2, filter)`."""
     channels, filters = kernel_shape[2:]
     return _has_triton(dtype) and channels == 2 and filters <= tiles.MOST_FILTERS and _compile(tuple(kernel_shape), 0)
 
@@ -56,16 +56,14 @@ def _compile(kernel_shape: tuple[int, ...], basis: int) -> bool:
     size_y, size_x, _, filters = kernel_shape
 
     def run() -> None:
-        from tf_models.kernels import experts_triton_torch as kernels
+        from tf_models.kernels import experts_triton
+        from tf_models.kernels.half_pairs import halves
 
-        image, features = _zeros(1, size_y + 1, size_x + 8, 2), _zeros(1, 2, 9, filters)
-        kernels.filter_gradient(image, features, (size_y, size_x))
+        image, features, kernel = _zeros(1, size_y + 1, size_x + 8, 2), _zeros(1, 2, 9, filters), _zeros(*kernel_shape)
+        experts_triton.filter_gradient(experts_triton.pairs(image, kernel_shape), halves(features), (size_y, size_x))
         if basis:
-            kernel, weights = _zeros(*kernel_shape), _zeros(basis, filters)
-            kernels.convolve_and_activate(image, kernel, weights)
-            kernels.convolve_and_slope(image, kernel, weights, features)
-            kernels.transposed_conv(features, kernel, size_y, size_x)
-            kernels.radial_basis_gradient(features, features, basis)
+            _, kept = experts_triton.forward(image, kernel, _zeros(basis, filters))
+            experts_triton.backward(kept, image)
 
     return _runs("VarNet" if basis else "MoDL", run)
 

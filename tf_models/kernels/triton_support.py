@@ -12,14 +12,14 @@ from typing import Any
 import keras
 
 from tf_models.backend import fallback
-from tf_models.backend.ops import Tensor, Tensors
+from tf_models.backend.ops import Tensors
 from tf_models.kernels import triton_tiles as tiles
 
 
 def runs_as_triton_kernels(dtype: str, kernel_shape: tuple[int, ...], basis: int) -> bool:
     """Return whether Triton kernels compute a field of experts.
 
-    They are in `tf_models.kernels.experts_jax_gpu` and, for PyTorch, in `tf_models.kernels.experts_triton_torch`.
+    They are those of `tf_models.kernels.experts_triton`.
 
     Args:
         dtype: Type of the image.
@@ -33,17 +33,6 @@ def runs_as_triton_kernels(dtype: str, kernel_shape: tuple[int, ...], basis: int
     if not _has_triton(dtype) or kernel_shape[3] > tiles.MOST_FILTERS or basis < 2:
         return False
     return _compiles(tuple(kernel_shape), basis)
-
-
-def experts() -> Any:
-    """Return the module that computes a field of experts with Triton kernels on this backend."""
-    if keras.backend.backend() == "torch":
-        from tf_models.kernels import experts_triton_torch
-
-        return experts_triton_torch
-    from tf_models.kernels import experts_jax_gpu
-
-    return experts_jax_gpu
 
 
 def same_conv_runs_in_triton(dtype: str, shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
@@ -81,12 +70,12 @@ def _has_triton(dtype: str) -> bool:
 
 @cache
 def _compiles(kernel_shape: tuple[int, ...], basis: int) -> bool:
-    return _run("VarNet", lambda: _kernels(kernel_shape, basis), ("triton_jax_gpu", kernel_shape, basis))
+    return _run("VarNet", lambda: [_experts(kernel_shape, basis)], ("triton_experts", kernel_shape, basis))
 
 
 @cache
 def _same_conv_compiles(kernel_shape: tuple[int, ...]) -> bool:
-    return _run("MoDL", lambda: [_same_conv(kernel_shape)], ("triton_jax_gpu", kernel_shape))
+    return _run("MoDL", lambda: [_same_conv(kernel_shape)], ("triton_convolution", kernel_shape))
 
 
 @cache
@@ -152,32 +141,20 @@ def _normalization(channels: int) -> Callable[[], Tensors]:
     return compiled
 
 
-def _kernels(kernel_shape: tuple[int, ...], basis: int) -> list[Callable[[], Tensors]]:
-    """Return functions that compile and run one kernel of a field of experts each."""
+def _experts(kernel_shape: tuple[int, ...], basis: int) -> Callable[[], Tensors]:
     import jax
     import jax.numpy as jnp
 
-    from tf_models.kernels import experts_jax_gpu as kernels
+    from tf_models.kernels import experts_triton
 
     size_y, size_x, _, filters = kernel_shape
 
-    def zeros(*shape: int) -> Tensor:
-        return jnp.zeros(shape, "float32")
+    def field_and_derivative() -> Tensors:
+        image = jnp.zeros((1, size_y + 1, size_x + 8, 2), "float32")
+        result, kept = experts_triton.forward(
+            image, jnp.zeros(kernel_shape, "float32"), jnp.zeros((basis, filters), "float32")
+        )
+        return result, experts_triton.backward(kept, image)
 
-    def image() -> Tensor:
-        return zeros(1, size_y + 1, size_x + 8, 2)
-
-    def features() -> Tensor:
-        return zeros(1, 2, 9, filters)
-
-    def filters_and_weights() -> tuple[Tensor, Tensor]:
-        return zeros(*kernel_shape), zeros(basis, filters)
-
-    functions: list[Callable[[], Tensors]] = [
-        lambda: kernels.convolve_and_activate(image(), *filters_and_weights()),
-        lambda: kernels.convolve_and_slope(image(), *filters_and_weights(), features()),
-        lambda: kernels.transposed_conv(features(), zeros(*kernel_shape), size_y, size_x),
-        lambda: kernels.filter_gradient(image(), features(), (size_y, size_x)),
-        lambda: kernels.radial_basis_gradient(features(), features(), basis),
-    ]
-    return [jax.jit(function) for function in functions]
+    compiled: Callable[[], Tensors] = jax.jit(field_and_derivative)
+    return compiled

@@ -9,15 +9,18 @@ MOST_FILTERS = 64
 # Indices within the kernels have 32 bits.
 LARGEST_INDEX = 2**31 - 1
 
-# Of a field of experts. Pixels that a program computes, along x in `transposed_conv`.
-GROUP = 8
-# Pixels, values of the reduced axis in a step, warps and stages of each kernel; the fastest of those tried on an H200.
-CONVOLVE = {"BM": 128, "BK": 32, "num_warps": 4, "num_stages": 1}
-SLOPE = {"BM": 128, "BK": 32, "num_warps": 4, "num_stages": 1}
-TRANSPOSED = {"BM": 64, "BK": 32, "num_warps": 2, "num_stages": 3}
-FILTERS = {"BM": 128, "BK": 32, "num_warps": 4, "num_stages": 3}
+# Of a field of experts. Neighbouring pixels of a line whose patches a program takes together, and pixels of the image
+# that `transposed_conv` computes together.
+GROUP, GROUP_Y, GROUP_X = 4, 2, 8
+# Gaussians of a polynomial: with more of them, its powers lose digits.
+BLOCK = 6
+# Groups, numbers of the reduced axis in a step, warps and stages of each kernel.
+TRANSPOSED = {"BM": 64, "BK": 64, "num_warps": 4, "num_stages": 3}
+FILTERS = {"BK": 32, "num_warps": 4, "num_stages": 3}
 RBF = {"BM": 64, "num_warps": 2, "num_stages": 1}
-FILTER_PROGRAMS, RBF_PROGRAMS = 1056, 2112
+# Lines of a patch in a program of `filter_gradient`.
+FILTER_LINES = 2
+FILTER_PROGRAMS, RBF_PROGRAMS = 132, 2112
 
 # Of convolutions of many channels, likewise.
 SAME_CONV = {"BM": 128, "num_warps": 4, "num_stages": 2}
@@ -49,6 +52,36 @@ def same_conv_layout(shape: Shape, size: tuple[int, int]) -> Shape:
     batch, lines, line = shape[:3]
     first = (size[0] // 2) * line + size[1] // 2
     return batch, lines - size[0] + 1, line - size[1] + 1, first, batch * lines * line - 2 * first
+
+
+def convolve(kernel_shape: Shape) -> dict[str, int]:
+    """Return groups, warps and stages of a program that convolves with filters `(y, x, 2, filter)` and activates."""
+    return {"BM": 64, "num_warps": 4 if kernel_shape[3] <= MOST_FILTERS // 2 else 8, "num_stages": 3}
+
+
+def slope(kernel_shape: Shape) -> dict[str, int]:
+    """As `convolve`, of the program that multiplies by the slope."""
+    return {"BM": 64, "num_warps": 8, "num_stages": 3}
+
+
+def patch_line(size_x: int) -> int:
+    """Return the numbers of a line of the patch of a group of pixels, and zeros, for filters of that width."""
+    return max(16, power_of_2(2 * (size_x + GROUP - 1)))
+
+
+def patch_margins(height: int, width: int, kernel_shape: Shape) -> tuple[int, int]:
+    """Return the pixels below and to the right of a padded image that the patches of whole groups reach.
+
+    Args:
+        height: Pixels along y of the padded image.
+        width: Likewise, along x.
+        kernel_shape: `(y, x, 2, filter)`.
+    """
+    size_y, size_x = kernel_shape[:2]
+    last_group = round_up(width - size_x + 1, GROUP) - GROUP
+    # Lines of whole groups, so that each patch starts at a multiple of a group.
+    reached = round_up(max(width, last_group + patch_line(size_x) // 2), GROUP)
+    return round_up(size_y, FILTER_LINES) - size_y, reached - width
 
 
 def features_shape(padded_shape: Shape, kernel_shape: Shape) -> Shape:

@@ -28,7 +28,7 @@ Specification = Sequence[str | float]
 
 def prox_l1(values: Tensor, step: Tensor, weight: float = 1.0) -> Tensor:
     """Return argmin_x |x - v|^2 / 2 + step * weight * sum |x_i|, which is soft thresholding."""
-    return ops.sign(values) * ops.maximum(ops.abs(values) - step * weight, 0)
+    return ops.sign(values) * ops.relu(ops.abs(values) - step * weight)
 
 
 def prox_squared_l2(values: Tensor, step: Tensor, weight: float = 1.0) -> Tensor:
