@@ -16,6 +16,8 @@ import time
 from dataclasses import asdict, dataclass
 
 SIZES = {"varnet": (320, 368, 15), "modl": (256, 232, 12)}
+# Networks with SGD, and VarNet with the optimizer of its publication.
+KINDS = (*SIZES, "varnet-ipalm")
 BATCH = 10
 # After two steps to warm up.
 REPEATS = 18
@@ -24,7 +26,10 @@ GROWTH_REPEATS = 3
 
 @dataclass(frozen=True)
 class Case:
-    """A network of default size but for its iterations; by default, with the published data's size."""
+    """A network of default size but for its iterations; by default, with the published data's size.
+
+    `kind` is one of `KINDS`.
+    """
 
     kind: str
     plan: str
@@ -35,10 +40,19 @@ class Case:
     iterations: int = 10
 
     @property
+    def network(self):
+        return self.kind.partition("-")[0]
+
+    @property
     def size(self):
-        return tuple(
-            own or usual for own, usual in zip((self.size_y, self.size_x, self.coils), SIZES[self.kind], strict=True)
-        )
+        own, usual = (self.size_y, self.size_x, self.coils), SIZES[self.network]
+        return tuple(one or other for one, other in zip(own, usual, strict=True))
+
+
+def case_named(name):
+    """Return the case of a name such as `varnet-lean` or `varnet-ipalm-lean`."""
+    kind, _, plan = name.rpartition("-")
+    return Case(kind, plan)
 
 
 def main():
@@ -84,13 +98,21 @@ class Steps:
 
         from bart_bridge.reconet import weights
         from tf_models.networks.build import build
+        from tf_models.optimizers.ipalm import IPALM
 
-        network, inputs, reference = problem(case.kind, case.size, case.batch, case.iterations)
+        network, inputs, reference = problem(case.network, case.size, case.batch, case.iterations)
         self.model = build(network, weights.initial(network, 0), memory=case.plan)
-        self.model.compile(optimizer=keras.optimizers.SGD(1e-4))
+        ipalm = case.kind.endswith("-ipalm")
+        self.model.compile(optimizer=IPALM(preset="bart") if ipalm else keras.optimizers.SGD(1e-4))
         self.inputs = {key: keras.ops.convert_to_tensor(value) for key, value in inputs.items()}
         self.reference = keras.ops.convert_to_tensor(reference)
         self.losses = []
+
+    @property
+    def work(self):
+        """How much iPALM has evaluated in all steps, empty for SGD."""
+        counts = self.model.optimizer.counts() if hasattr(self.model.optimizer, "counts") else {}
+        return {name: int(count) for name, count in counts.items()}
 
     def step(self):
         """Make a step and return its seconds; it ends when its loss is there."""
@@ -135,6 +157,7 @@ def measure(case):
         "nvml_peak_gib": nvml_peak / 2**30,
         "inputs_gib": float(sum(np.prod(value.shape) for value in steps.inputs.values()) * 4 / 2**30),
         "losses": steps.losses,
+        "work": steps.work,
     }
 
 

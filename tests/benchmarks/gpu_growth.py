@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from tests.benchmarks.gpu_case import Case
+from tests.benchmarks.gpu_case import Case, case_named
 
 BASE = {"size": 256, "coils": 12, "batch": 10, "iterations": 10}
 SERIES = {"size": (128, 256, 512), "coils": (12, 32), "batch": (5, 10, 40), "iterations": (5, 10, 20)}
@@ -19,18 +19,19 @@ LARGEST = [{"size": 512, "coils": 32, "batch": batch, "iterations": 10} for batc
 
 def cases(name):
     """Return the cases of a network and plan, those that need little memory first."""
-    kind, plan = name.split("-")
+    case = case_named(name)
     sizes = [BASE | {key: value} for key, values in SERIES.items() for value in values] + LARGEST
     unique = [dict(fields) for fields in {tuple(sizes.items()): None for sizes in sizes}]
 
     def amount(fields):
         # Of features, which the plain plan keeps of each iteration, and of coil images.
-        kept = fields["iterations"] if plan == "plain" else 1
+        kept = fields["iterations"] if case.plan == "plain" else 1
         return fields["size"] ** 2 * fields["batch"] * (60 * kept + fields["coils"])
 
     return [
-        Case(kind, plan, fields["size"], fields["size"], fields["coils"], fields["batch"], fields["iterations"])
+        Case(case.kind, case.plan, size, size, fields["coils"], fields["batch"], fields["iterations"])
         for fields in sorted(unique, key=amount)
+        for size in [fields["size"]]
     ]
 
 

@@ -1,13 +1,15 @@
 """Time and memory of both networks on NVIDIA GPUs, with the backend of Keras.
 
-    KERAS_BACKEND=jax python -m tests.benchmarks.gpu_steps OUT.json [varnet-plain varnet-lean modl-plain modl-lean]
-        [--growth] [--gpus 1 2 4]
+    KERAS_BACKEND=jax python -m tests.benchmarks.gpu_steps OUT.json [varnet-plain varnet-lean modl-plain modl-lean
+        varnet-ipalm-plain varnet-ipalm-lean] [--growth] [--gpus 1 2 4]
 
 VarNet: 320 x 368, 15 coils; MoDL: 256 x 232, 12 coils; batches of 10, single precision without TF32, synthetic data.
 For each network and memory plan, `steps` has the median step after two to warm up, the first step (without anything
 compiled before, and again in a second process, which may use what the first has kept), inference of 1 and of 10 slices,
-and peaks of memory (`gpu_case`). `several_gpus` has steps whose batch 2 or 4 GPUs share (`parallel_steps`), or why
-there are none. With `--growth`, `growth` has steps of other sizes (`gpu_growth`). `gpu_table` prints all of it.
+and peaks of memory (`gpu_case`). The steps are those of SGD; `varnet-ipalm` is VarNet with iPALM and BART's rules, with
+how much all its steps have evaluated (`work`). `several_gpus` has steps whose batch 2 or 4 GPUs share
+(`parallel_steps`), or why there are none. With `--growth`, `growth` has steps of other sizes (`gpu_growth`).
+`gpu_table` prints all of it.
 """
 
 import argparse
@@ -16,13 +18,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
 from tests.benchmarks import gpu_growth
-from tests.benchmarks.gpu_case import SIZES, device_index
+from tests.benchmarks.gpu_case import KINDS, case_named, device_index
 
-NAMES = [f"{kind}-{plan}" for kind in SIZES for plan in ("plain", "lean")]
+NAMES = [f"{kind}-{plan}" for kind in KINDS for plan in ("plain", "lean")]
 PACKAGES = ("keras", "jax", "jaxlib", "jax-triton", "tensorflow", "torch", "triton")
 # Each case ends within this time.
 LIMIT_S = 300
@@ -97,8 +100,7 @@ def environment_of_case(cache):
 
 def twice(name, environment):
     """Return what `gpu_case` measures, and the first step of a second process (TensorFlow keeps nothing for it)."""
-    kind, plan = name.split("-")
-    argv = [sys.executable, "-m", "tests.benchmarks.gpu_case", json.dumps({"kind": kind, "plan": plan})]
+    argv = [sys.executable, "-m", "tests.benchmarks.gpu_case", json.dumps(asdict(case_named(name)))]
     results = []
     for _ in range(1 if environment.get("KERAS_BACKEND", "tensorflow") == "tensorflow" else 2):
         try:
@@ -112,7 +114,8 @@ def twice(name, environment):
 
 
 def on_several(number, names, backend, available):
-    """Return what `parallel_steps` measures, or why it measures nothing."""
+    """Return what `parallel_steps` measures of the cases that several GPUs can share, or why it measures nothing."""
+    names = [name for name in names if "ipalm" not in name]
     if backend == "torch":
         return {"skipped": "trainings on PyTorch use one GPU"}
     if number > available:

@@ -12,6 +12,8 @@ import json
 import sys
 from pathlib import Path
 
+from tests.benchmarks.gpu_case import KINDS
+
 FOLDER = Path(__file__).resolve().parents[2] / "reports" / "benchmarks"
 
 
@@ -72,7 +74,7 @@ def _step_line(name, run, others, older):
     times = f"{_number(case['step_s'])} ({_number(case['step_min_s'])} to {_number(case['step_max_s'])})"
     inference = ", ".join(_milliseconds(case["inference_s"][slices]) for slices in ("1", "10"))
     return (
-        f"| {title} | {run['backend']} | {times} | {_speed(case, name.split('-')[0], others)} | {speed_up} "
+        f"| {title} | {run['backend']} | {times} | {_speed(case, name.rpartition('-')[0], others)} | {speed_up} "
         f"| {_number(case['allocator_peak_gib'])} | {_number(case['first_step_s'])} "
         f"| {_number(case['first_step_again_s'])} | {inference} |"
     )
@@ -117,8 +119,8 @@ def growth_table(runs):
 
 
 def _order(name):
-    network, plan = name.split("-")
-    return network != "varnet", plan != "plain"
+    kind, _, plan = name.rpartition("-")
+    return KINDS.index(kind), plan != "plain"
 
 
 def _number(value):

@@ -39,9 +39,10 @@ def test_ratios_are_those_of_the_seconds(capsys, monkeypatch, tmp_path):
     run = {"backend": "jax", "several_gpus": {"2": {"skipped": "1 GPU here"}}, "growth": []}
     case = {"step_s": 0.1, "step_min_s": 0.09, "step_max_s": 0.2, "allocator_peak_gib": 2, "first_step_s": 5}
     case |= {"first_step_again_s": None, "inference_s": {"1": 0.001, "10": 0.02}}
+    steps = {"varnet-ipalm-lean": case | {"work": {"backtracks": 7}}, "modl-lean": case}
     bart = {"rows": [{"program": "BART", "network": "modl", "step_s": 0.8, "peak_gib": 16}]}
     for name, content in (
-        ("now", run | {"steps": {"modl-lean": case, "varnet-plain": {"error": "first line\nout of memory"}}}),
+        ("now", run | {"steps": {**steps, "varnet-plain": {"error": "first line\nout of memory"}}}),
         ("before", run | {"steps": {"modl-lean": case | {"step_s": 0.25}}}),
         ("bart", bart),
     ):
@@ -49,6 +50,8 @@ def test_ratios_are_those_of_the_seconds(capsys, monkeypatch, tmp_path):
     paths = tmp_path / "now", "--bart", tmp_path / "bart", "--before", tmp_path / "before"
     _, output = printed(capsys, monkeypatch, *paths)
     assert "| modl lean | jax | 0.1 (0.09 to 0.2) | 8.0 | 2.50 | 2 | 5 | n/a | 1, 20 |" in output.out
+    assert "| varnet ipalm lean | jax | 0.1 (0.09 to 0.2) | n/a | n/a | 2 |" in output.out
+    assert output.out.index("| modl lean |") < output.out.index("| varnet ipalm lean |")
     assert "| varnet plain | jax | n/a: out of memory |" in output.out
     assert "| modl | BART | 0.8 | 1.0 |" in output.out
     assert "| 2 | jax | | n/a: 1 GPU here | |" in output.out

@@ -165,6 +165,12 @@ def test_splits_share_no_image_and_noise_leaves_25_to_35_db(finished):
     assert (psnr < 36).all()
 
 
+def test_both_networks_are_trained_by_the_same_engines():
+    engines = [load(ROOT / "configs" / f"published_{kind}.yaml").engines for kind in NETWORKS]
+    assert engines[0] == engines[1]
+    assert {"keras-jax", "keras-jax-lean", "keras-tensorflow", "keras-tensorflow-lean"} < set(engines[0])
+
+
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_study_of_optimizers_is_about_the_same_training(kind):
     published = load(ROOT / "configs" / f"published_{kind}.yaml")

@@ -36,12 +36,15 @@ class ClosureTrainingMixin:
     """
 
     def make_train_function(self, force: bool = False) -> Callable[..., dict[str, Tensor]]:
-        """Make the training function; XLA compiles the loss alone where a `ClosureOptimizer` loops around it."""
+        """Make the training function.
+
+        On TensorFlow, XLA compiles the loss alone where a `ClosureOptimizer` loops around it.
+        """
         if self.built and not self.optimizer.built:  # type: ignore[attr-defined]
             # Keras would make the optimizer's variables in the first step, and TensorFlow traces a function that makes
             # variables a second time.
             self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
-        if not isinstance(self.optimizer, ClosureOptimizer):  # type: ignore[attr-defined]
+        if keras.backend.backend() == "jax" or not isinstance(self.optimizer, ClosureOptimizer):  # type: ignore[attr-defined]
             return super().make_train_function(force)  # type: ignore[misc]
         jit_compile = self.jit_compile  # type: ignore[has-type]
         self.jit_compile = False
@@ -50,11 +53,29 @@ class ClosureTrainingMixin:
         finally:
             self.jit_compile = jit_compile
 
-    def train_step(self, *arguments: Tensors) -> dict[str, Tensor]:
+    def train_step(self, *arguments: Tensors) -> Tensors:
         """Update the weights with one batch."""
         if not isinstance(self.optimizer, ClosureOptimizer):  # type: ignore[attr-defined]
             return super().train_step(*arguments)  # type: ignore[misc]
+        if keras.backend.backend() == "jax":
+            return self._stateless_step(*arguments)
         return self._closure_step(arguments[0])
+
+    def _stateless_step(self: Any, state: Tensors, data: Tensors) -> tuple[dict[str, Tensor], Tensors]:
+        """Update the weights as Keras's trainer on JAX does: take the values of all variables, and return the new ones.
+
+        Args:
+            state: Values of the trainable variables, of the others, of the optimizer's and of the metrics'.
+            data: The batch.
+
+        Returns:
+            The logs, and the new values in the same order.
+        """
+        kinds = self.trainable_variables, self.non_trainable_variables, self.optimizer.variables, self.metrics_variables
+        pairs = [pair for kind, values in zip(kinds, state, strict=True) for pair in zip(kind, values, strict=True)]
+        with keras.StatelessScope(pairs) as scope:
+            logs = self._closure_step(data)
+        return logs, tuple([scope.get_current_value(variable) for variable in kind] for kind in kinds)
 
     def _closure_step(self: Any, data: Tensors) -> dict[str, Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -63,9 +84,8 @@ class ClosureTrainingMixin:
             image = self(x, training=True)
             return self.compute_loss(x=x, y=y, y_pred=image, sample_weight=sample_weight, training=True)
 
-        loss = self.optimizer.step(
-            closure, self.trainable_variables, self.non_trainable_variables, jit_compile=self.jit_compile
-        )
+        changed = [*self.non_trainable_variables, *self.metrics_variables]
+        loss = self.optimizer.step(closure, self.trainable_variables, changed, jit_compile=self.jit_compile)
         batch_size = ops.shape(keras.tree.flatten(x)[0])[0]
         self._loss_tracker.update_state(loss, sample_weight=batch_size)
         image = None if self._compile_metrics is None else self(x, training=False)

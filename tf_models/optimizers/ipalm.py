@@ -13,8 +13,8 @@ from keras import ops
 from bart_bridge.errors import InputError
 from tf_models.backend.ops import Tensor
 from tf_models.optimizers.arguments import LearningRate, check_rate, refuse
-from tf_models.optimizers.ipalm_block import Block, Closure, as_one_function, value_and_gradient
 from tf_models.optimizers.ipalm_rules import LEARNING_RATES, PRESETS, field_names
+from tf_models.optimizers.objective import BACKENDS, Block, Closure, blocks, copy_of, refuse_replicas
 from tf_models.optimizers.proximal import Specification, check_specifications, proximal_maps
 
 COUNTS = ("gradient_evaluations", "loss_evaluations", "backtracks")
@@ -42,8 +42,9 @@ class IPALM(keras.optimizers.Optimizer):
     halving the rate doubles L, and backtracking continues from there. All blocks are projected before the first step.
 
     A step evaluates the objective many times, so `apply` is not possible: call `step`, or train a model that has
-    `tf_models.networks.closure_training.ClosureTrainingMixin`. TensorFlow only, and not under a distribution strategy
-    with several replicas.
+    `tf_models.networks.closure_training.ClosureTrainingMixin`. Data-parallel training is not possible. On JAX, `step`
+    traces its loops at every call: in a loop of your own, call it within `jax.jit` and `keras.StatelessScope`, as
+    `model.fit` does.
 
     Three presets set the rules. `paper` is Pock and Sabach's with inertia k / (k + 3) and a bound that is exact up to
     rounding. `bart` has the rules of `reconet`. `vn` has those of the original VarNet code, which keeps filters in the
@@ -62,7 +63,7 @@ class IPALM(keras.optimizers.Optimizer):
             supported.
 
     Raises:
-        InputError: The backend is not TensorFlow.
+        InputError: The backend is none of tensorflow, jax and torch.
         ValueError: An argument is out of its range or not supported.
 
     Examples:
@@ -90,8 +91,9 @@ class IPALM(keras.optimizers.Optimizer):
         proximal: Mapping[str, Specification] | None = None,
         **kwargs: Any,
     ) -> None:
-        if keras.backend.backend() != "tensorflow":
-            raise InputError(f"IPALM needs the backend tensorflow. Received: backend={keras.backend.backend()}")
+        backend = keras.backend.backend()
+        if backend not in BACKENDS:
+            raise InputError(f"IPALM runs on the backends {', '.join(BACKENDS)}. Received: backend={backend}")
         if preset not in PRESETS:
             raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}. Received: preset={preset}")
         refuse(_UNSUPPORTED, kwargs)
@@ -114,11 +116,11 @@ class IPALM(keras.optimizers.Optimizer):
             for variable in variables
         ]
         self._gradients, self._losses, self._backtracks = (
-            self.add_variable((), "zeros", dtype="int64", name=name) for name in COUNTS
+            self.add_variable((), "zeros", dtype="int", name=name) for name in COUNTS
         )
 
     def counts(self) -> dict[str, Tensor]:
-        """Return the evaluations so far, int64 scalars.
+        """Return the evaluations so far, integer scalars.
 
         Returns:
             `gradient_evaluations`, `loss_evaluations` without those that come with a gradient, and `backtracks`.
@@ -137,12 +139,13 @@ class IPALM(keras.optimizers.Optimizer):
 
         Args:
             closure: Returns H, a scalar, at the present values of the variables; always the same for the same values.
+                JAX traces it.
             variables: The blocks in their order.
             state: Variables that the closure changes, such as the running statistics of batch norm. All evaluations of
-                a block start from their values before it, so each block changes them once, at its accepted point.
-                Defaults to none.
-            jit_compile: Whether XLA compiles the closure and its derivatives; within a `tf.function` only. Defaults to
-                `False`.
+                a block start from their values before it, so each block changes them once, at its accepted point. On
+                JAX, changes of other variables are lost. Defaults to none.
+            jit_compile: Whether XLA compiles the closure and its derivatives; within a `tf.function` only, JAX and
+                PyTorch ignore it. Defaults to `False`.
 
         Returns:
             H after the last block.
@@ -150,67 +153,73 @@ class IPALM(keras.optimizers.Optimizer):
         Raises:
             ValueError: The optimizer was built for other variables, or there are several replicas.
         """
-        import tensorflow as tf
-
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            raise ValueError("IPALM is not for data-parallel training. Received: a strategy of several replicas")
+        refuse_replicas("IPALM")
         if not self.built:
             self.build(list(variables))
         self._check_variables_are_known(variables)
         indices = [self._get_variable_index(variable) for variable in variables]
-        tf.cond(self._iterations.value > 0, lambda: None, lambda: self._project(variables, indices))
-        evaluate = as_one_function(closure, jit_compile)
         for variable, index in zip(variables, indices, strict=True):
-            differentiate = as_one_function(value_and_gradient(closure, variable), jit_compile)
-            position = tf.identity(variable.value)
-            change = position - self._previous[index].value
-            state_before = [(each, tf.identity(each.value)) for each in state]
-            block = Block(variable, position, change, state_before, evaluate, differentiate)
-            loss = self._update_block(block, index)
+            self._project_at_first(variable, index)
+        block_of = blocks(closure, variables, state, jit_compile)
+        for variable, index in zip(variables, indices, strict=True):
+            loss = self._update_block(block_of(variable), index)
         self._iterations.assign_add(1)
         return loss
 
-    def _project(self, variables: Sequence[keras.Variable], indices: Sequence[int]) -> None:
-        for variable, index in zip(variables, indices, strict=True):
-            variable.assign(self._proximal_maps[index](ops.convert_to_tensor(variable), ops.cast(0, variable.dtype)))
-            self._previous[index].assign(variable)
+    def _project_at_first(self, variable: keras.Variable, index: int) -> None:
+        first = self._iterations.value == 0
+        position, previous = copy_of(variable), copy_of(self._previous[index])
+        projected = self._proximal_maps[index](position, ops.cast(0, variable.dtype))
+        variable.assign(ops.where(first, projected, position))
+        self._previous[index].assign(ops.where(first, projected, previous))
 
     def _update_block(self, block: Block, index: int) -> Tensor:
         """Try steps until one is accepted, and return H there."""
-        import tensorflow as tf
-
         rules, dtype, prox = self.rules, block.variable.dtype, self._proximal_maps[index]
         rate = ops.cast(self.learning_rate, dtype)
         slack = 16 * float(np.finfo(dtype).eps) if rules.slack is None else rules.slack
+        position = copy_of(block.variable)
+        change = position - copy_of(self._previous[index])
+
+        def extrapolate(momentum: Tensor, inertia: float | None) -> Tensor:
+            return position + momentum * self._inertia(inertia, dtype) * change
 
         def linearize(momentum: Tensor) -> tuple[Tensor, Tensor]:
-            return block.linearize(momentum * self._inertia(rules.beta, dtype))
+            loss, gradient = block.loss_and_gradient(extrapolate(momentum, rules.beta))
+            return ops.cast(loss, dtype), gradient
 
         linearization = None if rules.reduce_momentum else linearize(ops.ones((), dtype))
 
-        def attempt(tries: Tensor, lipschitz: Tensor, momentum: Tensor, _: Tensor, __: Tensor) -> tuple[Tensor, ...]:
+        def attempt(tries: Tensor, lipschitz: Tensor, momentum: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
             loss, gradient = linearize(momentum) if linearization is None else linearization
-            start = block.extrapolate(momentum * self._inertia(rules.alpha, dtype))
+            start = extrapolate(momentum, rules.alpha)
             tau = rules.tau() * lipschitz
             point = prox(start - gradient / tau, 1 / tau)
-            new_loss = block.loss_at(point)
+            new_loss, state_values = block.loss(point)
+            new_loss = ops.cast(new_loss, dtype)
             step = point - start
-            bound = loss + tf.reduce_sum(gradient * step) + lipschitz / 2 * tf.reduce_sum(step * step)
-            accepted = (new_loss <= bound + slack * tf.abs(bound)) | (lipschitz >= rules.lipschitz_max)
+            bound = loss + ops.sum(gradient * step) + lipschitz / 2 * ops.sum(step * step)
+            accepted = (new_loss <= bound + slack * ops.abs(bound)) | (lipschitz >= rules.lipschitz_max)
             accepted |= tries + 1 >= rules.maximum_tries
-            decreased = tf.maximum(lipschitz / rules.decrease_factor, rules.lipschitz_min)
-            lipschitz = tf.where(accepted, decreased, lipschitz * rules.increase_factor)
-            return tries + 1, lipschitz, momentum / 2 if rules.reduce_momentum else momentum, accepted, new_loss
+            decreased = ops.maximum(lipschitz / rules.decrease_factor, rules.lipschitz_min)
+            lipschitz = ops.where(accepted, decreased, lipschitz * rules.increase_factor)
+            momentum = momentum / 2 if rules.reduce_momentum else momentum
+            return tries + 1, lipschitz, momentum, accepted, new_loss, point, state_values
 
         start_values = (
-            tf.constant(0, "int64"),
-            self._scaled_lipschitz[index].value / rate,
-            tf.ones((), dtype),
-            tf.constant(False),
-            tf.zeros((), dtype),
+            ops.zeros((), self._backtracks.dtype),
+            copy_of(self._scaled_lipschitz[index]) / rate,
+            ops.ones((), dtype),
+            ops.zeros((), "bool"),
+            ops.zeros((), dtype),
+            position,
+            [each.value for each in block.state],
         )
-        tries, lipschitz, _, _, loss = tf.while_loop(lambda *values: ~values[3], attempt, start_values)
-        self._previous[index].assign(block.position)
+        tries, lipschitz, _, _, loss, point, state_values = ops.while_loop(
+            lambda tries, lipschitz, momentum, accepted, *_: ops.logical_not(accepted), attempt, start_values
+        )
+        block.accept(point, state_values)
+        self._previous[index].assign(position)
         self._scaled_lipschitz[index].assign(lipschitz * rate)
         self._gradients.assign_add(tries if rules.reduce_momentum else 1)
         self._losses.assign_add(tries)
