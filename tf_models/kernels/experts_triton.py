@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from tf_models.backend.ops import Tensor
 from tf_models.kernels import triton_tiles as tiles
@@ -144,9 +145,10 @@ def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tenso
         [pixels, -(-pixels // (tiles.RBF_PROGRAMS * tiles.RBF["BM"]))],
         [Result((tiles.RBF_PROGRAMS, rows, columns))],
         (tiles.RBF_PROGRAMS,),
-        **{"F": filters, "FP": columns, "NB": basis, "NBP": rows, **tiles.RBF},
+        **{"F": filters, "FP": columns, "NB": basis, "NBP": rows, "BLOCK": tiles.BLOCK, **tiles.RBF},
     )
-    return ops.sum(sums, axis=0)[:basis, :filters]
+    factors = ops.convert_to_tensor(np.exp2(-(offsets(basis)[:basis] ** 2)), "float32")
+    return ops.sum(sums, axis=0)[:basis, :filters] * factors
 
 
 def polynomials(weights: Tensor, columns: int) -> Tensor:
@@ -157,12 +159,16 @@ def polynomials(weights: Tensor, columns: int) -> Tensor:
         columns: Filters and zeros.
     """
     basis, filters = weights.shape
-    distance = basis / (basis - 1) * math.sqrt(math.log2(math.e) / 2)
-    blocks = -(-basis // tiles.BLOCK)
-    offsets = np.tile(np.arange(tiles.BLOCK) - (tiles.BLOCK - 1) / 2, blocks)[:, None] * distance
-    factors = np.stack([np.exp2(-(offsets**2)), offsets * np.exp2(-(offsets**2))])
-    padded = ops.pad(weights, ((0, blocks * tiles.BLOCK - basis), (0, columns - filters)))
+    own_offsets = offsets(basis)
+    factors = np.stack([np.exp2(-(own_offsets**2)), own_offsets * np.exp2(-(own_offsets**2))])
+    padded = ops.pad(weights, ((0, len(own_offsets) - basis), (0, columns - filters)))
     return padded * ops.convert_to_tensor(factors, "float32")
+
+
+def offsets(basis: int) -> NDArray[np.float64]:
+    """Return the distance of each Gaussian from the centre of its block, `(whole blocks, 1)`, as `activation` does."""
+    distance = basis / (basis - 1) * math.sqrt(math.log2(math.e) / 2)
+    return np.tile(np.arange(tiles.BLOCK) - (tiles.BLOCK - 1) / 2, -(-basis // tiles.BLOCK))[:, None] * distance
 
 
 def _convolve(

@@ -30,6 +30,15 @@ def multiply(left_high, left_low, right_high, right_low):
 
 
 @triton.jit
+def from_centre(t, block, NB: tl.constexpr, BLOCK: tl.constexpr):
+    """Return t in relation to the centre of a block of Gaussians, see `activation`."""
+    unit: tl.constexpr = NB / 2 * HALF_LOG2_E**0.5
+    distance: tl.constexpr = 2 * unit / (NB - 1)
+    x = t - (block * (BLOCK * distance) + ((BLOCK - 1) / 2 * distance - unit))
+    return tl.clamp(x, -9.0, 9.0, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
 def activation(z, polynomials, filters, FP: tl.constexpr, NB: tl.constexpr, BLOCK: tl.constexpr, SLOPE: tl.constexpr):
     """Return sum_j w_j g_j(z), or its derivative by z, where g_j = exp(-(z - mu_j)^2 / (2 sigma^2)).
 
@@ -51,8 +60,7 @@ def activation(z, polynomials, filters, FP: tl.constexpr, NB: tl.constexpr, BLOC
     t = z * unit
     total = tl.zeros_like(z)
     for block in range(blocks):
-        x = t - (block * (BLOCK * distance) + ((BLOCK - 1) / 2 * distance - unit))
-        x = tl.clamp(x, -9.0, 9.0, propagate_nan=tl.PropagateNan.ALL)
+        x = from_centre(t, block, NB, BLOCK)
         ratio = tl.exp2(x * (2 * distance))
         last = polynomials + (block * BLOCK + BLOCK - 1) * FP + filters
         sums = tl.broadcast_to(tl.load(last)[None, :], z.shape)
@@ -223,20 +231,28 @@ def filters_kernel(
 @triton.jit
 def rbf_kernel(
     values, upstream, pixels, tiles, result,
-    F: tl.constexpr, FP: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, BM: tl.constexpr,
+    F: tl.constexpr, FP: tl.constexpr, NB: tl.constexpr, NBP: tl.constexpr, BLOCK: tl.constexpr, BM: tl.constexpr,
 ):  # fmt: skip
-    """Sums over the pixels of a program of upstream times each Gaussian, `(program, NBP, FP)`."""
+    """Sums over the pixels of a program of upstream times 2^(o_k^2) times each Gaussian, `(program, NBP, FP)`.
+
+    Those of a block follow from each other by a product, see `activation`.
+    """
     filters, numbers = tl.arange(0, FP), tl.arange(0, NBP)
     unit: tl.constexpr = NB / 2 * HALF_LOG2_E**0.5
+    distance: tl.constexpr = 2 * unit / (NB - 1)
     sums = tl.zeros((NBP, FP), tl.float32)
     for tile in range(tiles):
         pixel = (tl.program_id(0) * tiles + tile) * BM + tl.arange(0, BM)
         place = pixel[:, None] * F + filters[None, :]
         exists = (pixel < pixels)[:, None] & (filters < F)[None, :]
-        z = tl.load(values + place, mask=exists, other=0.0) * unit
+        t = tl.load(values + place, mask=exists, other=0.0) * unit
         factor = tl.load(upstream + place, mask=exists, other=0.0)
-        for number in range(NB):
-            distance = z - (number * (2.0 / (NB - 1)) - 1.0) * unit
-            part = tl.sum(tl.exp2(-distance * distance) * factor, axis=0)
-            sums += tl.where((numbers == number)[:, None], part[None, :], 0.0)
+        for block in range((NB + BLOCK - 1) // BLOCK):
+            x = from_centre(t, block, NB, BLOCK)
+            ratio = tl.exp2(x * (2 * distance))
+            part = tl.exp2(-x * (x + (BLOCK - 1) * distance)) * factor
+            for number in tl.static_range(BLOCK):
+                total = tl.sum(part, axis=0)
+                sums += tl.where((numbers == block * BLOCK + number)[:, None], total[None, :], 0.0)
+                part = part * ratio
     tl.store(result + (tl.program_id(0) * NBP + numbers)[:, None] * FP + filters[None, :], sums)

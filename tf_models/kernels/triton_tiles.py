@@ -17,10 +17,10 @@ BLOCK = 6
 # Groups, numbers of the reduced axis in a step, warps and stages of each kernel.
 TRANSPOSED = {"BM": 64, "BK": 64, "num_warps": 4, "num_stages": 3}
 FILTERS = {"BK": 32, "num_warps": 4, "num_stages": 3}
-RBF = {"BM": 64, "num_warps": 2, "num_stages": 1}
+RBF = {"BM": 128, "num_warps": 4, "num_stages": 1}
 # Lines of a patch in a program of `filter_gradient`.
 FILTER_LINES = 2
-FILTER_PROGRAMS, RBF_PROGRAMS = 132, 2112
+FILTER_PROGRAMS, RBF_PROGRAMS = 132, 1056
 
 # Of convolutions of many channels, likewise.
 SAME_CONV = {"BM": 128, "num_warps": 4, "num_stages": 2}
