@@ -38,7 +38,8 @@ STEPS = {
     "modl paper": ("modl", "lean", "paper", {"conv_0": ["l1", 1e-3]}),
     "modl bart": ("modl", "plain", "bart", None),
 }
-UPDATES = {"varnet": 20, "modl": 4}
+# In the fourth update of MoDL, the rules of the paper meet the bound up to rounding.
+UPDATES = {"varnet": 20, "modl": 3}
 
 
 def data():
@@ -94,7 +95,8 @@ def stepped(case):
     logs = [model.train_on_batch(*batch, return_dict=True) for _ in range(UPDATES[name])]
     columns = {f"history/{name}": np.array([row[name] for row in logs]) for name in (*ipalm.COUNTS, "batch_loss")}
     # What is recorded is the loss of the weights that the update leaves.
-    columns["loss of the weights"] = np.array(model.compute_loss(*batch, model(batch[0], training=True)))
+    loss = model.compute_loss(*batch, model(batch[0], training=True))
+    columns["loss of the weights"] = ops.convert_to_numpy(loss)
     return columns | {f"state/{key}": values for key, values in state_of(model).items()}
 
 
