@@ -60,6 +60,20 @@ class ToolError(BartTfError, RuntimeError):
         super().__init__("; ".join(parts))
 
 
+class MissingExtraError(ToolError):
+    """A package that only an extra of bart-tf installs, and that is not installed.
+
+    Args:
+        package: Its name.
+        extra: The extra.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed; install bart-tf with the extra '{extra}' (bart-tf-compare[{extra}])"
+        )
+
+
 class DivergedError(ToolError):
     """A training whose loss or weights are no longer finite.
 
@@ -74,6 +88,21 @@ class DivergedError(ToolError):
         self.reason = reason
 
 
+def why_unreadable(error: Exception) -> str:
+    """Say why a file cannot be opened, in a few words without its path and without a number, in one line."""
+    for kind, words in _OF_PATHS.items():
+        if isinstance(error, kind):
+            return words
+    return " ".join(str(getattr(error, "strerror", None) or error).split())
+
+
+_OF_PATHS = {
+    FileExistsError: "it exists already",
+    FileNotFoundError: "no such file",
+    IsADirectoryError: "it is a folder, and a file is needed",
+    NotADirectoryError: "part of its path is a file, and a folder is needed",
+    PermissionError: "no permission",
+}
 # Rules that pydantic words for its own users, in words for those who write settings.
 _RULES = {
     "bool_type": "must be true or false",

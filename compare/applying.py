@@ -221,7 +221,8 @@ def _settings(run: Path) -> tuple[EngineName, Device, Network, Path | None]:
     try:
         content = yaml_files.read(run / "run.yaml")
     except InputError as error:
-        raise InputError(f"{run}: not the folder of a trained run ({error})") from None
+        reason = str(error).removeprefix(f"{run}/")
+        raise InputError(f"{run}: not the folder of a trained run ({reason})") from None
     try:
         network: Network = TypeAdapter(Network).validate_python(content["network"])
         engine, device, binary = content["engine"], content["device"], content.get("bart_binary")

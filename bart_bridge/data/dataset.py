@@ -227,7 +227,7 @@ class Dataset:
         try:
             description = yaml_files.read(file)
         except InputError as error:
-            raise InputError(f"{folder}: not a dataset folder ({error})") from None
+            raise InputError(f"{folder}: not a dataset folder ({str(error).removeprefix(f'{folder}/')})") from None
         if not isinstance(description, dict):
             raise InputError(f"{file}: must be a mapping, found {type(description).__name__}")
         return cls(folder, description)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bart_bridge.data import content
 from bart_bridge.data.dataset import Split, each_slice
 from bart_bridge.data.fourier import centred_fft
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.errors import InputError, MissingExtraError, ToolError
 from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import (
     from_batch_coil_samples,
@@ -80,14 +80,14 @@ def named(split: Split, toolbox: Toolbox | None) -> Split:
     """Return a split whose `gridded_by` names the program of `prepare`; nothing is computed.
 
     Raises:
-        ToolError: finufft is needed and not installed.
+        MissingExtraError: finufft is needed and not installed.
     """
     if split.trajectory is None:
         return split
     if toolbox is not None and split.nufft != "finufft":
         return replace(split, gridded_by=f"BART {toolbox.version_text}")
     if not find_spec("finufft"):
-        raise ToolError("finufft is not installed; install bart-tf with the extra 'nufft'")
+        raise MissingExtraError("finufft", "nufft")
     return replace(split, gridded_by=f"finufft {version('finufft')}")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.errors import InputError, MissingExtraError
 from bart_bridge.exporters import Exported, OnProgress
 from bart_bridge.exporters.slices import open_splits
 from bart_bridge.files import atomic, cfl
@@ -36,10 +36,10 @@ def write_nifti(source: Path, target: Path, on_progress: OnProgress) -> Exported
 
     Raises:
         InputError: There are no images in the source.
-        ToolError: nibabel is not installed.
+        MissingExtraError: nibabel is not installed.
     """
     if not find_spec("nibabel"):
-        raise ToolError("nibabel is not installed; install bart-tf with the extra 'nifti'")
+        raise MissingExtraError("nibabel", "nifti")
     import nibabel
 
     images = _open(source)

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bart_bridge.errors import InputError
+
 PREFIX = ".bart-tf-unfinished-"
 # Errors of file systems without fsync, for example for folders.
 _NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -91,8 +93,10 @@ def new_parents(path: Path) -> Iterator[None]:
     """Make the folders above `path` that are missing, and remove them again if the `with` block fails.
 
     Raises:
+        InputError: One of them is a file.
         OSError: A folder cannot be made.
     """
+    _check_no_file_above(path)
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +106,34 @@ def new_parents(path: Path) -> Iterator[None]:
             with suppress(OSError):  # somebody else wrote into it
                 folder.rmdir()
         raise
+
+
+def check_new_file(path: Path) -> None:
+    """Check that a file can be put at `path`, before work whose result it will be.
+
+    Raises:
+        InputError: There is no folder for it, or `path` itself is a folder.
+    """
+    check_parent(path)
+    if path.is_dir():
+        raise InputError(f"{path}: must be a file to write, it is a folder")
+
+
+def check_parent(path: Path) -> None:
+    """Check that the folder exists in which a new file or folder will be.
+
+    Raises:
+        InputError: It does not, or it is a file.
+    """
+    _check_no_file_above(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: must be in a folder that exists, there is no folder {path.parent}")
+
+
+def _check_no_file_above(path: Path) -> None:
+    for folder in path.parents:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{path}: must be in a folder, {folder} is a file")
 
 
 def write_text(path: Path, text: str) -> None:

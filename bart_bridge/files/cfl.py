@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, why_unreadable
 from bart_bridge.files import atomic
 
 MAX_RANK = 16
@@ -224,6 +224,5 @@ def write_pair(path: str | Path, header: str, write_data: Callable[[BinaryIO], o
 
 def _unreadable(file: Path, error: OSError | ValueError) -> InputError:
     """Say why a file cannot be opened; a ValueError means that no file can have this name."""
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"{file}: no such file")
-    return InputError(f"{file}: cannot be read ({error.strerror if isinstance(error, OSError) else error})")
+    reason = why_unreadable(error)
+    return InputError(f"{file}: {reason if isinstance(error, FileNotFoundError) else f'cannot be read ({reason})'}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, why_unreadable
 
 
 class _Loader(yaml.SafeLoader):
@@ -25,9 +25,12 @@ def read(path: Path) -> Any:
     """Return the content of a YAML file.
 
     Raises:
-        InputError: The file cannot be read, is not YAML, or has a key twice in one block.
+        InputError: The file cannot be read, is not YAML, has no content, or has a key twice in one block.
     """
     try:
-        return yaml.load(path.read_text(), _Loader)
+        content = yaml.load(path.read_text(), _Loader)
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: cannot be read ({why_unreadable(error)})") from None
+    if content is None:
+        raise InputError(f"{path}: keys are needed, it is empty")
+    return content

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bart_bridge.data.dataset import SPLITS
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, why_unreadable
 from bart_bridge.importers.partial_fourier import READOUT
 from bart_bridge.importers.selection import select
 from bart_bridge.wording import counted
@@ -211,7 +211,7 @@ def reading(path: Path, form: str) -> Iterator[None]:
         # A path, or a text in the file, may be long; the reason is at the end.
         raise InputError(f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 3 :]}") from error
     except Exception as error:
-        text = str(error)
+        text = why_unreadable(error)
         if isinstance(error, KeyError):  # its text is the quoted key, or the quoted sentence of h5py
             text = str(error.args[0]) if " " in text else f"no {text} in it"
         reason = " ".join(text.split())[:200] or type(error).__name__

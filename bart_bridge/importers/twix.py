@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.errors import InputError, MissingExtraError
 from bart_bridge.importers.raw_cartesian import Grid, cartesian_units
 from bart_bridge.importers.raw_lines import CHOSEN, LINE, RawLines
 from bart_bridge.importers.source import Complex, Source, reading
@@ -82,10 +82,10 @@ def open_twix(
 
     Raises:
         InputError: The file cannot be read, uses an unsupported kind of measurement, or needs a choice.
-        ToolError: twixtools is not installed.
+        MissingExtraError: twixtools is not installed.
     """
     if not find_spec("twixtools"):
-        raise ToolError("twixtools is not installed; install bart-tf with the extra 'twix'")
+        raise MissingExtraError("twixtools", "twix")
     with reading(path, _FORM):
         measurement = _last_measurement(path)
         heads, positions, ended = _heads(path, measurement)

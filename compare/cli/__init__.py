@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import bart_bridge
-from bart_bridge.errors import BartTfError, InputError
+from bart_bridge.errors import BartTfError, InputError, why_unreadable
 from compare.cli import (
     configs,
     data,
@@ -31,6 +31,7 @@ from compare.cli import (
     weights,
 )
 
+_OF_PATHS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 app = typer.Typer(
     name="bart-tf",
     no_args_is_help=True,
@@ -105,7 +106,8 @@ def _run() -> None:
         _fail(f"memory: {error or 'not enough for this size'}", 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}", 1)
+        # A path of the user's is wrong; otherwise the disk is full or broken.
+        _fail(where + why_unreadable(error), InputError.exit_code if isinstance(error, _OF_PATHS) else 1)
 
 
 def _arguments(argv: list[str]) -> list[str]:

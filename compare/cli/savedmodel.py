@@ -72,6 +72,9 @@ def to_savedmodel(
         options.refuse(context, "only with --part regularizer or prior", "iteration")
         if coils is None:
             raise InputError("--coils: the network needs it, because BART takes a fixed number of coils")
+    from bart_bridge.files import atomic
+
+    atomic.check_parent(folder)
     import_backend()
     from tf_models.files import model_files
 

@@ -53,6 +53,9 @@ def to_bart(
 
     Example: [bold]bart-tf weights to-bart reports/demo/runs/modl-keras-tensorflow/weights.keras wgh_modl[/bold]
     """
+    from bart_bridge.files import atomic
+
+    atomic.check_parent(weights)
     import_backend()
     from bart_bridge.files.cfl import stem
     from bart_bridge.reconet.commands import apply_options
@@ -77,6 +80,7 @@ def from_bart(context: typer.Context) -> None:
 
     Example: [bold]bart-tf weights from-bart --network=modl -I5 --normalize wgh_modl modl.keras[/bold]
     """
+    from bart_bridge.files import atomic
     from bart_bridge.reconet.command_line import parse_network
 
     if options.show_help(context):
@@ -85,6 +89,7 @@ def from_bart(context: typer.Context) -> None:
     if len(files) != 2:
         raise InputError(f"two files are needed (BART weights, Keras model to write), not {len(files)}")
     weights, model = map(Path, files)
+    atomic.check_new_file(model)
     import_backend()
     from tf_models.files import model_files
 
@@ -116,6 +121,9 @@ def from_tf1(
 
     Example: [bold]bart-tf weights from-tf1 04Jun_0356pm_5L_10K_50E_AG/model-50 modl.keras -I 10[/bold]
     """
+    from bart_bridge.files import atomic
+
+    atomic.check_new_file(model)
     import_backend()
     from tf_models.files import model_files, tf1_checkpoints
 

@@ -34,6 +34,7 @@ def create(name: EngineName, device: Device, bart: Toolbox, threads: int | None 
 
     Raises:
         InputError: The engine cannot use the device.
+        MissingExtraError: Its backend is not installed.
     """
     count = threads or usable_threads()
     keras = KerasEngineName.parse(name)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bart_bridge.data.dataset import Split
-from bart_bridge.errors import DivergedError, InputError, ToolError
+from bart_bridge.errors import DivergedError, MissingExtraError, ToolError
 from bart_bridge.files import atomic
 from bart_bridge.reconet.history import parse_progress
 from bart_bridge.reconet.network_settings import Network
@@ -47,7 +47,7 @@ class KerasEngine:
         try:
             self.version = f"{version('keras')} with {self.backend} {version(self.backend)}"
         except PackageNotFoundError:
-            raise InputError(f"engine {self.name}: the package {self.backend} is not installed") from None
+            raise MissingExtraError(self.backend, self.backend) from None
         self._device = device
         self._environment = {"KERAS_BACKEND": self.backend}
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")

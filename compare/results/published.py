@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, why_unreadable
 from compare.results import statistics
 from compare.results.table import select
 
@@ -38,7 +38,7 @@ def text(name: str) -> str:
     try:
         content, listed = path.read_bytes(), sums.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the published figures cannot be read ({error})") from None
+        raise InputError(f"{path}: the published figures cannot be read ({why_unreadable(error)})") from None
     if f"{hashlib.sha256(content).hexdigest()}  {name}" not in listed:
         raise InputError(f"{path}: damaged or changed, its checksum is not in {sums}")
     return content.decode()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.baselines import BASELINES
 from bart_bridge.data.dataset import Dataset
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.errors import InputError, ToolError, why_unreadable
 from bart_bridge.files import atomic
 from bart_bridge.tools.toolbox import Toolbox
 from compare.measuring import machine, memory_sampling, quality
@@ -273,7 +273,7 @@ def _read_history(path: Path) -> dict[str, NDArray[Any]]:
     try:
         return atomic.read_arrays(path)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({error}); bart-tf compare trains again") from None
+        raise InputError(f"{path}: cannot be read ({why_unreadable(error)}); bart-tf compare trains again") from None
 
 
 def _dataset_name(experiment: Experiment, folder: Path) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, why_unreadable
 from bart_bridge.files import atomic
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def read_csv(
             table[name] = pd.to_numeric(table[name].mask(table[name].isin(_NO_NUMBER))).astype(float)
         return table.astype(dict.fromkeys(table.columns.intersection(list(counts)), int))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: cannot be read ({why_unreadable(error)})") from None
 
 
 def is_not_available(table: pandas.DataFrame) -> pandas.Series[bool]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from bart_bridge.errors import ToolError
+from bart_bridge.errors import ToolError, why_unreadable
 from bart_bridge.tools import process
 from compare.running.run_files import failure_record
 from compare.running.runner import Part, all_parts, part_records
@@ -134,7 +134,7 @@ def _failure(record: Path) -> str:
     try:
         reason = json.loads(failure_record(record).read_text())["failed"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{failure_record(record)}: cannot be read ({error})"
+        reason = f"{failure_record(record)}: cannot be read ({why_unreadable(error)})"
     return f"{record.stem}: {reason}"
 
 

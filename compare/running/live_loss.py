@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import MissingExtraError
 from bart_bridge.reconet.history import Progress
 from compare.engines.base import OnProgress
 
@@ -23,10 +23,10 @@ def check() -> None:
     """Fail unless the package that writes event files is installed.
 
     Raises:
-        InputError: It is not.
+        MissingExtraError: It is not.
     """
     if not find_spec("tensorboardX"):
-        raise InputError("--tensorboard: tensorboardX is not installed; install bart-tf with the extra 'tensorboard'")
+        raise MissingExtraError("tensorboardX", "tensorboard")
 
 
 @contextmanager

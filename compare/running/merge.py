@@ -16,7 +16,7 @@ from typing import Any
 
 from bart_bridge.data import content
 from bart_bridge.data.dataset import SPLITS, Dataset
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, why_unreadable
 from bart_bridge.files import cfl
 from compare.running import locks, prepared_data
 from compare.running.exchange_steps import exchanges
@@ -144,5 +144,5 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as the record of a step ({error})") from None
+        raise InputError(f"{path}: cannot be read as the record of a step ({why_unreadable(error)})") from None
     return record if isinstance(record, dict) else {}

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, why_unreadable
 from bart_bridge.files import atomic
 from compare.measuring.monitor import Measurement
 
@@ -46,7 +46,7 @@ def load(path: Path, *needed: str) -> Record:
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as the record of a step ({error})") from None
+        raise InputError(f"{path}: cannot be read as the record of a step ({why_unreadable(error)})") from None
     if not isinstance(record, dict) or not any(name in record for name in needed):
         raise InputError(f"{path}: cannot be read as the record of a step (it has no {' or '.join(needed)})")
     return record

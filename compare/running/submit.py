@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bart_bridge.errors import InputError, ToolError
+from bart_bridge.errors import InputError, ToolError, why_unreadable
 from bart_bridge.files import atomic
 from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox
@@ -173,7 +173,7 @@ def submitted(folder: Path) -> list[Submitted]:
         entries = [Submitted(**entry) for entry in json.loads(path.read_text())]
         return [replace(entry, parts=[(name, engine) for name, engine in entry.parts]) for entry in entries]
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: cannot be read ({why_unreadable(error)})") from None
 
 
 def for_place(experiment: Experiment, on: Place) -> Experiment:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bart_bridge.errors import BartTfError, ToolError
+from bart_bridge.errors import BartTfError, ToolError, why_unreadable
 from bart_bridge.files import atomic
 from bart_bridge.wording import counted
 from compare.console import Reporter
@@ -157,5 +157,5 @@ class Worker:
 
 def _reason(error: BartTfError | OSError) -> str:
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {why_unreadable(error)}"
     return str(error)

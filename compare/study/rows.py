@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, why_unreadable
 from compare.measuring import timing
 from compare.results import images as reconstructions
 from compare.results.rows import quality_rows
@@ -61,7 +61,7 @@ def read(folder: Path) -> tuple[Study, Choices, pandas.DataFrame, pandas.DataFra
             raise ValueError("choices.json: no choices")
         return load_kept(folder / STUDY), choices, table, curves
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: not the folder of a finished study ({' '.join(str(error).split())})") from None
+        raise InputError(f"{folder}: not the folder of a finished study ({why_unreadable(error)})") from None
 
 
 def diverged(folder: Path) -> dict[str, str]:

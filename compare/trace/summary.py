@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bart_bridge.errors import InputError
+from bart_bridge.errors import InputError, why_unreadable
 from bart_bridge.files import atomic
 from compare.trace.activity import BUSY, MEMORY, NOTHING, Activity, Distribution
 
@@ -98,7 +98,7 @@ def read(path: Path) -> Summary:
         facts = json.loads((table.schema.metadata or {})[b"bart-tf"])
         return Summary([_activity(row) for row in table.to_pylist()], facts)
     except (OSError, KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path}: not a summary of a trace ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(f"{path}: not a summary of a trace ({why_unreadable(error)[:200]})") from None
 
 
 def _columns(part: Distribution, unit: str) -> dict[str, float | None]:

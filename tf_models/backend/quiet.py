@@ -17,11 +17,13 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-from bart_bridge.errors import ToolError
+from bart_bridge.errors import MissingExtraError, ToolError
 
 # Keras 3.15 imports these where they are installed, for inputs, wrappers and plots that we do not have. They take a
 # third of its import, and 150 MB of memory in every process.
 _EXTRAS = ("matplotlib", "pandas", "sklearn")
+# Backends that only an extra of their name installs.
+_OF_EXTRAS = ("jax", "torch")
 
 
 def import_backend() -> None:
@@ -47,6 +49,8 @@ def import_backend() -> None:
         import keras  # noqa: F401
     except Exception as error:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        if isinstance(error, ModuleNotFoundError) and error.name == backend and backend in _OF_EXTRAS:
+            raise MissingExtraError(backend, backend) from error
         raise ToolError(f"Keras with the backend {backend} cannot be imported: {error}") from error
     finally:
         for name in extras:

@@ -14,7 +14,7 @@ from keras import ops
 from pydantic import BaseModel, ValidationError
 
 from bart_bridge.errors import InputError, first_fault
-from bart_bridge.files import atomic
+from bart_bridge.files import atomic, cfl
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.network_settings import ModlSettings, Network, VarNetSettings
 from tf_models.networks.build import build
@@ -99,6 +99,10 @@ def to_bart(model: Model, path: Path) -> None:
 
 def _check(path: Path) -> None:
     """Check a model file before Keras, which trusts it, reads it."""
+    if path.suffix != ".keras" and cfl.exists(path):
+        raise InputError(
+            f"{path}: a .keras file is needed, these are BART's; bart-tf weights from-bart makes one of them"
+        )
     if not path.is_file():
         raise InputError(f"{path}: {'a folder, not a Keras model' if path.is_dir() else 'no such file'}")
     try:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError, ToolError
-from bart_bridge.files import cfl
+from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import Dim
 from bart_bridge.measures import NAMES, SCALED, measures_of_maps
 from bart_bridge.reconet import bart_random, weights
@@ -52,7 +52,8 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
         The measures of `bart_bridge.measures` that BART has, mean over slices, for an evaluation; else nothing.
 
     Raises:
-        InputError: A file is missing or damaged, or does not belong to the network.
+        InputError: A file is missing or damaged, or does not belong to the network, or the folder of one to write is
+            missing.
         ToolError: The command asks for a GPU and Keras sees none.
         TrainingDivergedError: The training diverged. BART would continue and write weights that are not finite; here
             the history is written up to that update, and an existing weights file is kept.
@@ -61,6 +62,9 @@ def run(command: ReconetCommand, on_batch: Callable[[Progress], None]) -> dict[s
 
     if command.gpu and not sees_gpu():
         raise ToolError(f"reconet: --gpu: {keras.backend.backend()} sees no GPU")
+    for target in (command.weights if command.mode == "train" else None, command.output, command.history):
+        if target:
+            atomic.check_parent(target)
     for split in filter(None, (command.split, command.validation)):
         split.validate_form()
         check_filters(command.network, split)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from bart_bridge.data.dataset import Split
-from bart_bridge.errors import BartTfError, DivergedError, ToolError
+from bart_bridge.errors import BartTfError, DivergedError, ToolError, why_unreadable
 from bart_bridge.files import atomic, cfl
 from bart_bridge.files.dims import from_batch_map_yx
 from bart_bridge.reconet import weights
@@ -192,7 +192,7 @@ def main() -> int:
             _write_report(job, {"diverged_at_update": error.diverged_at_update, "reason": error.reason}, indent=None)
         return error.exit_code
     except OSError as error:
-        print(f"{error.filename or job.output}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        print(f"{error.filename or job.output}: {why_unreadable(error)}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 

@@ -170,7 +170,7 @@ def test_missing_description(tmp_path, folder):
         (b"name: [1, 2", r"not a dataset folder \(.*dataset.yaml: cannot be read"),
         (b"\xff\xfe\xfa", r"not a dataset folder \(.*dataset.yaml: cannot be read"),
         (b"- train\n", "must be a mapping, found list"),
-        (b"", "must be a mapping, found NoneType"),
+        (b"", r"not a dataset folder \(dataset.yaml: keys are needed, it is empty\)$"),
     ],
 )
 def test_unreadable_description(tmp_path, content, message):

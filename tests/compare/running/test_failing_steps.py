@@ -246,7 +246,7 @@ def test_baselines_alone_that_fail(config, tmp_path, bart_without, compare, all_
         (out / "references/zero-filled.cfl" / "something").mkdir(parents=True)
     code, said = compare(path, "-o", out, "--bart", bart_without(" pics "))
     assert code == 1
-    assert f"{1 + all_of_them} steps failed" in said
+    assert f"{counted(1 + all_of_them, 'step')} failed" in said
     assert figures(out) == set()
     assert len(said_on_page(out)) == 1 + all_of_them
 

@@ -121,7 +121,7 @@ def test_what_is_no_experiment_is_refused(tmp_path, content):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match=r"none\.yaml: cannot be read \(no such file\)$"):
         load(tmp_path / "none.yaml")
 
 
