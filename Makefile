@@ -28,6 +28,9 @@ BART_TESTS = \
 DOCS_PACKAGES = .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-docs.txt
 COVERAGE = --cov=bart_bridge --cov=tf_models --cov=compare --cov-report=term
 
+# A value as one word of the shell, whatever it holds.
+quoted = '$(subst ','\'',$(1))'
+
 
 .PHONY: help setup gpu browser slurm barts demo notes test test-all test-barts test-backends bench bench-vs-bart lint build docs clean
 .NOTPARALLEL:
@@ -36,19 +39,19 @@ help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
 
 setup: ## create .venv, and install BART if there is none
-	@PYTHON='$(PYTHON)' tools/setup
+	@PYTHON=$(call quoted,$(PYTHON)) tools/setup
 
 browser: ## setup, and a browser for the tests of the report's page
-	@PYTHON='$(PYTHON)' BROWSER=chromium tools/setup
+	@PYTHON=$(call quoted,$(PYTHON)) BROWSER=chromium tools/setup
 
 slurm: ## setup, and Slurm for the tests of jobs on a cluster
-	@PYTHON='$(PYTHON)' SLURM=slurm-wlm tools/setup
+	@PYTHON=$(call quoted,$(PYTHON)) SLURM=slurm-wlm tools/setup
 
 barts: ## fetch BART 0.8.00, 0.9.00 and 1.0.00 of Debian into BARTS=.barts, without root
-	@PYTHON='$(PYTHON)' tools/barts '$(BARTS)'
+	@PYTHON=$(call quoted,$(PYTHON)) tools/barts $(call quoted,$(BARTS))
 
 gpu: ## set up what a machine with an NVIDIA GPU lacks: TensorFlow, JAX and BART with CUDA
-	@PYTHON='$(PYTHON)' BARTS='$(BARTS)' tools/gpu
+	@PYTHON=$(call quoted,$(PYTHON)) BARTS=$(call quoted,$(BARTS)) tools/gpu
 
 demo: setup ## run a small comparison (configs/demo.yaml) and print where the report is
 	.venv/bin/bart-tf compare configs/demo.yaml
@@ -63,15 +66,15 @@ test-all: setup ## run all tests, with coverage
 	$(PYTEST) $(COVERAGE) -m "slow or not slow"
 
 test-barts: setup ## run what depends on BART with 0.8.00, 0.9.00 and 1.0.00 in turn
-	@PYTHON='$(PYTHON)' tools/barts '$(BARTS)' || echo "Not every version is there: the others are tested"
+	@PYTHON=$(call quoted,$(PYTHON)) tools/barts $(call quoted,$(BARTS)) || echo "Not every version is there: the others are tested"
 	@failed= tested=; for version in $(BART_VERSIONS); do \
-		bart='$(abspath $(BARTS))'/$$version; \
+		bart=$(call quoted,$(abspath $(BARTS)))/$$version; \
 		[ -x "$$bart/bart" ] || continue; \
 		echo "Tests with $$bart"; tested="$$tested $$version"; \
 		BART_TOOLBOX_PATH=$$bart $(PYTEST) -m "not slow and not barts" $(BART_TESTS) || failed="$$failed $$version"; \
 	done; \
-	[ -n "$$tested" ] || { echo "There is no BART in $(BARTS)"; exit 1; }; \
-	BART_TF_BARTS='$(abspath $(BARTS))' $(PYTEST) -m "barts and not slow" || failed="$$failed side by side"; \
+	[ -n "$$tested" ] || { echo "There is no BART in" $(call quoted,$(BARTS)); exit 1; }; \
+	BART_TF_BARTS=$(call quoted,$(abspath $(BARTS))) $(PYTEST) -m "barts and not slow" || failed="$$failed side by side"; \
 	[ -z "$$failed" ] || { echo "Tests failed with BART$$failed"; exit 1; }; \
 	echo "Tested with BART$$tested"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ _OF_PATHS = {
     NotADirectoryError: "part of its path is a file, and a folder is needed",
     PermissionError: "no permission",
 }
+# Of more keys than these, a message lists none.
+_FEW_KEYS = 16
 # Rules that pydantic words for its own users, in words for those who write settings.
 _RULES = {
     "bool_type": "must be true or false",
@@ -122,7 +125,9 @@ _EXPONENT = re.compile(r"([-+]?\d+)(\.\d*)?[eE]([-+]?\d+)")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
 
 
-def first_fault(error: ValidationError, content: object = None) -> str:
+def first_fault(
+    error: ValidationError, content: object = None, known: Callable[[Sequence[int | str]], list[str]] | None = None
+) -> str:
     """Describe the first rule that settings break, in one line: the key, the rule and the value.
 
     The number of further faults follows if there are any.
@@ -131,6 +136,7 @@ def first_fault(error: ValidationError, content: object = None) -> str:
         error: What pydantic found.
         content: The settings as they were given, if they are at hand. Pydantic's path to a key also names the member of
             a union that it chose, `network.varnet.filters`; with `content` that part is left out.
+        known: Returns the keys that there are beside one, by pydantic's path to it; default: not known.
     """
     faults = [(_keys(fault["loc"], content), fault) for fault in error.errors()]
     location = faults[0][0]
@@ -142,12 +148,21 @@ def first_fault(error: ValidationError, content: object = None) -> str:
     if not key and first["type"] != "value_error":
         key = "the file"
     message = f"{key}: {rule}" if key else rule
+    if first["type"] == "extra_forbidden" and known:
+        message += _suggestion(str(location[-1]), known(first["loc"]))
     if first["type"] == "union_tag_invalid":
         message += f" (received {first['ctx']['tag']!r})"
     elif first["type"] not in {"missing", "extra_forbidden"} and not isinstance(first["input"], dict):
         message += f" (received {first['input']!r})"
     others = len(faults) - len(same)
     return message + (f"; and {others} more" if others else "")
+
+
+def _suggestion(key: str, known: list[str]) -> str:
+    """Name the known key that a mistyped one is most like, or all if they are few."""
+    if near := difflib.get_close_matches(key, known, n=1):
+        return f" (did you mean '{near[0]}'?)"
+    return f" (known: {', '.join(known)})" if len(known) <= _FEW_KEYS else ""
 
 
 def _rule(fault: ErrorDetails, same: Sequence[ErrorDetails]) -> str:

@@ -34,6 +34,10 @@ _LIBRARIES = (
     (REFERENCE, re.compile(r"libblas\.so(?:\.(?P<version>[\d.]+\d))?")),
 )
 _LIMIT_S = 60
+_SLOW = (
+    "this is a slow build: compare times with one on OpenBLAS "
+    "(Debian and Ubuntu: apt-get install libopenblas0-pthread, or make barts)"
+)
 
 
 def blas_of(toolbox: Toolbox) -> str:
@@ -55,6 +59,14 @@ def _blas_in_memory(binary: Path) -> str:
 def is_reference(blas: str) -> bool:
     """Return whether a BLAS is the reference implementation, which is the slowest of all."""
     return blas.startswith(REFERENCE)
+
+
+def slow_build(toolbox: Toolbox) -> str:
+    """Say that a BART is a slow build and what to do, if it computes with the reference BLAS; otherwise nothing.
+
+    How much slower: docs/speed-and-memory.md, Which BART is the fastest.
+    """
+    return _SLOW if is_reference(blas_of(toolbox)) else ""
 
 
 def library(names: Iterable[str]) -> str:

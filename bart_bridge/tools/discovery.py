@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,8 +114,17 @@ def find_version(wanted: Wanted) -> Toolbox:
     raise ToolError(
         f"no BART {wanted} was found (found: {versions}): "
         f"{'make gpu fetches it' if wanted.cuda else 'make barts fetches 0.8, 0.9 and 1.0'}, "
-        f"or let {VARIABLE} name a folder with it" + "".join(f"; {fault}" for fault in faults)
+        f"or let {VARIABLE} name a folder with it{_first_of(faults)}"
     )
+
+
+def _first_of(faults: Sequence[ToolError]) -> str:
+    """Name the first binary that does not work, and count the others: moved with its folder, each would be one."""
+    if not faults:
+        return ""
+    others = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
+    repair = "; make barts repairs those that it fetched" if faults[0].argv else ""
+    return f"; {faults[0]}{others}{repair}"
 
 
 def _working(binaries: Iterable[tuple[Path, str]], faults: list[ToolError]) -> Iterator[Toolbox]:

@@ -27,11 +27,6 @@ _PACKAGES = (
     "torch",
 )
 _OPTIONAL = {"jax", "jax-triton", "torch"}
-# How much slower: docs/speed-and-memory.md, Which BART is the fastest.
-_SLOW = (
-    "this is a slow build: compare times with one on OpenBLAS "
-    "(Debian and Ubuntu: apt-get install libopenblas0-pthread, or make barts)"
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -104,8 +99,8 @@ def _show_barts(table: Table, path: Path | None) -> tuple[bool, list[Toolbox]]:
             ignored = f"{versions.COMPATIBILITY}={form} is not passed to BART: it would be a mixture of two versions"
             table.add_row("", f"[yellow]{ignored}[/yellow]")
         table.add_row("BART's BLAS", blas.blas_of(used))
-        if blas.is_reference(blas.blas_of(used)):
-            table.add_row("", f"[yellow]{_SLOW}[/yellow]")
+        if slow := blas.slow_build(used):
+            table.add_row("", f"[yellow]{slow}[/yellow]")
     except ToolError as error:
         missed = str(error)
         state = "does not work" if error.argv else "missing"

@@ -6,13 +6,14 @@ Several processes, on several machines that share the folder, may do this at onc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from bart_bridge.errors import InputError
 from bart_bridge.reconet import commands
+from bart_bridge.tools import blas
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
 from compare.engines.base import Engine
@@ -91,6 +92,8 @@ def run(
     settings = settings or experiment
     toolboxes = _checked_toolboxes(experiment, folder, toolbox, selection)
     engines = _engines(experiment, toolboxes)
+    if slow := _slow_builds([toolbox, *(bart for name, bart in toolboxes.items() if is_bart(name))]):
+        reporter.say(f"warning: {slow}")
     data = prepared_data.prepare(settings, folder, toolbox, reporter)
     steps = _steps(folder, experiment, (toolbox, engines), data, selection)
     made_on = cache(lambda: _description(experiment, toolbox, toolboxes))
@@ -139,6 +142,12 @@ def _checked_toolboxes(
     toolboxes = toolboxes_of(names, experiment.bart_binaries, toolbox, experiment.device)
     check_bart(experiment, folder, toolboxes)
     return toolboxes
+
+
+def _slow_builds(barts: Iterable[Toolbox]) -> str:
+    """Name the BARTs that compute with the reference BLAS, and say what to do; empty if there are none."""
+    slow = {f"BART {bart.version_text} at {bart.path}": advice for bart in barts if (advice := blas.slow_build(bart))}
+    return f"{', '.join(slow)}: {next(iter(slow.values()))}" if slow else ""
 
 
 def _engines(experiment: Experiment, toolboxes: Mapping[EngineName, Toolbox]) -> list[Engine]:

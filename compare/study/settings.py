@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -100,7 +101,7 @@ class Study(Settings):
         try:
             self.trained(algorithm, candidate)
         except ValidationError as error:
-            return first_fault(error, merged(self.training, candidate))
+            return first_fault(error, merged(self.training, candidate), partial(strict.known_keys, Training))
         except ValueError as error:
             return str(error)
         return None

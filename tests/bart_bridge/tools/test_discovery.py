@@ -142,3 +142,16 @@ def test_openblas_is_told_by_what_it_computes_with(nowhere, bart, toolbox):
     else:
         with pytest.raises(ToolError, match=r"^no BART 0\.9 with OpenBLAS was found \(found: 0\.9\.00\)"):
             find_version(wanted)
+
+
+def test_one_of_many_that_do_not_work_is_named(nowhere, bart):
+    """A folder of BARTs that was moved: none of them finds its libraries."""
+    for version in ("0.8.00", "0.9.00", "1.0.00"):
+        for name in ("bart", "bart-openblas"):
+            path = nowhere / ".barts" / version / name
+            bart(path).write_text("#!/bin/sh\necho no libraries >&2\nexit 127\n")
+    with pytest.raises(ToolError) as raised:
+        find_version(Wanted((0, 9)))
+    said = str(raised.value)
+    assert said.count("not a working BART") == said.count("no libraries") == 1
+    assert said.endswith("; and 5 more; make barts repairs those that it fetched")

@@ -120,6 +120,28 @@ def test_doctor_lists_every_bart_with_its_blas(tmp_path, monkeypatch, toolbox):
     assert says(f"no BART binary at {tmp_path / 'gone'} (named by TOOLBOX_PATH)")
 
 
+def test_a_comparison_says_once_at_its_start_which_builds_are_slow(tmp_path, monkeypatch, toolbox):
+    """The experiment ends behind it: its dataset is none."""
+    for version in ("0.8.00", "0.9.00"):
+        (tmp_path / version).mkdir()
+        says = f"[ $1 = version ] && printf 'v{version}\\nBLAS=reference BLAS 3.11.0\\n' && exit 0"
+        bart_script(tmp_path / version, toolbox, says)
+    (tmp_path / "data").mkdir()
+    content = yaml.safe_load(TINY) | {
+        "dataset": {"folder": str(tmp_path / "data")},
+        "engines": ["bart", "bart-0.9", "keras-tensorflow"],
+        "bart_binaries": {"bart-0.9": str(tmp_path / "0.9.00")},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.chdir(tmp_path)
+    finished = bart_tf_in_process("compare", "tiny.yaml", "-o", "out", "--bart", "0.8.00")
+    warning, error = finished.stderr.splitlines()
+    assert warning.startswith(
+        f"warning: BART 0.8.00 at {tmp_path}/0.8.00/bart, BART 0.9.00 at {tmp_path}/0.9.00/bart: this is a slow build: "
+    )
+    assert "not a dataset folder" in error
+
+
 def test_doctor_names_a_folder_without_barts_also_where_none_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("BART_TF_BARTS", str(tmp_path / "gone"))
     monkeypatch.setenv("BART_TOOLBOX_PATH", str(tmp_path / "none"))

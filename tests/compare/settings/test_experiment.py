@@ -43,8 +43,9 @@ def test_engines_of_a_version(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"engine": ["bart"]}, "engine: no such key"),
-        ({"networks": network(filter=3)}, r"networks\.vn\.network\.filter: no such key"),
+        ({"engine": ["bart"]}, r"engine: no such key \(did you mean 'engines'\?\)$"),
+        ({"dataset": {"path": "data"}}, r"dataset\.path: no such key \(known: simulate, folder\)$"),
+        ({"networks": network(filter=3)}, r"networks\.vn\.network\.filter: no such key \(did you mean 'filters'\?\)$"),
         ({"networks": network(filters="many")}, r"filters: .*valid integer.*received 'many'"),
         ({"networks": network(filters="3")}, r"filters: .*valid integer.*received '3'"),
         ({"networks": network(iterations=0)}, r"iterations: .*greater than 0.*received 0"),
@@ -229,7 +230,7 @@ def faulty(training=None, simulate=None, **changes):
         (faulty(validate_epochs="on"), "validate_epochs: must be true or false (received 'on')"),
         (faulty(repeats=0), "repeats: must be greater than or equal to 1 (received 0)"),
         (faulty(threads="4"), "threads: must be a valid integer without quotes (received '4')"),
-        (faulty(slurm={"cpu": 3}), "slurm.cpu: no such key"),
+        (faulty(slurm={"cpu": 3}), "slurm.cpu: no such key (did you mean 'cpus'?)"),
         (
             faulty(simulate={"pattern": "radal"}),
             "dataset.simulate.pattern: must be 'random' or 'regular' or 'radial', 'golden-angle' or 'spiral' "
@@ -246,7 +247,10 @@ def faulty(training=None, simulate=None, **changes):
             "'nmse-magnitude' or 'ssim' (received 'mae')",
         ),
         (faulty({"loss": {"mse": "x"}}), "networks.vn.training.loss.mse: must be a valid number (received 'x')"),
-        (faulty({"epoch": 3, "adam": {"beta1": 0.5}}), "networks.vn.training.adam.beta1: no such key; and 1 more"),
+        (
+            faulty({"epoch": 3, "adam": {"beta1": 0.5}}),
+            "networks.vn.training.adam.beta1: no such key (did you mean 'beta_1'?); and 1 more",
+        ),
     ],
 )
 def test_typical_typos_are_told_in_words_of_the_file(content, message, tmp_path):
