@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
-    from pydantic_core import ErrorDetails
 
 
 class BartTfError(Exception):
@@ -165,7 +164,7 @@ def _suggestion(key: str, known: list[str]) -> str:
     return f" (known: {', '.join(known)})" if len(known) <= _FEW_KEYS else ""
 
 
-def _rule(fault: ErrorDetails, same: Sequence[ErrorDetails]) -> str:
+def _rule(fault: Mapping[str, Any], same: Sequence[Mapping[str, Any]]) -> str:
     """Return the rule that a fault breaks; `same` has those of all types that its key may have."""
     kind, values = fault["type"], fault.get("ctx", {})
     if kind in _RULES:
