@@ -5,7 +5,7 @@ from __future__ import annotations
 from bart_bridge.wording import counted
 from compare.console import duration
 from compare.running.earlier_runs import NO_EARLIER_RUN
-from compare.running.schedule import PlannedStep, Schedule
+from compare.running.schedule import MISSING, PlannedStep, Schedule
 
 _UNKNOWN = "unknown"
 _WIDTH = 12
@@ -21,7 +21,7 @@ def lines(schedule: Schedule, gpu: bool) -> list[str]:
     plan = schedule.plan()
     headings = ["time", "memory", "GPU memory"] if gpu else ["time", "memory"]
     # The usual reason for having no number is said once.
-    usual = any(step.estimate and step.estimate.reason == NO_EARLIER_RUN for step in plan)
+    usual = any(step.estimate and step.estimate.reason == NO_EARLIER_RUN and step.state == MISSING for step in plan)
     return [
         _row(headings, "step"),
         *(_line(number, plan, gpu) for number in range(len(plan))),
@@ -46,7 +46,7 @@ def _line(number: int, plan: list[PlannedStep], gpu: bool) -> str:
         _gib(estimate.peak_bytes),
         _gib(estimate.gpu_bytes),
     ]
-    state = "" if step.state == "missing" else step.state
+    state = "" if step.state == MISSING else step.state
     reason = "" if estimate.reason == NO_EARLIER_RUN else estimate.reason
     notes = "; ".join(filter(None, [state, reason]))
     return _row(cells[:columns], f"{title}: {notes}" if notes else title)

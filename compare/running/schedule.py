@@ -10,10 +10,12 @@ from bart_bridge.wording import counted
 from compare.console import duration
 from compare.running import records
 from compare.running.earlier_runs import EarlierRuns, Estimate
-from compare.running.records import Record
-from compare.running.steps import Step
+from compare.running.records import DIVERGED, Record
+from compare.running.run_files import failure_record
+from compare.running.steps import NOT_RUN, Step
 
 CHECKPOINT = "checkpoint"
+MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class PlannedStep:
 
     Attributes:
         title: Its title in the output.
-        state: `done`; or `missing`, `again` with what changed since it was done, or `missing, its training has a
-            checkpoint`.
+        state: `done`; or `missing`, `again` with what changed since it was done, `missing, its training has a
+            checkpoint`, or how the last try ended, such as `diverged at update 3: ...`, and what a run does.
         estimate: What it will take; None if it is done.
     """
 
@@ -127,6 +129,12 @@ def _state(step: Step) -> str:
         if not all(determinants["data"].values()):
             return "again: its dataset is simulated anew"
         return f"again: {records.changes(step.record, determinants) or step.damage() or 'its training is done again'}"
+    if failure := records.read(failure_record(step.record), step.determinants()):
+        reason = str(failure.get("failed", "failed"))
+        if DIVERGED in failure:
+            from_where = " from its checkpoint" if (step.record.parent / CHECKPOINT).exists() else ""
+            return f"{reason}; a run trains again{from_where}"
+        return reason if reason.startswith(NOT_RUN) else f"failed: {reason}; a run tries again"
     if step.record.stem == "train" and (step.record.parent / CHECKPOINT).exists():
         return "missing, its training has a checkpoint"
-    return "missing"
+    return MISSING

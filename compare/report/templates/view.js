@@ -3,7 +3,9 @@
 const NAN = [0xd5, 0x5e, 0x00];
 const INFINITE = [0x56, 0xb4, 0xe9];
 const FLOOR_DB = -80;
-const TALLEST = 2; // height of an image by its width
+// Height of an image by its width; pixels of longer ones are no squares, so that each dimension can be seen.
+const [FLATTEST, TALLEST] = [1 / 8, 2];
+const heightByWidth = (array) => Math.max(FLATTEST, Math.min(TALLEST, array.rows / array.columns));
 const decibel = (value, largest) => 20 * Math.log10(value / largest);
 const spread = (array, largest) => [-(largest || 1), largest || 1];
 // What an image shows of complex values: the number, and the range from black to white.
@@ -139,7 +141,7 @@ function viewArrays(data) {
       return;
     }
     const shown = component(array, values, name, largestOf(array));
-    viewport.draw(canvas, colourPicture(array, values, shown, low, high), Math.min(TALLEST, array.rows / array.columns));
+    viewport.draw(canvas, colourPicture(array, values, shown, low, high), heightByWidth(array));
     cross(canvas, array);
     canvas.setAttribute("aria-label", [`${array.label}, ${name}`, place(array), note.textContent].filter(Boolean).join(", "));
   }
@@ -263,7 +265,7 @@ function viewArrays(data) {
       energy += magnitudes ** 2;
     }
     if (!canvas.hidden) {
-      viewport.draw(canvas, colourPicture(first, marks, shown, 0, largest || 1), Math.min(TALLEST, first.rows / first.columns));
+      viewport.draw(canvas, colourPicture(first, marks, shown, 0, largest || 1), heightByWidth(first));
       canvas.setAttribute("aria-label", `${complex ? "magnitude of the difference" : "difference of the magnitudes"} of ${first.label} and ${second.label}`);
     }
     const relative = energy ? `; its norm is ${number(Math.sqrt(error / energy))} of that of ${second.label}` : "";
@@ -369,6 +371,8 @@ function viewArrays(data) {
   }
 
   options("along", [...new Set(data.arrays.flatMap((array) => (isLine(array) ? [array.plane[Number(array.rows === 1)]] : array.plane)))].map((name) => [name, name]));
+  // Of a few rows of many values, the rows say more than the columns.
+  if (largest.rows / largest.columns < FLATTEST) element("along").value = largest.plane[1];
   options("profile-of", Object.keys(COMPONENTS).map((name) => [name, name]));
   for (const id of ["first", "second"]) options(id, data.arrays.map((array, index) => [array.label, index]));
   element("second").value = Math.min(1, data.arrays.length - 1);

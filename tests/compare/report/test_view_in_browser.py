@@ -302,3 +302,16 @@ def test_one_array_has_no_difference(browser, arrays, tmp_path):
         assert not tab.locator("#difference").is_visible()
         assert tab.locator("#profile > svg polyline").count() == 1
         assert not tab.locator("#column").is_visible()
+
+
+def test_two_lines_of_many_values_can_be_seen(browser, tmp_path):
+    values = np.arange(2 * 5000, dtype=np.complex64).reshape(2, 5000)
+    cfl.write(tmp_path / "lines", values)
+    said = bart_tf_in_process("view", tmp_path / "lines", "-o", tmp_path / "page.html")
+    assert said.returncode == 0, said.stderr
+    with opened(browser, tmp_path / "page.html", viewport=DESK) as tab:
+        settled(tab)
+        box = tile(tab, "lines").locator("canvas").bounding_box()
+        assert box["height"] > box["width"] / 9
+        assert tab.locator("#along").input_value() == "y"
+        assert tab.locator("#profile > svg").get_attribute("aria-label").startswith("magnitude along y of lines, from ")

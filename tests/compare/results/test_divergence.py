@@ -48,6 +48,17 @@ def partly(tmp_path_factory):
         return folder / "out", bart_tf_in_process("compare", folder / "config.yaml", "-o", folder / "out")
 
 
+def test_a_dry_run_says_what_diverged_and_what_a_run_does(partly):
+    out, _ = partly
+    said = bart_tf_in_process("compare", out.parent / "config.yaml", "-o", out, "--dry-run")
+    assert said.returncode == 0, said.stderr
+    (training,) = [line for line in said.stdout.splitlines() if "] lost on bart: train" in line]
+    assert "train 100000 epochs: diverged at update 3: the loss is nan; a run trains again" in training
+    later = [line for line in said.stdout.splitlines() if "lost on bart" in line and "not run: it needs what" in line]
+    assert len(later) == 2
+    assert "no earlier run has done this step" not in said.stdout
+
+
 def test_the_other_runs_are_complete_and_the_report_says_which_diverged(partly):
     out, finished = partly
     assert finished.returncode == 1
