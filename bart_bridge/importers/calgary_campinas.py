@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import matching
+from bart_bridge.importers.folder_files import files_in
 from bart_bridge.importers.hdf5_files import opened
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, fully_sampled, names_in
 
 _FORM = "a Calgary-Campinas volume"
 # Part of the slice encodings that the scanner measured; the rest may hold other values than zero.

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import matching
+from bart_bridge.importers.folder_files import files_in
 from bart_bridge.importers.hdf5_files import opened
 from bart_bridge.importers.selection import select
-from bart_bridge.importers.source import Complex, Entry, Slice, Source, files_in, fully_sampled, names_in, number_units
+from bart_bridge.importers.source import Complex, Entry, Slice, Source, fully_sampled, names_in, number_units
 from bart_bridge.wording import counted
 
 _FORM = "a CMRxRecon file (MATLAB 7.3)"

@@ -10,7 +10,8 @@ from typing import Any
 from bart_bridge.errors import InputError
 from bart_bridge.importers import counters, exported, matching
 from bart_bridge.importers.fastmri_file import FastmriFile, load, open_file
-from bart_bridge.importers.source import Entry, Source, files_in, number_units
+from bart_bridge.importers.folder_files import files_in
+from bart_bridge.importers.source import Entry, Source, number_units
 
 
 def open_fastmri(path: Path, match: str | None = None, average: str | None = None) -> Source:

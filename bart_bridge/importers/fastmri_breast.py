@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes, check_limits
+from bart_bridge.importers.folder_files import files_in
 from bart_bridge.importers.hdf5_files import opened
-from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, number_units
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, number_units
 from bart_bridge.importers.volume import Piece, Volume
 
 _FORM = "a breast file of fastMRI"

@@ -21,8 +21,9 @@ import numpy as np
 from bart_bridge.errors import InputError
 from bart_bridge.files.dims import check_axes
 from bart_bridge.importers import counters
+from bart_bridge.importers.folder_files import files_in
 from bart_bridge.importers.hdf5_files import opened
-from bart_bridge.importers.source import Entry, Slice, Source, as_complex, files_in, names_in, number_units
+from bart_bridge.importers.source import Entry, Slice, Source, as_complex, names_in, number_units
 
 _FORM = "a raw-data file of SKM-TEA"
 _ARRAYS = ("kspace", "maps", "target")

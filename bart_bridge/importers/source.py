@@ -157,31 +157,6 @@ def apple_doubles(paths: Iterable[Path]) -> dict[str, int]:
     return {f"AppleDouble files ({APPLE_DOUBLE}*)": sum(path.name.startswith(APPLE_DOUBLE) for path in paths)}
 
 
-def files_in(path: Path, suffix: str, below: bool = False) -> tuple[list[Path], dict[str, int]]:
-    """List a file, or the files of a folder in alphabetical order, without those that macOS adds.
-
-    Args:
-        path: The file or folder.
-        suffix: Ending of the files, such as `.h5`.
-        below: Also list files of folders in the folder (default false).
-
-    Returns:
-        The files, and counts of the others as for `Source.left_out`.
-
-    Raises:
-        InputError: The folder has no such file.
-    """
-    if not path.is_dir():
-        return [path], {}
-    present = sorted(file for file in (path.rglob("*") if below else path.iterdir()) if file.is_file())
-    files = [file for file in present if file.suffix == suffix and not file.name.startswith(APPLE_DOUBLE)]
-    if not files:
-        raise InputError(f"{path}: a folder with {suffix} files is needed, found none")
-    left_out = apple_doubles(present)
-    left_out[f"files that do not end in {suffix}"] = len(present) - len(files) - sum(left_out.values())
-    return files, left_out
-
-
 def names_in(file: Iterable[str]) -> str:
     """List the first names in a file, for a message; a damaged or hostile file can have long ones."""
     names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..." for name in islice(file, 8)]

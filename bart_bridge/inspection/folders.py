@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bart_bridge.errors import InputError
 from bart_bridge.importers import calgary_campinas, cmrxrecon, fastmri, m4raw, matching
+from bart_bridge.importers.folder_files import files_below
 from bart_bridge.importers.source import APPLE_DOUBLE
 from bart_bridge.inspection import bart_files, files
 from bart_bridge.inspection.description import Description, Rows, listed
@@ -33,12 +34,13 @@ def describe(path: Path) -> Description:
     rows: Rows = [("files", listed(f"{count} {suffix}" for suffix, count in counts.most_common()))]
     if any(file.name.startswith(("ksp_", "rawdata")) for file in [*present, *path.glob("*/rawdata1.mat")]):
         return Description(path, "VarNet's knee data", rows, "varnet-mat")
-    hdf5 = [file for file in present if file.suffix == ".h5"]
+    # The importers leave empty ones out, too.
+    hdf5 = [file for file in present if file.suffix == ".h5" and file.is_file() and file.stat().st_size]
     if any(m4raw.is_named(file) for file in hdf5):
         return Description(path, "M4Raw", rows, "m4raw", {"repetition": "average"})
     if hdf5:
         return _volumes(path, hdf5, rows)
-    if next(path.glob("**/*.mat"), None):
+    if any(file.suffix == ".mat" for file in files_below(path)):
         return _with_sizes(Description(path, "MATLAB files, taken as CMRxRecon", rows, "cmrxrecon"))
     arrays = [file.stem for file in present if file.suffix == ".cfl"]
     if arrays:
@@ -94,5 +96,8 @@ _FACTS = {"fastmri": _fastmri_facts, "cmrxrecon": _cmrxrecon_facts, "calgary-cam
 
 
 def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(_FIRST_BYTES)[128:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            return file.read(_FIRST_BYTES)[128:] == b"DICM"
+    except OSError:  # one that cannot be read hides no others
+        return False
