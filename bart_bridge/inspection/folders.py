@@ -40,6 +40,8 @@ def describe(path: Path) -> Description:
         return Description(path, "M4Raw", rows, "m4raw", {"repetition": "average"})
     if hdf5:
         return _volumes(path, hdf5, rows)
+    if fastmri.split_folders(path):
+        return _with_sizes(Description(path, "fastMRI, a folder for each split", rows, "fastmri"))
     if any(file.suffix == ".mat" for file in files_below(path)):
         return _with_sizes(Description(path, "MATLAB files, taken as CMRxRecon", rows, "cmrxrecon"))
     arrays = [file.stem for file in present if file.suffix == ".cfl"]

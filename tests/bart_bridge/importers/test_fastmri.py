@@ -10,6 +10,7 @@ from bart_bridge.errors import InputError
 from bart_bridge.importers import open_source, open_sources
 from bart_bridge.importers.partial_fourier import one_sided_gaps
 from bart_bridge.importers.pattern_choice import PatternChoice
+from bart_bridge.inspection import inspect
 from tests import foreign, foreign_fastmri, foreign_raw
 from tests.foreign import COILS, SLICES, X, Y
 from tests.helper import relative_difference
@@ -392,3 +393,39 @@ def test_spokes_of_breast_data_too_long_for_memory_are_refused(truth, tmp_path):
         file.create_dataset("kspace", (parts, spokes, 2**20, *rest), np.float32, chunks=(1, 1, 8, 1, 1))
     with pytest.raises(InputError, match="a spoke of all partitions can need 512 MiB for a slice at most"):
         open_source("fastmri-breast", path)
+
+
+def volumes_in(folder, truth, names):
+    folder.mkdir(parents=True)
+    for name in names:
+        foreign.write_fastmri(truth, folder / name)
+
+
+def test_folders_of_a_download_become_splits(truth, tmp_path):
+    volumes_in(tmp_path / "multicoil_train", truth, ["b.h5", "a.h5"])
+    volumes_in(tmp_path / "multicoil_val", truth, ["a.h5", "c.h5", "d.h5"])
+    (tmp_path / "notes").mkdir()
+    rows = dict(inspect(tmp_path).table())
+    assert rows["format"] == "fastMRI, a folder for each split"
+    assert rows["import"] == f"bart-tf import fastmri {tmp_path} FOLDER"
+    source = open_source("fastmri", tmp_path)
+    assert list(source.units) == ["train0", "train1", "val0", "val1", "val2"]
+    splits = {
+        name: sorted({entry.name.rpartition("/")[0] for entry in entries})
+        for name, entries in source.split({}, None).items()
+    }
+    assert {name: len(files) for name, files in splits.items()} == {"train": 2, "validation": 3}
+    assert set(source.description["files"]) >= {"multicoil_train/a.h5", "multicoil_val/a.h5"}
+    chosen = source.split({"train": "train0", "validation": "val0", "test": "val1-2"}, None)
+    assert {name: len(entries) // foreign.SLICES for name, entries in chosen.items()} == {
+        "train": 1,
+        "validation": 1,
+        "test": 2,
+    }
+
+
+def test_two_folders_of_one_split_are_refused(truth, tmp_path):
+    for name in ("knee_train", "brain_train"):
+        volumes_in(tmp_path / name, truth, ["a.h5"])
+    with pytest.raises(InputError, match=r"one folder of the split 'train' is needed, found brain_train, knee_train$"):
+        open_source("fastmri", tmp_path)
