@@ -103,6 +103,19 @@ def test_zeros_and_what_is_not_finite_stay_so_as_pairs_of_halves():
     assert np.isnan(jax_gpu.halves(zeros).high[0, 0, 0, 0])
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_leaves_the_other_numbers_as_they_are(wrong):
+    """So a slice without an image does not spoil the others of its batch."""
+    from tf_models.kernels import jax_gpu
+
+    numbers = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype(np.float32)
+    numbers[1, 2, 3, 1] = wrong
+    high, low, unit = (np.asarray(part, np.float64) for part in jax_gpu.halves(numbers))
+    restored, finite = (high + low) * unit, np.isfinite(numbers)
+    np.testing.assert_array_equal(np.isfinite(restored), finite)
+    np.testing.assert_allclose(restored[finite], numbers[finite], rtol=2.0**-20)
+
+
 def test_the_smallest_numbers_are_pairs_of_halves():
     """Their scale would be more than the largest number."""
     from tf_models.kernels import jax_gpu

@@ -90,6 +90,20 @@ def test_halves_are_the_numbers():
     assert float(restored.abs().sum()) == pytest.approx(float(restored[:, 1:-1, 2:-2].abs().sum()))
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_leaves_the_other_numbers_as_they_are(wrong):
+    """So a slice without an image does not spoil the others of its batch."""
+    pytest.importorskip("triton", reason="triton is not installed")
+    from tf_models.kernels.convolution_triton_torch import halves
+
+    values = numbers(2, 5, 6, 3)
+    values[1, 2, 3, 1] = wrong
+    high, low, unit = halves(values)
+    restored, finite = (high.double() + low.double()) * unit, values.isfinite()
+    assert torch.equal(restored.isfinite(), finite)
+    torch.testing.assert_close(restored[finite], values[finite].double(), rtol=2.0**-20, atol=0)
+
+
 # Run by Triton's interpreter, for which a process has to decide before it makes a kernel.
 IN_THE_INTERPRETER = """
 import sys
@@ -113,7 +127,7 @@ print(max(relative_difference(*pair) for pair in zip(found, exact)))
 """
 
 
-@pytest.mark.parametrize("sizes", [(5, 3, 5, 7), (3, 5, 33, 12)])
+@pytest.mark.parametrize("sizes", [(5, 3, 5, 7), (3, 5, 33, 12), (3, 9, 7, 5), (1, 1, 1, 2)])
 def test_triton_kernels_compute_the_field_of_experts_without_a_gpu(sizes):
     """Image and all gradients; the size of the image is no multiple of what a program computes."""
     pytest.importorskip("triton", reason="triton is not installed")

@@ -35,7 +35,8 @@ def gradients(features: Tensor, kernel: Tensor, upstream: Tensor) -> tuple[Tenso
 @compiled_on_torch_gpu
 def halves(array: Tensor, size_y: int = 1, size_x: int = 1) -> Halves:
     """Compute `tf_models.kernels.jax_gpu.halves`, with the margin of zeros that a kernel of that size needs."""
-    exponent = torch.clamp(array.abs().amax().view(torch.int32) >> 23, min=15)
+    largest = torch.where(array.isfinite(), array.abs(), 0).amax()
+    exponent = torch.clamp(largest.view(torch.int32) >> 23, min=15)
     scale, unit = ((bits << 23).view(torch.float32) for bits in (268 - exponent, exponent - 14))
     scaled = array * scale
     # By its bits, because the compiler leaves out a conversion forth and back.

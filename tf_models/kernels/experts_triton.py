@@ -145,7 +145,7 @@ def radial_basis_gradient(values: Tensor, upstream: Tensor, basis: int) -> Tenso
         [pixels, -(-pixels // (tiles.RBF_PROGRAMS * tiles.RBF["BM"]))],
         [Result((tiles.RBF_PROGRAMS, rows, columns))],
         (tiles.RBF_PROGRAMS,),
-        **{"F": filters, "FP": columns, "NB": basis, "NBP": rows, "BLOCK": tiles.BLOCK, **tiles.RBF},
+        **{"F": filters, "FP": columns, "NB": basis, "NBP": rows, "BLOCK": tiles.block(basis), **tiles.RBF},
     )
     factors = ops.convert_to_tensor(np.exp2(-(offsets(basis)[:basis] ** 2)), "float32")
     return ops.sum(sums, axis=0)[:basis, :filters] * factors
@@ -167,14 +167,14 @@ def polynomials(weights: Tensor, columns: int) -> Tensor:
 
 def offsets(basis: int) -> NDArray[np.float64]:
     """Return the distance of each Gaussian from the centre of its block, `(whole blocks, 1)`, as `activation` does."""
-    distance = basis / (basis - 1) * math.sqrt(math.log2(math.e) / 2)
-    return np.tile(np.arange(tiles.BLOCK) - (tiles.BLOCK - 1) / 2, -(-basis // tiles.BLOCK))[:, None] * distance
+    distance, block = basis / (basis - 1) * math.sqrt(math.log2(math.e) / 2), tiles.block(basis)
+    return np.tile(np.arange(block) - (block - 1) / 2, -(-basis // block))[:, None] * distance
 
 
 def _convolve(
     image: Halves, kernel: Tensor, weights: Tensor, values: Tensor, largest: Tensor, shape: Shape, **options: int
 ) -> tuple[Tensor, Halves]:
-    size_y, size_x, _, filters = kernel.shape
+    (size_y, size_x, _, filters), basis = kernel.shape, weights.shape[0]
     line, columns, line_groups = tiles.patch_line(size_x), tiles.columns(filters), -(-shape[2] // tiles.GROUP)
     groups = shape[0] * shape[1] * line_groups
     # The filters of each pixel of a group, shifted by its pixel.
@@ -194,7 +194,7 @@ def _convolve(
         [groups, line_groups, shape[1], shape[2], image.high.shape[1], image.high.shape[2]],
         [Result(shape), Result(shape, "float16"), Result(shape, "float16")],
         (-(-groups // options["BM"]),),
-        **{"SIZE_Y": size_y, "LINE": line, "F": filters, "FP": columns, "NB": weights.shape[0], "BLOCK": tiles.BLOCK},
+        **{"SIZE_Y": size_y, "LINE": line, "F": filters, "FP": columns, "NB": basis, "BLOCK": tiles.block(basis)},
         **{"SLOPE" if name == "with_slope" else name: value for name, value in options.items()},
     )
     return convolved, Halves(high, low, unit)

@@ -19,7 +19,7 @@ from keras import ops
 from tf_models.backend.devices import runs_on_tensorflow_cpu
 from tf_models.backend.ops import Tensor, custom_gradient, xla_on_cpu
 from tf_models.backend.precision import cast_if, to_single_precision
-from tf_models.kernels import experts_triton
+from tf_models.kernels import experts_triton, triton_tiles
 from tf_models.kernels.padding import pad_symmetric, pad_symmetric_adjoint, zero_pad
 from tf_models.kernels.triton_support import runs_as_triton_kernels
 
@@ -61,7 +61,8 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: 
     size_y, size_x, _, filters = kernel.shape
     basis = weights.shape[0]
     compute: tuple[Callable[..., Any], Callable[..., Any]] = (_forward, _gradients)
-    if precision is None and runs_as_triton_kernels(image.dtype, kernel.shape, basis):
+    fast = precision is None and runs_as_triton_kernels(image.dtype, kernel.shape, basis)
+    if fast and triton_tiles.experts_fit(image.shape, kernel.shape):
         compute = (experts_triton.forward, experts_triton.backward)
 
     def forward(image: Tensor, kernel: Tensor, weights: Tensor) -> tuple[Tensor, Any]:

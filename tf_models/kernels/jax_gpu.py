@@ -72,13 +72,15 @@ def halves(array: Tensor, size: tuple[int, int] = (1, 1), largest: Tensor | None
 
     The unit brings the largest magnitude to 2^14 to 2^15. Numbers up to 2^17 times smaller keep 22 bits, and no error
     is larger than 2^-39 times the largest magnitude.
+    What is not finite becomes NaN or infinite, and counts for nothing in the unit.
 
     Args:
         array: `(..., y, x, channels)`, float32.
         size: Odd sizes of a kernel, y and x: half of them are the margin of zeros on each side. Defaults to no margin.
-        largest: A bound of all magnitudes, a scalar. Defaults to None, the largest magnitude.
+        largest: A bound of all magnitudes, a scalar. Defaults to None, the largest finite one.
     """
-    largest = jnp.max(jnp.abs(array)) if largest is None else largest
+    if largest is None:
+        largest = jnp.max(jnp.where(jnp.isfinite(array), jnp.abs(array), 0))
     # The bits of a float32 from 23 on are its exponent plus 127. Below 15, the scale would not be finite.
     exponent = jnp.maximum(lax.bitcast_convert_type(largest, jnp.int32) >> 23, 15)
     scale, unit = (lax.bitcast_convert_type(bits << 23, jnp.float32) for bits in (268 - exponent, exponent - 14))

@@ -118,7 +118,9 @@ def kernel_gradient(features: Tensor, upstream: Tensor, size: tuple[int, int]) -
 def _few_channels_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
     """Compute `filter_gradient`; on PyTorch with VarNet's kernel, if there is a GPU for it."""
     kernel_shape = (*size, image.shape[-1], features.shape[-1])
-    if keras.backend.backend() == "torch" and torch_support.filter_gradient_runs(image.dtype, kernel_shape):
+    if keras.backend.backend() == "torch" and torch_support.filter_gradient_runs(
+        image.dtype, image.shape, kernel_shape
+    ):
         pairs = experts_triton.pairs(image, kernel_shape)
         return experts_triton.filter_gradient(pairs, halves(features), size)
     return filter_gradient(image, features, size)

@@ -24,10 +24,18 @@ def experts_run(dtype: str, kernel_shape: tuple[int, ...], basis: int) -> bool:
     )
 
 
-def filter_gradient_runs(dtype: str, kernel_shape: tuple[int, ...]) -> bool:
-    """Return whether `experts_triton.filter_gradient` computes the gradient by filters `(y, x, 2, filter)`."""
+def filter_gradient_runs(dtype: str, shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
+    """Return whether `experts_triton.filter_gradient` computes the gradient by filters `(y, x, 2, filter)`.
+
+    Args:
+        dtype: Type of the image.
+        shape: Its shape, `(batch, y, x, 2)`.
+        kernel_shape: Shape of the filters.
+    """
     channels, filters = kernel_shape[2:]
-    return _has_triton(dtype) and channels == 2 and filters <= tiles.MOST_FILTERS and _compile(tuple(kernel_shape), 0)
+    if not _has_triton(dtype) or channels != 2 or filters > tiles.MOST_FILTERS:
+        return False
+    return tiles.experts_fit(shape, kernel_shape) and _compile(tuple(kernel_shape), 0)
 
 
 def convolution_runs(dtype: str, shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:

@@ -60,7 +60,9 @@ def triton_call(
 
 def file_name(module: str, *description: Any) -> str:
     """Return a name for what kernels of a module give on this GPU, with the versions of today."""
-    return f"triton-{hashlib.sha256(repr((_versions(), _source(module), description)).encode()).hexdigest()}"
+    # Tiles decide whether a kernel fits.
+    content = _versions(), _source(module), _source("triton_tiles"), description
+    return f"triton-{hashlib.sha256(repr(content).encode()).hexdigest()}"
 
 
 def folder() -> Path | None:

@@ -12,8 +12,8 @@ LARGEST_INDEX = 2**31 - 1
 # Of a field of experts. Neighbouring pixels of a line whose patches a program takes together, and pixels of the image
 # that `transposed_conv` computes together.
 GROUP, GROUP_Y, GROUP_X = 4, 2, 8
-# Gaussians of a polynomial: with more of them, its powers lose digits.
-BLOCK = 6
+# The most Gaussians of a polynomial: with more of them, its powers lose digits.
+MOST_TERMS = 6
 # Groups, numbers of the reduced axis in a step, warps and stages of each kernel.
 TRANSPOSED = {"BM": 64, "BK": 64, "num_warps": 4, "num_stages": 3}
 FILTERS = {"BK": 32, "num_warps": 4, "num_stages": 3}
@@ -26,6 +26,19 @@ FILTER_PROGRAMS, RBF_PROGRAMS = 132, 1056
 SAME_CONV = {"BM": 128, "num_warps": 4, "num_stages": 2}
 KERNEL_GRADIENT = {"BK": 32, "num_warps": 4, "num_stages": 3}
 KERNEL_GRADIENT_PROGRAMS = 132
+
+
+def experts_fit(shape: Shape, kernel_shape: Shape) -> bool:
+    """Return whether the kernels of a field of experts can count all features of the images.
+
+    Args:
+        shape: Shape of the images, `(batch, y, x, 2)`.
+        kernel_shape: `(y, x, 2, filter)`.
+    """
+    batch, height, width, channels = shape
+    size_y, size_x, _, filters = kernel_shape
+    padded = batch * (height + 2 * size_y) * (width + 2 * size_x + patch_line(size_x))
+    return padded * max(channels, filters) <= LARGEST_INDEX
 
 
 def same_conv_fits(shape: Shape, kernel_shape: Shape) -> bool:
@@ -56,12 +69,23 @@ def same_conv_layout(shape: Shape, size: tuple[int, int]) -> Shape:
 
 def convolve(kernel_shape: Shape) -> dict[str, int]:
     """Return groups, warps and stages of a program that convolves with filters `(y, x, 2, filter)` and activates."""
-    return {"BM": 64, "num_warps": 4 if kernel_shape[3] <= MOST_FILTERS // 2 else 8, "num_stages": 3}
+    warps = 4 if kernel_shape[3] <= MOST_FILTERS // 2 else 8
+    return {"BM": 64, "num_warps": warps, "num_stages": _stages(kernel_shape)}
 
 
 def slope(kernel_shape: Shape) -> dict[str, int]:
     """As `convolve`, of the program that multiplies by the slope."""
-    return {"BM": 64, "num_warps": 8, "num_stages": 3}
+    return {"BM": 64, "num_warps": 8, "num_stages": _stages(kernel_shape)}
+
+
+def _stages(kernel_shape: Shape) -> int:
+    # Three of many and wide filters do not fit into the shared memory of an H200.
+    return 3 if patch_line(kernel_shape[1]) * columns(kernel_shape[3]) < 64 * 64 else 2
+
+
+def block(basis: int) -> int:
+    """Return the Gaussians of a polynomial, about as many in each, so that they lie around its centre."""
+    return -(-basis // -(-basis // MOST_TERMS))
 
 
 def patch_line(size_x: int) -> int:

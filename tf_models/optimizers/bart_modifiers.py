@@ -92,7 +92,8 @@ def clip_gradient(gradient: Tensor, variable: keras.Variable, norm: float | None
             numbers = ops.reshape(ops.stack([numbers, ops.zeros_like(numbers)], axis=-1), (-1,))
         count = numbers.shape[0]
         length = ops.sqrt(ops.sum(ops.square(numbers[: count // 2]))) / count
-        gradient = gradient * norm / ops.where(length > norm, length, norm)
+        # The factor is 1 unless it clips.
+        gradient = gradient * (norm / ops.where(length > norm, length, norm))
     if value:
         gradient = ops.where(gradient < -value, -value, gradient)
         gradient = ops.where(gradient > value, ops.zeros_like(gradient), gradient)
