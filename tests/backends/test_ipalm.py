@@ -43,6 +43,17 @@ for _ in range(3):
     model.train_on_batch(*data())
 print(len(passes))
 """
+# The objective does not depend on the first variable, and Keras's own training would not change the second.
+INDEPENDENT = """
+import keras
+from tf_models.optimizers.ipalm import IPALM
+
+variables = [keras.Variable(2.0, name="unused"), keras.Variable(2.0, name="frozen", trainable=False)]
+optimizer = IPALM()
+for _ in range(3):
+    loss = optimizer.step(lambda: (variables[1].value - 3) ** 2, variables)
+print(*(round(float(value), 4) for value in (loss, *variables)), variables[1].trainable)
+"""
 
 
 def run(*argv, backend):
@@ -121,3 +132,12 @@ def test_jax_traces_the_network_once_for_the_losses_and_once_for_each_gradient()
     pytest.importorskip("jax")
     finished = run("-c", PASSES, backend="jax")
     assert finished.stdout.splitlines()[-1:] == ["4"], finished.stderr[-3000:]
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_any_variable_can_be_a_block(backend):
+    """Also one that the objective does not depend on, and one that is not trainable."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    finished = run("-c", INDEPENDENT, backend=backend)
+    assert finished.stdout.splitlines()[-1:] == ["0.0015 2.0 3.0392 False"], finished.stderr[-3000:]

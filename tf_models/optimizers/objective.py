@@ -150,10 +150,16 @@ def _value_and_gradient(closure: Closure, variable: keras.Variable) -> Callable[
     def in_torch() -> tuple[Tensor, Tensor]:
         import torch
 
-        with torch.enable_grad():
-            loss = closure()
-        (gradient,) = torch.autograd.grad(loss, [variable.value], allow_unused=True)
-        return loss.detach(), ops.zeros_like(variable.value) if gradient is None else gradient
+        value, trainable = variable.value, variable.value.requires_grad
+        value.requires_grad_()
+        try:
+            with torch.enable_grad():
+                loss = closure()
+            # A constant has no graph to go through.
+            gradient = torch.autograd.grad(loss, value, allow_unused=True)[0] if loss.requires_grad else None
+        finally:
+            value.requires_grad_(trainable)
+        return loss.detach(), ops.zeros_like(value) if gradient is None else gradient
 
     return in_torch if keras.backend.backend() == "torch" else in_tensorflow
 
