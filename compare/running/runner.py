@@ -92,10 +92,10 @@ def run(
     settings = settings or experiment
     toolboxes = _checked_toolboxes(experiment, folder, toolbox, selection)
     engines = _engines(experiment, toolboxes)
-    if slow := _slow_builds([toolbox, *(bart for name, bart in toolboxes.items() if is_bart(name))]):
-        reporter.say(f"warning: {slow}")
     data = prepared_data.prepare(settings, folder, toolbox, reporter)
     steps = _steps(folder, experiment, (toolbox, engines), data, selection)
+    if slow := _slow_builds([toolbox, *(bart for name, bart in toolboxes.items() if is_bart(name))]):
+        reporter.say(f"warning: {slow}")
     made_on = cache(lambda: _description(experiment, toolbox, toolboxes))
 
     def check() -> None:

@@ -31,7 +31,9 @@ inference_calls: 3
 """
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-c", "from compare.cli import main; main()"]
+# As on a terminal: what starts tests in the background may have SIGINT ignored.
+HANDLES_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = [sys.executable, "-c", f"{HANDLES_SIGINT}; from compare.cli import main; main()"]
 
 
 def bart_tf(*arguments, **options):

@@ -104,7 +104,7 @@ def test_an_output_folder_that_cannot_be_written(tmp_path, tiny_config):
 
 
 def test_a_dataset_folder_that_cannot_be_made():
-    assert "/dev/full" in one_line(bart_tf_in_process("simulate", "/dev/full/data"), 1)
+    assert "/dev/full" in one_line(bart_tf_in_process("simulate", "/dev/full/data"), 2)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ OURS = re.compile(
         \[\d+/\d+\]\ .*                                   # title of a step
       | step\ \d+\ of\ \d+,\ .*\ (left|unknown|time)        # of the whole experiment
       | live\ losses:\ .*
+      | warning:\ BART\ .*:\ this\ is\ a\ slow\ build:\ .*  # on the reference BLAS
       | (dataset:\ )?(simulate|import|export)\ \d+\ slices?
       | [\w-]+:\ reconstruct
       | \ \ \ \ \d+\ of\ \d+(,\ loss\ [\d.e+-]+)?           # how far it is
