@@ -90,13 +90,14 @@ class DivergedError(ToolError):
 
 def why_unreadable(error: Exception) -> str:
     """Say why a file cannot be opened, in a few words without its path and without a number, in one line."""
-    for kind, words in _OF_PATHS.items():
+    for kind, words in PATH_FAULTS.items():
         if isinstance(error, kind):
             return words
     return " ".join(str(getattr(error, "strerror", None) or error).split())
 
 
-_OF_PATHS = {
+# What is wrong with a path, in words.
+PATH_FAULTS = {
     FileExistsError: "it exists already",
     FileNotFoundError: "no such file",
     IsADirectoryError: "it is a folder, and a file is needed",

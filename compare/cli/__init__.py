@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import bart_bridge
-from bart_bridge.errors import BartTfError, InputError, why_unreadable
+from bart_bridge.errors import PATH_FAULTS, BartTfError, InputError, why_unreadable
 from compare.cli import (
     configs,
     data,
@@ -31,7 +31,6 @@ from compare.cli import (
     weights,
 )
 
-_OF_PATHS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 app = typer.Typer(
     name="bart-tf",
     no_args_is_help=True,
@@ -107,7 +106,7 @@ def _run() -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         # A path of the user's is wrong; otherwise the disk is full or broken.
-        _fail(where + why_unreadable(error), InputError.exit_code if isinstance(error, _OF_PATHS) else 1)
+        _fail(where + why_unreadable(error), InputError.exit_code if isinstance(error, tuple(PATH_FAULTS)) else 1)
 
 
 def _arguments(argv: list[str]) -> list[str]:

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from tf_models.backend.ops import Tensor
 from tf_models.kernels import triton_tiles as tiles
 from tf_models.kernels.field_of_experts import adjoint_kernel
-from tf_models.kernels.jax_gpu import Halves, halves
+from tf_models.kernels.jax_gpu import halves
 from tf_models.kernels.triton_call import triton_call
+from tf_models.kernels.triton_tiles import Halves
 
 # What `backward` needs: features, kernel and the bound of `forward`, if there is one.
 _Kept: TypeAlias = tuple[Halves, Tensor, tuple[Tensor, ...]]

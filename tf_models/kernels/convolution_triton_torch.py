@@ -36,13 +36,19 @@ def gradients(features: Tensor, kernel: Tensor, upstream: Tensor) -> tuple[Tenso
 def halves(array: Tensor, size_y: int = 1, size_x: int = 1) -> Halves:
     """Compute `tf_models.kernels.jax_gpu.halves`, with the margin of zeros that a kernel of that size needs."""
     largest = torch.where(array.isfinite(), array.abs(), 0).amax()
-    exponent = torch.clamp(largest.view(torch.int32) >> 23, min=15)
-    scale, unit = ((bits << 23).view(torch.float32) for bits in (268 - exponent, exponent - 14))
+    scale, unit = scale_and_unit(largest)
     scaled = array * scale
     # By its bits, because the compiler leaves out a conversion forth and back.
     high = ((scaled.view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
     margins = (0, 0, size_x // 2, size_x // 2, size_y // 2, size_y // 2)
     return functional.pad(high.half(), margins), functional.pad((scaled - high).half(), margins), unit
+
+
+def scale_and_unit(largest: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute `tf_models.kernels.jax_gpu.scale_and_unit`."""
+    exponent = torch.clamp(largest.view(torch.int32) >> 23, min=15)
+    scale, unit = ((bits << 23).view(torch.float32) for bits in (268 - exponent, exponent - 14))
+    return scale, unit
 
 
 def _convolve(features: Halves, kernel: Tensor) -> Tensor:

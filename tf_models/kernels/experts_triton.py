@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from tf_models.backend.ops import Tensor
 from tf_models.kernels import triton_tiles as tiles
-from tf_models.kernels.half_pairs import Halves, halves, scale_and_unit
+from tf_models.kernels.half_pairs import halves, scale_and_unit
 from tf_models.kernels.triton_launch import Result, launch
-from tf_models.kernels.triton_tiles import Shape
+from tf_models.kernels.triton_tiles import Halves, Shape
 
 # Above the sum of all Gaussians at any z, and of the magnitudes of their derivatives, in units of 1 / sigma.
 _LARGEST_SUM, _LARGEST_SLOPE = 2.6, 2.2

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from tf_models.backend.ops import Tensor
+from tf_models.kernels.triton_tiles import Halves
 
 
 @cache
@@ -59,14 +59,6 @@ def _conv(features: Tensor, kernel: Tensor) -> Tensor:
     return lax.conv_general_dilated(features, kernel, (1, 1), "SAME", dimension_numbers=numbers, precision=precision)
 
 
-class Halves(NamedTuple):
-    """Numbers as `unit * (high + low)`, two arrays of float16 and a power of 2."""
-
-    high: Tensor
-    low: Tensor
-    unit: Tensor
-
-
 def halves(array: Tensor, size: tuple[int, int] = (1, 1), largest: Tensor | None = None) -> Halves:
     """Split numbers into pairs of halves, with the significant bits of two parts of `same_conv`.
 
@@ -81,12 +73,22 @@ def halves(array: Tensor, size: tuple[int, int] = (1, 1), largest: Tensor | None
     """
     if largest is None:
         largest = jnp.max(jnp.where(jnp.isfinite(array), jnp.abs(array), 0))
-    # The bits of a float32 from 23 on are its exponent plus 127. Below 15, the scale would not be finite.
-    exponent = jnp.maximum(lax.bitcast_convert_type(largest, jnp.int32) >> 23, 15)
-    scale, unit = (lax.bitcast_convert_type(bits << 23, jnp.float32) for bits in (268 - exponent, exponent - 14))
+    scale, unit = scale_and_unit(largest)
     scaled = array * scale
     # A mere conversion forth and back is one that XLA may leave out.
     high = lax.reduce_precision(scaled, exponent_bits=5, mantissa_bits=10)
     margins = [(0, 0)] * (array.ndim - 3) + [(size[0] // 2, size[0] // 2), (size[1] // 2, size[1] // 2), (0, 0)]
     high, low = (jnp.pad(part.astype("float16"), margins) for part in (high, scaled - high))
     return Halves(high, low, unit)
+
+
+def scale_and_unit(largest: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the power of two that brings a number to 2^14 to 2^15, and its inverse, the unit of its pair of halves.
+
+    Args:
+        largest: A scalar of single precision, at least as large as all magnitudes.
+    """
+    # The bits of a float32 from 23 on are its exponent plus 127. Below 15, the scale would not be finite.
+    exponent = jnp.maximum(lax.bitcast_convert_type(largest, jnp.int32) >> 23, 15)
+    scale, unit = (lax.bitcast_convert_type(bits << 23, jnp.float32) for bits in (268 - exponent, exponent - 14))
+    return scale, unit

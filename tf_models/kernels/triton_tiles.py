@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from tf_models.backend.ops import Tensor
+
 Shape = tuple[int, ...]
 
 # A matrix product with more columns does not fit into the registers of a program.
@@ -26,6 +30,14 @@ FILTER_PROGRAMS, RBF_PROGRAMS = 132, 1056
 SAME_CONV = {"BM": 128, "num_warps": 4, "num_stages": 2}
 KERNEL_GRADIENT = {"BK": 32, "num_warps": 4, "num_stages": 3}
 KERNEL_GRADIENT_PROGRAMS = 132
+
+
+class Halves(NamedTuple):
+    """Numbers as `unit * (high + low)`, two arrays of float16 and a power of 2."""
+
+    high: Tensor
+    low: Tensor
+    unit: Tensor
 
 
 def experts_fit(shape: Shape, kernel_shape: Shape) -> bool:

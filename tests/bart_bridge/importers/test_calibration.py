@@ -6,35 +6,15 @@ import numpy as np
 import pytest
 import yaml
 
-from bart_bridge.data.dataset import Dataset
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.importers import open_source
-from bart_bridge.importers.convert import ImportPlan, convert
-from bart_bridge.importers.pattern_choice import PatternChoice
 from tests import foreign
+from tests.bart_bridge.importers.sources import import_
 
 LINES = foreign.regular_lines()
 CALIBRATION, BOTH = ismrmrd.ACQ_IS_PARALLEL_CALIBRATION, ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING
-
-
-def import_(folder, kind, path, coils="", split=None, toolbox=None, pattern="source"):
-    """Import and return what the command says of it, and the arrays of the split `test`."""
-    source = open_source(kind, path)
-    choice = PatternChoice(pattern, reference_size=4)
-    plan = ImportPlan(source.split(split or {"test": "all"}, None), choice, coils)
-    imported = convert(source, folder, plan, lambda: toolbox)
-    opened = Dataset.open(folder).split("test")
-    opened.validate()
-    return imported, opened.arrays()
-
-
-def edit(path, name, change):
-    with h5py.File(path, "r+") as file:
-        values = change(file[name][()])
-        del file[name]
-        file[name] = values
 
 
 def write_raw(truth, path, flags_of, scale=1.0):
