@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python -m tests.benchmarks.gpu_kernels OUT.json [--sweep]
 
 `milliseconds` has the median of each kernel, and `errors` the difference from double precision in relation to the norm,
-for one small image. With `--sweep`, `tiles` has the milliseconds of each of VarNet's kernels with other tiles
+for one small image. With `--sweep`, `tiles` has the milliseconds of each kernel with other tiles
 (`tf_models.kernels.triton_tiles`), or why it does not run; other kinds of GPU may prefer them.
 """
 
@@ -44,6 +44,20 @@ SWEEPS = {
         [
             {"BM": pixels, "num_warps": warps, "num_stages": 1}
             for pixels, warps in itertools.product((64, 128, 256), (2, 4, 8))
+        ],
+    ),
+    "convolution of 64 channels": (
+        "SAME_CONV",
+        [
+            {"BM": pixels, "num_warps": warps, "num_stages": stages}
+            for pixels, warps, stages in itertools.product((64, 128, 256), (4, 8), (2, 3, 4))
+        ],
+    ),
+    "convolution of 64 channels and derivative": (
+        "KERNEL_GRADIENT",
+        [
+            {"BK": step, "num_warps": warps, "num_stages": stages}
+            for step, warps, stages in itertools.product((32, 64), (4, 8), (2, 3, 4))
         ],
     ),
 }
