@@ -78,6 +78,24 @@ def test_kernels_that_do_not_compile_are_named_in_one_line(capsys):
     assert "portable ones are used" in line
 
 
+@pytest.mark.parametrize("size", [(3, 3), (5, 3), (11, 11)])
+def test_the_trial_of_the_triton_kernels_computes_some_pixels_with_each(size, monkeypatch):
+    from tf_models.kernels import experts_triton, triton_support
+
+    if keras.backend.backend() != "jax":
+        pytest.skip("needs JAX as Keras's backend")
+    launched = set()
+
+    def launch(kernel, arrays, numbers, results, grid, **constants):
+        launched.add(kernel.removeprefix("triton_experts."))
+        assert min(min(sizes) for sizes in (grid, *(result.shape for result in results))) > 0
+        return [jax.numpy.zeros(result.shape, result.dtype) for result in results]
+
+    monkeypatch.setattr(experts_triton, "launch", launch)
+    triton_support._experts((*size, 2, 24), 31)()
+    assert sorted(launched) == ["convolve_kernel", "filters_kernel", "rbf_kernel", "transposed_kernel"]
+
+
 @pytest.mark.parametrize("scale", [1, 1e-30, 1e30])
 def test_a_number_is_a_pair_of_halves(scale):
     from tf_models.kernels import jax_gpu

@@ -67,7 +67,8 @@ def _compile(kernel_shape: tuple[int, ...], basis: int) -> bool:
         from tf_models.kernels import experts_triton
         from tf_models.kernels.half_pairs import halves
 
-        image, features, kernel = _zeros(1, size_y + 1, size_x + 8, 2), _zeros(1, 2, 9, filters), _zeros(*kernel_shape)
+        image, kernel = _zeros(*tiles.trial_image(kernel_shape)), _zeros(*kernel_shape)
+        features = _zeros(*tiles.features_shape(image.shape, kernel_shape))
         experts_triton.filter_gradient(experts_triton.pairs(image, kernel_shape), halves(features), (size_y, size_x))
         if basis:
             _, kept = experts_triton.forward(image, kernel, _zeros(basis, filters))

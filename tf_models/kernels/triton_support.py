@@ -147,12 +147,10 @@ def _experts(kernel_shape: tuple[int, ...], basis: int) -> Callable[[], Tensors]
 
     from tf_models.kernels import experts_triton
 
-    size_y, size_x, _, filters = kernel_shape
-
     def field_and_derivative() -> Tensors:
-        image = jnp.zeros((1, size_y + 1, size_x + 8, 2), "float32")
+        image = jnp.zeros(tiles.trial_image(kernel_shape), "float32")
         result, kept = experts_triton.forward(
-            image, jnp.zeros(kernel_shape, "float32"), jnp.zeros((basis, filters), "float32")
+            image, jnp.zeros(kernel_shape, "float32"), jnp.zeros((basis, kernel_shape[3]), "float32")
         )
         return result, experts_triton.backward(kept, image)
 

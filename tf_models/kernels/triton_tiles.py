@@ -126,6 +126,12 @@ def features_shape(padded_shape: Shape, kernel_shape: Shape) -> Shape:
     return batch, height - kernel_shape[0] + 1, width - kernel_shape[1] + 1, kernel_shape[3]
 
 
+def trial_image(kernel_shape: Shape) -> Shape:
+    """Return the shape of a small padded image, of which both convolutions of a field of experts leave some pixels."""
+    size_y, size_x = kernel_shape[:2]
+    return 1, 2 * size_y, 2 * size_x + 7, 2
+
+
 def columns(filters: int) -> int:
     """Return the columns of a matrix product for that number of filters."""
     return max(16, power_of_2(filters))
