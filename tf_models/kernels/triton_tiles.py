@@ -21,7 +21,7 @@ MOST_TERMS = 6
 # Groups, numbers of the reduced axis in a step, warps and stages of each kernel.
 TRANSPOSED = {"BM": 64, "BK": 64, "num_warps": 4, "num_stages": 3}
 FILTERS = {"BK": 32, "num_warps": 4, "num_stages": 3}
-RBF = {"BM": 128, "num_warps": 4, "num_stages": 1}
+RBF = {"BM": 128, "num_warps": 2, "num_stages": 1}
 # Lines of a patch in a program of `filter_gradient`.
 FILTER_LINES = 2
 FILTER_PROGRAMS, RBF_PROGRAMS = 132, 1056
@@ -87,7 +87,7 @@ def convolve(kernel_shape: Shape) -> dict[str, int]:
 
 def slope(kernel_shape: Shape) -> dict[str, int]:
     """As `convolve`, of the program that multiplies by the slope."""
-    return {"BM": 64, "num_warps": 8, "num_stages": _stages(kernel_shape)}
+    return {"BM": 64, "num_warps": 4, "num_stages": _stages(kernel_shape)}
 
 
 def _stages(kernel_shape: Shape) -> int:
