@@ -43,6 +43,25 @@ for line in sys.stdin:
         named |= {f"history_{name}": values for name, values in histories[-1].items()}
         np.savez(job.output.with_name(f"{devices}.npz"), **named)
 """
+# Looks at a batch and at the one after it, which nobody has asked for.
+LOOKS_AT_BATCHES = """
+import numpy as np
+from tf_models.training import data_parallel
+from tf_models.training.batches import SliceBatches, feed
+data_parallel.prepare(2, "cpu")
+inputs = {"adjoint": np.arange(8.0)[:, None], "psf": np.ones((8, 1))}
+with data_parallel.on_devices(2):
+    batches = feed(SliceBatches((inputs, inputs["adjoint"]), 4))
+    with data_parallel.on_one_device():
+        alone = feed(SliceBatches((inputs, inputs["adjoint"]), 4))
+first, ahead = batches[0], batches._ahead[1].result()
+assert type(alone[0][1]) is np.ndarray
+for number, (arrays, reference) in enumerate([first, ahead]):
+    for array in (*arrays.values(), reference):
+        assert len(array.sharding.device_set) == 2, array.sharding
+        assert not array.is_fully_replicated
+    np.testing.assert_array_equal(reference[:, 0], 4 * number + np.arange(4))
+"""
 needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 
 
@@ -106,6 +125,13 @@ def test_two_devices_have_the_losses_of_one(job):
                 np.testing.assert_allclose(
                     two[key], one[key], rtol=1e-4, atol=(1e-2 if mixed else 1e-4) * np.abs(one[key]).max(), err_msg=key
                 )
+
+
+@needs_jax
+def test_devices_that_share_a_batch_get_the_next_one_while_they_compute():
+    child = run(["-c", LOOKS_AT_BATCHES])
+    _, stderr = child.communicate()
+    assert child.returncode == 0, stderr[-3000:]
 
 
 @needs_jax

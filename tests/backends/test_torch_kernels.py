@@ -16,6 +16,14 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="need
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
+@pytest.fixture(autouse=True)
+def _full_precision():
+    """As the constructor of each network; by itself, PyTorch lets cuDNN convolve in TF32."""
+    from tf_models.backend.precision import use_full_precision
+
+    use_full_precision()
+
+
 def numbers(*shape, seed=0):
     return keras.ops.convert_to_tensor(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
 

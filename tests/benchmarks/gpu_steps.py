@@ -1,7 +1,7 @@
 """Time and memory of both networks on NVIDIA GPUs, with the backend of Keras.
 
     KERAS_BACKEND=jax python -m tests.benchmarks.gpu_steps OUT.json [varnet-plain varnet-lean modl-plain modl-lean
-        varnet-ipalm-plain varnet-ipalm-lean] [--growth] [--gpus 1 2 4]
+        varnet-ipalm-plain varnet-ipalm-lean] [--growth] [--gpus 1,2,4]
 
 VarNet: 320 x 368, 15 coils; MoDL: 256 x 232, 12 coils; batches of 10, single precision without TF32, synthetic data.
 For each network and memory plan, `steps` has the median step after two to warm up, the first step (without anything
@@ -36,8 +36,9 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--growth", action="store_true", help="steps of other sizes, too")
-    parser.add_argument("--gpus", type=int, nargs="*", default=[1, 2, 4], help="default 1 2 4; none: growth alone")
+    parser.add_argument("--gpus", default="1,2,4", help="default 1,2,4; 0: growth alone")
     options = parser.parse_args()
+    numbers = [int(number) for number in options.gpus.split(",")]
     backend, gpus = os.environ.get("KERAS_BACKEND", "tensorflow"), describe_gpus()
     results = {"backend": backend, "gpus": gpus, "versions": versions(), "steps": {}, "several_gpus": {}, "growth": []}
 
@@ -47,12 +48,12 @@ def main():
     # Of its own, so that the first step of each case compiles.
     with tempfile.TemporaryDirectory() as cache:
         environment = environment_of_case(cache)
-        if 1 in options.gpus:
+        if 1 in numbers:
             for name in options.names:
                 results["steps"][name] = twice(name, environment)
                 print(name, json.dumps(results["steps"][name] | {"losses": None}), flush=True)
                 save()
-        for number in options.gpus:
+        for number in numbers:
             if number > 1:
                 results["several_gpus"][str(number)] = on_several(number, options.names, backend, len(gpus))
                 save()
@@ -124,10 +125,10 @@ def on_several(number, names, backend, available):
         out = Path(folder, "out.json")
         argv = [sys.executable, "-m", "tests.benchmarks.parallel_steps", str(out), *names, "--devices", str(number)]
         try:
-            finished = subprocess.run(argv, capture_output=True, text=True, timeout=len(names) * LIMIT_S)
+            reason = subprocess.run(argv, capture_output=True, text=True, timeout=len(names) * LIMIT_S).stderr[-2000:]
         except subprocess.TimeoutExpired:
-            return {"error": f"not finished within {len(names) * LIMIT_S} s"}
-        return json.loads(out.read_text()) if out.exists() else {"error": finished.stderr[-2000:]}
+            reason = f"not finished within {len(names) * LIMIT_S} s"
+        return json.loads(out.read_text()) if out.exists() else {"error": reason}
 
 
 if __name__ == "__main__":

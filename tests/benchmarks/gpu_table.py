@@ -88,16 +88,19 @@ def _speed(case, network, others):
 
 def several_table(runs):
     """Write how many times as fast several GPUs are, or why that is not known."""
-    lines = ["| GPUs | backend | network, plan | step, s | times one GPU's speed |", "|---|---|---|---|---|"]
+    lines = [
+        "| GPUs | backend | network, plan | step, s | times one GPU's speed | with as many slices for each GPU |",
+        "|---|---|---|---|---|---|",
+    ]
     for run in runs:
         for number, cases in run["several_gpus"].items():
             reason = cases.get("skipped") or cases.get("error")
             if reason:
-                lines.append(f"| {number} | {run['backend']} | | n/a: {reason.splitlines()[-1]} | |")
+                lines.append(f"| {number} | {run['backend']} | | n/a: {reason.splitlines()[-1]} | | |")
                 continue
             for name, case in cases.items():
-                step_s, speed_up = case[number].get("step_s"), case.get("speed_up")
-                lines.append(f"| {number} | {run['backend']} | {name} | {_number(step_s)} | {_number(speed_up)} |")
+                numbers = case[number].get("step_s"), case.get("speed_up"), case.get("weak_speed_up")
+                lines.append(f"| {number} | {run['backend']} | {name} | {' | '.join(map(_number, numbers))} |")
     return "\n".join(lines)
 
 

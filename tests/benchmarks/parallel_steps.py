@@ -3,12 +3,12 @@
     KERAS_BACKEND=jax python -m tests.benchmarks.parallel_steps OUT.json [varnet-plain varnet-lean ...] --devices 2
     KERAS_BACKEND=tensorflow python -m tests.benchmarks.parallel_steps OUT.json --devices 2
 
-The sizes and the data are those of `gpu_case`; the whole batch is 10 slices on one GPU and on several. On JAX the way
-is the one that trainings take, `tf_models.training.data_parallel`. On TensorFlow it is
-`tf.distribute.MirroredStrategy`, to be compared with: its replicas do not share batch norm's statistics here, so that
-MoDL's loss differs. Each runs in a process of its own. Look at `step_s` (median of the repeats after two warm-up
-steps), `speed_up`, and `largest_relative_difference` of the losses of five steps. With `--cpu`, virtual devices of a
-CPU and small images: whether it works, not how fast.
+The sizes and the data are those of `gpu_case`; the whole batch is 10 slices on one GPU and on several, and `weak` has
+10 slices for each GPU. On JAX the way is the one that trainings take, `tf_models.training.data_parallel`. On TensorFlow
+it is `tf.distribute.MirroredStrategy`, to be compared with: its replicas do not share batch norm's statistics here, so
+that MoDL's loss differs. Each runs in a process of its own. Look at `step_s` (median of the repeats after two warm-up
+steps), `speed_up` and `weak_speed_up` (slices a second in relation to one GPU), and `largest_relative_difference` of
+the losses of five steps. With `--cpu`, virtual devices of a CPU and small images: whether it works, not how fast.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks.gpu_case import SIZES, problem
+from tests.benchmarks.gpu_case import BATCH, SIZES, problem
 
 REPEATS = 9
 LOSSES = 5
@@ -32,37 +32,41 @@ def main():
     parser.add_argument("names", nargs="*", default=[f"{kind}-{plan}" for kind in SIZES for plan in ("plain", "lean")])
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--cpu", action="store_true")
-    parser.add_argument("--measure", action="store_true", help="in this process, and print it")
+    parser.add_argument("--measure", type=int, metavar="SLICES", help="a batch in this process, and print it")
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.names[0], options.devices, options.cpu)))
+        print(json.dumps(measure(options.names[0], options.devices, options.measure, options.cpu)))
         return
     results = {}
     for name in options.names:
-        one, several = (in_a_process(name, devices, options.cpu) for devices in (1, options.devices))
-        results[name] = {"1": one, str(options.devices): several}
+        number = options.devices
+        runs = [(1, BATCH), (number, BATCH), (number, number * BATCH)]
+        one, several, weak = (in_a_process(name, *run, options.cpu) for run in runs)
+        results[name] = {"1": one, str(number): several, "weak": weak}
         if "error" not in one and "error" not in several:
             pairs = zip(one["losses"], several["losses"], strict=True)
             results[name]["largest_relative_difference"] = max(abs(b / a - 1) for a, b in pairs)
             results[name]["speed_up"] = one["step_s"] / several["step_s"]
+        if "error" not in one and "error" not in weak:
+            results[name]["weak_speed_up"] = number * one["step_s"] / weak["step_s"]
         print(name, json.dumps(results[name]), flush=True)
         options.out.write_text(json.dumps(results, indent=1))
 
 
-def in_a_process(name, devices, cpu):
+def in_a_process(name, devices, slices, cpu):
     # By itself JAX takes three quarters of the GPU at once.
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     if cpu:
         environment |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
-    argv = [sys.executable, "-m", "tests.benchmarks.parallel_steps", "-", name, "--measure", "--devices", str(devices)]
-    argv += ["--cpu"] if cpu else []
+    argv = [sys.executable, "-m", "tests.benchmarks.parallel_steps", "-", name]
+    argv += ["--measure", str(slices), "--devices", str(devices), *(["--cpu"] if cpu else [])]
     finished = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     if finished.returncode:
         return {"error": finished.stderr[-2000:]}
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def measure(name, devices, cpu):
+def measure(name, devices, slices, cpu):
     import keras
 
     from bart_bridge.reconet import weights
@@ -70,7 +74,7 @@ def measure(name, devices, cpu):
     from tf_models.training import data_parallel
 
     kind, plan = name.split("-")
-    network, inputs, reference = problem(kind, (32, 36, 3) if cpu else SIZES[kind])
+    network, inputs, reference = problem(kind, (32, 36, 3) if cpu else SIZES[kind], slices)
     if keras.backend.backend() == "jax":
         data_parallel.prepare(devices, "cpu" if cpu else "gpu")
         scope = data_parallel.on_devices(devices)
@@ -86,7 +90,7 @@ def measure(name, devices, cpu):
         # It adds the losses, too.
         recorder = Steps(devices if shared_by_tensorflow else 1)
         model.fit(
-            Repeated(inputs, reference, 2 + max(REPEATS, LOSSES)),
+            repeated(inputs, reference, 2 + max(REPEATS, LOSSES)),
             epochs=1,
             shuffle=False,
             verbose=0,
@@ -119,23 +123,17 @@ def mirrored(devices, cpu):
     return tf.distribute.MirroredStrategy([f"{kind}:{number}" for number in range(devices)]).scope()
 
 
-def Repeated(inputs, reference, count):  # noqa: N802  makes an object of a class that needs Keras
+def repeated(inputs, reference, count):
     """The same batch again and again, from memory of the host as in a training."""
     import keras
+
+    from tf_models.training.batches import feed
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.data.Dataset.from_tensors((inputs, reference)).repeat(count).prefetch(2)
-
-    class Batches(keras.utils.PyDataset):
-        def __len__(self):
-            return count
-
-        def __getitem__(self, index):
-            return inputs, reference
-
-    return Batches()
+    return feed([(inputs, reference)] * count)
 
 
 class Steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -12,8 +13,7 @@ import psutil
 from numpy.typing import NDArray
 
 from bart_bridge.data.dataset import Split
-from tf_models.backend.replicas import replica_count
-from tf_models.training.data_parallel import process_count, slices_of_this_process
+from tf_models.training.data_parallel import copy_to_devices
 from tf_models.training.network_inputs import (
     constant_psf_axis,
     network_inputs,
@@ -139,19 +139,33 @@ class SliceBatches(keras.utils.PyDataset):
         return {**inputs, "psf": without_constant_axis(inputs["psf"], self._constant_axis)}, *reference
 
 
-class _Rest(keras.utils.PyDataset):
-    """The batches from `first` on; with `share`, of each the slices of this process."""
+class _Ahead(keras.utils.PyDataset):
+    """The batches from `first` on, for JAX and PyTorch; a thread prepares the next one while one is used.
 
-    def __init__(self, batches: SliceBatches, first: int, share: bool) -> None:
+    Keras reads a data set between two steps, and then copies a batch that several devices share; here, the thread does
+    both. With several processes, each gets its own slices.
+    """
+
+    def __init__(self, batches: SliceBatches, first: int) -> None:
         super().__init__()
-        self.batches, self.first, self.share = batches, first, share
+        self.batches, self.first = batches, first
+        # Made here: Keras's distribution belongs to a thread.
+        self.to_devices = copy_to_devices()
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._ahead: dict[int, Future[Batch]] = {}
 
     def __len__(self) -> int:
         return len(self.batches) - self.first
 
     def __getitem__(self, index: int) -> Batch:
-        batch = self.batches[self.first + index]
-        return slices_of_this_process(batch) if self.share else batch
+        batch = self._prepare(index).result()
+        self._ahead = {index + 1: self._prepare(index + 1)} if index + 1 < len(self) else {}
+        return batch
+
+    def _prepare(self, index: int) -> Future[Batch]:
+        if index in self._ahead:
+            return self._ahead[index]
+        return self._thread.submit(lambda: self.to_devices(self.batches[self.first + index]))
 
 
 def feed(batches: SliceBatches, first: int = 0) -> Any:
@@ -161,9 +175,7 @@ def feed(batches: SliceBatches, first: int = 0) -> Any:
     the whole process return freed memory to the system at once (`mallopt`) and slows all that follows.
     """
     if keras.backend.backend() != "tensorflow":
-        # Asked here: Keras reads batches in a thread, which does not know of devices that share them.
-        share = replica_count() > 1 and process_count() > 1
-        return _Rest(batches, first, share) if first or share else batches
+        return _Ahead(batches, first)
     import tensorflow as tf
 
     example = batches[first]

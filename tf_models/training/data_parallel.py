@@ -8,8 +8,9 @@ whole batch and, at the end, the sum of the gradients. `docs/scaling.md` gives t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -91,10 +92,26 @@ def process_count() -> int:
     return jax.process_count()
 
 
-def slices_of_this_process(batch: Any) -> Any:
-    """Return the slices of a batch for the devices of this process, in the structure of the batch."""
-    if process_count() == 1:
-        return batch
+def copy_to_devices() -> Callable[[Any], Any]:
+    """Return a function that copies a batch to the devices that share it, for any thread.
+
+    It takes and returns NumPy or JAX arrays in any structure. With several processes, it selects the slices of this
+    one, and Keras copies them. Without a `keras.distribution`, it returns the batch.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return lambda batch: batch
+    if process_count() > 1:
+        return _slices_of_this_process
+    import jax
+
+    def copy(array: NDArray[np.generic]) -> Any:
+        return jax.device_put(array, distribution.get_data_layout(array.shape).backend_layout)
+
+    return partial(keras.tree.map_structure, copy)
+
+
+def _slices_of_this_process(batch: Any) -> Any:
     number, processes = process_index(), process_count()
 
     def select(array: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -68,6 +69,38 @@ def test_what_fits_is_read_once(split, monkeypatch):
             assert [len(batches[number]) for number in range(len(batches))] == [2, 2, 2, 2]
         assert read == expected
         assert batches.kept_bytes == (4 * one_slice if limit is None else limit)
+
+
+def test_the_next_batch_is_prepared_while_one_is_used():
+    """By backends other than TensorFlow; each batch once, in order, also from another than the first on."""
+    prepared, read = {number: threading.Event() for number in range(5)}, []
+
+    class Batches(list):
+        def __getitem__(self, number):
+            read.append(number)
+            prepared[number].set()
+            return super().__getitem__(number)
+
+    ahead = slice_batches._Ahead(Batches("abcde"), 1)
+    assert len(ahead) == 4
+    assert ahead[0] == "b"
+    assert prepared[2].wait(timeout=60)
+    assert [ahead[number] for number in (1, 2, 3)] == ["c", "d", "e"]
+    assert read == [1, 2, 3, 4]
+    assert [ahead[number] for number in (0, 0)] == ["b", "b"]
+
+
+def test_what_is_wrong_with_a_batch_reaches_the_training():
+    class Batches(list):
+        def __getitem__(self, number):
+            if number == 1:
+                raise OSError("the file is gone")
+            return super().__getitem__(number)
+
+    ahead = slice_batches._Ahead(Batches("ab"), 0)
+    assert ahead[0] == "a"
+    with pytest.raises(OSError, match="the file is gone"):
+        ahead[1]
 
 
 def test_training_is_that_of_slices_in_memory(split):
