@@ -12,6 +12,12 @@ import pytest
 from tests.helper import relative_difference
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
+needs_triton = pytest.mark.skipif(
+    keras.backend.backend() != "jax"
+    or jax.default_backend() != "gpu"
+    or importlib.util.find_spec("jax_triton") is None,
+    reason="needs JAX as Keras's backend, an NVIDIA GPU and jax-triton",
+)
 
 
 @pytest.mark.parametrize("size", [(3, 3), (5, 1)])
@@ -38,6 +44,7 @@ def test_a_number_is_split_into_parts_of_11_bits():
     assert np.all(np.abs(high.astype(np.float64) + low - numbers) <= np.abs(numbers) * 2.0**-22)
 
 
+@needs_triton
 @pytest.mark.parametrize(("size", "filters", "basis"), [((5, 3), 5, 7), ((11, 11), 24, 31)])
 def test_triton_kernels_are_the_portable_field_of_experts(size, filters, basis, monkeypatch):
     """Image and all gradients; the size of the image is no multiple of what a program computes."""
@@ -45,12 +52,6 @@ def test_triton_kernels_are_the_portable_field_of_experts(size, filters, basis, 
     from tf_models.kernels import field_of_experts, triton_support
 
     use_full_precision()
-    if (
-        keras.backend.backend() != "jax"
-        or jax.default_backend() != "gpu"
-        or importlib.util.find_spec("jax_triton") is None
-    ):
-        pytest.skip("needs JAX as Keras's backend, an NVIDIA GPU and jax-triton")
     assert triton_support.runs_as_triton_kernels("float32", (*size, 2, filters), basis)
     generator = np.random.default_rng(0)
     shapes = [(2, 40, 45, 2), (*size, 2, filters), (basis, filters), (2, 40, 45, 2)]
@@ -147,16 +148,14 @@ def test_the_smallest_numbers_are_pairs_of_halves():
     assert np.all(np.abs((high + low) * unit - numbers) <= numbers * 2.0**-22)
 
 
+@needs_triton
 @pytest.mark.parametrize(("size", "scale"), [((3, 3), 1), ((3, 3), 1e-9), ((5, 1), 1)])
 def test_triton_computes_a_convolution_and_its_derivative(size, scale):
     """With gradients as small as those of a mean over all pixels."""
     from tf_models.kernels import triton_support
     from tf_models.kernels.same_conv import same_conv
 
-    if keras.backend.backend() != "jax" or not triton_support.same_conv_runs_in_triton(
-        "float32", (2, 19, 23, 64), (*size, 64, 32)
-    ):
-        pytest.skip("needs JAX as Keras's backend, an NVIDIA GPU and jax-triton")
+    assert triton_support.same_conv_runs_in_triton("float32", (2, 19, 23, 64), (*size, 64, 32))
     generator = np.random.default_rng(0)
     features, upstream = (generator.normal(size=(2, 19, 23, count)).astype(np.float32) for count in (64, 32))
     upstream *= np.float32(scale)
@@ -180,13 +179,13 @@ def test_triton_computes_a_convolution_and_its_derivative(size, scale):
     assert relative_difference(grad_kernel / scale, expected / scale) < 5e-7
 
 
+@needs_triton
 @pytest.mark.parametrize("rectify", [True, False])
 def test_triton_sums_what_batch_normalisation_needs(rectify, monkeypatch):
     """Far from 0, where sums of squares would lose digits; the pixels are no multiple of what a program sums."""
     from tf_models.kernels import normalization, triton_support
 
-    if keras.backend.backend() != "jax" or not triton_support.normalization_runs_in_triton("float32", (3, 57, 61, 64)):
-        pytest.skip("needs JAX as Keras's backend, an NVIDIA GPU and jax-triton")
+    assert triton_support.normalization_runs_in_triton("float32", (3, 57, 61, 64))
     generator = np.random.default_rng(0)
     features, upstream = (generator.normal(size=(3, 57, 61, 64)).astype(np.float32) for _ in range(2))
     features, bias = features + 100, generator.normal(size=64).astype(np.float32)
@@ -211,11 +210,8 @@ def test_triton_sums_what_batch_normalisation_needs(rectify, monkeypatch):
         assert relative_difference(found, expected) < 1e-4
 
 
+@needs_triton
 def test_the_next_process_loads_what_triton_compiled(tmp_path):
-    from tf_models.kernels import triton_support
-
-    if keras.backend.backend() != "jax" or not triton_support.normalization_runs_in_triton("float32", (1, 8, 8, 64)):
-        pytest.skip("needs JAX as Keras's backend, an NVIDIA GPU and jax-triton")
     script = """
 import sys
 import jax.numpy as jnp
