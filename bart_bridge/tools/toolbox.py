@@ -23,7 +23,7 @@ Argument: TypeAlias = "str | int | float | Path | NDArray[np.generic]"
 # They name a BART, the first before the second.
 VARIABLES = ("BART_TOOLBOX_PATH", "TOOLBOX_PATH")
 _STDERR_LINES = 3
-# BART says its version in 0.04 s; for a usage, one that is a Python package imports PyTorch first.
+# BART says its version in 0.04 s; for a usage, one that is a Python package loads a library of PyTorch first.
 _VERSION_S, _USAGE_S = 10, 60
 # 0.9 says the second where BART_TOOLBOX_PATH names the binary instead of its folder.
 _UNKNOWN = ("Unknown bart command", "Executing bart command failed")
@@ -102,7 +102,7 @@ class Toolbox:
     def package(self) -> str:
         """The Python package that this BART is a part of, such as `bartorch 0.0.17`; empty if it is a program.
 
-        The process of such a BART has imported PyTorch: its main memory is none of BART's.
+        The process of such a BART has a library of PyTorch loaded: its main memory is not BART's alone.
         """
         version = self.build_flags.get("BARTORCH", "")
         library = self.build_flags.get("BARTORCH_LIBRARY", "")

@@ -21,7 +21,7 @@ from bart_bridge.reconet.training_settings import stages
 from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox, failure
 from compare.engines.base import Device, History, Inference, OnProgress, TrainingTask, check_output, remove_array
-from compare.measuring import monitor
+from compare.measuring import monitor, nvidia
 from compare.measuring.memory_sampling import high_water_bytes
 from compare.measuring.monitor import MeasuredError, Measurement
 from compare.settings.engine_names import BART, EngineName, memory_plan
@@ -54,6 +54,7 @@ class BartEngine:
         self.version = toolbox.version_text
         self._gpu = device == "gpu"
         self._environment = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        self._environment |= nvidia.device_order() if self._gpu else {}
         self._baseline: int | None = None
 
     def train(self, task: TrainingTask, on_progress: OnProgress) -> tuple[Measurement, list[History]]:
@@ -138,7 +139,7 @@ class BartEngine:
     def _run(
         self, argv: list[str], folder: Path, on_line: Callable[[str], bool | None] | None = None
     ) -> tuple[process.Finished, Measurement]:
-        if self._baseline is None:
+        if self._baseline is None and not self.toolbox.package:
             self._baseline = self._measure_baseline(folder)
         finished, measurement = monitor.run(argv, folder, self._environment, on_line)
         if package := self.toolbox.package:

@@ -23,7 +23,7 @@ from bart_bridge.reconet.training_settings import stages
 from bart_bridge.tools import process
 from bart_bridge.wording import counted
 from compare.engines.base import Device, History, Inference, OnProgress, TrainingTask, check_output, remove_array
-from compare.measuring import monitor
+from compare.measuring import monitor, nvidia
 from compare.measuring.monitor import MeasuredError, Measurement
 from compare.settings.engine_names import KerasEngineName
 
@@ -54,6 +54,7 @@ class KerasEngine:
         self._environment |= dict.fromkeys(names, str(threads))
         # With growth, the memory that NVML shows is what was needed and not all there is, or JAX's three quarters.
         growth = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        growth |= nvidia.device_order()
         self._environment |= growth if device == "gpu" else {"CUDA_VISIBLE_DEVICES": "-1"}
 
     def train(self, task: TrainingTask, on_progress: OnProgress) -> tuple[Measurement, list[History]]:

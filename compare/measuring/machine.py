@@ -86,7 +86,7 @@ def label(description: Description) -> str:
 
 
 def gpus() -> list[str]:
-    """Name the NVIDIA GPUs; empty where there is none or no driver."""
+    """Name the NVIDIA GPUs that CUDA programs see; empty where there is none or no driver."""
     return nvidia.Gpus().names()
 
 

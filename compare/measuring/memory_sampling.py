@@ -64,7 +64,7 @@ class Sampler:
         """Stop, and return the samples by the names of `NAMES`, with NaN for values that could not be read.
 
         `rss_bytes` is the resident set size of the process or, if it has children, the sum of the proportional set
-        sizes. `gpu_device_bytes` is the growth of the memory in use on all GPUs since the sampler was made.
+        sizes. `gpu_device_bytes` is the growth of the memory in use on the visible GPUs since the sampler was made.
         """
         self._ended.set()
         if self._thread:
@@ -101,7 +101,7 @@ class Sampler:
             self.gpu_note = f"n/a: NVML failed ({error})"
             return nothing
         if used_bytes is not None:
-            self.gpu_note = "NVML per process and its children, sampled 50 times a second, all GPUs together"
+            self.gpu_note = "NVML per process and its children, sampled 50 times a second, all visible GPUs together"
         if not gpus:
             return (_NOT_READ, device_bytes, _NOT_READ, _NOT_READ, _NOT_READ)
         return (

@@ -119,7 +119,7 @@ def _memory(used: Record, samples: Curve) -> Iterator[Value]:
     reason = unheld if gpu is not None else note
     yield "gpu_before_growth", level, "byte", f"{note}; {_LEVEL}" if level else reason
     device = _finite(samples, "gpu_device_bytes")
-    whole = "memory in use on all GPUs above that before the process, whoever uses it"
+    whole = "memory in use on all visible GPUs above that before the process, whoever uses it"
     yield "gpu_device_peak", device.max() if len(device) else None, "byte", whole if len(device) else note
     yield "allocator_peak", used["allocator_peak_bytes"], "byte", used["allocator_note"]
 

@@ -22,7 +22,7 @@ from bart_bridge.files import atomic
 from bart_bridge.tools import process
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
-from compare.measuring import machine
+from compare.measuring import nvidia
 from compare.running import locks, prepared_data
 from compare.running.prepared_data import Identity
 from compare.running.runner import Part, Selection, all_parts, part_records, run
@@ -220,8 +220,8 @@ def _parameters(experiment: Experiment, at_once: int | None) -> dict[str, Any]:
 
 def _local_gpu(number: int) -> dict[str, Any]:
     """Give each process its own GPU, in turn; without this submitit hides all GPUs."""
-    count = len(machine.gpus())
-    return {"gpus_per_node": 1, "visible_gpus": [number % count]} if count else {}
+    gpus = nvidia.Gpus().numbers
+    return {"gpus_per_node": 1, "visible_gpus": [gpus[number % len(gpus)]]} if gpus else {}
 
 
 def outdated(experiment: Experiment, folder: Path, changed: str | None, identity: Identity) -> list[Part]:

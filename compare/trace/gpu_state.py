@@ -30,7 +30,7 @@ _READERS = (
 
 
 class GpuState:
-    """Sample the first GPU at 50 Hz within a `with` block; the device's own figures change more slowly than that.
+    """Sample the first visible GPU at 50 Hz within a `with` block; its own figures change more slowly than that.
 
     Attributes:
         samples: One list for each sample: seconds since the start, then the quantities in the order of `QUANTITIES`.
@@ -39,7 +39,7 @@ class GpuState:
 
     def __init__(self) -> None:
         self.samples: list[list[float]] = []
-        self.note = "NVML, first GPU, sampled at 50 Hz"
+        self.note = "NVML, first visible GPU, sampled at 50 Hz"
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 

@@ -3,6 +3,9 @@
 `make barts BARTS=pip` fetches it, `make gpu` the one with CUDA. Here both compute on the CPU.
 """
 
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -44,6 +47,20 @@ def test_it_is_known_as_what_it_is(pair):
     assert blas_of(packaged).endswith(f"of PyTorch {blas_of(packaged).split()[-1]}")
     assert expected.package == ""
     assert not packaged.missing("reconet", "measure", "pics", "nufft")
+
+
+def test_a_start_does_not_import_pytorch(pair):
+    """It takes seconds each time. The script is that of this checkout; the BART may have been fetched before it."""
+    python = pair[0].path.parent / "venv" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("this BART has no environment of its own")
+    script = Path(__file__).parents[2] / "tools" / "bartorch_as_bart.py"
+    command = [python, "-I", "-X", "importtime", script, "bitmask", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert {"ctypes", "bartorch._lib"} <= imported
+    assert not [name for name in imported if name.split(".")[0] == "torch"]
 
 
 def test_tools_are_those_of_bart(pair):
