@@ -77,6 +77,36 @@ def test_conjugate_gradients_of_a_gpu_are_the_portable_ones(psf, maps):
     assert relative_difference(found.cpu().numpy(), expected.cpu().numpy()) < 1e-6
 
 
+def test_zeros_are_padded_as_by_keras():
+    from tf_models.kernels.padding import pad_with_zeros
+
+    array, margins = numbers(2, 3, 4), ((0, 1), (2, 0), (3, 4))
+    found, gradient = with_gradients(lambda array: pad_with_zeros(array, margins), [array], numbers(3, 5, 11, seed=1))
+    np.testing.assert_array_equal(found, keras.ops.pad(array, margins).cpu().numpy())
+    np.testing.assert_array_equal(gradient, numbers(3, 5, 11, seed=1).cpu().numpy()[:2, 2:, 3:7])
+
+
+@pytest.mark.parametrize("kind", ["varnet", "modl"])
+def test_a_step_makes_no_object_for_an_operation(kind, monkeypatch):
+    """Keras makes one for each `ops.pad`, which takes PyTorch longer than the operation."""
+    from bart_bridge.reconet import weights
+    from tests.benchmarks.gpu_case import problem
+    from tf_models.networks.build import build
+
+    network, inputs, reference = problem(kind, (14, 15, 2), batch=1, iterations=1)
+    model = build(network, weights.initial(network, 0))
+    model.compile(optimizer=keras.optimizers.SGD(1e-4))
+    model.train_on_batch(inputs, reference)
+    made, make = [], keras.Operation.__new__
+    monkeypatch.setattr(
+        keras.Operation, "__new__", lambda cls, *args, **kwargs: made.append(cls) or make(cls, *args, **kwargs)
+    )
+    model.train_on_batch(inputs, reference)
+    assert made == []
+    keras.ops.pad(numbers(2), ((1, 1),))
+    assert len(made) == 1
+
+
 def test_double_precision_stays_double():
     from tf_models.kernels.same_conv import same_conv
 

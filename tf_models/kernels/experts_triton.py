@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tf_models.backend.ops import Tensor
 from tf_models.kernels import triton_tiles as tiles
 from tf_models.kernels.half_pairs import halves, scale_and_unit
+from tf_models.kernels.padding import pad_with_zeros
 from tf_models.kernels.triton_launch import Result, launch
 from tf_models.kernels.triton_tiles import Halves, Shape
 
@@ -90,7 +91,7 @@ def transposed_conv(features: Halves, kernel: Tensor, pad_y: int = 0, pad_x: int
     # The filters of all pixels of a group side by side, each shifted by its pixel.
     adjoint = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2))
     shifted = [
-        ops.pad(adjoint, ((y, group_y - 1 - y), (x, group_x - 1 - x), (0, 0), (0, 0)))
+        pad_with_zeros(adjoint, ((y, group_y - 1 - y), (x, group_x - 1 - x), (0, 0), (0, 0)))
         for y in range(group_y)
         for x in range(group_x)
     ]
@@ -161,7 +162,7 @@ def polynomials(weights: Tensor, columns: int) -> Tensor:
     basis, filters = weights.shape
     own_offsets = offsets(basis)
     factors = np.stack([np.exp2(-(own_offsets**2)), own_offsets * np.exp2(-(own_offsets**2))])
-    padded = ops.pad(weights, ((0, len(own_offsets) - basis), (0, columns - filters)))
+    padded = pad_with_zeros(weights, ((0, len(own_offsets) - basis), (0, columns - filters)))
     return padded * ops.convert_to_tensor(factors, "float32")
 
 
@@ -180,7 +181,7 @@ def _convolve(
     # The filters of each pixel of a group, shifted by its pixel.
     flat = ops.reshape(kernel, (size_y, 2 * size_x, filters))
     shifted = [
-        ops.pad(flat, ((0, 0), (2 * pixel, line - 2 * (size_x + pixel)), (0, columns - filters)))
+        pad_with_zeros(flat, ((0, 0), (2 * pixel, line - 2 * (size_x + pixel)), (0, columns - filters)))
         for pixel in range(tiles.GROUP)
     ]
     matrix = halves(ops.stack(shifted, axis=1))

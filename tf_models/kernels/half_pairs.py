@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from tf_models.backend.ops import Tensor
+from tf_models.kernels.padding import pad_with_zeros
 from tf_models.kernels.triton_tiles import Halves
 
 
@@ -23,7 +23,7 @@ def halves(array: Tensor, margins: tuple[tuple[int, int], ...] | None = None) ->
         margins: Zeros before and behind along each axis. Defaults to None, no zeros.
     """
     if margins is not None:
-        array = ops.pad(array, margins)
+        array = pad_with_zeros(array, margins)
     if keras.backend.backend() == "torch":
         array = array.contiguous()
     return Halves(*_of_backend().halves(array))

@@ -5,6 +5,9 @@ Images are `(batch, y, x, 2)`, features `(batch, y, x, channel)`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import keras
 from keras import ops
 
 from tf_models.backend.ops import Tensor
@@ -39,15 +42,32 @@ def pad_symmetric_adjoint(padded: Tensor, height: int, width: int) -> Tensor:
             image = crop(padded, margin, margin + size, axis)
             padding = [(0, 0)] * 4
             padding[axis] = (0, size - margin)
-            image = image + ops.pad(first, padding)
+            image = image + pad_with_zeros(first, padding)
             padding[axis] = (size - margin, 0)
-            padded = image + ops.pad(last, padding)
+            padded = image + pad_with_zeros(last, padding)
     return padded
 
 
 def zero_pad(features: Tensor, height: int, width: int) -> Tensor:
     """Pad features `(batch, y, x, channel)` with `height` and `width` zeros on each side."""
-    return ops.pad(features, ((0, 0), (height, height), (width, width), (0, 0)))
+    return pad_with_zeros(features, ((0, 0), (height, height), (width, width), (0, 0)))
+
+
+def pad_with_zeros(array: Tensor, margins: Sequence[tuple[int, int]]) -> Tensor:
+    """Compute `ops.pad(array, margins)`.
+
+    On PyTorch, which does not trace, Keras's function takes 50 times as long as PyTorch's to start: it makes an object
+    of a class for each call, and inspects the signature of its constructor.
+
+    Args:
+        array: Any array.
+        margins: For each axis, the zeros before and behind.
+    """
+    if keras.backend.backend() != "torch":
+        return ops.pad(array, margins)
+    import torch
+
+    return torch.nn.functional.pad(array, [zeros for margin in reversed(margins) for zeros in margin])
 
 
 def edges(image: Tensor, margin: int, axis: int) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from tf_models.backend.complex_arrays import complex_multiply, join_maps, split_
 from tf_models.backend.devices import runs_on_tensorflow_cpu, runs_on_torch_gpu
 from tf_models.backend.exporting import is_exporting
 from tf_models.backend.ops import Tensor, custom_gradient
+from tf_models.kernels.padding import pad_with_zeros
 
 
 class SenseArrays(NamedTuple):
@@ -141,7 +142,9 @@ class SenseNormal:
         coil_images = reduce(add, map(complex_multiply, maps, images))
         (size_y, size_x), (grid_y, grid_x) = image.shape[1:3], psf.shape[-2:]
         if (size_y, size_x) != (grid_y, grid_x) and not one_dimensional:
-            coil_images = ops.pad(coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x), (0, 0)))
+            coil_images = pad_with_zeros(
+                coil_images, ((0, 0), (0, 0), (0, grid_y - size_y), (0, grid_x - size_x), (0, 0))
+            )
         transform = ops.fft if one_dimensional else ops.fft2
         real, imaginary = transform((coil_images[..., 0], coil_images[..., 1]))
         real, imaginary = transform((real * psf, -imaginary * psf))
