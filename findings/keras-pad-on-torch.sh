@@ -2,9 +2,9 @@
 # Keras 3.15.1 on PyTorch 2.13.0: `keras.ops.pad` takes some 20 to 60 times as long to start as PyTorch's `pad`.
 #
 # Most functions of `keras.ops` go straight to the backend. `pad` makes an object of the class `Pad` for each call, and
-# Keras inspects the signature of its constructor, 0.1 to 0.3 ms. Backends that trace a network do so once; PyTorch does
+# Keras inspects the signature of its constructor, 0.08 to 0.2 ms. Backends that trace a network do so once; PyTorch does
 # so in each step. A GPU computes a small layer in less time than that, so it waits for Python: a step of an unrolled
-# network with 120 paddings takes 20 to 30 ms longer.
+# network with 120 paddings takes 10 to 25 ms longer.
 #
 # PyTorch comes from where pip is configured to look. A CPU build is enough, and much smaller than Linux's default.
 #
