@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from tf_models.backend import fallback
-from tf_models.backend.ops import Tensors
+from tf_models.backend.ops import Tensor, Tensors
 from tf_models.kernels import triton_tiles as tiles
 
 
@@ -70,7 +70,7 @@ def _has_triton(dtype: str) -> bool:
 
 @cache
 def _compiles(kernel_shape: tuple[int, ...], basis: int) -> bool:
-    return _run("VarNet", lambda: [_experts(kernel_shape, basis)], ("triton_experts", kernel_shape, basis))
+    return _run("VarNet", lambda: _experts(kernel_shape, basis), ("triton_experts", kernel_shape, basis))
 
 
 @cache
@@ -98,9 +98,9 @@ def _run(network: str, kernels: Callable[[], list[Callable[[], Tensors]]], descr
         folder = triton_call.folder()
         if folder is not None and (folder / passed).exists():
             return True
-        # In a thread, because the caller may be in the middle of a trace of JAX.
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(lambda: jax.block_until_ready([kernel() for kernel in kernels()])).result()
+        # In threads, because the caller may be in the middle of a trace of JAX, and each compiles for seconds.
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda kernel: jax.block_until_ready(kernel()), kernels()))
     # Whatever goes wrong in compilers and drivers, the portable version does the work.
     except Exception as error:  # noqa: BLE001
         fallback.report(f"{network}'s kernels for this GPU do not compile; the portable ones are used", error)
@@ -141,18 +141,25 @@ def _normalization(channels: int) -> Callable[[], Tensors]:
     return compiled
 
 
-def _experts(kernel_shape: tuple[int, ...], basis: int) -> Callable[[], Tensors]:
+def _experts(kernel_shape: tuple[int, ...], basis: int) -> list[Callable[[], Tensors]]:
     import jax
     import jax.numpy as jnp
 
     from tf_models.kernels import experts_triton
+    from tf_models.kernels.half_pairs import halves
 
-    def field_and_derivative() -> Tensors:
-        image = jnp.zeros(tiles.trial_image(kernel_shape), "float32")
-        result, kept = experts_triton.forward(
-            image, jnp.zeros(kernel_shape, "float32"), jnp.zeros((basis, kernel_shape[3]), "float32")
-        )
-        return result, experts_triton.backward(kept, image)
+    shape = tiles.trial_image(kernel_shape)
 
-    compiled: Callable[[], Tensors] = jax.jit(field_and_derivative)
-    return compiled
+    def arguments() -> tuple[Tensor, ...]:
+        return tuple(jnp.zeros(size, "float32") for size in (shape, kernel_shape, (basis, kernel_shape[3])))
+
+    def forward() -> Tensors:
+        return experts_triton.forward(*arguments())
+
+    def backward() -> Tensors:
+        image, kernel, weights = arguments()
+        values = jnp.zeros(tiles.features_shape(shape, kernel_shape), "float32")
+        kept = experts_triton.Kept(experts_triton.pairs(image, kernel_shape), kernel, weights, values, halves(values))
+        return experts_triton.backward(kept, image)
+
+    return [jax.jit(forward), jax.jit(backward)]
