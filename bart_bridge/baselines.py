@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from bart_bridge.files.dims import (
     to_batch_map_yx,
 )
 from bart_bridge.tools import versions
+from bart_bridge.tools.parallel import THREADS, in_parallel, usable_threads
 from bart_bridge.tools.toolbox import Argument, Toolbox
 
 CG_SENSE_ITERATIONS = 50
@@ -98,15 +99,15 @@ def gridding(split: Split, toolbox: Toolbox, regularization: float, on_slice: On
     if _is_odd(split):
         y, x = split.arrays()["coils"].shape[-2:]
         raise InputError(f"{split.coils}: bart nufft is correct for even image sizes only, found {x} x {y}")
-    images = []
-    for data in _slices(split):
+
+    def reconstruct(data: _Slice, toolbox: Toolbox) -> Complex:
         assert data.positions is not None
         size = f"{data.coils.shape[-1]}:{data.coils.shape[-2]}:1"
         files = from_batch_positions(data.positions[None]), from_batch_coil_samples(_unweighted(data)[None])
         coil_images = toolbox.compute("nufft", "-i", "-l", regularization, "-m", 30, "-d", size, *files)
-        images.append(_combine(to_batch_coil_yx(coil_images)[0], data.coils))
-        on_slice()
-    return np.stack(images)
+        return _combine(to_batch_coil_yx(coil_images)[0], data.coils)
+
+    return _side_by_side(split, toolbox, reconstruct, on_slice)
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ def pics(split: Split, toolbox: Toolbox, options: list[Argument], on_slice: OnSl
         y, x = split.arrays()["coils"].shape[-2:]
         of = "" if split.trajectory else f" of BART {toolbox.version_text}"
         raise InputError(f"{split.coils}: bart pics{of} is correct for even image sizes only, found {x} x {y}")
-    images = []
-    for data in _slices(split):
+
+    def reconstruct(data: _Slice, toolbox: Toolbox) -> Complex:
         argv: list[Argument] = ["-S", *options]
         sign = 1
         if data.positions is None:
@@ -161,7 +162,21 @@ def pics(split: Split, toolbox: Toolbox, options: list[Argument], on_slice: OnSl
                 argv += ["-p", from_batch_coil_samples(data.pattern[None, None])]
             kspace = from_batch_coil_samples(_unweighted(data)[None])
         image = toolbox.compute("pics", *argv, kspace, from_batch_map_coil_yx(data.coils[None]))
-        images.append(sign * to_batch_map_yx(image)[0])
+        return sign * to_batch_map_yx(image)[0]
+
+    return _side_by_side(split, toolbox, reconstruct, on_slice)
+
+
+def _side_by_side(
+    split: Split, toolbox: Toolbox, reconstruct: Callable[[_Slice, Toolbox], Complex], on_slice: OnSlice
+) -> Complex:
+    """Reconstruct as many slices at the same time as there are threads, which they share."""
+    threads = usable_threads()
+    at_once = min(threads, split.slice_count)
+    toolbox = replace(toolbox, environment=toolbox.environment | dict.fromkeys(THREADS, str(threads // at_once)))
+    images = []
+    for image in in_parallel(lambda data: reconstruct(data, toolbox), _slices(split), at_once):
+        images.append(image)
         on_slice()
     return np.stack(images)
 

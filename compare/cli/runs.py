@@ -57,6 +57,8 @@ def train(
     for kind, name, known in (("network", network, experiment.networks), ("engine", engine, experiment.engines)):
         if name not in known:
             raise InputError(f"{config}: no {kind} '{name}' (found: {', '.join(known)})")
+    if not memory and engine not in (of_network := experiment.engines_of(network)):
+        raise InputError(f"{config}: {network} has other engines (found: {', '.join(of_network)}), received '{engine}'")
     folder = options.output_folder(output, experiment.name)
     reporter = options.reporter(quiet, verbose)
     if KerasEngineName.parse(engine) is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from bart_bridge.errors import InputError, ToolError
 from bart_bridge.tools.discovery import find_version
+from bart_bridge.tools.parallel import usable_threads
 from bart_bridge.tools.toolbox import Toolbox
 from compare.engines.bart import BartEngine
 from compare.engines.base import Device, Engine
@@ -86,9 +86,3 @@ def toolboxes_of(
                 described = f"BART {toolbox.version_text} at {toolbox.path}"
                 raise InputError(f"engines: '{other}' and '{name}' are one BART here, name it once ({described})")
     return toolboxes
-
-
-def usable_threads() -> int:
-    """Return OMP_NUM_THREADS if it is a positive number, otherwise the number of cores that this process may use."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))

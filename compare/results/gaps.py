@@ -50,8 +50,7 @@ def missing_runs(experiment: Experiment, results: pandas.DataFrame) -> list[tupl
 
 def expected(experiment: Experiment) -> list[tuple[str, str]]:
     """Return network and engine of the baselines and of all runs that an experiment has."""
-    runs = [(network, engine) for network in experiment.networks for engine in experiment.engines]
-    return [*(("", name) for name in baseline_names(experiment)), *runs]
+    return [*(("", name) for name in baseline_names(experiment)), *experiment.runs()]
 
 
 def continued(results: pandas.DataFrame) -> list[str]:

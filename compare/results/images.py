@@ -79,12 +79,7 @@ def read_images(path: Path) -> NDArray[np.complex64]:
 
 def runs(experiment: Experiment, folder: Path, repeats: int = 1) -> list[Run]:
     """List the runs of an experiment, network by network: the first run of each, or up to `repeats` of them."""
-    return [
-        Run(folder, name, engine, repeat)
-        for name in experiment.networks
-        for engine in experiment.engines
-        for repeat in range(repeats)
-    ]
+    return [Run(folder, name, engine, repeat) for name, engine in experiment.runs() for repeat in range(repeats)]
 
 
 def baseline_record(folder: Path, name: str) -> Path:

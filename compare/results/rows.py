@@ -110,7 +110,7 @@ def _exchange_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
     """Yield how far the images of an engine with weights of another are from those of the other, slice by slice."""
     reference = test_references(experiment, folder) if experiment.exchange_weights else np.empty(0)
     for name in experiment.networks:
-        for engine, trained_by in exchanges(experiment):
+        for engine, trained_by in exchanges(experiment, name):
             run, phase = Run(folder, name, engine), exchange_phase(trained_by)
             record = run.record(phase)
             columns = _engine_columns(experiment, engine) | _origin(record, engine) | {"phase": phase}

@@ -27,6 +27,7 @@ from compare.settings.experiment import Experiment, load_kept
 _WITHOUT_EFFECT = ("version", "seed", "weights", "pretraining", "gridded_by", "data")
 _SAME_SIZES = {"seed", "noise"}
 NO_EARLIER_RUN = "no earlier run has done this step"
+_HARDWARE = ("processor", "cores", "gpus", "system")
 _RECORDS = ("runs/*/*.json", "runs/*/repeat-*/*.json", f"{BASELINES_FOLDER}/*.json")
 
 
@@ -127,6 +128,25 @@ class EarlierRuns:
     def _name(self, path: Path) -> str:
         """Name a record by its path from the folder of all experiments."""
         return str(path.relative_to(self._folder.parent).with_suffix(""))
+
+
+def as_before(folder: Path, here: machine.Description) -> machine.Description:
+    """Return the description of this machine with the memory that it had when earlier steps were done.
+
+    The memory of a virtual machine may grow while it is in use; that makes it no other machine.
+
+    Args:
+        folder: Of the experiment.
+        here: This machine, as in a record.
+    """
+    for path in [path for pattern in _RECORDS for path in sorted(folder.glob(pattern))]:
+        try:
+            there = records.load(path, "machine")["machine"]
+            if all(there[name] == here[name] for name in _HARDWARE):
+                return here | {"memory_bytes": there["memory_bytes"]}
+        except (InputError, KeyError, TypeError):
+            continue
+    return here
 
 
 def _in_folder(root: Path) -> Iterator[_Earlier]:

@@ -22,14 +22,14 @@ from compare.settings.engine_names import has_lowmem, is_bart
 from compare.settings.experiment import Experiment
 
 
-def exchanges(experiment: Experiment) -> list[tuple[str, str]]:
-    """List pairs of engines, the one that reconstructs and the one that trained: a BART and Keras, both ways.
+def exchanges(experiment: Experiment, network: str) -> list[tuple[str, str]]:
+    """List pairs of engines of a network, the one that reconstructs and the one that trained: a BART and Keras.
 
     BART with `--lowmem` is left out, because the option changes its training only.
     """
     if not experiment.exchange_weights:
         return []
-    engines = [name for name in experiment.engines if not has_lowmem(name)]
+    engines = [name for name in experiment.engines_of(network) if not has_lowmem(name)]
     return [pair for pair in permutations(engines, 2) if is_bart(pair[0]) != is_bart(pair[1])]
 
 
@@ -38,7 +38,7 @@ def exchange_steps(root: Path, experiment: Experiment, engines: list[Engine], da
     by_name = {engine.name: engine for engine in engines}
     steps = []
     for name in experiment.networks:
-        for reconstructs, trains in exchanges(experiment):
+        for reconstructs, trains in exchanges(experiment, name):
             if {reconstructs, trains} <= by_name.keys():
                 pair = (RunInputs(root, experiment, name, by_name[each], data) for each in (reconstructs, trains))
                 steps.append(_step(*pair))

@@ -128,7 +128,7 @@ def _made_with(paths: Sequence[Path]) -> Iterator[str]:
 def _drop_exchanges_of_others(experiment: Experiment, output: Path) -> None:
     """Remove reconstructions with weights that are not those of the merged folder: another training was taken."""
     for name in experiment.networks:
-        for reconstructs, trains in exchanges(experiment):
+        for reconstructs, trains in exchanges(experiment, name):
             run, phase = Run(output, name, reconstructs), exchange_phase(trains)
             if not run.record(phase).exists():
                 continue

@@ -15,10 +15,10 @@ from bart_bridge.files import atomic
 from bart_bridge.reconet import weights
 from bart_bridge.reconet.history import Progress
 from bart_bridge.reconet.training_settings import stages
+from bart_bridge.tools.parallel import usable_threads
 from bart_bridge.wording import counted, times
 from compare.console import Advance
 from compare.engines.base import History, OnProgress, TrainingTask
-from compare.engines.create import usable_threads
 from compare.measuring.timing import training_seconds
 from compare.running import determinants, live_loss
 from compare.running.run_inputs import RunInputs
@@ -146,7 +146,7 @@ def _prepare(inputs: RunInputs) -> None:
     folder, experiment, trained = inputs.files.folder, inputs.experiment, inputs.trained
     engine = inputs.engine.name
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"engine": engine, "device": experiment.device, **trained.model_dump(mode="json")}
+    settings = {"engine": engine, "device": experiment.device, **trained.model_dump(mode="json", exclude={"engines"})}
     if binary := experiment.bart_binaries.get(without_lowmem(engine)):
         settings["bart_binary"] = str(binary)
     atomic.write_text(folder / "run.yaml", yaml.safe_dump(settings, sort_keys=False))

@@ -14,13 +14,14 @@ from pathlib import Path
 from bart_bridge.errors import InputError
 from bart_bridge.reconet import commands
 from bart_bridge.tools import blas
+from bart_bridge.tools.parallel import usable_threads
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
 from compare.engines.base import Engine
-from compare.engines.create import create, toolboxes_of, usable_threads
+from compare.engines.create import create, toolboxes_of
 from compare.measuring import machine
 from compare.running import prepared_data
-from compare.running.earlier_runs import EarlierRuns
+from compare.running.earlier_runs import EarlierRuns, as_before
 from compare.running.exchange_steps import exchange_steps
 from compare.running.prepared_data import PreparedData
 from compare.running.run_files import BASELINES_FOLDER, Run
@@ -96,7 +97,7 @@ def run(
     steps = _steps(folder, experiment, (toolbox, engines), data, selection)
     if slow := _slow_builds([toolbox, *(bart for name, bart in toolboxes.items() if is_bart(name))]):
         reporter.say(f"warning: {slow}")
-    made_on = cache(lambda: _description(experiment, toolbox, toolboxes))
+    made_on = cache(lambda: as_before(folder, _description(experiment, toolbox, toolboxes)))
 
     def check() -> None:
         if changed := prepared_data.changed_settings(settings, folder, since=True):
@@ -130,7 +131,8 @@ def plan(
     toolboxes = _checked_toolboxes(experiment, folder, toolbox, selection)
     data = prepared_data.look(experiment, folder, toolbox, reporter)
     steps = _steps(folder, experiment, (toolbox, _engines(experiment, toolboxes)), data, selection)
-    return Schedule(steps, EarlierRuns(folder, experiment, _description(experiment, toolbox, toolboxes)))
+    here = as_before(folder, _description(experiment, toolbox, toolboxes))
+    return Schedule(steps, EarlierRuns(folder, experiment, here))
 
 
 def _checked_toolboxes(
@@ -223,7 +225,7 @@ def check_bart(experiment: Experiment, folder: Path, toolboxes: Mapping[EngineNa
 
 def all_parts(experiment: Experiment) -> list[Part]:
     """List all parts of an experiment: the baselines first, then each network on each engine."""
-    return [BASELINES_PART, *((name, engine) for name in experiment.networks for engine in experiment.engines)]
+    return [BASELINES_PART, *experiment.runs()]
 
 
 def part_records(experiment: Experiment, folder: Path, part: Part) -> list[Path]:

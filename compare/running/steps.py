@@ -17,9 +17,9 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_map_yx
+from bart_bridge.tools.parallel import usable_threads
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Advance
-from compare.engines.create import usable_threads
 from compare.measuring import quality
 from compare.running import determinants, records
 from compare.running.prepared_data import PreparedData

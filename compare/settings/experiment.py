@@ -60,11 +60,13 @@ class TrainedNetwork(Settings):
         training: How it is trained.
         seed: Seed of the initial weights, for several trainings that differ in nothing else; default that of the
             experiment.
+        engines: Those engines of the experiment that train it; default all.
     """
 
     network: Network
     training: Training
     seed: int | None = Field(default=None, ge=0)
+    engines: _EngineNames | None = Field(default=None, min_length=1)
 
 
 class Experiment(Settings):
@@ -150,18 +152,35 @@ class Experiment(Settings):
                 raise ValueError(f"engines: no engine '{name}' (found: {available})")
         if len(set(self.engines)) != len(self.engines):
             raise ValueError(f"engines must differ, received {', '.join(self.engines)}")
-        plans = {keras.memory_plan for keras in map(KerasEngineName.parse, self.engines) if keras}
         for name, trained in self.networks.items():
-            if "lean" in plans and trained.network.cg_derivative == "unrolled":
+            for engine in trained.engines or []:
+                if engine not in self.engines:
+                    raise ValueError(
+                        f"networks.{name}.engines: must be some of engines (found: {', '.join(self.engines)}), "
+                        f"received '{engine}'"
+                    )
+        for name, engine in self.runs():
+            keras = KerasEngineName.parse(engine)
+            if keras and keras.memory_plan == "lean" and self.networks[name].network.cg_derivative == "unrolled":
                 raise ValueError(f"the memory plan lean needs cg_derivative 'implicit', '{name}' has 'unrolled'")
         return self
 
+    def engines_of(self, network: str) -> list[EngineName]:
+        """List the engines that train a network, in the order of the experiment."""
+        chosen = self.networks[network].engines
+        return [engine for engine in self.engines if chosen is None or engine in chosen]
+
+    def runs(self) -> list[tuple[str, EngineName]]:
+        """List network and engine of each run, network by network."""
+        return [(name, engine) for name in self.networks for engine in self.engines_of(name)]
+
 
 def apart_from_seeds(experiment: Experiment) -> list[list[str]]:
-    """List the names of networks that differ in nothing but their seed, in groups of two or more."""
+    """List the names of networks that differ in nothing but seed and engines, in groups of two or more."""
     groups: dict[str, list[str]] = {}
     for name, trained in experiment.networks.items():
-        groups.setdefault(trained.model_copy(update={"seed": None}).model_dump_json(), []).append(name)
+        alike = trained.model_copy(update={"seed": None, "engines": None})
+        groups.setdefault(alike.model_dump_json(), []).append(name)
     return [names for names in groups.values() if len(names) > 1]
 
 
@@ -221,7 +240,8 @@ def with_memory(experiment: Experiment, network: str, engine: str, memory: Memor
         raise InputError(f"--memory plain contradicts the engine '{engine}', which has the plan lean in its name")
     name = str(replace(keras, memory_plan=memory))
     engines = list(dict.fromkeys([*experiment.engines, name]))
-    networks = {network: experiment.networks[network]} if network in experiment.networks else {}
+    trained = experiment.networks.get(network)
+    networks = {network: trained.model_copy(update={"engines": None})} if trained else {}
     try:
         Experiment.model_validate({**dict(experiment), "engines": engines, "networks": networks})
     except ValidationError as error:

@@ -46,6 +46,10 @@ def in_experiment(experiment: Experiment) -> Iterator[Fault]:
     if experiment.repeats == 1:
         yield from _without_effect(experiment, {"repeat_epochs": "without effect, repeats is 1"})
     yield from in_engines(experiment.engines, experiment.bart_binaries)
+    used = {engine for _, engine in experiment.runs()}
+    for name in experiment.engines if experiment.networks else []:
+        if name not in used:
+            yield "engines", f"'{name}' trains no network, each has other engines"
     for name in experiment.bart_binaries:
         if name not in map(without_lowmem, experiment.engines):
             yield f"bart_binaries.{name}", f"engines does not name it (found: {', '.join(experiment.engines)})"

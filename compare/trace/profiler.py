@@ -129,6 +129,8 @@ def profile(
     failed: dict[str, str] = {}
     for engine in available:
         for network, trained in experiment.networks.items():
+            if engine.name not in experiment.engines_of(network):
+                continue
             for repeat in range(tracing.repeats):
                 run_folder = root / f"{network}-{engine.name}-{tracer.name}-{repeat}"
                 step = run_steps(RunInputs(run_folder, experiment, network, engine, data))["train"]

@@ -16,7 +16,8 @@ from compare.measuring import machine
 from compare.results import statistics
 from compare.results.images import read_images
 from compare.results.table import read_results, select
-from compare.settings.experiment import load
+from compare.settings.engine_names import is_bart
+from compare.settings.experiment import apart_from_seeds, load
 from compare.study import settings as study_settings
 from tests.compare.conftest import bart_tf_undrawn
 
@@ -43,14 +44,16 @@ def scaled_down(kind, engines):
         trained["network"] |= NETWORKS[kind]
         stages = {"epochs": 2} | ({"pretraining_epochs": 1} if kind == "modl" else {})
         trained["training"] |= {"batch_size": 2} | stages
+        if "engines" in trained:
+            trained["engines"] = [name for name in engines if name != "bart-1.0-lowmem"]
     return content | {"device": "cpu", "engines": engines, "baselines": ["cg-sense"], "inference_calls": 2}
 
 
 @pytest.fixture(scope="module", params=["varnet", "modl"])
 def finished(request, toolbox_1_0, tmp_path_factory):
-    """The folder of a comparison by BART 1.0 and Keras."""
+    """The folder of a comparison by BART 1.0 and Keras; with `--lowmem`, BART trains from one seed only."""
     folder = tmp_path_factory.mktemp(request.param)
-    engines = ["bart-1.0", "keras-tensorflow"]
+    engines = ["bart-1.0", "bart-1.0-lowmem", "keras-tensorflow"]
     (folder / "scaled.yaml").write_text(yaml.safe_dump(scaled_down(request.param, engines)))
     done = bart_tf_undrawn("compare", folder / "scaled.yaml", "-o", folder / "out")
     assert done.returncode == 0, done.stderr
@@ -122,16 +125,21 @@ def test_an_interrupted_comparison_continues(finished):
     again = bart_tf_undrawn("compare", folder.parent / "scaled.yaml", "-o", folder)
     assert again.returncode == 0, again.stderr
     assert "1 step done" in again.stderr
-    assert "21 done before" in again.stderr
+    assert "25 done before" in again.stderr
     assert all(row["within"] == "yes" for row in table(folder, "weights-across"))
 
 
 def test_costs_of_training_and_of_a_slice_are_measured(finished):
-    _, folder = finished
-    for row in table(folder, "published-time"):
+    kind, folder = finished
+    rows = {(row["network"], row["engine"]): row for row in table(folder, "published-time")}
+    assert len(rows) == 5
+    assert (f"{kind}-seed-1", "bart-1.0-lowmem") not in rows
+    for row in rows.values():
         assert float(row["ours: training / min"]) > 0
+    ratios = {(row["network"], row["engine"]) for row in table(folder, "ratios-time")}
+    assert ratios == {key for key in rows if key[1] != "bart-1.0"}
     results = read_results(folder)
-    calls = select(results, metric="inference", network=finished[0], engine="keras-tensorflow", measured=True)
+    calls = select(results, metric="inference", network=kind, engine="keras-tensorflow", measured=True)
     assert len(calls) == 2
     energy = select(results, metric=("gpu_energy", "gpu_energy_slice"))
     if machine.gpus():
@@ -169,6 +177,15 @@ def test_both_networks_are_trained_by_the_same_engines():
     engines = [load(ROOT / "configs" / f"published_{kind}.yaml").engines for kind in NETWORKS]
     assert engines[0] == engines[1]
     assert {"keras-jax", "keras-jax-lean", "keras-tensorflow", "keras-tensorflow-lean"} < set(engines[0])
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_both_seeds_are_trained_by_bart_and_by_keras(kind):
+    """As `seed-scale` needs it."""
+    published = load(ROOT / "configs" / f"published_{kind}.yaml")
+    assert apart_from_seeds(published) == [[kind, f"{kind}-seed-1"]]
+    assert published.engines_of(kind) == published.engines
+    assert {is_bart(engine) for engine in published.engines_of(f"{kind}-seed-1")} == {True, False}
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

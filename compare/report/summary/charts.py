@@ -24,7 +24,8 @@ def chart(comparison: Comparison) -> intervals.Chart | None:
     if not comparison.networks:
         return None
     groups = {
-        network: [_row(comparison, network, engine) for engine in comparison.engines] for network in comparison.networks
+        network: [_row(comparison, network, engine) for engine in comparison.engines_of(network)]
+        for network in comparison.networks
     }
     marks = [
         [mark for rows in groups.values() for row in rows for mark in row.cells[number].marks] for number in range(3)

@@ -70,17 +70,19 @@ def _judged_engines(
     comparison: Comparison, network: str, engines: dict[str, statistics.Difference], explained: bool
 ) -> list[str]:
     """Name the engines with one verdict for a network, with the numbers of a few; nothing where all are meant."""
-    others = len(comparison.others)
+    others = len(comparison.others_of(network))
     of_network = network if len(comparison.networks) > 1 else ""
     if not engines:
         return []
     if len(engines) > _NAMED or (others > 1 and len(engines) == others):
         every = "both" if others == 2 else f"all {others}"
+        if others < len(comparison.others):
+            every += " of its"
         count = every if len(engines) == others else f"{len(engines)} of {others}"
         return [" on ".join(filter(None, [of_network, f"{count} engines"]))]
     names: list[str] = []
     for engine, difference in engines.items():
-        run = " on ".join(filter(None, [of_network, engine if others > 1 else ""]))
+        run = " on ".join(filter(None, [of_network, engine if len(comparison.others) > 1 else ""]))
         names.append(" ".join(filter(None, [run, _decibels(difference, explained and not names)])))
     return names
 

@@ -30,6 +30,7 @@ class Comparison:
         software: Version and BLAS of each engine.
         differences: What differs between the runs of the engines.
         memory_metric: `gpu_peak` where GPU memory was read, else `peak_rss`.
+        runs: Network and engine of each run, those without results too.
     """
 
     results: pandas.DataFrame
@@ -41,6 +42,15 @@ class Comparison:
     software: dict[str, str]
     differences: dict[str, str]
     memory_metric: str
+    runs: frozenset[Key]
+
+    def engines_of(self, network: str) -> list[str]:
+        """List the engines of a network."""
+        return [engine for engine in self.engines if (network, engine) in self.runs]
+
+    def others_of(self, network: str) -> list[str]:
+        """List the engines of a network but the base."""
+        return [engine for engine in self.engines_of(network) if engine != self.base]
 
     @property
     def networks(self) -> list[str]:
@@ -79,4 +89,5 @@ def compare(experiment: Experiment, results: pandas.DataFrame, states: dict[Key,
         software=run_facts.software(results),
         differences=run_facts.differences(results),
         memory_metric="peak_rss" if gpu.empty else "gpu_peak",
+        runs=frozenset([*experiment.runs(), *zip(results.network, results.engine, strict=True)]),
     )

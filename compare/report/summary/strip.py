@@ -75,7 +75,7 @@ def strip(comparison: Comparison, images: Images) -> Strip | None:
     reference = np.abs(images[REFERENCE][number])
     peak = float(reference.max()) or 1.0
     keys = [("", name) for name in _baselines(comparison, images)]
-    keys += [(network, engine) for network in comparison.networks for engine in comparison.engines]
+    keys += [(network, engine) for network in comparison.networks for engine in comparison.engines_of(network)]
     tiles = [Tile("reference", "", "", _png(reference, peak))]
     for network, engine in keys:
         state = comparison.states.get((network, engine))

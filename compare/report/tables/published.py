@@ -125,7 +125,7 @@ def verdict(ours: Spread, theirs: Spread, neutral: float) -> str:
 def _claims(results: pandas.DataFrame, kinds: dict[str, str]) -> Iterator[Claim]:
     """Yield what can be compared, for each network."""
     for network in networks_of(results):
-        for engine in engines_of(results):
+        for engine in engines_of(results, network):
             if family(engine) == "tensorflow" and is_bart(statistics.base_of(results)):
                 yield from _memory_claims(results, network, kinds[network], engine)
                 yield from _quality_claims(results, network, kinds[network], engine)

@@ -27,7 +27,7 @@ def memory(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
     gpus = list(table.gpu.unique())
     rows: list[list[Cell]] = []
     for network in networks_of(results):
-        for engine in engines_of(results):
+        for engine in engines_of(results, network):
             for phase in ("train", "infer"):
                 ours = [_mean(_values(results, network, engine, phase, metric)) for metric in ("peak_rss", "gpu_peak")]
                 peaks = select(table, network=kinds[network], engine=family(engine), phase=phase).set_index("gpu")
@@ -52,7 +52,7 @@ def time(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
     table = published.read("time")
     rows: list[list[Cell]] = []
     for network in networks_of(results):
-        for engine in engines_of(results):
+        for engine in engines_of(results, network):
             # Later repeats may train for fewer epochs.
             training_s = _values(results, network, engine, "train", "elapsed")[:1]
             slice_s = _values(results, network, engine, "infer", "inference")
@@ -80,7 +80,7 @@ def gpu_state(results: pandas.DataFrame, kinds: dict[str, str]) -> Table:
     state = {"temperature": "temperature_c", "power": "power_w", "utilisation": "utilisation_percent"}
     rows: list[list[Cell]] = []
     for network in networks_of(results):
-        for engine in engines_of(results):
+        for engine in engines_of(results, network):
             ours = [_mean(_values(results, network, engine, "train", f"gpu_{name}_mean")[:1]) for name in state]
             peak = _mean(_values(results, network, engine, "train", "gpu_peak")[:1])
             there = select(table, network=kinds[network], engine=family(engine))

@@ -33,9 +33,10 @@ _PEAKS = [
 MEASURES = {"psnr": "PSNR / dB", "ssim": "SSIM / 1", "nmse": "NMSE / 1"}
 
 
-def engines_of(results: pandas.DataFrame) -> list[str]:
-    """List the engines that have results of a network."""
-    return [str(engine) for engine in results[results.network != ""].engine.unique()]
+def engines_of(results: pandas.DataFrame, network: str = "") -> list[str]:
+    """List the engines that have results of a network; by default those of any."""
+    rows = results[results.network == network] if network else results[results.network != ""]
+    return [str(engine) for engine in rows.engine.unique()]
 
 
 def networks_of(results: pandas.DataFrame) -> list[str]:
@@ -72,7 +73,7 @@ def _ratios(
     base = statistics.base_of(results)
     rows: list[list[Cell]] = []
     for network, (quantity, phase, metric), engine in product(networks_of(results), costs, engines):
-        if engine == base or not _has(results, network, phase, metric):
+        if engine == base or engine not in engines_of(results, network) or not _has(results, network, phase, metric):
             continue
         ratio = statistics.ratio(_comparable(results, metric), network, phase, metric, engine, base)
         rows.append([network, engine, quantity, *_ratio_cells(ratio)])

@@ -7,6 +7,8 @@ from compare.report.summary import charts
 from compare.report.summary.claims import claims
 from compare.report.summary.comparison import compare
 from compare.report.tables import relative
+from compare.results.run_states import run_states
+from compare.results.table import HISTORY_COLUMNS
 from compare.settings.experiment import load
 from tests.compare.conftest import TINY, result_rows
 
@@ -159,6 +161,28 @@ def test_many_engines_of_one_verdict_are_counted(experiment):
     assert found["Quality"].text == "against bart: the same for all 3 engines"
     found = said(experiment(*engines[:3], networks=["varnet"]), *parts[:3])
     assert found["Quality"].text == "against bart: the same for both engines"
+
+
+def test_engines_of_a_network_are_counted_apart_from_others(experiment):
+    """The second network has fewer; what it has not is neither missing nor drawn."""
+    engines = ["bart", "keras-jax", "keras-torch", "keras-tensorflow"]
+    whole = experiment(*engines)
+    fewer = whole.networks["modl"].model_copy(update={"engines": engines[:3]})
+    whole = whole.model_copy(update={"networks": whole.networks | {"modl": fewer}})
+    parts = [psnr("varnet", engine, shifted(0.0)) for engine in engines]
+    parts += [psnr("modl", engine, shifted(0.0)) for engine in engines[:3]]
+    found = said(whole, *parts)
+    assert found["Quality"].text == (
+        "against bart: the same for varnet on all 3 engines and modl on both of its engines"
+    )
+    table = pd.concat(parts, ignore_index=True).assign(device="cpu").astype({"value": float})
+    missing = run_states(whole, table, pd.DataFrame(columns=HISTORY_COLUMNS))
+    assert set(missing) == {("", "cg-sense"), ("", "zero-filled")}
+    drawn = charts.chart(compare(whole, table, {}))
+    assert {network: [row.label for row in rows] for network, rows in drawn.groups.items()} == {
+        "varnet": engines,
+        "modl": engines[:3],
+    }
 
 
 def test_a_bart_that_failed_is_nothing_to_compare_with(experiment):

@@ -8,6 +8,7 @@ import yaml
 
 from bart_bridge.data.simulation import Simulation, simulate
 from compare.console import Reporter
+from compare.results.table import read_results
 from compare.running import dry_run, runner
 from compare.settings.experiment import load
 from tests.compare.conftest import TINY, bart_tf_in_process
@@ -176,3 +177,19 @@ def test_a_dry_run_submits_nothing(tiny_config):
     said = bart_tf_in_process("compare", tiny_config, "--dry-run", "--on", "local")
     assert said.returncode == 2
     assert said.stderr == "error: --on: --dry-run looks at this machine and submits nothing\n"
+
+
+def test_a_machine_whose_memory_has_grown_is_no_other_one(finished, tiny_config):
+    """As that of some virtual machines does while it is used: times before and after can be compared."""
+    for path in [*finished.glob("runs/*/*.json"), *finished.glob("references/*.json")]:
+        content = json.loads(path.read_text())
+        if "machine" in content:
+            content["machine"]["memory_bytes"] //= 2
+            path.write_text(json.dumps(content))
+    (finished / "runs" / "varnet-keras-tensorflow" / "infer.json").unlink()
+    done = bart_tf_in_process("compare", tiny_config, "-o", finished)
+    assert done.returncode == 0, done.stderr
+    assert "1 step done" in done.stderr
+    assert "several machines" not in (finished / "index.html").read_text()
+    table = read_results(finished)
+    assert table.machine[table.machine != ""].nunique() == 1

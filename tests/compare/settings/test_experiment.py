@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from bart_bridge.errors import InputError
-from compare.settings.experiment import load, load_kept
+from compare.settings.experiment import apart_from_seeds, load, load_kept
 
 IPALM = {"network": {"kind": "varnet"}, "training": {"algorithm": "ipalm"}}
 
@@ -32,6 +32,21 @@ def test_defaults_are_those_of_bart(tmp_path):
     assert experiment.inference_calls == 20
 
 
+def test_a_network_may_have_engines_of_its_own(tmp_path):
+    """The order is that of the experiment."""
+    plain = network()["vn"]
+    networks = {"vn": plain, "vo": plain | {"seed": 1, "engines": ["keras-tensorflow", "bart"]}}
+    engines = ["bart", "keras-jax-lean", "keras-tensorflow"]
+    experiment = load(write(tmp_path, networks=networks, engines=engines))
+    of_vo = [("vo", "bart"), ("vo", "keras-tensorflow")]
+    assert experiment.runs() == [*(("vn", engine) for engine in engines), *of_vo]
+    assert apart_from_seeds(experiment) == [["vn", "vo"]]
+    # An unrolled derivative is refused only where the plan lean computes it.
+    unrolled = network(kind="modl", cg_derivative="unrolled")["vn"] | {"engines": ["keras-tensorflow"]}
+    experiment = load(write(tmp_path, networks={"vn": plain, "vo": unrolled}, engines=engines))
+    assert experiment.engines_of("vo") == ["keras-tensorflow"]
+
+
 def test_engines_of_a_version(tmp_path):
     """They need no binary, and may have one."""
     engines = ["bart", "bart-0.9", "bart-1.0.00", "bart-1.0-openblas"]
@@ -54,6 +69,15 @@ def test_engines_of_a_version(tmp_path):
         ({"baselines": ["grappa"]}, r"baselines\.0: .*'grappa'"),
         ({"networks": {"a/b": network()["vn"]}}, "letters, digits"),
         ({"engines": ["bart", "bart"]}, "engines must differ"),
+        (
+            {"networks": {"vn": network()["vn"] | {"engines": ["keras-jax"]}}},
+            r"networks\.vn\.engines: must be some of engines \(found: bart, keras-tensorflow\), received 'keras-jax'$",
+        ),
+        ({"networks": {"vn": network()["vn"] | {"engines": []}}}, r"networks\.vn\.engines: must have at least 1 entry"),
+        (
+            {"networks": {"vn": network()["vn"] | {"engines": ["bart"]}}},
+            "engines: 'keras-tensorflow' trains no network, each has other engines$",
+        ),
         (
             {"engines": ["keras-tensorflow-lean"], "networks": network(cg_derivative="unrolled")},
             "needs cg_derivative 'implicit', 'vn' has 'unrolled'",
