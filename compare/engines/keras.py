@@ -46,7 +46,9 @@ class KerasEngine:
         self._memory = name.memory_plan
         try:
             self.version = f"{version('keras')} with {self.backend} {version(self.backend)}"
-        except PackageNotFoundError:
+        except PackageNotFoundError as error:
+            if error.name in ("keras", "tensorflow"):  # no extra brings them
+                raise ToolError(f"{error.name} is not installed, which bart-tf needs for the engine '{name}'") from None
             raise MissingExtraError(self.backend, self.backend) from None
         self._device = device
         self._environment = {"KERAS_BACKEND": self.backend}

@@ -1,6 +1,8 @@
 """Engines that name a version of BART: which binary they are."""
 
+import sys
 from dataclasses import replace
+from importlib.machinery import PathFinder
 
 import numpy as np
 import pytest
@@ -147,3 +149,25 @@ def test_a_gpu_takes_the_bart_with_cuda(barts, toolbox):
         assert toolbox_of(name, {}, toolbox, "gpu").path == folder / "bart"
         assert toolbox_of(name, {}, toolbox).path == barts / "1.0.00" / "bart"
     assert create("bart-1.0-lowmem", "gpu", Toolbox.find(folder)).memory_plan == "lowmem"
+
+
+@pytest.mark.parametrize(
+    ("hidden", "message"),
+    [
+        ("tensorflow", "tensorflow is not installed, which bart-tf needs for the engine 'keras-tensorflow'"),
+        ("keras", "keras is not installed, which bart-tf needs for the engine 'keras-tensorflow'"),
+    ],
+)
+def test_what_an_engine_lacks_is_told_in_one_line(toolbox, monkeypatch, hidden, message):
+    """No extra is named where none would bring it. What is installed here is hidden."""
+
+    class Without(PathFinder):
+        @classmethod
+        def find_distributions(cls, context):
+            return [] if context.name == hidden else super().find_distributions(context)
+
+    others = [finder for finder in sys.meta_path if not hasattr(finder, "find_distributions")]
+    monkeypatch.setattr(sys, "meta_path", [*others, Without])
+    with pytest.raises(ToolError) as raised:
+        create("keras-tensorflow", "cpu", toolbox)
+    assert str(raised.value) == message
