@@ -47,7 +47,9 @@ def test_a_failure_ends_what_runs_and_gives_up_the_rest(tmp_path):
 
 
 def test_an_interruption_ends_the_commands(tmp_path):
-    script = (
+    # A shell may have started us with it ignored.
+    script = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += (
         "from pathlib import Path\nfrom bart_bridge.tools import process\n"
         "from bart_bridge.tools.parallel import in_parallel\n"
         "run = lambda n: process.run(['/bin/sh', '-c', f'echo $$ > {n}; exec sleep 60'], folder=Path.cwd())\n"
