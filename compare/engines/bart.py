@@ -19,6 +19,7 @@ from bart_bridge.reconet.history import after_epochs, read_history
 from bart_bridge.reconet.network_settings import Network
 from bart_bridge.reconet.training_settings import stages
 from bart_bridge.tools import process
+from bart_bridge.tools.parallel import THREADS
 from bart_bridge.tools.toolbox import Toolbox, failure
 from compare.engines.base import Device, History, Inference, OnProgress, TrainingTask, check_output, remove_array
 from compare.measuring import monitor, nvidia
@@ -53,7 +54,7 @@ class BartEngine:
         self.toolbox = toolbox
         self.version = toolbox.version_text
         self._gpu = device == "gpu"
-        self._environment = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        self._environment = dict.fromkeys(THREADS, str(threads))
         self._environment |= nvidia.device_order() if self._gpu else {}
         self._baseline: int | None = None
 

@@ -213,22 +213,15 @@ def allocator_peak_bytes():
     return tf.config.experimental.get_memory_info("GPU:0")["peak"]
 
 
-def device_index():
-    """Return the number that the driver gives the GPU of this process."""
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
-    return int(first) if first.isdigit() else 0
-
-
 class Nvml:
     """The highest use of the GPU's memory above what it was before."""
 
     def __init__(self):
-        import pynvml
+        from compare.measuring import nvidia
 
-        pynvml.nvmlInit()
-        self.handle = pynvml.nvmlDeviceGetHandleByIndex(device_index())
-        self.device = pynvml.nvmlDeviceGetName(self.handle)
-        self.read = lambda: pynvml.nvmlDeviceGetMemoryInfo(self.handle).used
+        gpus = nvidia.Gpus()
+        self.device = gpus.names()[0]
+        self.read = lambda: nvidia.memory_used_bytes(gpus.handles[0])
         self.peak, self.running = 0, True
         self.thread = threading.Thread(target=self._sample, daemon=True)
         self.thread.start()

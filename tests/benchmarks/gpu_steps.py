@@ -22,8 +22,9 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
+from compare.measuring import nvidia
 from tests.benchmarks import gpu_growth
-from tests.benchmarks.gpu_case import KINDS, case_named, device_index
+from tests.benchmarks.gpu_case import KINDS, case_named
 
 NAMES = [f"{kind}-{plan}" for kind in KINDS for plan in ("plain", "lean")]
 PACKAGES = ("keras", "jax", "jaxlib", "jax-triton", "tensorflow", "torch", "triton")
@@ -39,7 +40,7 @@ def main():
     parser.add_argument("--gpus", default="1,2,4", help="default 1,2,4; 0: growth alone")
     options = parser.parse_args()
     numbers = [int(number) for number in options.gpus.split(",")]
-    backend, gpus = os.environ.get("KERAS_BACKEND", "tensorflow"), describe_gpus()
+    backend, gpus = os.environ.get("KERAS_BACKEND", "tensorflow"), nvidia.Gpus().names()
     results = {"backend": backend, "gpus": gpus, "versions": versions(), "steps": {}, "several_gpus": {}, "growth": []}
 
     def save():
@@ -63,14 +64,6 @@ def main():
                 save()
 
 
-def describe_gpus():
-    import pynvml
-
-    pynvml.nvmlInit()
-    count = pynvml.nvmlDeviceGetCount()
-    return [pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(number)) for number in range(count)]
-
-
 def versions():
     found = {}
     for name in PACKAGES:
@@ -83,9 +76,7 @@ def versions():
 
 def environment_of_case(cache):
     """Return the environment in which backends take memory as they need it, and keep what they compile in `cache`."""
-    import pynvml
-
-    idle_bytes = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(device_index())).used
+    idle_bytes = nvidia.memory_used_bytes(nvidia.Gpus().handles[0])
     caches = ("JAX_COMPILATION_CACHE_DIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
     return (
         os.environ

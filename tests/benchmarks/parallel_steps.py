@@ -158,10 +158,9 @@ class Steps:
 def device_name(cpu):
     if cpu:
         return "virtual devices of a CPU"
-    import pynvml
+    from compare.measuring import nvidia
 
-    pynvml.nvmlInit()
-    return [pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(n)) for n in range(pynvml.nvmlDeviceGetCount())]
+    return nvidia.Gpus().names()
 
 
 def allocator_peaks_bytes(devices):
