@@ -170,8 +170,8 @@ def pics(split: Split, toolbox: Toolbox, options: list[Argument], on_slice: OnSl
 def _side_by_side(
     split: Split, toolbox: Toolbox, reconstruct: Callable[[_Slice, Toolbox], Complex], on_slice: OnSlice
 ) -> Complex:
-    """Reconstruct as many slices at the same time as there are threads, which they share."""
-    threads = usable_threads()
+    """Reconstruct as many slices at the same time as the toolbox or this process may use threads, which they share."""
+    threads = int(toolbox.environment.get(THREADS[0], usable_threads()))
     at_once = min(threads, split.slice_count)
     toolbox = replace(toolbox, environment=toolbox.environment | dict.fromkeys(THREADS, str(threads // at_once)))
     images = []

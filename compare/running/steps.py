@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from bart_bridge.data.dataset import Split
 from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_map_yx
-from bart_bridge.tools.parallel import usable_threads
+from bart_bridge.tools.parallel import THREADS, usable_threads
 from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Advance
 from compare.measuring import quality
@@ -91,6 +91,7 @@ def baseline_steps(root: Path, experiment: Experiment, data: PreparedData, toolb
     folder = root / BASELINES_FOLDER
     test_count, validation_count = data.slice_counts["test"], data.slice_counts["validation"]
     threads = experiment.threads or usable_threads()
+    toolbox = replace(toolbox, environment=toolbox.environment | dict.fromkeys(THREADS, str(threads)))
     steps = [
         Step(
             "zero-filled: reconstruct",

@@ -14,10 +14,12 @@ from bart_bridge.errors import InputError
 from bart_bridge.files import cfl
 from bart_bridge.files.dims import from_batch_coil_yx
 from bart_bridge.tools import versions
+from bart_bridge.tools.toolbox import Toolbox
 from compare.measuring import quality
 from compare.results import table as results
 from compare.running import steps
 from compare.running.prepared_data import PreparedData
+from compare.settings.experiment import DatasetChoice, Experiment
 from tests.compare.conftest import bart_tf, bart_tf_in_process
 from tests.helper import random_complex, relative_difference
 
@@ -109,6 +111,28 @@ def test_l1_wavelet_is_the_same_algorithm_with_every_bart(each_toolbox, toolbox,
 def test_gridding_needs_a_trajectory(toolbox, smooth):
     with pytest.raises(InputError, match="needs a trajectory"):
         baselines.gridding(smooth(8, 9)[0], toolbox, 0.1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_slices_share_the_threads_of_the_experiment(threads, toolbox, dataset_folder, tmp_path, monkeypatch):
+    """Whatever the environment says: the record of the step names those of the experiment."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    script, asked = tmp_path / "bart", tmp_path / "asked"
+    script.write_text(f'#!/bin/sh\necho "$1 $OMP_NUM_THREADS" >> {asked}\nexec {toolbox.path} "$@"\n')
+    script.chmod(0o755)
+    dataset = Dataset.open(dataset_folder)
+    counts = {name: dataset.split(name).slice_count for name in ("validation", "test")}
+    experiment = Experiment(
+        name="threads", dataset=DatasetChoice(folder=dataset_folder), baselines=["cg-sense"], threads=threads
+    )
+    data = PreparedData(dataset, {name: {} for name in ("train", "validation", "test")}, counts)
+    step = steps.baseline_steps(tmp_path, experiment, data, Toolbox.find(script))[1]
+    step.work(lambda done: None)
+    of_pics = [line.split()[1] for line in asked.read_text().splitlines() if line.startswith("pics")]
+    at_once = {name: min(threads, count) for name, count in counts.items()}
+    expected = [str(threads // at_once["validation"])] * len(baselines.CG_SENSE_GRID) * counts["validation"]
+    assert of_pics == expected + [str(threads // at_once["test"])] * counts["test"]
+    assert step.threads == threads
 
 
 @pytest.mark.slow
