@@ -14,7 +14,8 @@ from compare.report.figures import colours
 
 _LEVELS = 4095
 _HIGHEST = 2.0
-_MOST_PIXELS = 4_000_000
+# About 1.6 bytes each in the page.
+_MOST_PIXELS = 2_500_000
 _MOST_SLICES = 12
 
 
@@ -38,7 +39,7 @@ class Image:
 
 
 def choose_slices(total: int, image_count: int, shape: tuple[int, int]) -> list[int]:
-    """Choose evenly spread slices: at most 12, and so few that the page stays within a few megabytes."""
+    """Choose evenly spread slices: at most 12, and so few that they take about 4 MB of the page."""
     affordable = _MOST_PIXELS // (image_count * shape[0] * shape[1])
     count = max(1, min(total, affordable, _MOST_SLICES))
     return [number * total // count for number in range(count)]
