@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from compare.report.summary.comparison import Comparison
 from compare.report.tables.relative import three_digits
+from compare.report.tables.seeds import three_digits_or_exponent
 from compare.results import statistics
 from compare.results.run_states import Key
 
@@ -41,7 +42,7 @@ class Claim:
 def claims(comparison: Comparison) -> list[Claim]:
     """Say what came out; nothing of what was not measured on two engines."""
     made = [
-        Claim("Quality", _quality(comparison), "paired"),
+        Claim("Quality", _quality(comparison), "paired", _seeds(comparison)),
         _speed(comparison),
         _memory(comparison),
     ]
@@ -64,6 +65,17 @@ def _quality(comparison: Comparison) -> str:
             parts.append(f"{wording} {'' if listed.startswith('(') else 'for '}{listed}" if listed else wording)
     one = comparison.others[0] if len(comparison.others) == 1 else ""
     return f"{one} against {comparison.base}: {', '.join(parts)}".strip() if parts else ""
+
+
+def _seeds(comparison: Comparison) -> str:
+    """Say how far engines and seeds are apart: where seeds are further, no engine is better."""
+    if not comparison.seed_scales:
+        return ""
+    engines, seeds = (max(getattr(scale, name) for scale in comparison.seed_scales) for name in ("engines", "seeds"))
+    return (
+        f"of engines with two seeds or more, the mean differs by up to {three_digits_or_exponent(engines)} dB between "
+        f"engines and {three_digits_or_exponent(seeds)} dB between seeds"
+    )
 
 
 def _judged_engines(

@@ -10,7 +10,7 @@ from compare.report.tables.relative import engines_of, networks_of
 from compare.results import run_facts, statistics
 from compare.results.run_states import Key, State
 from compare.results.table import select
-from compare.settings.experiment import Experiment
+from compare.settings.experiment import Experiment, apart_from_seeds
 
 if TYPE_CHECKING:
     import pandas
@@ -31,6 +31,7 @@ class Comparison:
         differences: What differs between the runs of the engines.
         memory_metric: `gpu_peak` where GPU memory was read, else `peak_rss`.
         runs: Network and engine of each run, those without results too.
+        seed_scales: What seeds change in PSNR in dB beside what engines change, for each other engine with two seeds.
     """
 
     results: pandas.DataFrame
@@ -43,6 +44,7 @@ class Comparison:
     differences: dict[str, str]
     memory_metric: str
     runs: frozenset[Key]
+    seed_scales: list[statistics.SeedScale]
 
     def engines_of(self, network: str) -> list[str]:
         """List the engines of a network."""
@@ -78,6 +80,11 @@ def compare(experiment: Experiment, results: pandas.DataFrame, states: dict[Key,
         difference = statistics.paired_slices(ours, theirs)
         if difference and engine != base:
             psnr[network, engine] = difference
+    scales = (
+        statistics.seed_scale(results, names, engine, base, "psnr")
+        for names, engine in product(apart_from_seeds(experiment), engines_of(results))
+        if engine != base
+    )
     gpu = select(results, phase="train", metric="gpu_peak", measured=True)
     return Comparison(
         results=results,
@@ -90,4 +97,5 @@ def compare(experiment: Experiment, results: pandas.DataFrame, states: dict[Key,
         differences=run_facts.differences(results),
         memory_metric="peak_rss" if gpu.empty else "gpu_peak",
         runs=frozenset([*experiment.runs(), *zip(results.network, results.engine, strict=True)]),
+        seed_scales=[scale for scale in scales if scale],
     )
