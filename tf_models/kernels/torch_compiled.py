@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 
 from tf_models.backend.complex_arrays import complex_multiply, inner_product, join_maps, split_maps
 from tf_models.backend.ops import Tensor
 from tf_models.backend.torch_compile import compiled_on_torch_gpu
+from tf_models.kernels import torch_graphs
 
 
 def conjugate_gradient(
@@ -18,18 +20,26 @@ def conjugate_gradient(
 ) -> Tensor:
     """Solve `(A^H A + weight) x = right_hand_side`, as `tf_models.operators.conjugate_gradient` does.
 
+    On a GPU all steps are one CUDA graph, see `tf_models.kernels.torch_graphs`.
+
     Args:
         operator: Arguments of `sense_normal` but the image.
         weight: A scalar.
         right_hand_side: `(batch, y, x, 2 * maps)`.
         iterations: Number of steps.
     """
+    maps, psf, one_dimensional = operator
+    arrays = right_hand_side.detach().contiguous(), weight.detach(), psf, *maps
+    return torch_graphs.run(_solve, arrays, one_dimensional, iterations)
+
+
+def _solve(arrays: Sequence[Tensor], one_dimensional: bool, iterations: int) -> Tensor:
     import torch
 
-    residual, weight = right_hand_side.detach().contiguous(), weight.detach()
+    residual, weight, psf, *maps = arrays
     state = torch.zeros_like(residual), residual, residual, inner_product(residual, residual)
     for _ in range(iterations):
-        state = _step(*operator, weight, state)
+        state = _step(maps, psf, one_dimensional, weight, state)
     return state[0]
 
 
