@@ -17,6 +17,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from tf_models.backend.ops import Tensor
+from tf_models.backend.torch_compile import compiled_on_torch_gpu
 from tf_models.kernels import triton_tiles as tiles
 from tf_models.kernels.half_pairs import halves, scale_and_unit
 from tf_models.kernels.padding import pad_with_zeros
@@ -130,9 +131,16 @@ def filter_gradient(image: Halves, features: Halves, size: tuple[int, int]) -> T
         (blocks, tiles.FILTER_PROGRAMS),
         **{"LINE": line, "LINES": lines, "F": filters, "FP": columns, **tiles.FILTERS},
     )
+    return _add_patches(sums, tuple(size), filters)
+
+
+@compiled_on_torch_gpu
+def _add_patches(sums: Tensor, size: tuple[int, int], filters: int) -> Tensor:
+    """Return the gradient by the filters from what the programs have summed, each for a group of pixels."""
+    group, lines, half_line, columns = sums.shape[2], sums.shape[1] * sums.shape[3], sums.shape[4], sums.shape[6]
     sums = ops.transpose(ops.sum(sums, axis=0), (1, 0, 2, 3, 4, 5))
-    sums = ops.reshape(sums, (tiles.GROUP, blocks * lines, line // 2, 2, columns))
-    first, *others = (sums[pixel, : size[0], pixel : pixel + size[1], :, :filters] for pixel in range(tiles.GROUP))
+    sums = ops.reshape(sums, (group, lines, half_line, 2, columns))
+    first, *others = (sums[pixel, : size[0], pixel : pixel + size[1], :, :filters] for pixel in range(group))
     return sum(others, first)
 
 

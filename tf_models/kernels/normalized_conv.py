@@ -46,11 +46,11 @@ def normalized_conv(
         kept = _Kept(*arguments)
         return convolve(_normalized(kept), kept.kernel), kept
 
-    def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor, ...]:
+    def backward(kept: _Kept, upstream: Tensor) -> tuple[Tensor | None, ...]:
         features, bias, kernel, mean, variance = kept
         upstream, grad_kernel = convolution_gradients((_normalized(kept), kernel), upstream)
         grad_features, grad_bias = normalization_torch.gradients(features, mean, variance, bias, upstream, of_batch)
-        return grad_features, grad_bias, grad_kernel, ops.zeros_like(mean), ops.zeros_like(variance)
+        return grad_features, grad_bias, grad_kernel, None, None
 
     return custom_gradient(forward, backward)(features, bias, kernel, mean, variance)
 

@@ -177,6 +177,10 @@ def _largest_normalized(features: Tensor, bias: Tensor | None) -> Tensor:
 
 def _real_kernel(kernel: Tensor) -> Tensor:
     """Turn a complex kernel `(y, x, in, out, 2)` into a real one `(y, x, 2 * in, 2 * out)`."""
+    if keras.backend.backend() == "torch":
+        from tf_models.kernels import torch_conv
+
+        return torch_conv.real_kernel(kernel)
     real, imaginary = kernel[..., 0], kernel[..., 1]
     from_real = ops.concatenate([real, imaginary], axis=-1)
     from_imaginary = ops.concatenate([-imaginary, real], axis=-1)
