@@ -32,6 +32,7 @@ def optimizers(
 ) -> None:
     """Tune several optimizers with the same budget, train with each from several initial weights, and compare them.
 
+    The first Keras engine of the study chooses the settings, for all engines.
     Completed trainings are not repeated, so an interrupted study continues where
     it stopped.
 

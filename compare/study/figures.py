@@ -31,7 +31,7 @@ def convergence(network: str, curves: pandas.DataFrame, costs: Sequence[str]) ->
             along, error = by_epoch[axis].mean(), by_epoch.error
             if along.empty:
                 continue
-            # Markers, because the curves of both engines often are the same.
+            # Markers, because the curves of engines often are the same.
             style = styles[str(engine)]
             axes.semilogy(
                 along,

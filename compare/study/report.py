@@ -17,9 +17,10 @@ from compare.report.tables.measured import MIB
 from compare.report.tables.table import NOT_FINITE, Cell, Format, Numbers, Table, table_of_rows
 from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
+from compare.settings.engine_names import EngineName
 from compare.study.figures import AXES, convergence, embedded
-from compare.study.rows import Choices, read
-from compare.study.settings import KERAS, Study
+from compare.study.rows import Choices, read, tuned_on
+from compare.study.settings import Study
 
 if TYPE_CHECKING:
     import pandas
@@ -36,9 +37,11 @@ def write(folder: Path) -> Path:
         InputError: The folder holds no finished study.
     """
     study, choices, table, curves = read(folder)
+    engine = tuned_on(choices)
     content = {
         "study": study,
         "choices": choices,
+        "tuned_on": engine,
         "tables": [
             tuning(study, choices),
             quality(study, choices, table),
@@ -48,7 +51,7 @@ def write(folder: Path) -> Path:
         "networks": [
             {
                 "name": name,
-                "text": findings(name, table, curves),
+                "text": findings(name, table, curves, engine),
                 "curves": {label: embedded(convergence(name, curves, [axis])) for axis, label in AXES.items()},
             }
             for name in study.networks
@@ -81,7 +84,8 @@ def tuning(study: Study, choices: Choices) -> Table:
             settings = ", ".join(f"{key} {_short(value)}" for key, value in dotted(candidate))
             rows.append([network, optimizer, settings, error, mark])
     note = (
-        f"Trained by Keras from seed {study.seeds[0]} for all epochs; the choice holds for all seeds and both engines."
+        f"Trained by {tuned_on(choices)} from seed {study.seeds[0]} for all epochs; "
+        "the choice holds for all seeds and engines."
     )
     columns: dict[str, Format] = {"network": "", "optimizer": "", "settings": "", "validation NMSE": ".5f", "": ""}
     return table_of_rows("Candidates, and their error on the validation slices", columns, rows, [note])
@@ -163,9 +167,9 @@ def _updates(study: Study, curves: pandas.DataFrame) -> list[str]:
     return lines
 
 
-def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) -> list[str]:
-    """Write which optimizer was fastest, best and cheapest in Keras, if all seeds agree."""
-    part, results = (select(rows, network=network, engine=KERAS) for rows in (curves, table))
+def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame, engine: EngineName) -> list[str]:
+    """Write which optimizer was fastest, best and cheapest on an engine, if all seeds agree."""
+    part, results = (select(rows, network=network, engine=engine) for rows in (curves, table))
     sentences = []
     last = part[part.epoch == part.epoch.max()]
     for name, ends in last.groupby("optimizer", sort=False).error:
@@ -193,9 +197,9 @@ def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame) ->
     sentences.append(
         _verdict("After the last epoch, the best mean PSNR of the test slices", psnr, "{:.2f} dB", sign=-1)
     )
-    for engine, rows in select(table, network=network).groupby("engine", sort=False):
+    for each, rows in select(table, network=network).groupby("engine", sort=False):
         steps = {name: list(1000 * runs.step_s) for name, runs in rows.groupby("optimizer", sort=False)}
-        sentences.append(_verdict(f"The least time of a step by {engine}", steps, "{:.1f} ms"))
+        sentences.append(_verdict(f"The least time of a step by {each}", steps, "{:.1f} ms"))
     return sentences + [f"{line}." for line in _continued(select(table, network=network))]
 
 

@@ -18,9 +18,9 @@ from compare.results.rows import quality_rows
 from compare.results.table_files import read_csv
 from compare.running.records import DIVERGED, Record
 from compare.running.run_files import Run
-from compare.settings.engine_names import is_bart
+from compare.settings.engine_names import EngineName, is_bart
 from compare.settings.experiment import Experiment
-from compare.study.settings import KERAS, STUDY, Study, load_kept
+from compare.study.settings import STUDY, Study, load_kept
 
 if TYPE_CHECKING:
     import pandas
@@ -29,6 +29,8 @@ Row = dict[str, Any]
 # What `choices.json` says.
 Choices = dict[str, Any]
 CHOSEN_BY = "nmse mag"
+# Which engine chose, where `choices.json` does not say it: versions that had no other wrote it.
+_TUNED_ON: EngineName = "keras-tensorflow"
 # Columns of a history that iPALM and ADMM have; they are missing for the others.
 _OF_SOME = ("loss_evaluations", "primal_residual", "dual_residual")
 _QUALITY = ("psnr", "ssim", "nmse", "psnr_fastmri", "nmse_fastmri", "ssim_fastmri")
@@ -72,6 +74,12 @@ def diverged(folder: Path) -> dict[str, str]:
     """
     lost: dict[str, str] = read(folder)[1].get("diverged", {})
     return lost
+
+
+def tuned_on(choices: Choices) -> EngineName:
+    """Return the engine that trained the candidates."""
+    engine: EngineName = choices.get("tuned_on", _TUNED_ON)
+    return engine
 
 
 def parts_of(name: str) -> tuple[str, str]:
@@ -124,7 +132,7 @@ def cost_rows(experiment: Experiment, folder: Path) -> Iterator[Row]:
             "train_s": None if continued else used["elapsed_s"],
             "peak_rss_bytes": used["peak_rss_bytes"],
             "gpu_peak_bytes": used["gpu_peak_bytes"],
-            "state_bytes": _state_bytes(run.folder / "weights.keras") if run.engine == KERAS else None,
+            "state_bytes": _state_bytes(run.folder / "weights.keras") if not is_bart(run.engine) else None,
             "times": continued,
         }
 

@@ -46,7 +46,7 @@ from compare.study.rows import (
     parts_of,
     read_history,
 )
-from compare.study.settings import KERAS, STUDY, Study, candidates, experiment
+from compare.study.settings import STUDY, Study, candidates, experiment
 
 # By network and optimizer: the candidates, their scores, and which of them was chosen, if any.
 _Choices = dict[str, dict[str, Any]]
@@ -85,7 +85,7 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     toolboxes = toolboxes_of(study.engines, {}, toolbox, study.device)
     for name, bart in toolboxes.items():
         create(name, study.device, bart)
-    tuning = experiment(study, study.seeds[0], [KERAS], candidates(study))
+    tuning = experiment(study, study.seeds[0], [study.tuned_on], candidates(study))
     check_bart(tuning, folder, toolboxes)
     prepare(tuning, folder / "tuning", toolbox, reporter)  # refuses what must not replace the study that is there
     with locks.held(folder):
@@ -102,7 +102,8 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     used = {bart.path: bart for name, bart in toolboxes.items() if is_bart(name)} or {toolbox.path: toolbox}
     barts = [f"{bart.version_text} ({blas_of(bart)}, built with {bart.build})" for bart in used.values()]
     description = {"machine": machine.label(machine.describe()), "bart": ", ".join(barts)}
-    decisions = {"choices": choices, "reasons": refusals, "chosen_by": CHOSEN_BY, "diverged": tables.diverged}
+    tuning_facts = {"tuned_on": study.tuned_on, "chosen_by": CHOSEN_BY}
+    decisions = {"choices": choices, "reasons": refusals, **tuning_facts, "diverged": tables.diverged}
     atomic.write_text(folder / "choices.json", json.dumps(description | decisions, indent=1) + "\n")
     write_csv(folder / "results.csv", tables.results, RESULT_COLUMNS)
     write_csv(folder / "curves.csv", tables.curves, CURVE_COLUMNS)
@@ -117,7 +118,7 @@ def _parts(
     trained = _chosen(study, choices)
     for seed in study.seeds:
         for engine in study.engines:
-            if engine == KERAS and seed == tuning.seed:
+            if engine == study.tuned_on and seed == tuning.seed:
                 # They were trained to choose.
                 names = [f"{name}-{choices[name]['candidates'].index(choices[name]['chosen'])}" for name in trained]
                 networks = {name: tuning.networks[name] for name in names}
@@ -180,7 +181,7 @@ def _choose(study: Study, tuning: Experiment, folder: Path) -> _Choices:
     for network in study.networks:
         for algorithm, grid in study.optimizers.items():
             names = [f"{network}-{algorithm}-{number}" for number in range(len(grid))]
-            scores = [_score(Run(folder, name, KERAS)) for name in names]
+            scores = [_score(Run(folder, name, study.tuned_on)) for name in names]
             best = int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))
             is_finite = bool(np.isfinite(scores[best]))
             rates = [study.trained(algorithm, candidate).learning_rate for candidate in grid]

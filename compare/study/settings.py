@@ -28,7 +28,6 @@ class _TrainingSchema:
 
 # Some of the settings of a training.
 Candidate = Annotated[dict[str, Any], _TrainingSchema()]
-KERAS: EngineName = str(KerasEngineName("tensorflow"))
 Algorithm = Literal["sgd", "adam", "ipalm", "admm"]
 STUDY = "study.yaml"
 
@@ -44,7 +43,7 @@ class Study(Settings):
         training: What all optimizers share: batch size, epochs, loss.
         seeds: Seeds of the initial weights, at least three.
         optimizers: Candidates of each optimizer, the settings of `Training` in which they differ; as many for each.
-        engines: Engines to run; Keras, which has all optimizers, among them.
+        engines: Engines to run. The first of Keras, which has all optimizers, trains the candidates.
         device: `cpu` or `gpu`.
     """
 
@@ -73,8 +72,8 @@ class Study(Settings):
         counts = {name: len(grid) for name, grid in self.optimizers.items()}
         if len(set(counts.values())) != 1 or 0 in counts.values():
             raise ValueError(f"every optimizer needs the same number of candidates, received {counts}")
-        if KERAS not in self.engines:
-            raise ValueError(f"engines must have {KERAS}, which has all optimizers")
+        if not any(map(KerasEngineName.parse, self.engines)):
+            raise ValueError(f"engines must have one of Keras, which has all optimizers, received {self.engines}")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ, received {self.seeds}")
         for name, grid in self.optimizers.items():
@@ -85,6 +84,11 @@ class Study(Settings):
             with _in_one_line():
                 experiment(self, seed, self.engines, candidates(self))
         return self
+
+    @property
+    def tuned_on(self) -> EngineName:
+        """The engine that trains the candidates: the first of Keras."""
+        return next(engine for engine in self.engines if KerasEngineName.parse(engine))
 
     def _check(self, algorithm: str, number: int, candidate: Candidate) -> None:
         """Refuse a candidate whose training breaks a rule, and name the block that the fault is in."""

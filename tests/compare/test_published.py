@@ -198,6 +198,9 @@ def test_the_study_of_optimizers_is_about_the_same_training(kind):
     rate = {"learning_rate": trained.training.learning_rate}
     assert study.trained(trained.training.algorithm, rate) == trained.training
     assert {"sgd", "adam", "admm"} <= study.optimizers.keys()
+    assert set(study.engines) < set(published.engines)
+    assert study.tuned_on == "keras-jax"
+    assert not any("tensorflow" in engine for engine in study.engines)
 
 
 def test_the_seed_scale_by_hand():

@@ -286,7 +286,7 @@ def test_the_report_of_a_study_names_what_diverged_and_shows_the_others(study, t
     _, _, table, read_curves = study_rows.read(tmp_path)
     assert table.diverged_at_update.dropna().tolist() == [4.0]
     assert read_curves.error.isna().sum() == 1
-    assert report.findings("varnet", table, read_curves)[0].startswith("1 of 3 runs of sgd")
+    assert report.findings("varnet", table, read_curves, "keras-tensorflow")[0].startswith("1 of 3 runs of sgd")
 
 
 @pytest.mark.slow

@@ -14,8 +14,9 @@ from compare.running.run_files import Run
 from compare.settings import experiment as config
 from compare.study import report
 from compare.study import rows as study_rows
+from compare.study import run as study_run
 from compare.study import settings as study_settings
-from tests.compare.conftest import bart_tf
+from tests.compare.conftest import bart_tf, bart_tf_in_process
 
 TINY = """
 name: tiny
@@ -45,7 +46,9 @@ def write(path, **changes):
         ({"optimizers": {"sgd": [{"learning_rate": 1.0}], "adam": []}}, "same number of candidates"),
         ({"optimizers": {"lbfgs": [{}]}}, "optimizers.lbfgs"),
         ({"optimizers": {"sgd": [{"learning_rate": -1.0}]}}, "learning_rate"),
-        ({"engines": ["bart"]}, "engines must have keras-tensorflow"),
+        ({"engines": ["bart"]}, r"engines must have one of Keras, which has all optimizers, received \['bart'\]"),
+        ({"engines": []}, r"engines must have one of Keras, .* received \[\]"),
+        ({"engines": ["keras-jax", "keras-theano"]}, "engines: no engine 'keras-theano'"),
         ({"speed": 1}, "speed: no such key"),
         # As strict as an experiment.
         ({"seeds": ["0", "1", "2"]}, r"seeds\.0: .*valid integer .*received '0'"),
@@ -109,6 +112,50 @@ def test_unfair_studies_are_refused(changes, message, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("engines", "first"),
+    [
+        (["bart", "keras-tensorflow"], "keras-tensorflow"),
+        (["bart-1.0", "keras-jax", "keras-tensorflow"], "keras-jax"),
+        (["keras-torch-lean", "bart", "keras-jax"], "keras-torch-lean"),
+        (["keras-jax-lean"], "keras-jax-lean"),
+    ],
+)
+def test_the_first_keras_engine_chooses(engines, first, tmp_path):
+    assert study_settings.load(write(tmp_path / "study.yaml", engines=engines)).tuned_on == first
+
+
+def trained_candidates(study, folder, errors):
+    """The runs of the tuning as a training leaves them, from the error of each candidate on the engines given."""
+    for (engine, name), error in errors.items():
+        run = Run(folder, name, engine)
+        run.folder.mkdir(parents=True)
+        run.record("train").touch()
+        columns = {column: np.full((3, 2), error) for column in ("loss", "seconds", "nmse mag")}
+        np.savez(run.folder / "history.npz", **{f"stage1_{column}": values for column, values in columns.items()})
+
+
+def test_the_choice_is_that_of_the_first_keras_engine_and_its_trainings_are_not_repeated(tmp_path):
+    """Also where another Keras engine would choose otherwise."""
+    rates = [{"learning_rate": 0.1}, {"learning_rate": 0.2}]
+    engines = ["bart", "keras-jax", "keras-tensorflow"]
+    study = study_settings.load(write(tmp_path / "study.yaml", engines=engines, optimizers={"sgd": rates}))
+    errors = {("keras-jax", "varnet-sgd-0"): 0.3, ("keras-jax", "varnet-sgd-1"): 0.2}
+    errors |= {("keras-tensorflow", "varnet-sgd-0"): 0.1, ("keras-tensorflow", "varnet-sgd-1"): 0.4}
+    trained_candidates(study, tmp_path / "tuning", errors)
+    tuning = study_settings.experiment(study, 0, [study.tuned_on], study_settings.candidates(study))
+    choices = study_run._choose(study, tuning, tmp_path / "tuning")
+    assert choices["varnet-sgd"]["scores"] == [0.3, 0.2]
+    assert choices["varnet-sgd"]["chosen"] == rates[1]
+    parts = list(study_run._parts(study, tmp_path, tuning, choices, {}))
+    folders = {(part.experiment.seed, *part.experiment.engines): part.folder.name for part in parts}
+    assert len(parts) == len(folders) == 9
+    assert folders[0, "keras-jax"] == "tuning"
+    assert folders[0, "keras-tensorflow"] == "seed0-keras-tensorflow"
+    assert [folders[seed, "keras-jax"] for seed in (1, 2)] == ["seed1-keras-jax", "seed2-keras-jax"]
+    assert parts[1].experiment.networks.keys() == {"varnet-sgd-1"}
+
+
 def test_a_study_is_read_back_as_it_was_written(tmp_path):
     study = study_settings.load(CONFIGS / "optimizers.yaml")
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
@@ -151,12 +198,12 @@ def test_the_studies_at_published_size_are_those_of_the_experiments(name):
     assert study.trained(published.training.algorithm, rate) == published.training
 
 
-def made_up(errors, step_s):
+def made_up(errors, step_s, engine="keras-tensorflow"):
     """Curves and costs of a study with three epochs, from the errors of each optimizer and seed."""
     curves, table = [], []
     for optimizer, seeds in errors.items():
         for seed, values in enumerate(seeds):
-            common = {"network": "n", "optimizer": optimizer, "engine": "keras-tensorflow", "seed": seed}
+            common = {"network": "n", "optimizer": optimizer, "engine": engine, "seed": seed}
             for epoch, error in enumerate(values, start=1):
                 axes = {
                     "epoch": epoch,
@@ -172,7 +219,7 @@ def made_up(errors, step_s):
 def test_the_text_names_a_winner_only_if_the_seeds_agree():
     errors = {"adam": [[5, 3, 2], [5, 3.1, 2.1]], "sgd": [[6, 5, 4], [6, 5, 4.2]], "admm": [[5, 3.05, 2], [6, 4.5, 3]]}
     table, curves = made_up(errors, {"adam": 0.002, "sgd": 0.001, "admm": 0.004})
-    text = report.findings("n", table, curves)
+    text = report.findings("n", table, curves, "keras-tensorflow")
     # The worst end is 4.2: Adam is below it after 2 epochs, ADMM after 2 or 3, SGD after 3.
     assert text[0].endswith("is 4.20000.")
     assert text[1] == (
@@ -201,12 +248,27 @@ def test_the_text_names_a_winner_only_if_the_seeds_agree():
 def test_an_optimizer_that_lost_a_run_is_named_and_not_compared(lost):
     errors = {"adam": [[5, 3, 2], [5, 3, 2]], "sgd": [[1, 1, 1], [1, lost, lost]]}
     table, curves = made_up(errors, {"adam": 0.002, "sgd": 0.001})
-    text = report.findings("n", table, curves)
+    text = report.findings("n", table, curves, "keras-tensorflow")
     assert text[0] == "1 of 2 runs of sgd ended without a finite error: it is not compared."
     assert text[1] == "The error that every run reached on the validation slices is 2.00000."
     assert text[2].endswith("the fastest to reach it: adam (adam 30 to 30).")
-    nothing_left = report.findings("n", *made_up({"sgd": [[lost] * 3]}, {"sgd": 1.0}))
+    nothing_left = report.findings("n", *made_up({"sgd": [[lost] * 3]}, {"sgd": 1.0}), "keras-tensorflow")
     assert nothing_left == ["1 of 1 run of sgd ended without a finite error: it is not compared."]
+
+
+def test_the_text_is_about_the_engine_that_chose():
+    """BART and the other Keras engine rank the optimizers otherwise."""
+    slow, fast = [[5, 3, 2], [5, 3, 2]], [[4, 2, 1], [4, 2, 1]]
+    times = {"adam": 0.002, "sgd": 0.001}
+    parts = [
+        made_up({"adam": slow, "sgd": fast}, times, "bart"),
+        made_up({"adam": fast, "sgd": slow}, times, "keras-jax"),
+        made_up({"adam": slow, "sgd": fast}, times, "keras-tensorflow"),
+    ]
+    table, curves = (pd.concat(rows) for rows in zip(*parts, strict=True))
+    text = report.findings("n", table, curves, "keras-jax")
+    assert text[3] == "In epochs, the fastest to reach it: adam (adam 2 to 2, sgd 3 to 3)."
+    assert report.findings("n", table, curves, "keras-tensorflow")[3].endswith("sgd (sgd 2 to 2, adam 3 to 3).")
 
 
 REASON = "n/a: continued after 7 updates"
@@ -218,7 +280,7 @@ def test_times_of_a_training_that_continued_are_not_compared():
     late = (table.optimizer == "sgd") & (table.seed == 1)
     table["times"] = [REASON if one else None for one in late]
     table.loc[late, "step_s"] = curves.loc[(curves.optimizer == "sgd") & (curves.seed == 1), "training_s"] = np.nan
-    text = report.findings("n", table, curves)
+    text = report.findings("n", table, curves, "keras-tensorflow")
     assert text[2] == "In seconds of training steps, the fastest to reach it: adam (adam 0.004 to 0.004)."
     assert text[3].endswith("adam (adam 2 to 2, sgd 3 to 3).")
     assert text[8].endswith("adam (adam 2.0 to 2.0 ms).")
@@ -287,6 +349,29 @@ def test_the_sample_is_remade_from_its_numbers(tmp_path):
     assert sample == study_settings.load(CONFIGS / "optimizers.yaml")
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("engine", [None, "keras-jax"])
+def test_the_report_names_the_engine_that_chose(engine, tmp_path):
+    """Studies of earlier versions, like the sample, do not name it: it was keras-tensorflow."""
+    for name in ("study.yaml", "choices.json", "results.csv", "curves.csv"):
+        content = (SAMPLE / name).read_text()
+        (tmp_path / name).write_text(content.replace("keras-tensorflow", engine) if engine else content)
+    choices = json.loads((tmp_path / "choices.json").read_text())
+    assert "tuned_on" not in choices
+    if engine:
+        (tmp_path / "choices.json").write_text(json.dumps(choices | {"tuned_on": engine}))
+    finished = bart_tf_in_process("report", tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    named = engine or "keras-tensorflow"
+    tables, page = (tmp_path / "tables.md").read_text(), (tmp_path / "index.html").read_text()
+    assert f"- Trained by {named} from seed 0 for all epochs; the choice holds for all seeds and engines." in tables
+    assert f"by {named} where no engine is named" in page
+    sample = (SAMPLE / "tables.md").read_text()
+    assert [line for line in tables.splitlines() if line.startswith("- In ")] == [
+        line for line in sample.splitlines() if line.startswith("- In ")
+    ]
+
+
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "[]", "{}", ""])
 @pytest.mark.parametrize("damaged", ["choices.json", "results.csv", "curves.csv", "study.yaml"])
 def test_a_damaged_file_of_a_study_is_refused(damaged, content, tmp_path):
@@ -342,6 +427,40 @@ def test_a_whole_study(tmp_path):
     assert again.returncode == 0
     assert "train 3 epochs: done before" in again.stderr
     assert json.loads((out / "choices.json").read_text()) == choices
+
+
+@pytest.mark.slow
+def test_a_whole_study_on_another_keras_engine(tmp_path):
+    """The only Keras engine that is always there besides keras-tensorflow; nothing is trained on that one."""
+    rates = [{"learning_rate": 0.01}, {"learning_rate": 0.001}]
+    changes = {"engines": ["bart", "keras-tensorflow-lean"], "optimizers": {"adam": rates, "admm": rates}}
+    config, out = write(tmp_path / "study.yaml", **changes), tmp_path / "out"
+    finished = bart_tf("optimizers", config, "-o", out)
+    assert finished.returncode == 0, finished.stderr
+    _, choices, table, curves = study_rows.read(out)
+    assert choices["tuned_on"] == "keras-tensorflow-lean"
+    assert {path.name for path in (out / "tuning/runs").iterdir()} == {
+        f"varnet-{optimizer}-{number}-keras-tensorflow-lean" for optimizer in ("adam", "admm") for number in (0, 1)
+    }
+    assert {path.name for path in out.glob("seed*")} == {
+        *(f"seed{seed}-bart" for seed in (0, 1, 2)),
+        *(f"seed{seed}-keras-tensorflow-lean" for seed in (1, 2)),
+    }
+    assert table.groupby(["optimizer", "engine"]).size().to_dict() == {
+        ("adam", "bart"): 3,
+        ("adam", "keras-tensorflow-lean"): 3,
+        ("admm", "keras-tensorflow-lean"): 3,
+    }
+    wide = curves.pivot_table(index=["optimizer", "seed", "epoch"], columns="engine", values="error").dropna()
+    assert len(wide) == 3 * 3
+    assert wide["bart"].to_numpy() == pytest.approx(wide["keras-tensorflow-lean"].to_numpy(), rel=1e-4)
+    state = table[table.engine == "keras-tensorflow-lean"].groupby("optimizer").state_bytes.first()
+    assert 2 * 70 * 4 < state["adam"] < 2 * 70 * 4 + 100
+    assert table[table.engine == "bart"].state_bytes.isna().all()
+    page, tables = (out / "index.html").read_text(), (out / "tables.md").read_text()
+    assert "Trained by keras-tensorflow-lean from seed 0" in tables
+    assert "by keras-tensorflow-lean where no engine is named" in page
+    assert "In epochs, the fastest to reach it" in tables
 
 
 def test_settings_that_are_no_numbers_are_shown(tmp_path):
