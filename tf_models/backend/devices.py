@@ -31,3 +31,15 @@ def runs_on_tensorflow_cpu() -> bool:
 def runs_on_torch_gpu() -> bool:
     """Return whether Keras computes with PyTorch on a GPU."""
     return keras.backend.backend() == "torch" and sees_gpu()
+
+
+@cache
+def has_tensorflow_tensor_cores() -> bool:
+    """Return whether Keras computes with TensorFlow on NVIDIA GPUs that multiply halves in tensor cores (Ampere on)."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    capabilities = [each.get("compute_capability", (0, 0)) for each in details]
+    return bool(capabilities) and min(capabilities) >= (8, 0)

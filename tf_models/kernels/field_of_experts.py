@@ -2,7 +2,8 @@
 
 It is written with `keras.ops` for every backend. On TensorFlow with a CPU, `tf_models.kernels.tensorflow_cpu` replaces
 some functions by faster ones with the same results. On an NVIDIA GPU, `tf_models.kernels.experts_triton` computes all
-of it, on JAX if `jax-triton` is installed, and on PyTorch; tests compare them.
+of it, on JAX if `jax-triton` is installed, and on PyTorch, and `tf_models.kernels.tensorflow_gpu` its convolutions on
+TensorFlow; tests compare them.
 
 Images are `(batch, y, x, 2)`, features `(batch, y, x, filter)`, filters `(y, x, 2, filter)`: real and imaginary part
 of the image are two channels.
@@ -21,7 +22,11 @@ from tf_models.backend.ops import Tensor, custom_gradient, xla_on_cpu
 from tf_models.backend.precision import cast_if, to_single_precision
 from tf_models.kernels import experts_triton, triton_tiles
 from tf_models.kernels.padding import pad_symmetric, pad_symmetric_adjoint, zero_pad
+from tf_models.kernels.tensorflow_support import multiplies_halves
 from tf_models.kernels.triton_support import runs_as_triton_kernels
+
+# The gradient by smaller filters, such as MoDL's, has too few products for each pixel to pay for its patches.
+_LARGE_FILTERS = 5
 
 
 class _Kept(NamedTuple):
@@ -80,7 +85,7 @@ def field_of_experts(image: Tensor, kernel: Tensor, weights: Tensor, precision: 
 
 def _forward(padded: Tensor, kernel: Tensor, weights: Tensor) -> tuple[Tensor, _Kept]:
     """Return `K^T phi(K u)` for a padded image u, and what `_gradients` needs."""
-    values = ops.conv(padded, kernel, padding="valid")
+    values = conv_valid(padded, kernel)
     activated, slope = radial_basis(values, weights)
     return transposed_conv_valid(activated, kernel), _Kept(padded, kernel, weights, values, activated, slope)
 
@@ -89,13 +94,30 @@ def _gradients(kept: _Kept, padded_upstream: Tensor) -> tuple[Tensor, Tensor, Te
     """Return the gradients by the padded image, the filters and the weights."""
     padded, kernel, weights, values, activated, slope = kept
     size_y, size_x = kernel.shape[:2]
-    grad_activated = ops.conv(padded_upstream, kernel, padding="valid")
+    grad_activated = conv_valid(padded_upstream, kernel)
     grad_weights = radial_basis_gradient(values, grad_activated, weights.shape[0])
     grad_values = times_slope(grad_activated, values, weights, slope)
     grad_kernel = filter_gradient(padded, grad_values, (size_y, size_x))
     grad_kernel = grad_kernel + filter_gradient(padded_upstream, activated, (size_y, size_x))
     grad_padded = transposed_conv_valid(zero_pad(grad_values, size_y - 1, size_x - 1), kernel)
     return grad_padded, grad_kernel, grad_weights
+
+
+def conv_valid(array: Tensor, kernel: Tensor) -> Tensor:
+    """Compute `ops.conv(array, kernel, padding="valid")`.
+
+    Args:
+        array: `(batch, y, x, channels)`.
+        kernel: `(size_y, size_x, channels, filter)`.
+
+    Returns:
+        `(batch, y - size_y + 1, x - size_x + 1, filter)`.
+    """
+    if multiplies_halves(array, kernel):
+        from tf_models.kernels import tensorflow_gpu
+
+        return tensorflow_gpu.conv_valid(array, kernel)
+    return ops.conv(array, kernel, padding="valid")
 
 
 def transposed_conv_valid(features: Tensor, kernel: Tensor) -> Tensor:
@@ -108,7 +130,7 @@ def transposed_conv_valid(features: Tensor, kernel: Tensor) -> Tensor:
     Returns:
         `(batch, y - size_y + 1, x - size_x + 1, 2)`, in single precision at least.
     """
-    return add_columns(to_single_precision(convolve_columns(features, adjoint_kernel(kernel), "valid")))
+    return add_columns(to_single_precision(convolve_columns(features, adjoint_kernel(kernel))))
 
 
 def adjoint_kernel(kernel: Tensor) -> Tensor:
@@ -125,22 +147,21 @@ def adjoint_kernel(kernel: Tensor) -> Tensor:
     return ops.transpose(kernel, (0, 1, 3, 2))
 
 
-def convolve_columns(features: Tensor, kernel: Tensor, padding: str) -> Tensor:
+def convolve_columns(features: Tensor, kernel: Tensor) -> Tensor:
     """Do the first half of a convolution with two output channels: along y only, for each column of the kernel.
 
     A convolution with two output channels is slow everywhere. One with two for each column of the kernel is not.
 
     Args:
         features: `(batch, y, x, channels)`.
-        kernel: `(y, x, channels, 2)`.
-        padding: Along y, `valid` or `same`.
+        kernel: `(rows, columns, channels, 2)`.
 
     Returns:
-        `(batch, y, x, 2 * columns)`, the input of `add_columns`.
+        The valid part along y, `(batch, y - rows + 1, x, 2 * columns)`, the input of `add_columns`.
     """
     size_y, size_x, channels, _ = kernel.shape
     columns = ops.reshape(ops.transpose(kernel, (0, 2, 1, 3)), (size_y, 1, channels, 2 * size_x))
-    return ops.conv(features, columns, padding=padding)
+    return conv_valid(features, columns)
 
 
 @xla_on_cpu
@@ -179,6 +200,10 @@ def filter_gradient(image: Tensor, features: Tensor, size: tuple[int, int]) -> T
         from tf_models.kernels import tensorflow_cpu
 
         return to_single_precision(tensorflow_cpu.filter_gradient(image, features, size))
+    if min(size) >= _LARGE_FILTERS and multiplies_halves(image, features):
+        from tf_models.kernels import tensorflow_gpu
+
+        return tensorflow_gpu.filter_gradient(image, features, size)
     _, height, width, filters = features.shape
     channels = image.shape[-1]
     flat = ops.reshape(features, (-1, filters))

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 from keras import ops
 
+from tf_models.backend import xla
 from tf_models.backend.ops import Tensor, Tensors
 
 
@@ -56,10 +57,21 @@ class ClosureTrainingMixin:
     def train_step(self, *arguments: Tensors) -> Tensors:
         """Update the weights with one batch."""
         if not isinstance(self.optimizer, ClosureOptimizer):  # type: ignore[attr-defined]
-            return super().train_step(*arguments)  # type: ignore[misc]
+            with xla.compiling(self.jit_compile):
+                return super().train_step(*arguments)  # type: ignore[misc]
         if keras.backend.backend() == "jax":
             return self._stateless_step(*arguments)
         return self._closure_step(arguments[0])
+
+    def test_step(self, *arguments: Tensors) -> Tensors:
+        """Compute the loss of one batch."""
+        with xla.compiling(self.jit_compile):
+            return super().test_step(*arguments)  # type: ignore[misc]
+
+    def predict_step(self, *arguments: Tensors) -> Tensors:
+        """Reconstruct one batch."""
+        with xla.compiling(self.jit_compile):
+            return super().predict_step(*arguments)  # type: ignore[misc]
 
     def _stateless_step(self: Any, state: Tensors, data: Tensors) -> tuple[dict[str, Tensor], Tensors]:
         """Update the weights as Keras's trainer on JAX does: take the values of all variables, and return the new ones.

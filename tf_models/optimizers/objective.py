@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tf_models.backend import xla
 from tf_models.backend.ops import Tensor
 from tf_models.backend.replicas import replica_count
 
@@ -175,7 +176,12 @@ def _as_one_function(function: Callable[[], Any], jit_compile: bool) -> Callable
     if tf.executing_eagerly():
         return function
     attributes = None if jit_compile else {"_noinline": True}
+
+    def traced() -> Any:
+        with xla.compiling(jit_compile):
+            return function()
+
     graph_function: Callable[[], Any] = tf.function(
-        function, autograph=False, jit_compile=jit_compile or None, experimental_attributes=attributes
+        traced, autograph=False, jit_compile=jit_compile or None, experimental_attributes=attributes
     )
     return graph_function
