@@ -1,5 +1,7 @@
 """Products of pairs of halves, for TensorFlow on a GPU, as XLA compiles them for the CPU of the tests."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -163,3 +165,17 @@ def test_any_number_of_slices():
     assert "XlaDotV2" in {node.op for node in function.graph.as_graph_def().node}
     found = function(tf.constant(images), tf.constant(kernel))
     assert relative_difference(found, conv(images, kernel)) < TOLERANCE
+
+
+def test_a_tensorflow_without_these_operations_is_named_in_one_line(monkeypatch, capfd):
+    """They are no part of what TensorFlow documents."""
+    monkeypatch.setitem(sys.modules, "tf_models.kernels.tensorflow_gpu", None)
+    monkeypatch.delattr("tf_models.kernels.tensorflow_gpu", raising=False)
+    tensorflow_support._has_operations_of_xla.cache_clear()
+    array = tf.zeros((2, 8, 8, 2))
+    try:
+        assert not tf.function(within_xla(lambda: tensorflow_support.multiplies_halves(array)), autograph=False)()
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith("TensorFlow does not show operations of XLA here; VarNet runs without, more slowly (")
+    finally:
+        tensorflow_support._has_operations_of_xla.cache_clear()
