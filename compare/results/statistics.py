@@ -111,12 +111,14 @@ class SeedScale:
     """How far engines are from each other, and how far the seeds of one engine are: the scale of the former.
 
     Attributes:
+        networks: Networks that differ in their seed only, with values on both engines.
         engines: Largest absolute mean difference between the two engines, of all seeds.
         seeds: Largest absolute mean difference between two seeds, of both engines.
         engines_rms: Largest root mean square of the differences of slices, between engines.
         seeds_rms: The same between seeds.
     """
 
+    networks: list[str]
     engines: float
     seeds: float
     engines_rms: float
@@ -136,25 +138,29 @@ def seed_scale(
         metric: A measure of test slices.
 
     Returns:
-        The scale; None if a network has no finite value on one of the engines, or there is only one network.
+        The scale of those networks that have finite values alone on both engines, over the slices that two of them have
+        in common; None if there are no two of them, or no such slices.
     """
     slices = {
         (network, engine): slices_of(results, network, engine, metric)
         for network in networks
         for engine in (first, second)
     }
-    if len(networks) < 2 or not all(len(values) and np.isfinite(values).all() for values in slices.values()):
+    finite = {key for key, values in slices.items() if len(values) and np.isfinite(values).all()}
+    networks = [network for network in networks if {(network, first), (network, second)} <= finite]
+    pairs = [*combinations(networks, 2)]
+    shared = [set(slices[network, engine].index) for network in networks for engine in (first, second)]
+    if not pairs or not set.intersection(*shared):
         return None
 
     def apart(one: tuple[str, str], other: tuple[str, str]) -> tuple[float, float]:
-        difference = (slices[one] - slices[other]).to_numpy()
+        difference = (slices[one] - slices[other]).dropna().to_numpy()
         return abs(float(np.mean(difference))), float(np.sqrt(np.mean(difference**2)))
 
     of_engines = [apart((network, first), (network, second)) for network in networks]
-    of_seeds = [
-        apart((one, engine), (other, engine)) for one, other in combinations(networks, 2) for engine in (first, second)
-    ]
+    of_seeds = [apart((one, engine), (other, engine)) for one, other in pairs for engine in (first, second)]
     return SeedScale(
+        networks=networks,
         engines=max(mean for mean, _ in of_engines),
         seeds=max(mean for mean, _ in of_seeds),
         engines_rms=max(rms for _, rms in of_engines),

@@ -176,12 +176,16 @@ class Experiment(Settings):
 
 
 def apart_from_seeds(experiment: Experiment) -> list[list[str]]:
-    """List the names of networks that differ in nothing but seed and engines, in groups of two or more."""
-    groups: dict[str, list[str]] = {}
+    """List the names of networks that differ in seed and engines only, in groups of two or more.
+
+    Of several with the same seed, which are the same training, a group has the first.
+    """
+    groups: dict[str, dict[int, str]] = {}
     for name, trained in experiment.networks.items():
         alike = trained.model_copy(update={"seed": None, "engines": None})
-        groups.setdefault(alike.model_dump_json(), []).append(name)
-    return [names for names in groups.values() if len(names) > 1]
+        seed = experiment.seed if trained.seed is None else trained.seed
+        groups.setdefault(alike.model_dump_json(), {}).setdefault(seed, name)
+    return [[*names.values()] for names in groups.values() if len(names) > 1]
 
 
 def load(path: Path) -> Experiment:

@@ -224,3 +224,14 @@ def test_the_seed_scale_by_hand():
     assert statistics.seed_scale(results, ["a"], "keras-jax", "bart", "psnr") is None
     lost = results.assign(value=results.value.where(results.network != "b"))
     assert statistics.seed_scale(lost, ["a", "b"], "keras-jax", "bart", "psnr") is None
+    # A seed that one of them has not, or that diverged, leaves the others.
+    more = pd.concat([results, pd.DataFrame(rows("c", "bart", [40.0, 42.0]))])
+    assert statistics.seed_scale(more, ["a", "b", "c"], "keras-jax", "bart", "psnr") == scale
+    more = pd.concat([more, pd.DataFrame(rows("c", "keras-jax", [40.0, np.nan]))])
+    assert statistics.seed_scale(more, ["a", "b", "c"], "keras-jax", "bart", "psnr") == scale
+    # A slice that one of them has not leaves the others.
+    fewer = results.drop(index=results[(results.network == "b") & (results["slice"] == "1")].index[:1])
+    scale = statistics.seed_scale(fewer, ["a", "b"], "keras-jax", "bart", "psnr")
+    assert scale.networks == ["a", "b"]
+    assert scale.engines == pytest.approx(0.1)
+    assert scale.seeds == pytest.approx(1.0)

@@ -40,6 +40,6 @@ def has_tensorflow_tensor_cores() -> bool:
         return False
     import tensorflow as tf
 
-    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    details = map(tf.config.experimental.get_device_details, tf.config.get_visible_devices("GPU"))
     capabilities = [each.get("compute_capability", (0, 0)) for each in details]
     return bool(capabilities) and min(capabilities) >= (8, 0)

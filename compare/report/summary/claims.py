@@ -68,14 +68,20 @@ def _quality(comparison: Comparison) -> str:
 
 
 def _seeds(comparison: Comparison) -> str:
-    """Say how far engines and seeds are apart: where seeds are further, no engine is better."""
-    if not comparison.seed_scales:
-        return ""
-    engines, seeds = (max(getattr(scale, name) for scale in comparison.seed_scales) for name in ("engines", "seeds"))
-    return (
-        f"of engines with two seeds or more, the mean differs by up to {three_digits_or_exponent(engines)} dB between "
-        f"engines and {three_digits_or_exponent(seeds)} dB between seeds"
-    )
+    """Say how far engines and seeds are apart: where seeds are further, no engine is better.
+
+    Of several engines, the one that is said is furthest from the base in relation to its own seeds.
+    """
+    parts = []
+    for first in dict.fromkeys(network for network, _ in comparison.seed_scales):
+        scales = {engine: scale for (name, engine), scale in comparison.seed_scales.items() if name == first}
+        engine, scale = max(scales.items(), key=lambda item: item[1].engines - item[1].seeds)
+        engines, seeds = three_digits_or_exponent(scale.engines), three_digits_or_exponent(scale.seeds)
+        parts.append(
+            f"{', '.join(scale.networks)}: the mean differs by up to {engines} dB between {engine} and "
+            f"{comparison.base}, by up to {seeds} dB between seeds"
+        )
+    return "; ".join(parts)
 
 
 def _judged_engines(

@@ -31,7 +31,8 @@ class Comparison:
         differences: What differs between the runs of the engines.
         memory_metric: `gpu_peak` where GPU memory was read, else `peak_rss`.
         runs: Network and engine of each run, those without results too.
-        seed_scales: What seeds change in PSNR in dB beside what engines change, for each other engine with two seeds.
+        seed_scales: What seeds change in PSNR in dB beside what engines change, by the first network of those that
+            differ in their seed only, and the other engine.
     """
 
     results: pandas.DataFrame
@@ -44,7 +45,7 @@ class Comparison:
     differences: dict[str, str]
     memory_metric: str
     runs: frozenset[Key]
-    seed_scales: list[statistics.SeedScale]
+    seed_scales: dict[Key, statistics.SeedScale]
 
     def engines_of(self, network: str) -> list[str]:
         """List the engines of a network."""
@@ -80,11 +81,11 @@ def compare(experiment: Experiment, results: pandas.DataFrame, states: dict[Key,
         difference = statistics.paired_slices(ours, theirs)
         if difference and engine != base:
             psnr[network, engine] = difference
-    scales = (
-        statistics.seed_scale(results, names, engine, base, "psnr")
+    scales = {
+        (names[0], engine): statistics.seed_scale(results, names, engine, base, "psnr")
         for names, engine in product(apart_from_seeds(experiment), engines_of(results))
         if engine != base
-    )
+    }
     gpu = select(results, phase="train", metric="gpu_peak", measured=True)
     return Comparison(
         results=results,
@@ -97,5 +98,5 @@ def compare(experiment: Experiment, results: pandas.DataFrame, states: dict[Key,
         differences=run_facts.differences(results),
         memory_metric="peak_rss" if gpu.empty else "gpu_peak",
         runs=frozenset([*experiment.runs(), *zip(results.network, results.engine, strict=True)]),
-        seed_scales=[scale for scale in scales if scale],
+        seed_scales={key: scale for key, scale in scales.items() if scale},
     )

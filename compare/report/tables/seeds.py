@@ -62,7 +62,7 @@ def scale(results: pandas.DataFrame, groups: list[list[str]]) -> Table | None:
                 if apart:
                     verdict = "yes" if apart.engines <= apart.seeds else "no"
                     numbers = [apart.engines, apart.seeds, apart.engines_rms, apart.seeds_rms]
-                    rows.append([", ".join(group), f"{engine}, {base}", heading, *numbers, verdict])
+                    rows.append([", ".join(apart.networks), f"{engine}, {base}", heading, *numbers, verdict])
     if not rows:
         return None
     notes = [
@@ -70,6 +70,7 @@ def scale(results: pandas.DataFrame, groups: list[list[str]]) -> Table | None:
         "between seeds: the same of any two seeds, of both engines.",
         "rms: largest root mean square of the differences of slices, which do not cancel.",
         "engines no further: whether the mean differs between engines by no more than between seeds.",
+        "A seed without finite values on one of the two engines is left out.",
     ]
     columns: dict[str, Format] = {"networks": "", "engines": "", "measure": ""}
     columns |= dict.fromkeys(["between engines", "between seeds", "between engines, rms", "between seeds, rms"], ".3g")

@@ -41,6 +41,9 @@ def test_a_network_may_have_engines_of_its_own(tmp_path):
     of_vo = [("vo", "bart"), ("vo", "keras-tensorflow")]
     assert experiment.runs() == [*(("vn", engine) for engine in engines), *of_vo]
     assert apart_from_seeds(experiment) == [["vn", "vo"]]
+    # The experiment's own seed is 0.
+    twice = load(write(tmp_path, networks=networks | {"vp": plain | {"seed": 0}}, engines=engines))
+    assert apart_from_seeds(twice) == [["vn", "vo"]]
     # An unrolled derivative is refused only where the plan lean computes it.
     unrolled = network(kind="modl", cg_derivative="unrolled")["vn"] | {"engines": ["keras-tensorflow"]}
     experiment = load(write(tmp_path, networks={"vn": plain, "vo": unrolled}, engines=engines))
