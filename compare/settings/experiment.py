@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
@@ -117,6 +117,13 @@ class Experiment(Settings):
     repeat_epochs: int | None = Field(default=None, ge=1)
     inference_calls: int = Field(default=20, ge=1)
     slurm: Slurm = Slurm()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_study(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "optimizers" in content:
+            raise ValueError("an optimizer study, because it has the key optimizers; 'bart-tf optimizers' takes it")
+        return content
 
     @model_validator(mode="after")
     def _shared(self) -> Experiment:

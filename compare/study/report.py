@@ -18,8 +18,9 @@ from compare.report.tables.table import NOT_FINITE, Cell, Format, Numbers, Table
 from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
 from compare.settings.engine_names import EngineName
+from compare.study.choices import Choices, refusals, tuned_on
 from compare.study.figures import AXES, convergence, embedded
-from compare.study.rows import Choices, read, tuned_on
+from compare.study.rows import read
 from compare.study.settings import Study
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def quality(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
         f"Quality of the test slices, mean ± standard deviation over {len(study.seeds)} seeds",
         _LABELS | {"PSNR / dB": ".2f", "SSIM": ".4f", "NMSE": ".5f"},
         rows,
-        [*_reasons(choices), "ADMM's weights are those of its feasible copy z."],
+        [*_reasons(study, choices), "ADMM's weights are those of its feasible copy z."],
     )
 
 
@@ -122,7 +123,7 @@ def cost(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
         {**_LABELS, **columns, "state / byte": ".0f"},
         rows,
         [
-            *_reasons(choices),
+            *_reasons(study, choices),
             f"state: what the optimizer keeps beside the weights, its counters included; {_NO_STATE}.",
             "step: without the first epoch; whole: the child process with its start and set-up.",
             "peak GPU is n/a where no NVIDIA GPU was used.",
@@ -215,11 +216,9 @@ def _groups(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], pand
     ]
 
 
-def _reasons(choices: Choices) -> list[str]:
+def _reasons(study: Study, choices: Choices) -> list[str]:
     lost = choices.get("diverged", {})  # missing in studies of earlier versions
-    return [f"n/a for {name} on bart: {reason}" for name, reason in choices["reasons"].items()] + [
-        f"n/a for {name}: {reason}" for name, reason in lost.items()
-    ]
+    return [f"n/a for {run}: {reason}" for run, reason in [*refusals(study, choices), *lost.items()]]
 
 
 def _continued(table: pandas.DataFrame) -> list[str]:

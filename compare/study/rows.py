@@ -18,19 +18,16 @@ from compare.results.rows import quality_rows
 from compare.results.table_files import read_csv
 from compare.running.records import DIVERGED, Record
 from compare.running.run_files import Run
-from compare.settings.engine_names import EngineName, is_bart
+from compare.settings.engine_names import is_bart
 from compare.settings.experiment import Experiment
+from compare.study.choices import Choices, read_choices
 from compare.study.settings import STUDY, Study, load_kept
 
 if TYPE_CHECKING:
     import pandas
 
 Row = dict[str, Any]
-# What `choices.json` says.
-Choices = dict[str, Any]
 CHOSEN_BY = "nmse mag"
-# Which engine chose, where `choices.json` does not say it: versions that had no other wrote it.
-_TUNED_ON: EngineName = "keras-tensorflow"
 # Columns of a history that iPALM and ADMM have; they are missing for the others.
 _OF_SOME = ("loss_evaluations", "primal_residual", "dual_residual")
 _QUALITY = ("psnr", "ssim", "nmse", "psnr_fastmri", "nmse_fastmri", "ssim_fastmri")
@@ -53,17 +50,15 @@ def read(folder: Path) -> tuple[Study, Choices, pandas.DataFrame, pandas.DataFra
     """Read a study, its choices, results and curves.
 
     Raises:
-        InputError: The folder holds no finished study.
+        InputError: The folder holds no finished study, or a damaged one.
     """
     try:
+        study = load_kept(folder / STUDY)
         table = read_csv(folder / "results.csv", RESULT_COLUMNS[4:-1], ["seed"], RESULT_COLUMNS[:-2])
         curves = read_csv(folder / "curves.csv", CURVE_COLUMNS[5:], ["seed", "epoch"], CURVE_COLUMNS[:10])
-        choices = json.loads((folder / "choices.json").read_text())
-        if not isinstance(choices, dict) or "choices" not in choices:
-            raise ValueError("choices.json: no choices")
-        return load_kept(folder / STUDY), choices, table, curves
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not the folder of a finished study ({why_unreadable(error)})") from None
+    return study, read_choices(folder / "choices.json", study), table, curves
 
 
 def diverged(folder: Path) -> dict[str, str]:
@@ -74,12 +69,6 @@ def diverged(folder: Path) -> dict[str, str]:
     """
     lost: dict[str, str] = read(folder)[1].get("diverged", {})
     return lost
-
-
-def tuned_on(choices: Choices) -> EngineName:
-    """Return the engine that trained the candidates."""
-    engine: EngineName = choices.get("tuned_on", _TUNED_ON)
-    return engine
 
 
 def parts_of(name: str) -> tuple[str, str]:

@@ -34,6 +34,7 @@ from compare.running.runner import run as run_experiment
 from compare.running.worker import Outcome
 from compare.settings.engine_names import is_bart
 from compare.settings.experiment import DatasetChoice, Experiment, TrainedNetwork
+from compare.study.choices import on
 from compare.study.rows import (
     CHOSEN_BY,
     CURVE_COLUMNS,
@@ -112,7 +113,7 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
 def _parts(
     study: Study, folder: Path, tuning: Experiment, choices: _Choices, refusals: Mapping[str, str]
 ) -> Iterable[_Part]:
-    """Yield what is trained with the chosen settings, by seed and engine; `refusals` are what BART cannot train."""
+    """Yield what is trained with the chosen settings, by seed and engine, without `refusals`, see `_refusals`."""
     if study.dataset.simulate is not None:
         study = study.model_copy(update={"dataset": DatasetChoice(folder=folder / "tuning" / "dataset")})
     trained = _chosen(study, choices)
@@ -124,9 +125,7 @@ def _parts(
                 networks = {name: tuning.networks[name] for name in names}
                 yield _Part(tuning.model_copy(update={"networks": networks}), folder / "tuning", tuning)
                 continue
-            networks = {
-                name: network for name, network in trained.items() if not is_bart(engine) or name not in refusals
-            }
+            networks = {name: network for name, network in trained.items() if on(name, engine) not in refusals}
             if networks:
                 settings = experiment(study, seed, [engine], networks)
                 yield _Part(settings, folder / f"seed{seed}-{engine}", settings)
@@ -137,7 +136,7 @@ def _measure(part: _Part, toolbox: Toolbox, reporter: Reporter, tables: _Tables)
     failures = _train(part, toolbox, reporter)
     for name, failure in failures.items():
         network, algorithm = parts_of(name)
-        key = f"{network}-{algorithm} on {part.experiment.engines[0]}, seed {part.experiment.seed}"
+        key = f"{on(f'{network}-{algorithm}', part.experiment.engines[0])}, seed {part.experiment.seed}"
         tables.diverged[key] = failure["failed"]
     tables.results.extend(diverged_rows(part.experiment, failures))
     tables.curves.extend(diverged_curves(part.experiment, failures))
@@ -212,12 +211,12 @@ def _chosen(study: Study, choices: _Choices) -> dict[str, TrainedNetwork]:
 
 
 def _refusals(study: Study, choices: _Choices, toolboxes: Mapping[str, Toolbox]) -> dict[str, str]:
-    """Say why a BART cannot train networks with their chosen settings; empty if none is in the study."""
+    """Say why a BART cannot train networks with their chosen settings, by network, optimizer and engine, see `on`."""
     refusals = {}
-    for bart in (toolboxes[engine] for engine in toolboxes if is_bart(engine)):
+    for engine in filter(is_bart, study.engines):
         for name, trained in _chosen(study, choices).items():
             try:
-                commands.check_algorithm(bart, trained.network, trained.training)
+                commands.check_algorithm(toolboxes[engine], trained.network, trained.training)
             except InputError as error:
-                refusals[name] = str(error)
+                refusals[on(name, engine)] = str(error)
     return refusals

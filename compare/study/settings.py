@@ -57,6 +57,18 @@ class Study(Settings):
     engines: list[EngineName] = Field(default=["bart", "keras-tensorflow"])
     device: Literal["cpu", "gpu"] = "cpu"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_experiment(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "optimizers" not in content and isinstance(content.get("networks"), dict):
+            for name, network in content["networks"].items():
+                if isinstance(network, dict) and "training" in network:
+                    raise ValueError(
+                        f"an experiment, because networks.{name} has a training and there is no key optimizers; "
+                        "'bart-tf compare' takes it"
+                    )
+        return content
+
     @field_validator("training")
     @classmethod
     def _nested_training(cls, training: Candidate) -> Candidate:

@@ -396,7 +396,7 @@ def test_a_whole_study(tmp_path):
     finished = bart_tf("optimizers", config, "-o", out)
     assert finished.returncode == 0, finished.stderr
     _, choices, table, curves = study_rows.read(out)
-    assert choices["reasons"] == {"varnet-admm": "algorithm: reconet has no ADMM for weights"}
+    assert choices["reasons"] == {"varnet-admm on bart": "algorithm: reconet has no ADMM for weights"}
     runs = table.groupby(["optimizer", "engine"]).size().to_dict()
     assert runs == {
         (optimizer, engine): 3
