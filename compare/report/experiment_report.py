@@ -51,7 +51,7 @@ def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
         The page.
 
     Raises:
-        InputError: The folder holds no experiment with results.
+        InputError: The folder holds no experiment with results, or a page with images that are not in the folder.
     """
     if not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
@@ -59,6 +59,8 @@ def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
     table = read_results(folder)
     description = _machine(folder)
     images, faults = open_readable_images(experiment, folder)
+    if len(images) < 2:
+        _keep_images_of(folder / "index.html")
     tables, figures = exports.write(experiment, folder, images)
     gpu = gpu or page.Chapter()
     warnings = _warnings(experiment, folder, table, images, faults)
@@ -97,6 +99,14 @@ def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
     atomic.write_text(folder / "tables.md", markdown)
     atomic.write_text(folder / "index.html", page.render(content, bart_bridge.__version__))
     return folder / "index.html"
+
+
+def _keep_images_of(earlier: Path) -> None:
+    """Refuse to replace a page by one without its images."""
+    if earlier.is_file() and 'id="viewer"' in earlier.read_text(errors="replace"):
+        raise InputError(
+            f"{earlier}: shows images that are no longer in the folder, and a new page would have none; remove it first"
+        )
 
 
 def _setup(

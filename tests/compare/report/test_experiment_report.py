@@ -137,6 +137,17 @@ def test_a_folder_without_results_is_refused(tiny, tmp_path, missing):
         experiment_report.write(folder)
 
 
+def test_a_page_whose_images_are_gone_is_kept(tiny, tmp_path):
+    for name in ("experiment.yaml", "results.csv", "index.html"):
+        shutil.copy(tiny[0] / name, tmp_path)
+    finished = bart_tf_in_process("report", tmp_path)
+    assert finished.returncode == 2
+    message = f"error: {tmp_path / 'index.html'}: shows images that are no longer in the folder"
+    assert message in " ".join(finished.stderr.split())
+    assert (tmp_path / "index.html").read_bytes() == (tiny[0] / "index.html").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} <= {"experiment.yaml", "results.csv", "index.html", ".lock"}
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_the_report_is_made_from_the_table_alone(tiny, tmp_path):
     """Without dataset, images, runs, losses, memory and machine; it says what it left out."""
