@@ -125,7 +125,7 @@ def cost(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
         [
             *_reasons(study, choices),
             f"state: what the optimizer keeps beside the weights, its counters included; {_NO_STATE}.",
-            "step: without the first epoch; whole: the child process with its start and set-up.",
+            "step: the median epoch after the first, by its updates; whole: the child process with start and set-up.",
             "peak GPU is n/a where no NVIDIA GPU was used.",
             *_continued(table),
         ],

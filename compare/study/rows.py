@@ -82,7 +82,7 @@ def parts_of(name: str) -> tuple[str, str]:
 def read_history(run: Run) -> dict[str, NDArray[np.float64]]:
     """Read the columns of a training, `(epoch, batch)`, the epochs of its stages one after the other.
 
-    A column `step_s` is added, the mean seconds of a step in the stage.
+    A column `step_s` is added, the seconds of a step in the stage, see `_step_s`.
     """
     with np.load(run.folder / "history.npz") as history:
         stages = [
@@ -180,13 +180,12 @@ def _known(seconds: float) -> float | None:
 
 
 def _step_s(seconds: NDArray[np.float64]) -> float:
-    """Return the mean seconds of a step; NaN with fewer than two epochs or three batches.
+    """Return the mean seconds of a step in the median epoch; NaN with fewer than two epochs.
 
-    The first epoch is left out because graphs are compiled in it, the first batch of each epoch because its start is
-    not recorded, and the last because it may include the validation.
+    The first epoch is left out because graphs are compiled in it. The validation after an epoch is in no engine's time.
     """
-    steps = np.diff(seconds, axis=1)[1:, :-1]
-    return float(steps.mean()) if steps.size else float("nan")
+    later_epochs = seconds[1:, -1]
+    return float(np.median(later_epochs)) / seconds.shape[1] if later_epochs.size else float("nan")
 
 
 def _state_bytes(model: Path) -> int:

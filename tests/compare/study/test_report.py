@@ -146,6 +146,21 @@ def test_the_epochs_of_two_stages_follow_each_other(tmp_path):
     np.testing.assert_array_equal(history["step_s"][:, 0], [1, 1, 3, 3])
 
 
+@pytest.mark.parametrize(
+    ("seconds", "step_s"),
+    [
+        ([[9, 10], [1, 2], [1, 5], [0.5, 2]], 1.0),  # graphs are compiled in the first epoch
+        ([[9], [2], [3], [3]], 3.0),
+        ([[1, 2, 3]], np.nan),
+    ],
+)
+def test_a_step_is_the_median_epoch_by_its_updates(tmp_path, seconds, step_s):
+    run = Run(tmp_path, "varnet-sgd", "keras-tensorflow")
+    run.folder.mkdir(parents=True)
+    np.savez(run.folder / "history.npz", stage1_seconds=np.array(seconds), stage1_loss=np.ones(np.shape(seconds)))
+    np.testing.assert_array_equal(study_rows.read_history(run)["step_s"], np.full(np.shape(seconds), step_s))
+
+
 def test_equal_cost_is_what_all_have_spent():
     errors = {"adam": [[5, 3, 2]], "sgd": [[6, 5, 4]]}
     _, curves = made_up(errors, {"adam": 2.0, "sgd": 1.0})
