@@ -9,10 +9,12 @@ reconet`, so one reader serves both engines.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -232,5 +234,24 @@ def _print(progress: Progress) -> None:
     print(line, flush=True)  # noqa: T201
 
 
+def run() -> NoReturn:
+    """Run the job of the command line and end this process, after a failure without what Python does at its end.
+
+    With TensorFlow, a training that ends half way leaves a thread of `tf.data` that prepares the next batch in Python.
+    TensorFlow waits for that thread when Python removes the last objects, and by then no thread can enter Python any
+    more: the process would wait for ever.
+    """
+    try:
+        exit_code = main()
+    except Exception:  # noqa: BLE001  shown as Python shows it
+        traceback.print_exc()
+        exit_code = 1
+    if exit_code and os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

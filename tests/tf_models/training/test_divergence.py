@@ -69,11 +69,26 @@ def test_weights_that_only_the_last_update_spoilt(split):
         run(VARNET, settings, split)
 
 
-def test_the_child_process_says_where(split, tmp_path):
+# Reads batches as from a slow disk: the next one is still read when the training ends.
+SLOW_DISK = """
+import time
+from tf_models.programs import worker
+from tf_models.training.batches import SliceBatches
+at_once = SliceBatches.__getitem__
+def slowly(batches, index):
+    time.sleep(0.5)
+    return at_once(batches, index)
+SliceBatches.__getitem__ = slowly
+worker.run()
+"""
+
+
+@pytest.mark.parametrize("program", [["-m", "tf_models.programs.worker"], ["-c", SLOW_DISK]], ids=["", "slow disk"])
+def test_the_child_process_says_where_and_ends(program, split, tmp_path):
     weights.write(tmp_path / "initial", VARNET, weights.initial(VARNET, 0))
     job = TrainJob(
         network=VARNET,
-        training=Training(**DIVERGING),
+        training=Training(**DIVERGING | {"batch_size": 1}),  # the epoch goes on after the second update
         split=split,
         initial=tmp_path / "initial",
         output=tmp_path / "weights.keras",
@@ -83,12 +98,12 @@ def test_the_child_process_says_where(split, tmp_path):
     )
     (tmp_path / "job.json").write_text(job.model_dump_json())
     finished = subprocess.run(
-        [sys.executable, "-m", "tf_models.programs.worker", tmp_path / "job.json"],
+        [sys.executable, *program, tmp_path / "job.json"],
         env={**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=100,
     )
     assert finished.returncode == 1
     assert "diverged at update 2: the loss is" in finished.stderr
