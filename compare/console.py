@@ -48,11 +48,19 @@ class Reporter:
         self._left: Callable[[], object] | None = None
         self._bar: Progress | None = None
         self._live: Live | None = None
+        self._warned: set[tuple[str, str]] = set()
 
     def say(self, text: str, level: int = 0) -> None:
         """Write a line, if the verbosity is at least `level`."""
         if self.verbosity >= level:
             self.console.print(text, markup=False)
+
+    def warn(self, what: str, *things: str) -> None:
+        """Write `warning: A, B: what`, or `warning: what`. Of the same thing, the same is said once."""
+        new = [thing for thing in things or ("",) if (thing, what) not in self._warned]
+        self._warned.update((thing, what) for thing in new)
+        if new:
+            self.say("warning: " + ": ".join(filter(None, [", ".join(new), what])))
 
     @contextmanager
     def whole(self, describe: Callable[[], str], left: Callable[[], object]) -> Iterator[None]:

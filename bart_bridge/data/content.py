@@ -20,8 +20,12 @@ NAME = ".bart-tf-content.json"
 _DIGITS = 16
 
 
-def digests(split: Split) -> dict[str, str]:
+def digests(split: Split, store: bool = True) -> dict[str, str]:
     """Hash dimensions and values of every array of a split.
+
+    Args:
+        split: The split.
+        store: Whether new hashes are stored (default). Stored ones are used in any case.
 
     Returns:
         16 hexadecimal digits of SHA-256 by the name of the array, such as `kspace`.
@@ -29,15 +33,16 @@ def digests(split: Split) -> dict[str, str]:
     Raises:
         InputError: A file is missing or damaged.
     """
-    return {name: digest(path, split.cache) for name, path in split.paths().items()}
+    return {name: digest(path, split.cache, store) for name, path in split.paths().items()}
 
 
-def digest(path: Path, cache: Path | None = None) -> str:
+def digest(path: Path, cache: Path | None = None, store: bool = True) -> str:
     """Hash dimensions and values of an array, as `digests` does.
 
     Args:
         path: Name of the array.
         cache: Folder of the stored hashes; by default the folder of the array.
+        store: As for `digests`.
 
     Raises:
         InputError: A file is missing or damaged.
@@ -45,7 +50,8 @@ def digest(path: Path, cache: Path | None = None) -> str:
     dims = cfl.read(path).shape  # opened, so that a missing or short file is named
     file = cfl.files(path)[0]
     state = file.stat()
-    values = _values_digest(file, (state.st_size, state.st_mtime_ns, state.st_ctime_ns), (cache or path.parent) / NAME)
+    times = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    values = _values_digest(file, times, (cache or path.parent) / NAME, store)
     return hashlib.sha256(f"{dims} {values}".encode()).hexdigest()[:_DIGITS]
 
 
@@ -59,43 +65,59 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
 
 
-def validate_once(split: Split) -> None:
+def validate_once(split: Split, store: bool = True) -> None:
     """Validate a split, unless this version of bart-tf has validated the same content before.
+
+    Args:
+        split: The split.
+        store: Whether hashes, and that the split is valid, are stored (default).
 
     Raises:
         InputError: As for `Split.validate`.
     """
-    store = (split.cache or split.kspace.parent) / NAME
-    content = {"version": bart_bridge.__version__, **digests(split)}
-    if _read(store).get("validated") == content:
+    memory = (split.cache or split.kspace.parent) / NAME
+    content = {"version": bart_bridge.__version__, **digests(split, store)}
+    if _read(memory).get("validated") == content:
         return
     split.validate()
-    _write(store, "validated", content)
+    if store:
+        _write(memory, "validated", content)
+
+
+def validated(folder: Path) -> dict[str, str]:
+    """Return the stored hashes of the arrays that were last validated in a folder; empty if there are none.
+
+    Args:
+        folder: Of the arrays, or the split's `cache`.
+    """
+    stored = _read(folder / NAME).get("validated")
+    return {name: str(digest) for name, digest in stored.items()} if isinstance(stored, dict) else {}
 
 
 @lru_cache(maxsize=64)
-def _values_digest(file: Path, state: tuple[int, ...], store: Path) -> str:
+def _values_digest(file: Path, state: tuple[int, ...], memory: Path, store: bool) -> str:
     """Hash a file, or return its stored hash; `state` is its size and its times of change."""
-    key = os.path.relpath(file, store.parent)
-    stored = _read(store).get(key)
+    key = os.path.relpath(file, memory.parent)
+    stored = _read(memory).get(key)
     if isinstance(stored, dict) and stored.get("state") == list(state):
         return str(stored["sha256"])
     digest = file_digest(file)
-    _write(store, key, {"state": state, "sha256": digest})
+    if store:
+        _write(memory, key, {"state": state, "sha256": digest})
     return digest
 
 
-def _read(store: Path) -> dict[str, object]:
+def _read(memory: Path) -> dict[str, object]:
     try:
-        content = json.loads(store.read_text())
+        content = json.loads(memory.read_text())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _write(store: Path, key: str, value: object) -> None:
+def _write(memory: Path, key: str, value: object) -> None:
     try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_text(store, json.dumps(_read(store) | {key: value}, indent=1) + "\n")
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(memory, json.dumps(_read(memory) | {key: value}, indent=1) + "\n")
     except OSError:
         pass  # the next process hashes again

@@ -29,9 +29,7 @@ def compare(
     on: options.On = None,
     jobs: options.Jobs = None,
     bart: options.Bart = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Run nothing: list the steps with time and memory, from earlier runs.")
-    ] = False,
+    dry_run: options.DryRun = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the loss of running trainings for TensorBoard.")
     ] = False,
@@ -74,7 +72,8 @@ def compare(
     if toolbox.missing("measure"):
         reporter.say(f"warning: {toolbox.path} was built without 'measure': quality by BART's own measure will be n/a")
     if dry_run:
-        typer.echo("\n".join(dry.lines(plan(experiment, folder, toolbox, reporter), experiment.device == "gpu")))
+        steps = plan(experiment, folder, toolbox, reporter).plan()
+        typer.echo("\n".join(dry.lines({"": steps}, experiment.device == "gpu")))
         return
     if on:
         submission.start(experiment, folder, on, jobs, bart, reporter)

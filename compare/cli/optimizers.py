@@ -27,6 +27,7 @@ def optimizers(
     ],
     output: options.Output = None,
     bart: options.Bart = None,
+    dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -34,19 +35,26 @@ def optimizers(
 
     The first Keras engine of the study chooses the settings, for all engines.
     Completed trainings are not repeated, so an interrupted study continues where
-    it stopped.
+    it stopped. --dry-run only lists the steps of the whole study. Time and memory
+    are those of the same step in earlier runs on this machine, in this folder or
+    the folders beside it.
 
     Example: [bold]bart-tf optimizers configs/optimizers.yaml[/bold]
     """
-    from bart_bridge.tools.toolbox import Toolbox
     from compare.results import divergences
     from compare.running import locks
+    from compare.study import dry_run as dry
     from compare.study import report, rows, run, settings
 
     study = settings.load(config)
     folder = options.output_folder(output, study.name)
+    reporter = options.reporter(quiet, verbose)
+    toolbox = options.find_bart(bart, reporter)
+    if dry_run:
+        typer.echo("\n".join(dry.lines(study, folder, toolbox, reporter)))
+        return
     with options.resumable():
-        run.run(study, folder, Toolbox.find(bart), options.reporter(quiet, verbose))
+        run.run(study, folder, toolbox, reporter)
         with locks.held(folder):
             page = report.write(folder)
     typer.echo(f"report: {page}")

@@ -59,6 +59,9 @@ On = Annotated[
 Jobs = Annotated[
     int | None, typer.Option(min=1, help="Number of jobs at once. Default: 1 on this machine, all on Slurm.")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Run nothing: list the steps with time and memory, from earlier runs.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors and results.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show details, such as which BART is used.")]
 

@@ -1,43 +1,43 @@
-"""What `bart-tf compare --dry-run` says: each step, its time and memory where earlier runs tell, and the sums."""
+"""What `--dry-run` says: each step, its time and memory where earlier runs tell, and the sums."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
 
 from bart_bridge.wording import counted
 from compare.console import duration
 from compare.running.earlier_runs import NO_EARLIER_RUN
-from compare.running.schedule import MISSING, PlannedStep, Schedule
+from compare.running.schedule import MISSING, PlannedStep, TimeLeft
 
 _UNKNOWN = "unknown"
 _WIDTH = 12
 
 
-def lines(schedule: Schedule, gpu: bool) -> list[str]:
-    """Return a line for each step, then the sums.
+def lines(parts: Mapping[str, Sequence[PlannedStep]], gpu: bool, notes: Sequence[str] = ()) -> list[str]:
+    """Return a line for each step, then notes, then the sums of all parts.
 
     Args:
-        schedule: The steps.
+        parts: The steps of each part by its heading, which is a line of its own unless it is empty.
         gpu: Whether the steps use a GPU, whose memory has a column then.
+        notes: What else there is to say (default nothing).
     """
-    plan = schedule.plan()
+    plan = [step for steps in parts.values() for step in steps]
     headings = ["time", "memory", "GPU memory"] if gpu else ["time", "memory"]
+    table, numbers = [_row(headings, "step")], count(1)
+    for heading, steps in parts.items():
+        table += [f"{heading}:"] if heading else []
+        table += [_line(step, f"[{next(numbers)}/{len(plan)}] {step.title}", len(headings)) for step in steps]
     # The usual reason for having no number is said once.
     usual = any(step.estimate and step.estimate.reason == NO_EARLIER_RUN and step.state == MISSING for step in plan)
-    return [
-        _row(headings, "step"),
-        *(_line(number, plan, gpu) for number in range(len(plan))),
-        *[f"{_UNKNOWN} without a reason: {NO_EARLIER_RUN}"] * usual,
-        *_sums(schedule, plan),
-    ]
+    return [*table, *[f"{_UNKNOWN} without a reason: {NO_EARLIER_RUN}"] * usual, *notes, *_sums(plan)]
 
 
 def _row(cells: list[str], last: str) -> str:
     return "".join(f"{cell:>{_WIDTH}}" for cell in cells) + f"  {last}"
 
 
-def _line(number: int, plan: list[PlannedStep], gpu: bool) -> str:
-    step = plan[number]
-    title = f"[{number + 1}/{len(plan)}] {step.title}"
-    columns = 3 if gpu else 2
+def _line(step: PlannedStep, title: str, columns: int) -> str:
     if step.estimate is None:
         return _row(["done", *[""] * (columns - 1)], title)
     estimate = step.estimate
@@ -52,12 +52,12 @@ def _line(number: int, plan: list[PlannedStep], gpu: bool) -> str:
     return _row(cells[:columns], f"{title}: {notes}" if notes else title)
 
 
-def _sums(schedule: Schedule, plan: list[PlannedStep]) -> list[str]:
-    left = schedule.time_left()
+def _sums(plan: list[PlannedStep]) -> list[str]:
+    estimates = [step.estimate for step in plan if step.estimate]
+    left = TimeLeft.of([estimate.seconds for estimate in estimates])
     counts = f"{counted(len(plan), 'step')}: {len(plan) - left.steps} done, {left.steps} to do"
     if not left.steps:
         return [counts]
-    estimates = [step.estimate for step in plan if step.estimate]
     known = left.steps - left.unknown
     return [
         counts,

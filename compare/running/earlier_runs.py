@@ -2,6 +2,8 @@
 
 A record counts if it was made on this machine, with as many threads and the same BART, and if the step had the same
 settings and data. Nothing is extrapolated from other machines, sizes or settings, except for the number of epochs.
+Numbers by which a training multiplies, such as the learning rate, may differ. They change how often iPALM repeats its
+steps, though, and so its time.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bart_bridge.data import content
+from bart_bridge.data.dataset import SPLITS
 from bart_bridge.data.simulation import Simulation
 from bart_bridge.errors import InputError
 from bart_bridge.wording import counted
@@ -26,6 +30,8 @@ from compare.settings.experiment import Experiment, load_kept
 # Time and memory do not depend on these.
 _WITHOUT_EFFECT = ("version", "seed", "weights", "pretraining", "gridded_by", "data")
 _SAME_SIZES = {"seed", "noise"}
+# Settings of a training by whose values it only multiplies or divides, by their keys in a record.
+_FACTORS = ("learning_rate", "adam_epsilon", "adam_beta_1", "adam_beta_2", "admm_rho", "admm_relaxation")
 NO_EARLIER_RUN = "no earlier run has done this step"
 _HARDWARE = ("processor", "cores", "gpus", "system")
 _RECORDS = ("runs/*/*.json", "runs/*/repeat-*/*.json", f"{BASELINES_FOLDER}/*.json")
@@ -58,10 +64,10 @@ class _Earlier:
 
 
 class EarlierRuns:
-    """The records of finished steps in a folder, in its `older`, and in the experiments beside it.
+    """The records of finished steps in a folder, in its `older`, and in the experiments and studies beside it.
 
     Args:
-        folder: Of the experiment.
+        folder: Of the experiment, or of the optimizer study whose parts are experiments.
         experiment: The experiment.
         here: This machine and its software, as in a record.
     """
@@ -69,10 +75,12 @@ class EarlierRuns:
     def __init__(self, folder: Path, experiment: Experiment, here: machine.Description) -> None:
         self._simulation, self._here = experiment.dataset.simulate, here
         self._folder = folder
-        beside = [path.parent for path in sorted(folder.parent.glob("*/experiment.yaml")) if path.parent != folder]
+        own = _experiments(folder)
+        beside = [path.parent for path in sorted(folder.parent.glob("*/experiment.yaml"))]
+        beside += [path.parent for path in sorted(folder.parent.glob("*/*/experiment.yaml"))]
         # The first record that fits counts: of this folder before others, of a first run before its repeats.
-        roots = [folder, *sorted((folder / OLDER).glob("*")), *beside]
-        self._earlier = [earlier for root in roots for earlier in _in_folder(root)]
+        older = [path for root in own for path in sorted((root / OLDER).glob("*"))]
+        self._earlier = [each for root in dict.fromkeys([*own, *older, *beside]) for each in _in_folder(root)]
 
     def add(self, path: Path, record: Record) -> None:
         """Add the record of a step that was just done."""
@@ -87,20 +95,28 @@ class EarlierRuns:
         fitting = [earlier for earlier, fault in zip(same_kind, faults, strict=True) if not fault]
         if not fitting:
             return Estimate(None, None, None, faults[0] if faults else NO_EARLIER_RUN)
-        timed = [earlier for earlier in fitting if _seconds(earlier.path, earlier.record, wanted) is not None]
-        best = (timed or fitting)[0]
+        best = min(fitting, key=lambda each: (_seconds(each, wanted) is None, bool(_other_factors(each, wanted))))
         measurement = best.record.get("measurement") or {}
         return Estimate(
-            _seconds(best.path, best.record, wanted),
+            _seconds(best, wanted),
             measurement.get("peak_rss_bytes"),
             measurement.get("gpu_peak_bytes"),
-            self._origin(best, wanted) if timed else "the earlier training was interrupted",
+            self._origin(best, wanted),
         )
 
     def _origin(self, earlier: _Earlier, wanted: records.Determinants) -> str:
+        """Say which record an estimate is from, and why that has no time if it has none."""
+        if _interrupted(earlier):
+            return "the earlier training was interrupted"
+        origin, other = f"as in {self._name(earlier.path)}", _other_factors(earlier, wanted)
         epochs = _epochs(earlier.path, earlier.record["determinants"])
-        scaled = f" of {counted(epochs, 'epoch')}" if epochs != _epochs(earlier.path, wanted) else ""
-        return f"as in {self._name(earlier.path)}{scaled}"
+        if epochs != _epochs(earlier.path, wanted):
+            origin += f" of {counted(epochs, 'epoch')}"
+        if other:
+            origin += f" with another {', '.join(other)}"
+        if _seconds(earlier, wanted) is not None:
+            return origin
+        return f"{origin}, on which the time of iPALM depends" if other else f"{origin}, too few for the time of one"
 
     def _fault(self, earlier: _Earlier, wanted: records.Determinants, threads: int) -> str:
         """Return why a record says nothing about a step; empty if it does."""
@@ -136,10 +152,10 @@ def as_before(folder: Path, here: machine.Description) -> machine.Description:
     The memory of a virtual machine may grow while it is in use; that makes it no other machine.
 
     Args:
-        folder: Of the experiment.
+        folder: Of the experiment or optimizer study.
         here: This machine, as in a record.
     """
-    for path in [path for pattern in _RECORDS for path in sorted(folder.glob(pattern))]:
+    for path in [path for root in _experiments(folder) for path in _records_in(root)]:
         try:
             there = records.load(path, "machine")["machine"]
             if all(there[name] == here[name] for name in _HARDWARE):
@@ -149,27 +165,50 @@ def as_before(folder: Path, here: machine.Description) -> machine.Description:
     return here
 
 
+def _experiments(folder: Path) -> list[Path]:
+    """List the folder of an experiment, and those of its parts if it is one of an optimizer study."""
+    return [folder, *(path.parent for path in sorted(folder.glob("*/experiment.yaml")))]
+
+
+def _records_in(root: Path) -> list[Path]:
+    return [path for pattern in _RECORDS for path in sorted(root.glob(pattern))]
+
+
 def _in_folder(root: Path) -> Iterator[_Earlier]:
     """Read the records of finished steps in the folder of an experiment; what cannot be read is left out."""
-    try:
-        simulation = load_kept(root / "experiment.yaml").dataset.simulate
-    except InputError:
-        simulation = None
-    for path in [path for pattern in _RECORDS for path in sorted(root.glob(pattern))]:
+    simulation, hashes = _simulated_data(root)
+    for path in _records_in(root):
         try:
             record = records.load(path, "step_s")
             machine.label(record["machine"])
-            record["determinants"]["data"].keys()
+            data = record["determinants"]["data"]
             _kind(path, record["determinants"])
+            is_of_it = all(hashes.get(split, {}).items() >= arrays.items() for split, arrays in data.items())
         except (InputError, KeyError, TypeError, AttributeError):
             continue
-        yield _Earlier(path, record, simulation)
+        yield _Earlier(path, record, simulation if is_of_it else None)
+
+
+def _simulated_data(root: Path) -> tuple[Simulation | None, dict[str, dict[str, str]]]:
+    """Return the simulation of the data of an experiment, and their hashes by split and array; None if there is none.
+
+    A part of a study has the data that another part of it simulated.
+    """
+    try:
+        dataset = load_kept(root / "experiment.yaml").dataset
+        folder = dataset.folder or root / "dataset"
+        if dataset.folder:
+            dataset = load_kept(folder.parent / "experiment.yaml").dataset
+    except InputError:
+        return None, {}
+    return dataset.simulate, {name: content.validated(folder / name) for name in SPLITS}
 
 
 def _kind(record: Path, determinants: records.Determinants) -> tuple[str, ...]:
-    """Return phase, kind of network and engine of a run, or the name of a baseline."""
+    """Return phase, kind of network and engine of a run, its algorithm if it trains, or the name of a baseline."""
     if "network" in determinants:
-        return record.stem, str(determinants["network"].get("kind")), _engine(determinants)
+        algorithm = str(determinants["training"]["algorithm"]) if record.stem == "train" else ""
+        return record.stem, str(determinants["network"].get("kind")), _engine(determinants), algorithm
     return (f"{BASELINES_FOLDER}/{record.stem}",)
 
 
@@ -178,12 +217,20 @@ def _engine(determinants: records.Determinants) -> str:
 
 
 def _comparable(determinants: records.Determinants, phase: str) -> dict[str, Any]:
-    """Return what time and memory of a phase depend on, except for the data and the number of epochs."""
+    """Return what the memory of a phase depends on, and in most cases its time, except for data and epochs."""
     kept = {name: value for name, value in determinants.items() if name not in _WITHOUT_EFFECT}
     training = kept.pop("training", {})
     if phase == "train":
-        kept["training"] = {name: value for name, value in training.items() if name != "epochs"}
+        kept["training"] = {name: value for name, value in training.items() if name not in ("epochs", *_FACTORS)}
     return kept
+
+
+def _other_factors(earlier: _Earlier, wanted: records.Determinants) -> list[str]:
+    """Name the `_FACTORS` in which a training differs from an earlier one; other phases do not depend on them."""
+    if earlier.path.stem != "train":
+        return []
+    before, after = earlier.record["determinants"]["training"], wanted["training"]
+    return [name for name in _FACTORS if before.get(name) != after.get(name)]
 
 
 def _epochs(record: Path, determinants: records.Determinants) -> int:
@@ -191,12 +238,18 @@ def _epochs(record: Path, determinants: records.Determinants) -> int:
     return int(determinants["training"]["epochs"]) if record.stem == "train" else 0
 
 
-def _seconds(path: Path, record: Record, wanted: records.Determinants) -> float | None:
+def _seconds(earlier: _Earlier, wanted: records.Determinants) -> float | None:
     """Return the seconds of a record, for as many epochs as a training is to have; None if it does not say."""
-    if continued(str((record.get("measurement") or {}).get("ending", ""))):
+    record = earlier.record
+    repeats_otherwise = earlier.path.stem == "train" and wanted["training"]["algorithm"] == "ipalm"
+    if _interrupted(earlier) or (repeats_otherwise and _other_factors(earlier, wanted)):
         return None
-    more = _epochs(path, wanted) - _epochs(path, record["determinants"])
+    more = _epochs(earlier.path, wanted) - _epochs(earlier.path, record["determinants"])
     if not more:
         return float(record["step_s"])
     epoch_s = (record.get("seconds") or {}).get("epoch")
     return None if epoch_s is None else float(record["step_s"]) + more * float(epoch_s)
+
+
+def _interrupted(earlier: _Earlier) -> bool:
+    return bool(continued(str((earlier.record.get("measurement") or {}).get("ending", ""))))

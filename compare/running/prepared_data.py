@@ -122,42 +122,43 @@ def open_dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporte
 
 
 def look(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> PreparedData:
-    """Open and check the dataset as `open_dataset` does, but simulate, grid and lock nothing.
+    """Open and check the dataset as `open_dataset` does, but simulate, grid, write and lock nothing.
 
     A dataset that is still to be simulated has the slices of its settings and no hashes.
 
     Raises:
-        InputError: The dataset is not usable.
+        InputError: The dataset is not usable, or as for `refuse_foreign`.
     """
+    refuse_foreign(folder, "experiment.yaml")
     simulation = experiment.dataset.simulate
     if simulation is not None and _changed_simulation(simulation, folder / "dataset") != "":
         counts = {name: getattr(simulation, name) for name in SPLITS}
         reporter.say(f"dataset: {counted(sum(counts.values()), 'slice')} still to be simulated")
         return PreparedData(Dataset(folder / "dataset", {}), {name: {} for name in SPLITS}, counts)
-    return _checked(experiment, folder, reporter, lambda split: noncartesian.named(split, toolbox))
+    return _checked(experiment, folder, reporter, lambda split: noncartesian.named(split, toolbox), store=False)
 
 
 def _checked(
-    experiment: Experiment, folder: Path, reporter: Reporter, gridded: Callable[[Split], Split]
+    experiment: Experiment, folder: Path, reporter: Reporter, gridded: Callable[[Split], Split], store: bool = True
 ) -> PreparedData:
-    """Check each split of the dataset, let `gridded` complete it, and hash its arrays."""
+    """Check each split of the dataset, let `gridded` complete it, and hash its arrays; `store` the hashes."""
     dataset = Dataset.open(experiment.dataset.folder or folder / "dataset")
     if not all(os.access(dataset.folder / name, os.W_OK) for name in SPLITS):
         dataset = replace(dataset, cache=folder / "data")
     identity, counts = {}, {}
     for name in SPLITS:
         split = dataset.split(name)
-        content.validate_once(split)
+        content.validate_once(split, store)
         for trained in experiment.networks.values():
             check_filters(trained.network, split)
         for warning in split.trajectory_warnings():
-            reporter.say(f"warning: {warning}")
+            reporter.warn(warning)
         if "gridding" in experiment.baselines and split.trajectory is None:
             raise InputError(f"{dataset.folder / name}: the baseline gridding needs a trajectory, there is none")
         if split.reference is None:
             raise InputError(f"{dataset.folder / name}: a comparison needs a reference, there is none")
         dataset = replace(dataset, gridded_by=gridded(split).gridded_by)
-        identity[name], counts[name] = content.digests(split), split.slice_count
+        identity[name], counts[name] = content.digests(split, store), split.slice_count
     return PreparedData(dataset, identity, counts)
 
 

@@ -6,7 +6,7 @@ Several processes, on several machines that share the folder, may do this at onc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -94,10 +94,9 @@ def run(
     toolboxes = _checked_toolboxes(experiment, folder, toolbox, selection)
     engines = _engines(experiment, toolboxes)
     data = prepared_data.prepare(settings, folder, toolbox, reporter)
-    steps = _steps(folder, experiment, (toolbox, engines), data, selection)
-    if slow := _slow_builds([toolbox, *(bart for name, bart in toolboxes.items() if is_bart(name))]):
-        reporter.say(f"warning: {slow}")
-    made_on = cache(lambda: as_before(folder, _description(experiment, toolbox, toolboxes)))
+    steps = steps_of(folder, experiment, (toolbox, engines), data, selection)
+    warn_of_slow_builds(toolbox, toolboxes, reporter)
+    made_on = cache(lambda: as_before(folder, description(experiment, toolbox, toolboxes)))
 
     def check() -> None:
         if changed := prepared_data.changed_settings(settings, folder, since=True):
@@ -113,9 +112,7 @@ def run(
 def plan(
     experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter, selection: Selection = EVERYTHING
 ) -> Schedule:
-    """Return which steps `run` would do and what they will take, without running, simulating or locking anything.
-
-    Of the arrays of an existing dataset, hashes are stored as `bart_bridge.data.content` does.
+    """Return which steps `run` would do and what they will take, without running, writing or locking anything.
 
     Args:
         experiment: What is compared.
@@ -130,8 +127,8 @@ def plan(
     """
     toolboxes = _checked_toolboxes(experiment, folder, toolbox, selection)
     data = prepared_data.look(experiment, folder, toolbox, reporter)
-    steps = _steps(folder, experiment, (toolbox, _engines(experiment, toolboxes)), data, selection)
-    here = as_before(folder, _description(experiment, toolbox, toolboxes))
+    steps = steps_of(folder, experiment, (toolbox, _engines(experiment, toolboxes)), data, selection)
+    here = as_before(folder, description(experiment, toolbox, toolboxes))
     return Schedule(steps, EarlierRuns(folder, experiment, here))
 
 
@@ -146,17 +143,25 @@ def _checked_toolboxes(
     return toolboxes
 
 
-def _slow_builds(barts: Iterable[Toolbox]) -> str:
-    """Name the BARTs that compute with the reference BLAS, and say what to do; empty if there are none."""
+def warn_of_slow_builds(toolbox: Toolbox, toolboxes: Mapping[EngineName, Toolbox], reporter: Reporter) -> None:
+    """Name the BARTs that compute with the reference BLAS, and say what to do.
+
+    Args:
+        toolbox: As for `run`.
+        toolboxes: The BART of each engine.
+        reporter: Names each BART once.
+    """
+    barts = [toolbox, *(bart for name, bart in toolboxes.items() if is_bart(name))]
     slow = {f"BART {bart.version_text} at {bart.path}": advice for bart in barts if (advice := blas.slow_build(bart))}
-    return f"{', '.join(slow)}: {next(iter(slow.values()))}" if slow else ""
+    if slow:
+        reporter.warn(next(iter(slow.values())), *slow)
 
 
 def _engines(experiment: Experiment, toolboxes: Mapping[EngineName, Toolbox]) -> list[Engine]:
     return [create(name, experiment.device, bart, experiment.threads) for name, bart in toolboxes.items()]
 
 
-def _description(
+def description(
     experiment: Experiment, toolbox: Toolbox, toolboxes: Mapping[EngineName, Toolbox]
 ) -> machine.Description:
     """Describe this machine and its software, as in a record."""
@@ -165,14 +170,22 @@ def _description(
     return machine.describe() | software | {"threads": experiment.threads or usable_threads()}
 
 
-def _steps(
+def steps_of(
     folder: Path,
     experiment: Experiment,
     programs: tuple[Toolbox, list[Engine]],
     data: PreparedData,
     selection: Selection,
 ) -> list[Step]:
-    """List the selected steps: of the baselines, by the first of the programs, of the networks, of exchanges."""
+    """List the selected steps of an experiment: of the baselines, of the networks, of exchanges.
+
+    Args:
+        folder: Folder of the experiment.
+        experiment: The experiment.
+        programs: The BART that computes baselines, and the engines.
+        data: The dataset.
+        selection: The part of the experiment.
+    """
     toolbox, engines = programs
     steps = []
     if BASELINES_PART in selection.parts_of(experiment) and "initial" in selection.phases:

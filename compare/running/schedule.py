@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bart_bridge.wording import counted
@@ -47,6 +47,12 @@ class TimeLeft:
     steps: int
     seconds: float
     unknown: int
+
+    @classmethod
+    def of(cls, steps: Collection[float | None]) -> TimeLeft:
+        """Add the seconds of steps that are left; None where they are unknown."""
+        known = [seconds for seconds in steps if seconds is not None]
+        return cls(len(steps), sum(known), len(steps) - len(known))
 
     def __str__(self) -> str:
         """Return `about 3.5 min left and 2 steps of unknown time`, or `time left unknown`."""
@@ -116,8 +122,7 @@ class Schedule:
         estimates = {id(step): by_step[id(step)].seconds for step in self._left}
         if started and (expected := estimates.get(id(started[0]))) is not None:
             estimates[id(started[0])] = max(0.0, expected - (time.perf_counter() - started[1]))
-        known = [seconds for seconds in estimates.values() if seconds is not None]
-        return TimeLeft(len(estimates), sum(known), len(estimates) - len(known))
+        return TimeLeft.of(estimates.values())
 
     def _estimate(self) -> None:
         self._estimates = {id(step): self._earlier.estimate(step) for step in self._left}

@@ -41,7 +41,7 @@ class Study(Settings):
         dataset: The data.
         networks: Networks by the name they have in the results.
         training: What all optimizers share: batch size, epochs, loss.
-        seeds: Seeds of the initial weights, at least three.
+        seeds: Seeds of the initial weights, at least three, none below 0.
         optimizers: Candidates of each optimizer, the settings of `Training` in which they differ; as many for each.
         engines: Engines to run. The first of Keras, which has all optimizers, trains the candidates.
         device: `cpu` or `gpu`.
@@ -52,7 +52,7 @@ class Study(Settings):
     dataset: DatasetChoice
     networks: dict[str, Network] = Field(min_length=1)
     training: Candidate
-    seeds: list[int] = Field(min_length=3)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=3)
     optimizers: dict[Algorithm, list[Candidate]] = Field(min_length=1)
     engines: list[EngineName] = Field(default=["bart", "keras-tensorflow"])
     device: Literal["cpu", "gpu"] = "cpu"

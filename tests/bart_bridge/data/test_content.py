@@ -59,6 +59,18 @@ def test_a_file_is_hashed_once_by_all_processes_until_it_changes(split):
     assert in_another_process(split) == true
 
 
+def test_who_only_looks_writes_nothing(split):
+    memory = split.kspace.parent / content.NAME
+    memory.unlink(missing_ok=True)
+    content.validate_once(split, store=False)
+    digests = content.digests(split, store=False)
+    assert not memory.exists()
+    assert content.validated(memory.parent) == {}
+    content.validate_once(split)
+    assert content.validated(memory.parent).items() >= digests.items()
+    assert content.digests(split) == digests
+
+
 def test_a_split_is_validated_once_by_all_experiments_until_it_changes(split, monkeypatch):
     validated = []
     validate = Split.validate

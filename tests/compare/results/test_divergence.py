@@ -15,9 +15,8 @@ from compare.results import table as results
 from compare.results.table_files import write_csv
 from compare.running.run_files import Run
 from compare.settings import experiment as config
-from compare.study import report
+from compare.study import report, tuning
 from compare.study import rows as study_rows
-from compare.study import run as study_run
 from compare.study import settings as study_settings
 from compare.study.rows import CURVE_COLUMNS, RESULT_COLUMNS, diverged_curves, diverged_rows
 from tests.compare.conftest import bart_tf, bart_tf_in_process, drawing_nothing
@@ -234,7 +233,6 @@ def study(tmp_path):
 
 
 def test_a_candidate_that_diverged_is_not_chosen(study, tmp_path):
-    tuning = study_settings.experiment(study, 0, ["keras-tensorflow"], study_settings.candidates(study))
     for name, error in {"adam-0": 0.3, "adam-1": None, "sgd-0": None, "sgd-1": None}.items():
         run = Run(tmp_path / "tuning", f"varnet-{name}", "keras-tensorflow")
         run.folder.mkdir(parents=True)
@@ -242,11 +240,11 @@ def test_a_candidate_that_diverged_is_not_chosen(study, tmp_path):
             run.record("train").touch()
             columns = {name: np.full((3, 2), error) for name in ("loss", "seconds", "nmse mag")}
             np.savez(run.folder / "history.npz", **{f"stage1_{name}": values for name, values in columns.items()})
-    choices = study_run._choose(study, tuning, tmp_path / "tuning")
+    choices = tuning.choose(study, tmp_path / "tuning")
     assert choices["varnet-adam"]["chosen"] == {"learning_rate": 0.01}
     assert choices["varnet-adam"]["scores"] == [0.3, None]
     assert choices["varnet-sgd"]["chosen"] is None
-    assert set(study_run._chosen(study, choices)) == {"varnet-adam"}
+    assert set(tuning.chosen(study, choices)) == {"varnet-adam"}
 
 
 @pytest.mark.usefixtures("undrawn")

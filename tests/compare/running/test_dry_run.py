@@ -1,4 +1,4 @@
-"""What `bart-tf compare --dry-run` says before anything runs."""
+"""What `bart-tf compare --dry-run` says before anything runs; see also `tests/compare/study/test_dry_run.py`."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import yaml
 from bart_bridge.data.simulation import Simulation, simulate
 from compare.console import Reporter
 from compare.results.table import read_results
-from compare.running import dry_run, runner
+from compare.running import dry_run, prepared_data, runner
 from compare.settings.experiment import load
 from tests.compare.conftest import TINY, bart_tf_in_process
 
@@ -48,7 +48,7 @@ def record(folder, name):
 
 
 def files(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    return {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
 
 
 def test_without_earlier_runs_everything_is_unknown_and_nothing_is_written(tiny_config, tmp_path):
@@ -67,9 +67,7 @@ def test_without_earlier_runs_everything_is_unknown_and_nothing_is_written(tiny_
 
 
 def test_what_is_done_is_not_counted_and_nothing_changes(tiny_config, finished):
-    # Hashes of the arrays are stored anew in a copy.
-    bart_tf_in_process("compare", tiny_config, "-o", finished, "--dry-run")
-    before = files(finished)
+    before = files(finished)  # a copy, whose arrays are hashed anew
     said = bart_tf_in_process("compare", tiny_config, "-o", finished, "--dry-run")
     assert said.stdout.splitlines()[-1] == "18 steps: 18 done, 0 to do"
     assert files(finished) == before
@@ -99,6 +97,38 @@ def test_a_longer_training_of_other_phantoms_is_estimated_from_the_experiment_be
     assert estimate.reason == "as in tiny/runs/varnet-keras-tensorflow/train of 2 epochs"
     assert steps[TITLE + "reconstruct"].estimate.seconds == record(finished, "apply")["step_s"]
     assert all(step.state == "missing" for step in steps.values())
+
+
+def test_time_and_memory_do_not_depend_on_the_learning_rate(changed, finished, toolbox):
+    config = changed(("learning_rate: 0.01", "learning_rate: 0.02"), ("seed: 3", "seed: 4"))
+    estimate = plan(config, finished.parent / "other", toolbox)[TITLE + "train 2 epochs"].estimate
+    earlier = record(finished, "train")
+    assert (estimate.seconds, estimate.peak_bytes) == (earlier["step_s"], earlier["measurement"]["peak_rss_bytes"])
+    assert estimate.reason == "as in tiny/runs/varnet-keras-tensorflow/train with another learning_rate"
+
+
+def test_another_algorithm_is_another_step(changed, finished, toolbox):
+    config = changed(("{learning_rate: 0.01", "{algorithm: sgd, learning_rate: 0.01"), ("seed: 3", "seed: 4"))
+    estimate = plan(config, finished.parent / "other", toolbox)[TITLE + "train 2 epochs"].estimate
+    assert (estimate.seconds, estimate.peak_bytes) == (None, None)
+    assert estimate.reason == "no earlier run has done this step"
+
+
+def test_records_of_data_that_were_replaced_tell_nothing_of_the_new_ones(changed, finished, toolbox):
+    """As after a run with other sizes that was interrupted once its dataset was simulated."""
+    config = changed(("size: 24", "size: 32"))
+    prepared_data.prepare(load(config), finished, toolbox, Reporter(-1))
+    steps = plan(config, finished, toolbox)
+    for what in ("train 2 epochs", "reconstruct"):
+        assert steps[TITLE + what].estimate.seconds is None
+        assert steps[TITLE + what].estimate.reason.endswith("with other data")
+
+
+def test_a_folder_of_other_people_is_refused(tiny_config, tmp_path):
+    (tmp_path / "results.csv").touch()
+    said = bart_tf_in_process("compare", tiny_config, "-o", tmp_path, "--dry-run")
+    assert said.returncode == 2
+    assert said.stderr.endswith(f"{tmp_path}: a report would replace results.csv, and there is no experiment.yaml\n")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +183,7 @@ def test_damaged_records_are_passed_over(changed, finished, toolbox):
 def test_the_sums_say_what_they_leave_out(changed, finished, toolbox):
     config = changed(("epochs: 2", "epochs: 3"), ("seed: 3", "seed: 4"), ("filters: 4", "filters: 5"))
     schedule = runner.plan(load(config), finished.parent / "other", toolbox, Reporter(-1))
-    lines = dry_run.lines(schedule, gpu=True)
+    lines = dry_run.lines({"": schedule.plan()}, gpu=True)
     assert lines[0].split() == ["time", "memory", "GPU", "memory", "step"]
     assert lines[-3] == "18 steps: 0 done, 18 to do"
     assert "without the report, for 10 steps; for 8 it is unknown" in lines[-2]

@@ -1,5 +1,15 @@
 """What the tests of optimizer studies share."""
 
+import json
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from compare.console import Reporter
+from compare.study.run import run
+from compare.study.settings import Study
+
 TINY = """
 name: tiny
 dataset:
@@ -13,3 +23,32 @@ optimizers:
   ipalm: [{learning_rate: 1.0}]
   admm: [{learning_rate: 0.1}]
 """
+# The second candidate of Adam diverges.
+TWO_EACH = yaml.safe_load(TINY) | {
+    "optimizers": {
+        "adam": [{"learning_rate": 0.01}, {"learning_rate": 1e20}],
+        "ipalm": [{"learning_rate": 1.0}, {"learning_rate": 0.01}],
+        "admm": [{"learning_rate": 0.1}, {"learning_rate": 1.0, "admm": {"rho": 0.1}}],
+    }
+}
+
+
+class _Interrupting(Reporter):
+    """As Ctrl-C at the first reconstruction of Keras."""
+
+    def step(self, title, total):
+        if "on keras-tensorflow: reconstruct" in title:
+            raise KeyboardInterrupt
+        return super().step(title, total)
+
+
+@pytest.fixture(scope="session")
+def interrupted(shared_folder, toolbox):
+    """The folder of a study of `TWO_EACH` that was interrupted after the first seed on BART."""
+    folder = shared_folder / "interrupted" / "tiny"
+    with FileLock(shared_folder / "interrupted.lock"):
+        if not folder.exists():
+            study = Study.model_validate_json(json.dumps(TWO_EACH))
+            with pytest.raises(KeyboardInterrupt):
+                run(study, folder, toolbox, _Interrupting(-1))
+    return folder

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from compare.study import report
-from compare.study import run as study_run
+from compare.study import report, tuning
 from compare.study import settings as study_settings
+from compare.study.parts import seed_parts
 from tests.compare.conftest import bart_tf_in_process
 
 SAMPLE = Path(__file__).resolve().parents[3] / "reports/samples/optimizers"
@@ -33,16 +33,15 @@ def test_a_bart_that_refuses_an_algorithm_leaves_it_to_the_others(order, tmp_pat
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | {"engines": [*order, "keras-tensorflow"]}))
     study = study_settings.load(tmp_path / "study.yaml")
     toolboxes = {"bart-1.0": replace(toolbox, version=(1, 0, 0)), "bart-0.8": replace(toolbox, version=(0, 8, 0))}
-    tuning = study_settings.experiment(study, 0, [study.tuned_on], study_settings.candidates(study))
     choice = {"candidates": [RATE], "scores": [0.1], "chosen": RATE, "at_the_edge": False}
     choices = dict.fromkeys(("modl-ipalm", "modl-admm", "varnet-ipalm", "varnet-admm"), choice)
 
-    refusals = study_run._refusals(study, choices, toolboxes)
+    refusals = tuning.refusals(study, choices, toolboxes)
     assert refusals.keys() == {
         "modl-ipalm on bart-0.8",
         *(f"{network}-admm on {engine}" for network in ("modl", "varnet") for engine in order),
     }
-    parts = study_run._parts(study, tmp_path, tuning, choices, refusals)
+    parts = seed_parts(study, tmp_path, choices, refusals)
     trained = {(*part.experiment.engines, part.experiment.seed): set(part.experiment.networks) for part in parts}
     for seed in study.seeds:
         assert trained["bart-1.0", seed] == {"modl-ipalm", "varnet-ipalm"}

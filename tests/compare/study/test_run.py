@@ -10,11 +10,11 @@ import yaml
 from bart_bridge.errors import InputError
 from compare.running.run_files import Run
 from compare.settings import experiment as config
-from compare.study import report
+from compare.study import report, tuning
 from compare.study import rows as study_rows
-from compare.study import run as study_run
 from compare.study import settings as study_settings
-from tests.compare.conftest import bart_tf
+from compare.study.parts import seed_parts
+from tests.compare.conftest import bart_script, bart_tf
 from tests.compare.study.conftest import TINY
 
 
@@ -38,7 +38,8 @@ def write(path, **changes):
         # As strict as an experiment.
         ({"seeds": ["0", "1", "2"]}, r"seeds\.0: .*valid integer .*received '0'"),
         ({"seeds": [0, 1, True]}, r"seeds\.2: .*valid integer .*received True"),
-        ({"seeds": [0, 1, -1]}, "seed: .*greater than or equal to 0 .*received -1"),
+        ({"seeds": [0, 1, -1]}, r"seeds\.2: must be greater than or equal to 0 \(received -1\)$"),
+        ({"seeds": [-1, 0, 1]}, r"seeds\.0: must be greater than or equal to 0 \(received -1\)$"),
         ({"engines": ["keras-tensorflow", "matlab"]}, "engines: no engine 'matlab'"),
         ({"engines": ["keras-tensorflow", "keras-tensorflow"]}, "engines must differ"),
         ({"networks": {"a/b": {"kind": "varnet"}}}, "letters, digits"),
@@ -110,6 +111,19 @@ def test_the_first_keras_engine_chooses(engines, first, tmp_path):
     assert study_settings.load(write(tmp_path / "study.yaml", engines=engines)).tuned_on == first
 
 
+def test_a_study_says_once_at_its_start_which_builds_are_slow(tmp_path, toolbox):
+    """The tuning is done, and then the BART fails, which has `reconet -h` and nothing else of it."""
+    says = "[ $1 = version ] && printf 'v0.8.00\\nBLAS=reference BLAS 3.11.0\\n' && exit 0"
+    slow = bart_script(tmp_path, toolbox, says, '[ $1 = reconet ] && [ "$2" != -h ] && exit 1')
+    config = write(tmp_path / "study.yaml", optimizers={"adam": [{"learning_rate": 0.01}]})
+    finished = bart_tf("optimizers", config, "-o", tmp_path / "out", "--bart", slow)
+    assert finished.returncode == 1
+    assert "varnet-adam on bart: train 3 epochs failed" in finished.stderr
+    warning, *others = finished.stderr.splitlines()
+    assert warning.startswith(f"warning: BART 0.8.00 at {slow}: this is a slow build: ")
+    assert not any(line.startswith("warning: ") for line in others)
+
+
 def trained_candidates(study, folder, errors):
     """The runs of the tuning as a training leaves them, from the error of each candidate on the engines given."""
     for (engine, name), error in errors.items():
@@ -128,11 +142,10 @@ def test_the_choice_is_that_of_the_first_keras_engine_and_its_trainings_are_not_
     errors = {("keras-jax", "varnet-sgd-0"): 0.3, ("keras-jax", "varnet-sgd-1"): 0.2}
     errors |= {("keras-tensorflow", "varnet-sgd-0"): 0.1, ("keras-tensorflow", "varnet-sgd-1"): 0.4}
     trained_candidates(study, tmp_path / "tuning", errors)
-    tuning = study_settings.experiment(study, 0, [study.tuned_on], study_settings.candidates(study))
-    choices = study_run._choose(study, tuning, tmp_path / "tuning")
+    choices = tuning.choose(study, tmp_path / "tuning")
     assert choices["varnet-sgd"]["scores"] == [0.3, 0.2]
     assert choices["varnet-sgd"]["chosen"] == rates[1]
-    parts = list(study_run._parts(study, tmp_path, tuning, choices, {}))
+    parts = list(seed_parts(study, tmp_path, choices, {}))
     folders = {(part.experiment.seed, *part.experiment.engines): part.folder.name for part in parts}
     assert len(parts) == len(folders) == 9
     assert folders[0, "keras-jax"] == "tuning"
