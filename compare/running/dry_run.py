@@ -8,7 +8,7 @@ from itertools import count
 from bart_bridge.wording import counted
 from compare.console import duration
 from compare.running.earlier_runs import NO_EARLIER_RUN
-from compare.running.schedule import MISSING, PlannedStep, TimeLeft
+from compare.running.schedule import DONE, MISSING, PlannedStep, TimeLeft
 
 _UNKNOWN = "unknown"
 _WIDTH = 12
@@ -39,7 +39,7 @@ def _row(cells: list[str], last: str) -> str:
 
 def _line(step: PlannedStep, title: str, columns: int) -> str:
     if step.estimate is None:
-        return _row(["done", *[""] * (columns - 1)], title)
+        return _row([DONE, *[""] * (columns - 1)], title if step.state == DONE else f"{title}: {step.state}")
     estimate = step.estimate
     cells = [
         _UNKNOWN if estimate.seconds is None else duration(estimate.seconds),

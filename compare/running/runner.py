@@ -48,6 +48,8 @@ class Selection:
         phases: The phases of every run. Baselines are made with `initial`.
         repeats: Whether repeated measurements are made too (default).
         resume: Whether trainings continue from their checkpoints (default).
+        retry_diverged: Whether trainings whose last try diverged are tried again (default).
+        wait: Whether runs that other processes work on are waited for (default).
         tensorboard: Whether trainings write their loss for TensorBoard (default false).
     """
 
@@ -55,6 +57,8 @@ class Selection:
     phases: Collection[str] = PHASES
     repeats: bool = True
     resume: bool = True
+    retry_diverged: bool = True
+    wait: bool = True
     tensorboard: bool = False
 
     def parts_of(self, experiment: Experiment) -> Collection[Part]:
@@ -106,7 +110,7 @@ def run(
             raise InputError(f"{data.dataset.folder}: another process made it anew, with other settings")
 
     schedule = Schedule(steps, EarlierRuns(folder, experiment, made_on()))
-    return Worker(folder, reporter, made_on, check, schedule).work(steps)
+    return Worker(folder, reporter, made_on, check, schedule).work(steps, selection.wait)
 
 
 def plan(
@@ -212,6 +216,7 @@ def _network_steps(
                     continue
                 inputs = RunInputs(folder, experiment, name, engine, data, repeat)
                 phases = run_steps(inputs, selection.resume, selection.tensorboard)
+                phases["train"] = replace(phases["train"], tries_again=selection.retry_diverged)
                 training = first_trainings.setdefault(part, phases["train"])
                 steps += [
                     step if phase == "initial" or step is training else replace(step, after=training)

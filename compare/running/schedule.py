@@ -16,6 +16,7 @@ from compare.running.steps import NOT_RUN, Step
 
 CHECKPOINT = "checkpoint"
 MISSING = "missing"
+DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class PlannedStep:
 
     Attributes:
         title: Its title in the output.
-        state: `done`; or `missing`, `again` with what changed since it was done, `missing, its training has a
-            checkpoint`, or how the last try ended, such as `diverged at update 3: ...`, and what a run does.
-        estimate: What it will take; None if it is done.
+        state: `done`, or why a step is over that is not tried again; or `missing`, `again` with what changed since it
+            was done, `missing, its training has a checkpoint`, or how the last try ended, such as
+            `diverged at update 3: ...`, and what a run does.
+        estimate: What it will take; None if it is over.
     """
 
     title: str
@@ -78,7 +80,8 @@ class Schedule:
         self._left: list[Step] = []
         for step in steps:
             # A training that is repeated moves what was computed with its weights.
-            if any(step.after and step.after.record == other.record for other in self._left) or step.kept() is None:
+            is_missing = step.kept() is None and not step.divergence()
+            if is_missing or any(step.after and step.after.record == other.record for other in self._left):
                 self._left.append(step)
         self._started: tuple[Step, float] | None = None
         self._estimate()
@@ -89,7 +92,7 @@ class Schedule:
         return [
             PlannedStep(step.title, _state(step), self._estimates[id(step)])
             if id(step) in left
-            else PlannedStep(step.title, "done", None)
+            else PlannedStep(step.title, _over(step), None)
             for step in self.steps
         ]
 
@@ -126,6 +129,11 @@ class Schedule:
 
     def _estimate(self) -> None:
         self._estimates = {id(step): self._earlier.estimate(step) for step in self._left}
+
+
+def _over(step: Step) -> str:
+    reason = step.divergence()
+    return f"{reason}; a run does not try again" if reason else DONE
 
 
 def _state(step: Step) -> str:

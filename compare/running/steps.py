@@ -23,7 +23,8 @@ from compare.console import Advance
 from compare.measuring import quality
 from compare.running import determinants, records
 from compare.running.prepared_data import PreparedData
-from compare.running.run_files import BASELINES_FOLDER
+from compare.running.records import DIVERGED
+from compare.running.run_files import BASELINES_FOLDER, failure_record
 from compare.settings.experiment import Experiment
 
 # What belongs into the record of a step, by its keys there.
@@ -50,6 +51,7 @@ class Step:
         after: The step whose output this one needs; without that output it is not run.
         leaves: Output that others read: BART arrays, `.npz` and `.keras`. The step is repeated if one of them is
             missing or damaged.
+        tries_again: Whether the step is done again if its last try diverged (default).
     """
 
     title: str
@@ -62,11 +64,19 @@ class Step:
     work: Callable[[Advance], Details]
     after: Step | None = None
     leaves: tuple[Path, ...] = ()
+    tries_again: bool = True
 
     def kept(self) -> records.Record | None:
         """Return the record of the step if it is done: its inputs are as they were, and nothing of it is missing."""
         record = records.read(self.record, self.determinants())
         return None if record is None or self.damage() else record
+
+    def divergence(self) -> str:
+        """Say how the last try diverged, of a step that is not tried again; empty if it is to be done."""
+        if self.tries_again:
+            return ""
+        failure = records.read(failure_record(self.record), self.determinants()) or {}
+        return str(failure["failed"]) if DIVERGED in failure else ""
 
     def damage(self) -> str:
         """Describe what is missing or damaged of the output; empty if nothing is."""

@@ -29,12 +29,14 @@ class Outcome:
         reused: Titles of the steps that were complete before.
         failed: What went wrong, by title.
         not_run: Titles of the steps that would have used the output of a step that failed.
+        left: Titles of the steps that were left to other processes.
     """
 
     computed: list[str]
     reused: list[str]
     failed: dict[str, str]
     not_run: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
 
 class Worker:
@@ -61,13 +63,26 @@ class Worker:
         self._outcome = Outcome([], [], {})
         self._older = records.Older(folder)
 
-    def work(self, steps: list[Step]) -> Outcome:
-        """Do the steps; those of runs that another process works on come last, and wait for it."""
+    def work(self, steps: list[Step], wait: bool = True) -> Outcome:
+        """Do the steps.
+
+        Args:
+            steps: The steps.
+            wait: Whether those of runs that another process works on come last, and wait for it (default), or are
+                left to it.
+        """
         with self._reporter.whole(self._schedule.describe, self._schedule.time_left):
-            self._work(steps)
+            later = self._work(steps)
+            for title, locked, step in later if wait else []:
+                with locks.held(locked):
+                    self._check()
+                    self._do(step, title)
+        if not wait:
+            self._outcome.left.extend(step.title for _, _, step in later)
         return self._outcome
 
-    def _work(self, steps: list[Step]) -> None:
+    def _work(self, steps: list[Step]) -> list[tuple[str, Path, Step]]:
+        """Do the steps of runs that no other process works on; return title, locked folder and step of the others."""
         busy: set[Path] = set()
         later: list[tuple[str, Path, Step]] = []
         for number, step in enumerate(steps, start=1):
@@ -82,13 +97,10 @@ class Worker:
                         self._check()
                         self._do(step, title)
                 except locks.BusyError:
-                    self._reporter.say(f"{title}: another process works on this run, it is looked at again at the end")
+                    self._reporter.say(f"{title}: another process works on this run, it is looked at again later")
                     busy.add(locked)
                     later.append((title, locked, step))
-        for title, locked, step in later:
-            with locks.held(locked):
-                self._check()
-                self._do(step, title)
+        return later
 
     def _locked_folder(self, step: Step) -> Path:
         """Return the folder with the lock of a step: that of the run, which its repeats share."""
@@ -96,6 +108,11 @@ class Worker:
         return self._folder / top / name if top == "runs" else self._folder / top
 
     def _is_done(self, step: Step, title: str) -> bool:
+        if reason := step.divergence():
+            self._reporter.say(f"{title}: not tried again, it {reason}")
+            self._outcome.failed[step.title] = reason
+            self._schedule.finish(step)
+            return True
         record = step.kept()
         if record is None:
             return False

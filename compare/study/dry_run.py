@@ -14,12 +14,10 @@ from bart_bridge.tools.toolbox import Toolbox
 from compare.console import Reporter
 from compare.engines.base import Engine
 from compare.engines.create import create
-from compare.running import dry_run, prepared_data, records, runner
+from compare.running import dry_run, prepared_data, runner
 from compare.running.earlier_runs import EarlierRuns, as_before
 from compare.running.prepared_data import PreparedData
-from compare.running.records import DIVERGED
-from compare.running.run_files import failure_record
-from compare.running.schedule import MISSING, PlannedStep, Schedule
+from compare.running.schedule import DONE, MISSING, PlannedStep, Schedule
 from compare.running.steps import Step
 from compare.settings.engine_names import EngineName
 from compare.study.parts import Part, checked_toolboxes, seed_parts, tuning_part
@@ -68,7 +66,7 @@ class _Programs:
         """List the steps of one of the networks of a part."""
         only = part.experiment.model_copy(update={"networks": {network: part.experiment.networks[network]}})
         engines = [self.engines[name] for name in part.experiment.engines]
-        selection = runner.Selection(phases=phases)
+        selection = runner.Selection(phases=phases, retry_diverged=False)
         return runner.steps_of(part.folder, only, (self.toolbox, engines), self.data, selection)
 
 
@@ -116,17 +114,12 @@ def _tuning(study: Study, part: Part, programs: _Programs) -> _Tuning:
     for name, _, algorithm in tuned(study):
         grid = study.optimizers[algorithm]
         trainings = [steps[f"{name}-{number}"] for number in range(len(grid))]
-        if all(_diverged(step) or step.kept() is not None for step in trainings):
+        if all(step.divergence() or step.kept() is not None for step in trainings):
             choices[name] = choice(study, part.folder, name, algorithm)
         else:
-            left = [candidate for candidate, step in zip(grid, trainings, strict=True) if not _diverged(step)]
+            left = [candidate for candidate, step in zip(grid, trainings, strict=True) if not step.divergence()]
             possible[name] = [{"candidates": grid, "chosen": candidate} for candidate in left]
     return _Tuning(steps, choices, possible)
-
-
-def _diverged(step: Step) -> bool:
-    """Return whether a training with the same settings and data diverged."""
-    return DIVERGED in (records.read(failure_record(step.record), step.determinants()) or {})
 
 
 def _later(parts: Iterable[Part], programs: _Programs, tuning: _Tuning) -> dict[_Key, Step]:
@@ -139,8 +132,7 @@ def _later(parts: Iterable[Part], programs: _Programs, tuning: _Tuning) -> dict[
         for candidate in part.experiment.networks:
             for step in programs.steps(part, candidate, "train", "apply"):
                 is_of_tuning = candidate in tuning.steps and step.after is None
-                # A run trains again what diverged, and has nothing to apply if that diverges as before.
-                if not is_of_tuning and not (step.after and _diverged(step.after)):
+                if not is_of_tuning and not (step.after and step.after.divergence()):
                     later[heading, "-".join(parts_of(candidate)), step.record.stem] = step
     return later
 
@@ -166,7 +158,7 @@ def _state_of(steps: Sequence[PlannedStep]) -> str:
     states = {step.state for step in steps}
     if len(states) == 1:
         return states.pop()
-    if "done" in states:
+    if DONE in states:
         return "done if the settings of before are chosen"
     return "again" if all(state.startswith("again") for state in states) else MISSING
 

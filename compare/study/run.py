@@ -1,13 +1,16 @@
 """The optimizer study: every optimizer tuned with the same budget, then trained from several initial weights.
 
-Each seed is an experiment of its own (`compare.running.runner`), so that an interrupted study continues.
+Each seed on each engine is an experiment of its own (`compare.running.runner`), so that an interrupted study continues,
+and several processes share its trainings.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -46,7 +49,7 @@ from compare.study.tuning import NONE_FINITE, choose, refusals
 
 @dataclass(frozen=True)
 class _Tables:
-    """The rows of both tables, and why runs have none."""
+    """The rows of a part in both tables, and why runs have none."""
 
     results: list[Row] = field(default_factory=list)
     curves: list[Row] = field(default_factory=list)
@@ -75,45 +78,53 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     without_choice = [name for name, choice in choices.items() if choice["chosen"] is None]
     if len(without_choice) == len(choices):
         raise ToolError(f"no candidate of any optimizer {NONE_FINITE}")
-    tables = _Tables(diverged=dict.fromkeys(without_choice, f"no candidate {NONE_FINITE}"))
     refused = refusals(study, choices, toolboxes)
-    for part in seed_parts(study, folder, choices, refused):
-        _measure(part, toolbox, reporter, tables)
+    parts = list(seed_parts(study, folder, choices, refused))
+    measured = _measured(parts, toolbox, reporter)
+    diverged = dict.fromkeys(without_choice, f"no candidate {NONE_FINITE}")
+    for tables in measured:
+        diverged |= tables.diverged
     used = {bart.path: bart for name, bart in toolboxes.items() if is_bart(name)} or {toolbox.path: toolbox}
     barts = [f"{bart.version_text} ({blas_of(bart)}, built with {bart.build})" for bart in used.values()]
     description = {"machine": machine.label(machine.describe()), "bart": ", ".join(barts)}
     tuning_facts = {"tuned_on": study.tuned_on, "chosen_by": CHOSEN_BY}
-    decisions = {"choices": choices, "reasons": refused, **tuning_facts, "diverged": tables.diverged}
+    decisions = {"choices": choices, "reasons": refused, **tuning_facts, "diverged": diverged}
     atomic.write_text(folder / "choices.json", json.dumps(description | decisions, indent=1) + "\n")
-    write_csv(folder / "results.csv", tables.results, RESULT_COLUMNS)
-    write_csv(folder / "curves.csv", tables.curves, CURVE_COLUMNS)
+    write_csv(folder / "results.csv", chain.from_iterable(tables.results for tables in measured), RESULT_COLUMNS)
+    write_csv(folder / "curves.csv", chain.from_iterable(tables.curves for tables in measured), CURVE_COLUMNS)
 
 
-def _measure(part: Part, toolbox: Toolbox, reporter: Reporter, tables: _Tables) -> None:
-    """Train and apply the networks of a part, and add their rows to the tables."""
-    failures = _train(part, toolbox, reporter)
-    for name, failure in failures.items():
-        network, algorithm = parts_of(name)
-        key = f"{on(f'{network}-{algorithm}', part.experiment.engines[0])}, seed {part.experiment.seed}"
-        tables.diverged[key] = failure["failed"]
-    tables.results.extend(diverged_rows(part.experiment, failures))
-    tables.curves.extend(diverged_curves(part.experiment, failures))
-    networks = {name: trained for name, trained in part.experiment.networks.items() if name not in failures}
-    if networks:
-        finished = part.experiment.model_copy(update={"networks": networks})
-        selection = Selection(phases=("train", "apply"))
-        _raise_failed(run_experiment(finished, part.folder, toolbox, reporter, selection, part.settings))
-        tables.results.extend(cost_rows(finished, part.folder))
-        tables.curves.extend(curve_rows(finished, part.folder))
+def _measured(parts: Sequence[Part], toolbox: Toolbox, reporter: Reporter) -> list[_Tables]:
+    """Train and apply what is missing, and return the rows of each part.
+
+    Several processes share the trainings: none waits for another while there is something left to train.
+    """
+    measured: dict[Path, _Tables] = {}
+    for wait in (False, True):
+        for part in parts:
+            if part.folder not in measured:
+                failures, left = _train(part, toolbox, reporter, wait)
+                if not left:
+                    measured[part.folder] = _measure(part, failures, toolbox, reporter)
+    return [measured[part.folder] for part in parts]
 
 
-def _train(part: Part, toolbox: Toolbox, reporter: Reporter) -> dict[str, Record]:
-    """Train what is missing; return the record of the failure of each network whose training diverged.
+def _train(part: Part, toolbox: Toolbox, reporter: Reporter, wait: bool = True) -> tuple[dict[str, Record], list[str]]:
+    """Train what is missing; a training that diverged is not tried again.
+
+    Args:
+        part: The part.
+        toolbox: The BART that simulates data.
+        reporter: Shows progress.
+        wait: Whether trainings of other processes are waited for (default).
+
+    Returns:
+        The record of the failure of each network whose training diverged, and what was left to other processes.
 
     Raises:
         ToolError: A training failed in another way.
     """
-    selection = Selection(phases=("train",))
+    selection = Selection(phases=("train",), retry_diverged=False, wait=wait)
     outcome = run_experiment(part.experiment, part.folder, toolbox, reporter, selection, part.settings)
     failures = {}
     for run in images.runs(part.experiment, part.folder):
@@ -123,7 +134,24 @@ def _train(part: Part, toolbox: Toolbox, reporter: Reporter) -> dict[str, Record
                 failures[run.name] = record
     if len(failures) < len(outcome.failed):
         _raise_failed(outcome)
-    return failures
+    return failures, outcome.left
+
+
+def _measure(part: Part, failures: dict[str, Record], toolbox: Toolbox, reporter: Reporter) -> _Tables:
+    """Apply the networks of a part that were trained, and return the rows of all."""
+    tables = _Tables([*diverged_rows(part.experiment, failures)], [*diverged_curves(part.experiment, failures)])
+    for name, failure in failures.items():
+        network, algorithm = parts_of(name)
+        key = f"{on(f'{network}-{algorithm}', part.experiment.engines[0])}, seed {part.experiment.seed}"
+        tables.diverged[key] = failure["failed"]
+    networks = {name: trained for name, trained in part.experiment.networks.items() if name not in failures}
+    if networks:
+        finished = part.experiment.model_copy(update={"networks": networks})
+        selection = Selection(phases=("train", "apply"))
+        _raise_failed(run_experiment(finished, part.folder, toolbox, reporter, selection, part.settings))
+        tables.results.extend(cost_rows(finished, part.folder))
+        tables.curves.extend(curve_rows(finished, part.folder))
+    return tables
 
 
 def _raise_failed(outcome: Outcome) -> None:

@@ -104,11 +104,10 @@ def test_half_way_the_real_choices_are_used_and_nothing_changes(copy):
         best[name] = int(np.argmin([np.load(run / "history.npz")["stage1_nmse mag"][-1, -1] for run in runs]))
     assert not any("not chosen" in line for line in lines)
     diverged = steps[CHOOSING, f"varnet-adam-1 {KERAS}: train 3 epochs"]["notes"]
-    assert diverged.startswith("diverged at update ")
-    assert "; a run trains again; as in tiny/tuning/runs/varnet-adam-0-keras-tensorflow/train with another" in diverged
+    assert re.fullmatch(r"diverged at update \d: .*; a run does not try again", diverged)
     done = {key for key, step in steps.items() if step["cells"].strip() == "done"}
     assert {heading for heading, _ in done} == {CHOOSING, "seed 0 on bart"}
-    assert len(done) == 9
+    assert len(done) == 10
     for name, number in best.items():
         run = f"varnet-{name}-{number}-keras-tensorflow"
         assert ("seed 0 on keras-tensorflow, trained above", f"varnet-{name}-{number} {KERAS}: reconstruct") in steps
@@ -117,14 +116,14 @@ def test_half_way_the_real_choices_are_used_and_nothing_changes(copy):
         assert step["notes"] == f"as in tiny/tuning/runs/{run}/train"
         gib = used["measurement"]["peak_rss_bytes"] / 2**30
         assert re.split(r"\s{2,}", step["cells"]) == [duration(used["step_s"]), f"{gib:.2f} GiB"]
-    # One sum: the training that diverged, 12 trainings of two more seeds with as many reconstructions, three of the
-    # first seed. Keras has reconstructed nothing yet, which leaves 9 unknown.
+    # One sum: 10 trainings of two more seeds with as many reconstructions, three of the first seed. Keras has
+    # reconstructed nothing yet, which leaves 9 unknown.
     trainings = [record(copy, "tuning", f"varnet-{name}-{best[name]}-keras-tensorflow") for name in best]
     bart = [record(copy, "seed0-bart", f"varnet-{name}-bart") for name in ("adam", "ipalm")]
     bart += [record(copy, "seed0-bart", "varnet-adam-bart", "apply")] * 2
-    seconds = trainings[0]["step_s"] + 2 * sum(each["step_s"] for each in [*trainings, *bart])
-    assert lines[-4:-2] == [NO_ADMM, "33 steps: 9 done, 24 to do"]
-    assert lines[-2] == f"time: {duration(seconds)} without the report, for 15 steps; for 9 it is unknown"
+    seconds = 2 * sum(each["step_s"] for each in [*trainings, *bart])
+    assert lines[-4:-2] == [NO_ADMM, "33 steps: 10 done, 23 to do"]
+    assert lines[-2] == f"time: {duration(seconds)} without the report, for 14 steps; for 9 it is unknown"
 
 
 def test_a_candidate_that_diverged_leaves_the_choice_to_the_others(copy):
@@ -140,7 +139,7 @@ def test_a_candidate_that_diverged_leaves_the_choice_to_the_others(copy):
     assert ("seed 0 on keras-tensorflow, trained above", f"varnet-adam-0 {KERAS}: reconstruct") in steps
 
 
-def test_a_seed_that_diverged_is_trained_again_and_reconstructs_nothing(copy):
+def test_a_seed_that_diverged_is_over_and_reconstructs_nothing(copy):
     diverged = copy / "seed1-keras-tensorflow/runs/varnet-adam-keras-tensorflow"
     shutil.copytree(copy / "tuning/runs/varnet-adam-1-keras-tensorflow", diverged)
     failure = json.loads((diverged / "train-failed.json").read_text())
@@ -149,7 +148,7 @@ def test_a_seed_that_diverged_is_trained_again_and_reconstructs_nothing(copy):
     (diverged / "train-failed.json").write_text(json.dumps(failure))
     _, steps = dry_run(copy)
     of_seed = {title: step for (heading, title), step in steps.items() if heading == "seed 1 on keras-tensorflow"}
-    assert "; a run trains again; " in of_seed[f"varnet-adam {KERAS}: train 3 epochs"]["notes"]
+    assert of_seed[f"varnet-adam {KERAS}: train 3 epochs"]["notes"].endswith("; a run does not try again")
     assert f"varnet-adam {KERAS}: reconstruct" not in of_seed
     assert len(of_seed) == 5
 
@@ -232,10 +231,9 @@ def test_without_a_finite_candidate_nothing_more_is_trained(copy):
     lines, steps = dry_run(copy, TWO_EACH | {"optimizers": {"adam": [{"learning_rate": 1e20}]}})
     ((_, title),) = steps
     assert title == f"varnet-adam-0 {KERAS}: train 3 epochs"
-    assert lines[-3:] == [
+    assert lines[-2:] == [
         "not trained: varnet-adam: no candidate ends with a finite error; choose smaller steps",
-        "1 step: 0 done, 1 to do",
-        "time: unknown",
+        "1 step: 1 done, 0 to do",
     ]
 
 
@@ -265,7 +263,6 @@ def test_a_run_does_what_a_dry_run_lists(copy):
             listed.add(f"{part}/runs/{name}-{engine}/{'train' if what == 'train' else 'apply'}.json")
     finished = bart_tf("optimizers", copy.parent.parent / "study.yaml", "-o", copy)
     assert finished.returncode == 0, finished.stderr
-    assert listed - (records() - before) == {"tuning/runs/varnet-adam-1-keras-tensorflow/train.json"}
-    assert records() - before < listed
+    assert records() - before == listed
     lines, _ = dry_run(copy)
-    assert lines[-3] == "33 steps: 32 done, 1 to do"
+    assert lines[-1] == "33 steps: 33 done, 0 to do"
