@@ -29,7 +29,7 @@ def difference(
     from compare.report.tables.difference import changes, read_settings, settings
     from compare.results import divergences
     from compare.results.table import read_results
-    from compare.study.settings import STUDY
+    from compare.running.run_files import STUDY
 
     for folder in (a, b):
         if (folder / STUDY).exists():

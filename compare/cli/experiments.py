@@ -108,9 +108,9 @@ def report(
     from compare.report import experiment_report as reports
     from compare.results import divergences
     from compare.running import locks
+    from compare.running.run_files import STUDY
     from compare.study import report as study_report
     from compare.study import rows as study_rows
-    from compare.study.settings import STUDY
     from compare.trace import chapter
 
     folder = folder.absolute()

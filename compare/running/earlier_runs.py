@@ -22,7 +22,7 @@ from compare.measuring import machine
 from compare.measuring.timing import continued
 from compare.running import records
 from compare.running.records import OLDER, Record
-from compare.running.run_files import BASELINES_FOLDER
+from compare.running.run_files import BASELINES_FOLDER, STUDY
 from compare.running.steps import Step
 from compare.settings.engine_names import BART
 from compare.settings.experiment import Experiment, load_kept
@@ -77,7 +77,7 @@ class EarlierRuns:
         self._folder = folder
         own = _experiments(folder)
         beside = [path.parent for path in sorted(folder.parent.glob("*/experiment.yaml"))]
-        beside += [path.parent for path in sorted(folder.parent.glob("*/*/experiment.yaml"))]
+        beside += [part for path in sorted(folder.parent.glob(f"*/{STUDY}")) for part in _experiments(path.parent)]
         # The first record that fits counts: of this folder before others, of a first run before its repeats.
         older = [path for root in own for path in sorted((root / OLDER).glob("*"))]
         self._earlier = [each for root in dict.fromkeys([*own, *older, *beside]) for each in _in_folder(root)]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 # Of the reconstructions without a network, in the folder of an experiment.
 BASELINES_FOLDER = "references"
+# The settings of an optimizer study (`compare.study`), in a folder that has an experiment for each of its parts.
+STUDY = "study.yaml"
 
 
 class Run:

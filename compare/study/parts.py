@@ -9,11 +9,12 @@ from pathlib import Path
 from bart_bridge.tools.toolbox import Toolbox
 from compare.engines.create import create, toolboxes_of
 from compare.running.prepared_data import refuse_foreign
+from compare.running.run_files import STUDY
 from compare.running.runner import check_bart
 from compare.settings.engine_names import EngineName
 from compare.settings.experiment import DatasetChoice, Experiment
 from compare.study.choices import on
-from compare.study.settings import STUDY, Study, candidates, experiment
+from compare.study.settings import Study, candidates, experiment
 from compare.study.tuning import Choice, chosen
 
 

@@ -17,11 +17,11 @@ from compare.results import images as reconstructions
 from compare.results.rows import quality_rows
 from compare.results.table_files import read_csv
 from compare.running.records import DIVERGED, Record
-from compare.running.run_files import Run
+from compare.running.run_files import STUDY, Run
 from compare.settings.engine_names import is_bart
 from compare.settings.experiment import Experiment
 from compare.study.choices import Choices, read_choices
-from compare.study.settings import STUDY, Study, load_kept
+from compare.study.settings import Study, load_kept
 
 if TYPE_CHECKING:
     import pandas

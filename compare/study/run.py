@@ -26,6 +26,7 @@ from compare.results.table_files import write_csv
 from compare.running import locks
 from compare.running.prepared_data import prepare
 from compare.running.records import DIVERGED, Record
+from compare.running.run_files import STUDY
 from compare.running.runner import Selection, warn_of_slow_builds
 from compare.running.runner import run as run_experiment
 from compare.running.worker import Outcome
@@ -43,7 +44,7 @@ from compare.study.rows import (
     diverged_rows,
     parts_of,
 )
-from compare.study.settings import STUDY, Study
+from compare.study.settings import Study
 from compare.study.tuning import NONE_FINITE, choose, refusals
 
 

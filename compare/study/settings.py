@@ -29,7 +29,6 @@ class _TrainingSchema:
 # Some of the settings of a training.
 Candidate = Annotated[dict[str, Any], _TrainingSchema()]
 Algorithm = Literal["sgd", "adam", "ipalm", "admm"]
-STUDY = "study.yaml"
 
 
 class Study(Settings):
