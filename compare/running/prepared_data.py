@@ -61,7 +61,7 @@ def prepare(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Re
         if changed is None:
             refuse_foreign(folder, "experiment.yaml")
         if changed:
-            with _nobody_at_work(folder, changed):
+            with nobody_at_work(folder, changed):
                 pass
         atomic.remove_leftovers(folder, folder / "tables", folder / "figures")
         data = open_dataset(experiment, folder, toolbox, reporter)
@@ -193,7 +193,7 @@ def _simulate(settings: Simulation, folder: Path, toolbox: Toolbox, reporter: Re
     if changed == "":
         return
     if changed is not None:
-        with _nobody_at_work(folder, changed):
+        with nobody_at_work(folder, changed):
             older = records.Older(folder).keep([target])
         reporter.say(f"dataset: simulated anew, {changed}; the old one is in {older}")
     total = sum(getattr(settings, split) for split in SPLITS)
@@ -220,8 +220,16 @@ def _changed_simulation(settings: Simulation, target: Path) -> str | None:
 
 
 @contextmanager
-def _nobody_at_work(folder: Path, changed: str) -> Iterator[None]:
-    """Hold all locks below a folder; fail if another process holds one."""
+def nobody_at_work(folder: Path, changed: str) -> Iterator[None]:
+    """Hold all locks below a folder.
+
+    Args:
+        folder: Of an experiment or optimizer study.
+        changed: What is about to change there.
+
+    Raises:
+        BusyError: Another process holds one of the locks.
+    """
     with ExitStack() as stack:
         for lock in sorted(folder.glob(f"*/**/{locks.NAME}")):
             try:

@@ -180,12 +180,15 @@ def _known(seconds: float) -> float | None:
 
 
 def _step_s(seconds: NDArray[np.float64]) -> float:
-    """Return the mean seconds of a step in the median epoch; NaN with fewer than two epochs.
+    """Return the mean seconds of a step in the median epoch.
 
-    The first epoch is left out because graphs are compiled in it. The validation after an epoch is in no engine's time.
+    The first epoch is left out because graphs are compiled in it. Of a single epoch, only the first step is left out;
+    NaN if it has no other. The validation after an epoch is in no engine's time.
     """
-    later_epochs = seconds[1:, -1]
-    return float(np.median(later_epochs)) / seconds.shape[1] if later_epochs.size else float("nan")
+    epochs, steps = seconds.shape
+    if epochs > 1:
+        return float(np.median(seconds[1:, -1])) / steps
+    return float(np.median(np.diff(seconds[0]))) if steps > 1 else float("nan")
 
 
 def _state_bytes(model: Path) -> int:

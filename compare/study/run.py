@@ -7,7 +7,7 @@ and several processes share its trainings.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from bart_bridge.errors import ToolError
+from bart_bridge.errors import InputError, ToolError
 from bart_bridge.files import atomic
 from bart_bridge.tools.blas import blas_of
 from bart_bridge.tools.toolbox import Toolbox
@@ -23,8 +23,8 @@ from compare.console import Reporter
 from compare.measuring import machine
 from compare.results import images
 from compare.results.table_files import write_csv
-from compare.running import locks
-from compare.running.prepared_data import prepare
+from compare.running import locks, records
+from compare.running.prepared_data import nobody_at_work, prepare
 from compare.running.records import DIVERGED, Record
 from compare.running.run_files import STUDY
 from compare.running.runner import Selection, warn_of_slow_builds
@@ -44,7 +44,7 @@ from compare.study.rows import (
     diverged_rows,
     parts_of,
 )
-from compare.study.settings import Study
+from compare.study.settings import Study, load_kept
 from compare.study.tuning import NONE_FINITE, choose, refusals
 
 
@@ -64,24 +64,35 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     `compare.study.rows.diverged`.
 
     Raises:
-        InputError: The dataset is not usable, or an engine cannot use the device.
+        InputError: The dataset is not usable, an engine cannot use the device, or another process gave the folder
+            another study meanwhile.
+        BusyError: Another process works on another study in the folder.
         ToolError: A run failed in another way; what was finished is kept.
     """
+
+    def check() -> None:
+        if changed := _changed(study, folder, since=True):
+            raise InputError(f"{folder}: another process gave it other settings ({changed})")
+
     toolboxes = checked_toolboxes(study, folder, toolbox)
     warn_of_slow_builds(toolbox, toolboxes, reporter)  # of all engines at once, before the first part
     tuning = tuning_part(study, folder)
-    # Refuses what must not replace the study that is there.
-    prepare(tuning.experiment, tuning.folder, toolbox, reporter)
     with locks.held(folder):
+        if changed := _changed(study, folder):
+            with nobody_at_work(folder, changed):
+                pass
+        # Refuses what must not replace the study that is there.
+        prepare(tuning.experiment, tuning.folder, toolbox, reporter)
         atomic.write_text(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
     _train(tuning, toolbox, reporter)
+    check()
     choices = choose(study, tuning.folder)
     without_choice = [name for name, choice in choices.items() if choice["chosen"] is None]
     if len(without_choice) == len(choices):
         raise ToolError(f"no candidate of any optimizer {NONE_FINITE}")
     refused = refusals(study, choices, toolboxes)
     parts = list(seed_parts(study, folder, choices, refused))
-    measured = _measured(parts, toolbox, reporter)
+    measured = _measured(parts, toolbox, reporter, check)
     diverged = dict.fromkeys(without_choice, f"no candidate {NONE_FINITE}")
     for tables in measured:
         diverged |= tables.diverged
@@ -90,12 +101,30 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     description = {"machine": machine.label(machine.describe()), "bart": ", ".join(barts)}
     tuning_facts = {"tuned_on": study.tuned_on, "chosen_by": CHOSEN_BY}
     decisions = {"choices": choices, "reasons": refused, **tuning_facts, "diverged": diverged}
-    atomic.write_text(folder / "choices.json", json.dumps(description | decisions, indent=1) + "\n")
-    write_csv(folder / "results.csv", chain.from_iterable(tables.results for tables in measured), RESULT_COLUMNS)
-    write_csv(folder / "curves.csv", chain.from_iterable(tables.curves for tables in measured), CURVE_COLUMNS)
+    with locks.held(folder):
+        check()
+        atomic.write_text(folder / "choices.json", json.dumps(description | decisions, indent=1) + "\n")
+        write_csv(folder / "results.csv", chain.from_iterable(tables.results for tables in measured), RESULT_COLUMNS)
+        write_csv(folder / "curves.csv", chain.from_iterable(tables.curves for tables in measured), CURVE_COLUMNS)
 
 
-def _measured(parts: Sequence[Part], toolbox: Toolbox, reporter: Reporter) -> list[_Tables]:
+def _changed(study: Study, folder: Path, since: bool = False) -> str:
+    """Describe how a study differs from the one that a folder keeps; empty if it does not, or there is none.
+
+    Args:
+        study: The study.
+        folder: The folder.
+        since: Whether the folder's is the newer of the two (default false).
+    """
+    try:
+        kept = load_kept(folder / STUDY)
+    except InputError:
+        return ""
+    old, new = (each.model_dump(mode="json", exclude={"description"}) for each in (kept, study))
+    return records.differences(new, old) if since else records.differences(old, new)
+
+
+def _measured(parts: Sequence[Part], toolbox: Toolbox, reporter: Reporter, check: Callable[[], None]) -> list[_Tables]:
     """Train and apply what is missing, and return the rows of each part.
 
     Several processes share the trainings: none waits for another while there is something left to train.
@@ -104,6 +133,7 @@ def _measured(parts: Sequence[Part], toolbox: Toolbox, reporter: Reporter) -> li
     for wait in (False, True):
         for part in parts:
             if part.folder not in measured:
+                check()
                 failures, left = _train(part, toolbox, reporter, wait)
                 if not left:
                     measured[part.folder] = _measure(part, failures, toolbox, reporter)

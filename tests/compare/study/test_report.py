@@ -151,7 +151,8 @@ def test_the_epochs_of_two_stages_follow_each_other(tmp_path):
     [
         ([[9, 10], [1, 2], [1, 5], [0.5, 2]], 1.0),  # graphs are compiled in the first epoch
         ([[9], [2], [3], [3]], 3.0),
-        ([[1, 2, 3]], np.nan),
+        ([[5, 6, 7]], 1.0),
+        ([[5]], np.nan),
     ],
 )
 def test_a_step_is_the_median_epoch_by_its_updates(tmp_path, seconds, step_s):

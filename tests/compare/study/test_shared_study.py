@@ -6,6 +6,7 @@ import shutil
 import pytest
 import yaml
 
+from compare.running import locks
 from compare.study import rows
 from tests.compare.conftest import bart_tf, start_bart_tf
 from tests.compare.study.conftest import TWO_EACH
@@ -42,3 +43,34 @@ def test_what_diverged_is_not_trained_again(interrupted, config, tmp_path):
     message = r"varnet-adam-1 on keras-tensorflow: train 3 epochs: not tried again, it diverged at update \d: "
     assert re.search(message, finished.stderr)
     assert "varnet-adam-1" not in " ".join(TRAINED.findall(finished.stderr))
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"),
+    [
+        ({"seeds": [0, 5, 6]}, "seeds changed from [0, 1, 2] to [0, 5, 6]"),
+        ({"dataset": {"simulate": TWO_EACH["dataset"]["simulate"] | {"seed": 4}}}, "seed changed from 3 to 4"),
+    ],
+)
+def test_another_study_is_rejected_while_a_process_trains(changes, changed, interrupted, config, tmp_path):
+    folder = shutil.copytree(interrupted, tmp_path / "out")
+    config.write_text(yaml.safe_dump(TWO_EACH | changes))
+    before = (folder / "study.yaml").read_text()
+    with locks.held(folder / "seed1-bart/runs/varnet-adam-bart"):
+        finished = bart_tf("optimizers", config, "-o", folder)
+    assert finished.returncode == 1
+    assert "another process works on it, with other settings" in finished.stderr
+    assert changed in " ".join(finished.stderr.split())
+    assert (folder / "study.yaml").read_text() == before
+    assert not (folder / "tuning/older").exists()
+
+
+def test_a_process_whose_folder_got_another_study_writes_no_tables(interrupted, config, tmp_path):
+    folder = shutil.copytree(interrupted, tmp_path / "out")
+    with start_bart_tf("optimizers", config, "-o", folder) as running:
+        next(line for line in running.stderr if TRAINED.search(line))
+        (folder / "study.yaml").write_text(yaml.safe_dump(TWO_EACH | {"seeds": [0, 5, 6]}))
+        _, said = running.communicate()
+    assert running.returncode == 2
+    assert f"error: {folder}: another process gave it other settings (seeds" in " ".join(said.split())
+    assert not (folder / "results.csv").exists()
