@@ -118,7 +118,11 @@ def report(
     if not is_study and not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
     with locks.held(folder):
-        page = study_report.write(folder) if is_study else reports.write(folder, chapter.for_report(folder))
+        page = (
+            study_report.write(folder)
+            if is_study
+            else reports.write(folder, chapter.for_report(folder), keep_images=True)
+        )
     typer.echo(f"report: {page}")
     if diverged := (study_rows.diverged(folder) if is_study else divergences.in_folder(folder)):
         raise BartTfError(divergences.sentence(diverged))

@@ -39,19 +39,20 @@ _FILES = {
 }
 
 
-def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
+def write(folder: Path, gpu: page.Chapter | None = None, keep_images: bool = False) -> Path:
     """Write the report of an experiment from the files in its folder; nothing is run.
 
     Args:
         folder: Of the experiment, with `experiment.yaml` and `results.csv`. The page names what it leaves out because
             other files are not there: the images, `history.csv`, `memory.csv`, `machine.json`.
         gpu: What the GPU did, if that was traced.
+        keep_images: Whether a page with images is kept where no images are left in the folder (default false).
 
     Returns:
         The page.
 
     Raises:
-        InputError: The folder holds no experiment with results, or a page with images that are not in the folder.
+        InputError: The folder holds no experiment with results, or a page that is kept.
     """
     if not (folder / "experiment.yaml").exists():
         raise InputError(f"{folder}: not an experiment's folder, there is no experiment.yaml")
@@ -59,7 +60,7 @@ def write(folder: Path, gpu: page.Chapter | None = None) -> Path:
     table = read_results(folder)
     description = _machine(folder)
     images, faults = open_readable_images(experiment, folder)
-    if len(images) < 2:
+    if keep_images and len(images) < 2:
         _keep_images_of(folder / "index.html")
     tables, figures = exports.write(experiment, folder, images)
     gpu = gpu or page.Chapter()
