@@ -60,8 +60,8 @@ def write(folder: Path, gpu: page.Chapter | None = None, keep_images: bool = Fal
     table = read_results(folder)
     description = _machine(folder)
     images, faults = open_readable_images(experiment, folder)
-    if keep_images and len(images) < 2:
-        _keep_images_of(folder / "index.html")
+    if keep_images:
+        _keep_images_of(folder / "index.html", images)
     tables, figures = exports.write(experiment, folder, images)
     gpu = gpu or page.Chapter()
     warnings = _warnings(experiment, folder, table, images, faults)
@@ -85,13 +85,7 @@ def write(folder: Path, gpu: page.Chapter | None = None, keep_images: bool = Fal
         files={name: text for name, text in _FILES.items() if name == "tables.md" or (folder / name).exists()},
         engines=sorted(set(table.engine)),
     )
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("compare.report"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    markdown = environment.get_template("tables.md.j2").render(
+    markdown = _template("tables.md.j2").render(
         experiment=experiment,
         machine=measured_on,
         tables=[*tables, *gpu.tables],
@@ -102,9 +96,19 @@ def write(folder: Path, gpu: page.Chapter | None = None, keep_images: bool = Fal
     return folder / "index.html"
 
 
-def _keep_images_of(earlier: Path) -> None:
-    """Refuse to replace a page by one without its images."""
-    if earlier.is_file() and 'id="viewer"' in earlier.read_text(errors="replace"):
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("compare.report"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def _keep_images_of(earlier: Path, images: Images) -> None:
+    """Refuse to replace a page with images by one without any."""
+    if len(images) < 2 and earlier.is_file() and 'id="viewer"' in earlier.read_text(errors="replace"):
         raise InputError(
             f"{earlier}: shows images that are no longer in the folder, and a new page would have none; remove it first"
         )
