@@ -17,6 +17,7 @@ from bart_bridge.data.simulation import DEFAULTS, Simulation, simulate
 from bart_bridge.errors import InputError
 from bart_bridge.files import atomic
 from bart_bridge.reconet.image_size import check_filters
+from bart_bridge.reconet.network_settings import Settings
 from bart_bridge.tools import versions
 from bart_bridge.tools.discovery import every_bart
 from bart_bridge.tools.toolbox import Toolbox
@@ -28,7 +29,7 @@ from compare.settings.experiment import Experiment, load_kept
 # What each split holds: the hash of each array by its name.
 Identity = dict[str, dict[str, str]]
 # Settings that no result depends on.
-_WITHOUT_EFFECT = ("slurm", "description")
+_WITHOUT_EFFECT = {"slurm", "description"}
 # What a report writes beside its tables and figures; see `compare.report.experiment_report` and
 # `compare.results.table`.
 _OF_REPORT = ("index.html", "tables.md", "machine.json", *(f"{name}.csv" for name in ("results", "history", "memory")))
@@ -95,11 +96,20 @@ def changed_settings(experiment: Experiment, folder: Path, since: bool = False) 
         before = load_kept(folder / "experiment.yaml")
     except InputError:
         return None
-    old, new = (
-        {name: value for name, value in each.model_dump(mode="json").items() if name not in _WITHOUT_EFFECT}
-        for each in (before, experiment)
-    )
-    return records.differences(new, old) if since else records.differences(old, new)
+    return differences(before, experiment, since)
+
+
+def differences(kept: Settings, given: Settings, since: bool = False) -> str:
+    """Describe how settings differ from those that a folder keeps, without what no result depends on.
+
+    Args:
+        kept: Those of the folder.
+        given: The others.
+        since: As for `changed_settings`.
+    """
+    before, after = (given, kept) if since else (kept, given)
+    old, new = (each.model_dump(mode="json", exclude=_WITHOUT_EFFECT) for each in (before, after))
+    return records.differences(old, new)
 
 
 def open_dataset(experiment: Experiment, folder: Path, toolbox: Toolbox, reporter: Reporter) -> PreparedData:

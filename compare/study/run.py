@@ -23,8 +23,8 @@ from compare.console import Reporter
 from compare.measuring import machine
 from compare.results import images
 from compare.results.table_files import write_csv
-from compare.running import locks, records
-from compare.running.prepared_data import nobody_at_work, prepare
+from compare.running import locks
+from compare.running.prepared_data import differences, nobody_at_work, prepare
 from compare.running.records import DIVERGED, Record
 from compare.running.run_files import STUDY
 from compare.running.runner import Selection, warn_of_slow_builds
@@ -117,11 +117,9 @@ def _changed(study: Study, folder: Path, since: bool = False) -> str:
         since: Whether the folder's is the newer of the two (default false).
     """
     try:
-        kept = load_kept(folder / STUDY)
+        return differences(load_kept(folder / STUDY), study, since)
     except InputError:
         return ""
-    old, new = (each.model_dump(mode="json", exclude={"description"}) for each in (kept, study))
-    return records.differences(new, old) if since else records.differences(old, new)
 
 
 def _measured(parts: Sequence[Part], toolbox: Toolbox, reporter: Reporter, check: Callable[[], None]) -> list[_Tables]:

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
+from bart_bridge.errors import ToolError
+from bart_bridge.tools.discovery import Wanted, find_version
 from compare.cli import main
 
 TINY = """
@@ -54,6 +56,16 @@ def start_bart_tf(*arguments):
     """Start the command line, for tests that meet it in the middle."""
     argv = [*COMMAND, *map(str, arguments)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def bart_of(engine):
+    """Return the BART of an engine such as `bart-1.0`; a test of one that this machine lacks is skipped."""
+    wanted = Wanted.parse(engine.removeprefix("bart-"))
+    assert wanted
+    try:
+        return find_version(wanted)
+    except ToolError as error:
+        pytest.skip(str(error))
 
 
 def bart_script(folder, toolbox, *lines):

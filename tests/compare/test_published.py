@@ -11,7 +11,6 @@ import yaml
 from bart_bridge.data.dataset import SPLITS, Dataset
 from bart_bridge.data.fourier import centred_fft, centred_ifft
 from bart_bridge.files import yaml_files
-from bart_bridge.tools.discovery import Wanted, find_version
 from compare.measuring import machine
 from compare.results import statistics
 from compare.results.images import read_images
@@ -19,7 +18,7 @@ from compare.results.table import read_results, select
 from compare.settings.engine_names import is_bart
 from compare.settings.experiment import apart_from_seeds, load
 from compare.study import settings as study_settings
-from tests.compare.conftest import bart_tf_undrawn
+from tests.compare.conftest import bart_of, bart_tf_undrawn
 
 pytestmark = pytest.mark.barts
 
@@ -62,10 +61,7 @@ def finished(request, toolbox_1_0, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def toolbox_1_0():
-    try:
-        return find_version(Wanted((1, 0)))
-    except Exception as error:  # noqa: BLE001
-        pytest.skip(str(error))
+    return bart_of("bart-1.0")
 
 
 def table(folder, name):

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
-from bart_bridge.errors import ToolError
 from bart_bridge.files import cfl
-from bart_bridge.tools.discovery import Wanted, find_version
 from compare.results import table
-from tests.compare.conftest import TINY, bart_tf_undrawn
+from tests.compare.conftest import TINY, bart_of, bart_tf_undrawn
 from tests.helper import relative_difference
 
 VERSIONS = {"bart-0.8": "0.8.00", "bart-0.9": "0.9.00", "bart-1.0": "1.0.00"}
@@ -20,12 +18,7 @@ VERSIONS = {"bart-0.8": "0.8.00", "bart-0.9": "0.9.00", "bart-1.0": "1.0.00"}
 def test_three_versions_and_keras(tmp_path):
     """One test for all that is looked at: several workers would run the experiment several times."""
     for name in VERSIONS:
-        wanted = Wanted.parse(name.removeprefix("bart-"))
-        assert wanted
-        try:
-            find_version(wanted)
-        except ToolError as error:
-            pytest.skip(str(error))
+        bart_of(name)
     content = yaml.safe_load(TINY) | {"engines": [*VERSIONS, "keras-tensorflow"], "baselines": ["cg-sense"]}
     del content["networks"]["modl"]
     content["inference_calls"] = 1

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from bart_bridge.errors import ToolError
-from bart_bridge.tools.discovery import Wanted, find_version
-from tests.compare.conftest import bart_tf_undrawn
+from tests.compare.conftest import bart_of, bart_tf_undrawn
 
 BARTS = ["bart-0.8", "bart-0.9", "bart-1.0"]
 # The validation has twenty-five times the slices of a batch.
@@ -26,12 +24,7 @@ inference_calls: 1
 @pytest.mark.barts
 def test_no_engine_counts_the_validation_to_the_epoch(tmp_path):
     for name in BARTS:
-        wanted = Wanted.parse(name.removeprefix("bart-"))
-        assert wanted
-        try:
-            find_version(wanted)
-        except ToolError as error:
-            pytest.skip(str(error))
+        bart_of(name)
     engines = [*BARTS, "keras-tensorflow"]
     (tmp_path / "validation.yaml").write_text(yaml.safe_dump(yaml.safe_load(EXPERIMENT) | {"engines": engines}))
     finished = bart_tf_undrawn("compare", tmp_path / "validation.yaml", "-o", tmp_path / "out")
