@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 
 import pytest
 import yaml
@@ -43,6 +44,20 @@ def test_what_diverged_is_not_trained_again(interrupted, config, tmp_path):
     message = r"varnet-adam-1 on keras-tensorflow: train 3 epochs: not tried again, it diverged at update \d: "
     assert re.search(message, finished.stderr)
     assert "varnet-adam-1" not in " ".join(TRAINED.findall(finished.stderr))
+
+
+def test_a_process_trains_the_next_seed_while_another_has_a_run(interrupted, config, tmp_path):
+    folder = shutil.copytree(interrupted, tmp_path / "out")
+    with start_bart_tf("optimizers", config, "-o", folder) as running:
+        with locks.held(folder / "seed1-bart/runs/varnet-adam-bart"):
+            trained = folder / "seed2-keras-tensorflow/runs/varnet-admm-keras-tensorflow/train.json"
+            end_s = time.monotonic() + 200
+            while not trained.exists() and time.monotonic() < end_s:
+                time.sleep(0.1)
+            assert trained.exists()
+        _, said = running.communicate()
+    assert running.returncode == 0, said
+    assert len(rows.read(folder)[2]) == 15
 
 
 @pytest.mark.parametrize(
