@@ -82,12 +82,14 @@ class Worker:
         return self._outcome
 
     def _work(self, steps: list[Step]) -> list[tuple[str, Path, Step]]:
-        """Do the steps of runs that no other process works on; return title, locked folder and step of the others."""
+        """Do the steps that need no run of another process; return title, locked folder and step of the others."""
         busy: set[Path] = set()
         later: list[tuple[str, Path, Step]] = []
         for number, step in enumerate(steps, start=1):
             title, locked = f"[{number}/{len(steps)}] {step.title}", self._locked_folder(step)
-            if locked in busy:
+            # What it needs may be of another run, as with weights of another engine.
+            needed = {locked} if step.after is None else {locked, self._locked_folder(step.after)}
+            if needed & busy:
                 later.append((title, locked, step))
             elif self._is_done(step, title):
                 continue
