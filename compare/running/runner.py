@@ -132,6 +132,7 @@ def plan(
     toolboxes = _checked_toolboxes(experiment, folder, toolbox, selection)
     data = prepared_data.look(experiment, folder, toolbox, reporter)
     steps = steps_of(folder, experiment, (toolbox, _engines(experiment, toolboxes)), data, selection)
+    warn_of_slow_builds(toolbox, toolboxes, reporter)
     here = as_before(folder, description(experiment, toolbox, toolboxes))
     return Schedule(steps, EarlierRuns(folder, experiment, here))
 

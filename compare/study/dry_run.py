@@ -86,6 +86,7 @@ def lines(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> l
     toolboxes = checked_toolboxes(study, folder, toolbox)
     part = tuning_part(study, folder)
     data = prepared_data.look(part.experiment, part.folder, toolbox, reporter)
+    runner.warn_of_slow_builds(toolbox, toolboxes, reporter)
     engines = {name: create(name, study.device, bart) for name, bart in toolboxes.items()}
     programs = _Programs(toolbox, engines, data)
     tuning = _tuning(study, part, programs)

@@ -139,6 +139,8 @@ def test_a_comparison_says_once_at_its_start_which_builds_are_slow(tmp_path, mon
     assert warning.startswith(
         f"warning: BART 0.8.00 at {tmp_path}/0.8.00/bart, BART 0.9.00 at {tmp_path}/0.9.00/bart: this is a slow build: "
     )
+    planned = bart_tf_in_process("compare", "tiny.yaml", "-o", "out", "--bart", "0.8.00", "--dry-run")
+    assert planned.stderr.splitlines() == [warning]
 
 
 def test_doctor_names_a_folder_without_barts_also_where_none_is_found(tmp_path, monkeypatch):

@@ -122,6 +122,8 @@ def test_a_study_says_once_at_its_start_which_builds_are_slow(tmp_path, toolbox)
     warning, *others = finished.stderr.splitlines()
     assert warning.startswith(f"warning: BART 0.8.00 at {slow}: this is a slow build: ")
     assert not any(line.startswith("warning: ") for line in others)
+    planned = bart_tf("optimizers", config, "-o", tmp_path / "out", "--bart", slow, "--dry-run")
+    assert planned.stderr.splitlines() == [warning]
 
 
 def trained_candidates(study, folder, errors):
