@@ -10,6 +10,8 @@ from bart_bridge.reconet.history import Progress, parse_progress
 
 # BART's conjugate gradients print this if the norm of the right-hand side is not finite. They then return zeros, so the
 # loss may be finite although the weights are not. For a right-hand side of zeros they print "data empty".
+# They also warn of validation slices, whose images may overflow while the training goes well, as at the start of a
+# second stage.
 _CORRUPTED = "Warning: data corrupted"
 
 
@@ -20,11 +22,19 @@ class DivergenceWatch:
         on_progress: Called after each update.
         updates: Number of updates in this stage.
         earlier_updates: Number of updates in earlier stages (default 0).
+        validated: Whether validation slices are measured after each epoch (default false). Then a warning may be of
+            these, so it does not count.
     """
 
-    def __init__(self, on_progress: Callable[[Progress], None], updates: int, earlier_updates: int = 0) -> None:
+    def __init__(
+        self,
+        on_progress: Callable[[Progress], None],
+        updates: int,
+        earlier_updates: int = 0,
+        validated: bool = False,
+    ) -> None:
         self._on_progress = on_progress
-        self._updates, self._earlier = updates, earlier_updates
+        self._updates, self._earlier, self._validated = updates, earlier_updates, validated
         self._last = 0
         self._loss = self._warned = ""
 
@@ -36,7 +46,7 @@ class DivergenceWatch:
             self._last = (progress.epoch - 1) * progress.batches + progress.batch
             if not math.isfinite(progress.loss):
                 self._loss = f"the loss is {progress.loss}"
-        if _CORRUPTED in line:
+        if _CORRUPTED in line and not self._validated:
             self._warned = "BART warned of values that are not finite ('data corrupted') at this update or before"
         return bool(self._loss or self._warned)
 

@@ -87,7 +87,7 @@ class BartEngine:
             remove_array(path)
         batch_size = min(task.training.batch_size, task.split.slice_count)
         updates = stage.epochs * (task.split.slice_count // batch_size)
-        watch = DivergenceWatch(on_progress, updates, stage.earlier_updates)
+        watch = DivergenceWatch(on_progress, updates, stage.earlier_updates, validated=task.validation is not None)
         with tempfile.TemporaryDirectory(prefix=f"{atomic.PREFIX}along-batch-", dir=task.folder) as name:
             slices = along_batch(task.split, Path(name) / "train")
             validation = task.validation and along_batch(task.validation, Path(name) / "validation")
