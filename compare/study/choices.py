@@ -17,7 +17,7 @@ from compare.study.settings import Study
 Choices = dict[str, Any]
 # Which engine chose, where `choices.json` does not say it: versions that had no other wrote it.
 _TUNED_ON: EngineName = "keras-tensorflow"
-_ON = " on "
+ON = " on "
 
 
 class _Choice(BaseModel):
@@ -88,7 +88,7 @@ def tuned_on(choices: Choices) -> EngineName:
 
 def on(name: str, engine: EngineName) -> str:
     """Name a network and optimizer, `<network>-<optimizer>`, on an engine; neither has a space in its name."""
-    return f"{name}{_ON}{engine}"
+    return f"{name}{ON}{engine}"
 
 
 def refusals(study: Study, choices: Choices) -> Iterator[tuple[str, str]]:
@@ -97,4 +97,4 @@ def refusals(study: Study, choices: Choices) -> Iterator[tuple[str, str]]:
     Earlier versions did not name the engine: what one BART refused, no BART of the study trained.
     """
     for name, reason in choices["reasons"].items():
-        yield name if _ON in name else on(name, ", ".join(filter(is_bart, study.engines))), reason
+        yield name if ON in name else on(name, ", ".join(filter(is_bart, study.engines))), reason

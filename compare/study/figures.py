@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AXES = {"gradient_evaluations": "gradient evaluations", "training_s": "seconds of training steps", "epoch": "epochs"}
+# The NMSE of an image of zeros.
+_ZEROS = 1.0
 _COLOURS = {"sgd": "tab:gray", "adam": "tab:blue", "ipalm": "tab:orange", "admm": "tab:green"}
 
 
 def convergence(network: str, curves: pandas.DataFrame, costs: Sequence[str]) -> Figure:
-    """Draw the error of the validation slices over costs side by side; the range of the seeds is shaded."""
+    """Draw the error of the validation slices over costs side by side; the range of the seeds is shaded.
+
+    Errors above that of an image of zeros are cut off unless a run ends there: they may reach 1e16 for an epoch, where
+    all iterations of MoDL start.
+    """
     from matplotlib.figure import Figure as MatplotlibFigure
 
     styles = colours.styles(map(str, curves.engine))
@@ -48,6 +54,10 @@ def convergence(network: str, curves: pandas.DataFrame, costs: Sequence[str]) ->
         axes.set_xlabel(AXES[axis])
         axes.xaxis.get_major_locator().set_params(integer=axis == "epoch")
         axes.grid(alpha=0.3)
+    errors = select(curves, network=network)
+    ends = errors[errors.epoch == errors.epoch.max()].error.max()
+    if errors.error.max() > _ZEROS > ends:
+        plots[0].set_ylim(top=_ZEROS)
     plots[0].set_ylabel("NMSE of the validation slices")
     figure.legend(*plots[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2 * len(costs), fontsize=8)
     return figure

@@ -18,7 +18,7 @@ from compare.report.tables.table import NOT_FINITE, Cell, Format, Numbers, Table
 from compare.results.table import select
 from compare.results.table_files import NOT_AVAILABLE
 from compare.settings.engine_names import EngineName
-from compare.study.choices import Choices, refusals, tuned_on
+from compare.study.choices import ON, Choices, on, refusals, tuned_on
 from compare.study.figures import AXES, convergence, embedded
 from compare.study.rows import read
 from compare.study.settings import Study
@@ -107,7 +107,11 @@ def quality(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
         f"Quality of the test slices, mean ± standard deviation over {len(study.seeds)} seeds",
         _LABELS | {"PSNR / dB": ".2f", "SSIM": ".4f", "NMSE": ".5f"},
         rows,
-        [*_reasons(study, choices), "ADMM's weights are those of its feasible copy z."],
+        [
+            *_reasons(study, choices),
+            *_missing(study, choices, table),
+            "ADMM's weights are those of its feasible copy z.",
+        ],
     )
 
 
@@ -124,6 +128,7 @@ def cost(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
         rows,
         [
             *_reasons(study, choices),
+            *_missing(study, choices, table),
             f"state: what the optimizer keeps beside the weights, its counters included; {_NO_STATE}.",
             "step: the median epoch after the first, by its updates; whole: the child process with start and set-up.",
             "peak GPU is n/a where no NVIDIA GPU was used.",
@@ -141,7 +146,7 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
             ends = {axis: _common_end(part, axis) for axis in AXES}
             for optimizer in part.optimizer.unique():
                 curve = select(part, optimizer=optimizer)
-                cells = [_mean_of_seeds(_at(curve, axis, ends[axis]).reindex(study.seeds)) for axis in AXES]
+                cells = [_mean_of_seeds(_at(curve, axis, ends[axis]).reindex(curve.seed.unique())) for axis in AXES]
                 rows.append([network, optimizer, engine, *cells])
     return table_of_rows(
         "Error of the validation slices at equal cost, mean ± standard deviation over seeds",
@@ -191,7 +196,8 @@ def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame, en
     for axis, label in AXES.items():
         end = _common_end(part, axis)
         errors = {name: list(_at(rows, axis, end)) for name, rows in part.groupby("optimizer", sort=False)}
-        full = {name: values for name, values in errors.items() if len(values) == part.seed.nunique()}
+        seeds = part.groupby("optimizer").seed.nunique()
+        full = {name: values for name, values in errors.items() if len(values) == seeds[name]}
         spent = f"{end:.3g}" if np.isfinite(end) else "n/a"
         sentences.append(_verdict(f"After equal {label} ({spent}), the least error", full, "{:.5f}"))
     psnr = {name: list(-rows.psnr) for name, rows in results.groupby("optimizer", sort=False)}
@@ -219,6 +225,19 @@ def _groups(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], pand
 def _reasons(study: Study, choices: Choices) -> list[str]:
     lost = choices.get("diverged", {})  # missing in studies of earlier versions
     return [f"n/a for {run}: {reason}" for run, reason in [*refusals(study, choices), *lost.items()]]
+
+
+def _missing(study: Study, choices: Choices, table: pandas.DataFrame) -> list[str]:
+    """Name the seeds whose runs the table lacks, as that of an unfinished study does."""
+    without_reason = []
+    refused = [name.split(ON) for name, _ in refusals(study, choices)]
+    for (network, optimizer, engine), runs in _groups(study, table):
+        name = f"{network}-{optimizer}"
+        seeds = [str(seed) for seed in study.seeds if seed not in set(runs.seed)]
+        explained = any(name == each and engine in engines.split(", ") for each, engines in refused)
+        if seeds and not explained and choices["choices"][name]["chosen"] is not None:
+            without_reason.append(f"{on(name, engine)}: no result of seed {', '.join(seeds)}.")
+    return without_reason
 
 
 def _continued(table: pandas.DataFrame) -> list[str]:

@@ -12,7 +12,7 @@ import yaml
 from bart_bridge.errors import InputError
 from compare.running.run_files import Run
 from compare.settings import experiment as config
-from compare.study import report
+from compare.study import figures, report
 from compare.study import rows as study_rows
 from compare.study import settings as study_settings
 from tests.compare.conftest import bart_tf, bart_tf_in_process
@@ -173,12 +173,25 @@ def test_equal_cost_is_what_all_have_spent():
     assert [cell.split(" ")[0] for cell in rows["sgd"]] == ["4.00000", "4.00000", "4.00000"]
 
 
+@pytest.mark.parametrize(("errors", "top"), [([0.2, 1e15, 0.1], 1), ([0.2, 0.3, 0.1], None), ([0.2, 1e15, 5], None)])
+def test_errors_above_that_of_an_image_of_zeros_are_cut_off_unless_a_run_ends_there(errors, top):
+    _, curves = made_up({"adam": [errors, [0.3, 0.2, 0.1]]}, {"adam": 1.0})
+    figure = figures.convergence("n", curves, list(figures.AXES))
+    limits = [axes.get_ylim()[1] for axes in figure.axes]
+    assert len(set(limits)) == 1
+    assert limits[0] == top if top else limits[0] > max(errors)
+
+
 SAMPLE = ROOT / "reports/samples/optimizers"
 
 
 @pytest.mark.parametrize(
     ("sample", "configuration"),
-    [("optimizers", "optimizers"), ("published/varnet-optimizers", "published_varnet_optimizers")],
+    [
+        ("optimizers", "optimizers"),
+        ("published/varnet-optimizers", "published_varnet_optimizers"),
+        ("published/modl-optimizers", "published_modl_optimizers"),
+    ],
 )
 def test_the_samples_are_remade_from_their_numbers(sample, configuration, tmp_path):
     """Also the text: nothing in it comes from elsewhere."""
@@ -191,6 +204,27 @@ def test_the_samples_are_remade_from_their_numbers(sample, configuration, tmp_pa
     assert {path.name for path in tmp_path.glob("*.png")} == {path.name for path in folder.glob("*.png")}
     made_with = study_settings.load(folder / "study.yaml")
     assert made_with == study_settings.load(ROOT / "configs" / f"{configuration}.yaml")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_report_names_the_seeds_of_an_unfinished_study(tmp_path):
+    for name in ("study.yaml", "choices.json"):
+        shutil.copy(SAMPLE / name, tmp_path)
+    for name in ("results.csv", "curves.csv"):
+        rows = pd.read_csv(SAMPLE / name, dtype=str, keep_default_na=False)
+        lost = (rows.network == "modl") & (rows.optimizer == "adam") & (rows.engine == "keras-tensorflow")
+        rows[~(lost & (rows.seed == "2"))].to_csv(tmp_path / name, index=False)
+    finished = bart_tf_in_process("report", tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    text = (tmp_path / "tables.md").read_text()
+    assert text.count("- modl-adam on keras-tensorflow: no result of seed 2.\n") == 2  # quality and cost
+    assert text.count("no result of seed") == 2
+    rows = [line for line in text.splitlines() if line.startswith("| modl | adam | keras-tensorflow |")]
+    assert len(rows) == 3
+    assert not any("n/a" in line for line in (rows[0], rows[2]))
+    compared = [line for line in text.splitlines() if line.startswith("- After equal")][3:]
+    assert len(compared) == 3
+    assert all("adam " in line for line in compared)
 
 
 @pytest.mark.usefixtures("undrawn")
