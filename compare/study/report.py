@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LABELS: dict[str, Format] = {"network": "", "optimizer": "", "engine": ""}
 _NO_TRIES = "BART does not say how many gradients its iPALM takes"
+_FEASIBLE = "ADMM's weights are those of its feasible copy z."
 _NO_STATE = "BART does not show its optimizer's state"
 
 
@@ -52,10 +53,13 @@ def write(folder: Path) -> Path:
         "networks": [
             {
                 "name": name,
-                "text": findings(name, table, curves, engine),
+                "text": [
+                    *findings(name, table, curves, engine),
+                    *_missing(study.model_copy(update={"networks": {name: network}}), choices, table),
+                ],
                 "curves": {label: embedded(convergence(name, curves, [axis])) for axis, label in AXES.items()},
             }
-            for name in study.networks
+            for name, network in study.networks.items()
         ],
         "version": bart_bridge.__version__,
     }
@@ -107,11 +111,7 @@ def quality(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
         f"Quality of the test slices, mean ± standard deviation over {len(study.seeds)} seeds",
         _LABELS | {"PSNR / dB": ".2f", "SSIM": ".4f", "NMSE": ".5f"},
         rows,
-        [
-            *_reasons(study, choices),
-            *_missing(study, choices, table),
-            "ADMM's weights are those of its feasible copy z.",
-        ],
+        [*_reasons(study, choices), *_missing(study, choices, table), _FEASIBLE],
     )
 
 
@@ -229,15 +229,15 @@ def _reasons(study: Study, choices: Choices) -> list[str]:
 
 def _missing(study: Study, choices: Choices, table: pandas.DataFrame) -> list[str]:
     """Name the seeds whose runs the table lacks, as that of an unfinished study does."""
-    without_reason = []
+    lines = []
     refused = [name.split(ON) for name, _ in refusals(study, choices)]
     for (network, optimizer, engine), runs in _groups(study, table):
         name = f"{network}-{optimizer}"
         seeds = [str(seed) for seed in study.seeds if seed not in set(runs.seed)]
         explained = any(name == each and engine in engines.split(", ") for each, engines in refused)
         if seeds and not explained and choices["choices"][name]["chosen"] is not None:
-            without_reason.append(f"{on(name, engine)}: no result of seed {', '.join(seeds)}.")
-    return without_reason
+            lines.append(f"{on(name, engine)}: no result of seed {', '.join(seeds)}.")
+    return lines
 
 
 def _continued(table: pandas.DataFrame) -> list[str]:
