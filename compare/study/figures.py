@@ -31,8 +31,9 @@ def convergence(network: str, curves: pandas.DataFrame, costs: Sequence[str]) ->
     styles = colours.styles(map(str, curves.engine))
     figure = MatplotlibFigure(figsize=(5 * len(costs), 4), layout="constrained")
     plots = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    rows = select(curves, network=network)
     for axes, axis in zip(plots, costs, strict=True):
-        for (optimizer, engine), part in select(curves, network=network).groupby(["optimizer", "engine"], sort=False):
+        for (optimizer, engine), part in rows.groupby(["optimizer", "engine"], sort=False):
             by_epoch = part[part[axis].notna()].groupby("epoch")
             along, error = by_epoch[axis].mean(), by_epoch.error
             if along.empty:
@@ -54,9 +55,7 @@ def convergence(network: str, curves: pandas.DataFrame, costs: Sequence[str]) ->
         axes.set_xlabel(AXES[axis])
         axes.xaxis.get_major_locator().set_params(integer=axis == "epoch")
         axes.grid(alpha=0.3)
-    errors = select(curves, network=network)
-    ends = errors[errors.epoch == errors.epoch.max()].error.max()
-    if errors.error.max() > _ZEROS > ends:
+    if rows.error.max() > _ZEROS > rows[rows.epoch == rows.epoch.max()].error.max():
         plots[0].set_ylim(top=_ZEROS)
     plots[0].set_ylabel("NMSE of the validation slices")
     figure.legend(*plots[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2 * len(costs), fontsize=8)

@@ -146,7 +146,7 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
             ends = {axis: _common_end(part, axis) for axis in AXES}
             for optimizer in part.optimizer.unique():
                 curve = select(part, optimizer=optimizer)
-                cells = [_mean_of_seeds(_at(curve, axis, ends[axis]).reindex(curve.seed.unique())) for axis in AXES]
+                cells = [_mean_of_seeds(_at(curve, axis, ends[axis])) for axis in AXES]
                 rows.append([network, optimizer, engine, *cells])
     return table_of_rows(
         "Error of the validation slices at equal cost, mean ± standard deviation over seeds",
@@ -196,10 +196,8 @@ def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame, en
     for axis, label in AXES.items():
         end = _common_end(part, axis)
         errors = {name: list(_at(rows, axis, end)) for name, rows in part.groupby("optimizer", sort=False)}
-        seeds = part.groupby("optimizer").seed.nunique()
-        full = {name: values for name, values in errors.items() if len(values) == seeds[name]}
         spent = f"{end:.3g}" if np.isfinite(end) else "n/a"
-        sentences.append(_verdict(f"After equal {label} ({spent}), the least error", full, "{:.5f}"))
+        sentences.append(_verdict(f"After equal {label} ({spent}), the least error", errors, "{:.5f}"))
     psnr = {name: list(-rows.psnr) for name, rows in results.groupby("optimizer", sort=False)}
     sentences.append(
         _verdict("After the last epoch, the best mean PSNR of the test slices", psnr, "{:.2f} dB", sign=-1)
@@ -256,8 +254,8 @@ def _common_end(part: pandas.DataFrame, axis: str) -> float:
 
 
 def _at(part: pandas.DataFrame, axis: str, end: float) -> pandas.Series[float]:
-    """Return the last error of each seed at which the cost is not above a limit."""
-    return part[part[axis] <= end].groupby("seed").error.last()
+    """Return the last error of each seed at which the cost is not above a limit; NaN for a seed without any."""
+    return part[part[axis] <= end].groupby("seed").error.last().reindex(part.seed.unique())
 
 
 def _first(part: pandas.DataFrame, axis: str, target: float) -> list[float]:

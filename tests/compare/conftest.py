@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -56,6 +57,13 @@ def start_bart_tf(*arguments):
     """Start the command line, for tests that meet it in the middle."""
     argv = [*COMMAND, *map(str, arguments)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, what, timeout_s=300):
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, f"{what} did not happen"
+        time.sleep(0.05)
 
 
 def bart_of(engine):

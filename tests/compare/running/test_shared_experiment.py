@@ -1,13 +1,12 @@
 """Two processes on one experiment, each of which needs what the other trains."""
 
 import shutil
-import time
 
 import yaml
 
 from compare.running import locks
 from compare.running.run_files import Run, exchange_phase
-from tests.compare.conftest import start_bart_tf
+from tests.compare.conftest import start_bart_tf, wait_for
 
 
 def test_a_reconstruction_waits_for_weights_that_another_process_trains(tiny, tmp_path):
@@ -20,9 +19,7 @@ def test_a_reconstruction_waits_for_weights_that_another_process_trains(tiny, tm
     keras.record("train").unlink()
     with locks.held(keras.folder):
         running = start_bart_tf("compare", config, "-o", folder)
-        end_s = time.monotonic() + 200
-        while not last.exists() and running.poll() is None and time.monotonic() < end_s:
-            time.sleep(0.1)
+        wait_for(lambda: last.exists() or running.poll() is not None, "the last step")
         assert last.exists()
     _, said = running.communicate()
     assert running.returncode == 0, said

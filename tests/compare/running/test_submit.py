@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 
 import pandas as pd
 import psutil
@@ -11,7 +10,7 @@ import yaml
 
 from compare.results import table as results
 from compare.settings.experiment import load
-from tests.compare.conftest import TINY, bart_tf, bart_tf_in_process
+from tests.compare.conftest import TINY, bart_tf, bart_tf_in_process, wait_for
 from tests.compare.running.disturbed import SHORT, check_equal, finish, kept_records
 from tests.compare.running.slurm_cluster import cluster, why_not
 
@@ -132,13 +131,6 @@ def matrix(tmp_path):
     path = tmp_path / "matrix.yaml"
     path.write_text(yaml.safe_dump(MATRIX))
     return path
-
-
-def wait_for(condition, what, timeout_s=300):
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end_s, f"{what} did not happen"
-        time.sleep(0.05)
 
 
 def queue(environment):

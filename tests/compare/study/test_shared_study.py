@@ -2,14 +2,13 @@
 
 import re
 import shutil
-import time
 
 import pytest
 import yaml
 
 from compare.running import locks
 from compare.study import rows
-from tests.compare.conftest import bart_tf, start_bart_tf
+from tests.compare.conftest import bart_tf, start_bart_tf, wait_for
 from tests.compare.study.conftest import TWO_EACH
 
 TRAINED = re.compile(r"\[\d+/\d+\] (\S+ on \S+): train 3 epochs; all steps")
@@ -51,9 +50,7 @@ def test_a_process_trains_the_next_seed_while_another_has_a_run(interrupted, con
     with start_bart_tf("optimizers", config, "-o", folder) as running:
         with locks.held(folder / "seed1-bart/runs/varnet-adam-bart"):
             trained = folder / "seed2-keras-tensorflow/runs/varnet-admm-keras-tensorflow/train.json"
-            end_s = time.monotonic() + 200
-            while not trained.exists() and time.monotonic() < end_s:
-                time.sleep(0.1)
+            wait_for(lambda: trained.exists() or running.poll() is not None, "the training of the next seed")
             assert trained.exists()
         _, said = running.communicate()
     assert running.returncode == 0, said
