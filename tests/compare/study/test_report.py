@@ -79,6 +79,15 @@ def test_an_optimizer_that_lost_a_run_is_named_and_not_compared(lost):
     assert nothing_left == ["1 of 1 run of sgd ended without a finite error: it is not compared."]
 
 
+def test_an_optimizer_is_not_compared_at_a_cost_that_one_of_its_seeds_exceeds():
+    errors = {"adam": [[5, 3, 2], [5, 3, 2]], "sgd": [[6, 5, 4], [6, 5, 4]]}
+    table, curves = made_up(errors, {"adam": 0.003, "sgd": 0.001})
+    curves.loc[(curves.optimizer == "adam") & (curves.seed == 1), "training_s"] *= 2
+    text = report.findings("n", table, curves, "keras-tensorflow")
+    # SGD ends after 0.003 s, where one seed of Adam has done an epoch and the other none.
+    assert text[5] == "After equal seconds of training steps (0.003), the least error: sgd (sgd 4.00000 to 4.00000)."
+
+
 def test_the_text_is_about_the_engine_that_chose():
     """BART and the other Keras engine rank the optimizers otherwise."""
     slow, fast = [[5, 3, 2], [5, 3, 2]], [[4, 2, 1], [4, 2, 1]]
