@@ -7,11 +7,12 @@ and several processes share its trainings.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,7 +24,7 @@ from compare.console import Reporter
 from compare.measuring import machine
 from compare.results import images
 from compare.results.table_files import write_csv
-from compare.running import locks
+from compare.running import locks, records
 from compare.running.prepared_data import differences, nobody_at_work, prepare
 from compare.running.records import DIVERGED, Record
 from compare.running.run_files import STUDY
@@ -46,6 +47,8 @@ from compare.study.rows import (
 )
 from compare.study.settings import Study, load_kept
 from compare.study.tuning import NONE_FINITE, choose, refusals
+
+_TABLES = ("choices.json", "curves.csv", "results.csv")
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
                 pass
         # Refuses what must not replace the study that is there.
         prepare(tuning.experiment, tuning.folder, toolbox, reporter)
+        if changed:
+            _put_aside(folder)
         atomic.write_text(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
     _train(tuning, toolbox, reporter)
     check()
@@ -91,21 +96,50 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     if len(without_choice) == len(choices):
         raise ToolError(f"no candidate of any optimizer {NONE_FINITE}")
     refused = refusals(study, choices, toolboxes)
-    parts = list(seed_parts(study, folder, choices, refused))
-    measured = _measured(parts, toolbox, reporter, check)
-    diverged = dict.fromkeys(without_choice, f"no candidate {NONE_FINITE}")
-    for tables in measured:
-        diverged |= tables.diverged
     used = {bart.path: bart for name, bart in toolboxes.items() if is_bart(name)} or {toolbox.path: toolbox}
     barts = [f"{bart.version_text} ({blas_of(bart)}, built with {bart.build})" for bart in used.values()]
-    description = {"machine": machine.label(machine.describe()), "bart": ", ".join(barts)}
-    tuning_facts = {"tuned_on": study.tuned_on, "chosen_by": CHOSEN_BY}
-    decisions = {"choices": choices, "reasons": refused, **tuning_facts, "diverged": diverged}
-    with locks.held(folder):
-        check()
-        atomic.write_text(folder / "choices.json", json.dumps(description | decisions, indent=1) + "\n")
-        write_csv(folder / "results.csv", chain.from_iterable(tables.results for tables in measured), RESULT_COLUMNS)
-        write_csv(folder / "curves.csv", chain.from_iterable(tables.curves for tables in measured), CURVE_COLUMNS)
+    decisions = {
+        **{"machine": machine.label(machine.describe()), "bart": ", ".join(barts)},
+        **{"choices": choices, "reasons": refused, "tuned_on": study.tuned_on, "chosen_by": CHOSEN_BY},
+        "diverged": dict.fromkeys(without_choice, f"no candidate {NONE_FINITE}"),
+    }
+
+    def save(measured: Sequence[_Tables], complete: bool) -> None:
+        with locks.held(folder):
+            check()
+            _save(folder, decisions, measured, complete)
+
+    _measure_all(list(seed_parts(study, folder, choices, refused)), toolbox, reporter, check, save)
+
+
+def _put_aside(folder: Path) -> None:
+    """Move the tables of other settings to `older`: beside the new `study.yaml` they would be read as its results."""
+    tables = [path for name in _TABLES if (path := folder / name).exists()]
+    if tables:
+        records.Older(folder).keep(tables)
+        for table in tables:
+            table.unlink(missing_ok=True)  # of results.csv, `older` has a copy
+
+
+def _save(folder: Path, decisions: Mapping[str, Any], measured: Sequence[_Tables], complete: bool) -> None:
+    """Write the tables of the parts that were measured; until these are all, tables of as many rows stay."""
+    results = list(chain.from_iterable(tables.results for tables in measured))
+    if not complete and len(results) <= _row_count(folder / "results.csv"):
+        return
+    diverged = dict(decisions["diverged"])
+    for tables in measured:
+        diverged |= tables.diverged
+    atomic.write_text(folder / "choices.json", json.dumps({**decisions, "diverged": diverged}, indent=1) + "\n")
+    write_csv(folder / "curves.csv", chain.from_iterable(tables.curves for tables in measured), CURVE_COLUMNS)
+    write_csv(folder / "results.csv", results, RESULT_COLUMNS)
+
+
+def _row_count(table: Path) -> int:
+    """Return the number of rows of a table; 0 if it cannot be read."""
+    try:
+        return len(table.read_text().splitlines()) - 1
+    except (OSError, ValueError):
+        return 0
 
 
 def _changed(study: Study, folder: Path, since: bool = False) -> str:
@@ -122,8 +156,14 @@ def _changed(study: Study, folder: Path, since: bool = False) -> str:
         return ""
 
 
-def _measured(parts: Sequence[Part], toolbox: Toolbox, reporter: Reporter, check: Callable[[], None]) -> list[_Tables]:
-    """Train and apply what is missing, and return the rows of each part.
+def _measure_all(
+    parts: Sequence[Part],
+    toolbox: Toolbox,
+    reporter: Reporter,
+    check: Callable[[], None],
+    save: Callable[[Sequence[_Tables], bool], None],
+) -> None:
+    """Train and apply what is missing, and save the tables after each part, so that an interruption loses none.
 
     Several processes share the trainings: none waits for another while there is something left to train.
     """
@@ -135,7 +175,8 @@ def _measured(parts: Sequence[Part], toolbox: Toolbox, reporter: Reporter, check
                 failures, left = _train(part, toolbox, reporter, wait)
                 if not left:
                     measured[part.folder] = _measure(part, failures, toolbox, reporter)
-    return [measured[part.folder] for part in parts]
+                    in_order = [measured[each.folder] for each in parts if each.folder in measured]
+                    save(in_order, len(in_order) == len(parts))
 
 
 def _train(part: Part, toolbox: Toolbox, reporter: Reporter, wait: bool = True) -> tuple[dict[str, Record], list[str]]:

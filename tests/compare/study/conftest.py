@@ -33,11 +33,15 @@ TWO_EACH = yaml.safe_load(TINY) | {
 }
 
 
-class _Interrupting(Reporter):
-    """As Ctrl-C at the first reconstruction of Keras."""
+class Interrupting(Reporter):
+    """As Ctrl-C at the first step of Keras whose title has certain words."""
+
+    def __init__(self, words):
+        super().__init__(-1)
+        self._words = f"on keras-tensorflow: {words}"
 
     def step(self, title, total):
-        if "on keras-tensorflow: reconstruct" in title:
+        if self._words in title:
             raise KeyboardInterrupt
         return super().step(title, total)
 
@@ -50,5 +54,5 @@ def interrupted(shared_folder, toolbox):
         if not folder.exists():
             study = Study.model_validate_json(json.dumps(TWO_EACH))
             with pytest.raises(KeyboardInterrupt):
-                run(study, folder, toolbox, _Interrupting(-1))
+                run(study, folder, toolbox, Interrupting("reconstruct"))
     return folder
