@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
-import numpy as np
 
 import bart_bridge
 from bart_bridge.files import atomic
@@ -16,10 +14,9 @@ from bart_bridge.wording import counted
 from compare.report.tables.measured import MIB
 from compare.report.tables.table import NOT_FINITE, Cell, Format, Numbers, Table, table_of_rows
 from compare.results.table import select
-from compare.results.table_files import NOT_AVAILABLE
-from compare.settings.engine_names import EngineName
 from compare.study.choices import ON, Choices, on, refusals, tuned_on
 from compare.study.figures import AXES, convergence, embedded
+from compare.study.findings import at, common_end, continued, findings
 from compare.study.rows import read
 from compare.study.settings import Study
 
@@ -36,7 +33,7 @@ def write(folder: Path) -> Path:
     """Write `index.html`, `tables.md` and `convergence-<network>.png` of a study that has run; nothing is run again.
 
     Raises:
-        InputError: The folder holds no finished study.
+        InputError: The folder has no results of a study yet, or damaged ones.
     """
     study, choices, table, curves = read(folder)
     engine = tuned_on(choices)
@@ -54,8 +51,8 @@ def write(folder: Path) -> Path:
             {
                 "name": name,
                 "text": [
+                    *_unfinished(study.model_copy(update={"networks": {name: network}}), choices, table),
                     *findings(name, table, curves, engine),
-                    *_missing(study.model_copy(update={"networks": {name: network}}), choices, table),
                 ],
                 "curves": {label: embedded(convergence(name, curves, [axis])) for axis, label in AXES.items()},
             }
@@ -108,7 +105,7 @@ def quality(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
         for names, runs in _groups(study, table)
     ]
     return table_of_rows(
-        f"Quality of the test slices, mean ± standard deviation over {len(study.seeds)} seeds",
+        f"Quality of the test slices, {_over_seeds(study, choices, table)}",
         _LABELS | {"PSNR / dB": ".2f", "SSIM": ".4f", "NMSE": ".5f"},
         rows,
         [*_reasons(study, choices), *_missing(study, choices, table), _FEASIBLE],
@@ -123,7 +120,7 @@ def cost(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
         rows.append([*names, *map(_mean_of_seeds, [*costs, runs.state_bytes])])
     columns = {"step / ms": ".1f", "whole / s": ".1f", "peak RSS / MiB": ".0f", "peak GPU / MiB": ".0f"}
     return table_of_rows(
-        f"Cost of training, mean ± standard deviation over {len(study.seeds)} seeds",
+        f"Cost of training, {_over_seeds(study, choices, table)}",
         {**_LABELS, **columns, "state / byte": ".0f"},
         rows,
         [
@@ -132,7 +129,7 @@ def cost(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
             f"state: what the optimizer keeps beside the weights, its counters included; {_NO_STATE}.",
             "step: the median epoch after the first, by its updates; whole: the child process with start and set-up.",
             "peak GPU is n/a where no NVIDIA GPU was used.",
-            *_continued(table),
+            *continued(table),
         ],
     )
 
@@ -143,10 +140,10 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
     for network in study.networks:
         for engine in study.engines:
             part = select(curves, network=network, engine=engine)
-            ends = {axis: _common_end(part, axis) for axis in AXES}
+            ends = {axis: common_end(part, axis) for axis in AXES}
             for optimizer in part.optimizer.unique():
                 curve = select(part, optimizer=optimizer)
-                cells = [_mean_of_seeds(_at(curve, axis, ends[axis])) for axis in AXES]
+                cells = [_mean_of_seeds(at(curve, axis, ends[axis])) for axis in AXES]
                 rows.append([network, optimizer, engine, *cells])
     return table_of_rows(
         "Error of the validation slices at equal cost, mean ± standard deviation over seeds",
@@ -171,41 +168,6 @@ def _updates(study: Study, curves: pandas.DataFrame) -> list[str]:
                 f"{network}: an epoch has {counted(round(counts[0]), 'update')}, for every optimizer and engine."
             )
     return lines
-
-
-def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame, engine: EngineName) -> list[str]:
-    """Write which optimizer was fastest, best and cheapest on an engine, if all seeds agree."""
-    part, results = (select(rows, network=network, engine=engine) for rows in (curves, table))
-    sentences = []
-    last = part[part.epoch == part.epoch.max()]
-    for name, ends in last.groupby("optimizer", sort=False).error:
-        lost = len(ends) - int(np.isfinite(ends).sum())
-        if lost:
-            sentences.append(
-                f"{lost} of {counted(len(ends), 'run')} of {name} ended without a finite error: it is not compared."
-            )
-            part, results, last = (rows[rows.optimizer != name] for rows in (part, results, last))
-    if last.empty:
-        return sentences
-    # The worst end of all runs: the error that every one of them reaches.
-    target = float(last.error.max())
-    sentences.append(f"The error that every run reached on the validation slices is {target:.5f}.")
-    for axis, label in AXES.items():
-        reached = {name: _first(rows, axis, target) for name, rows in part.groupby("optimizer", sort=False)}
-        sentences.append(_verdict(f"In {label}, the fastest to reach it", reached, "{:.3g}"))
-    for axis, label in AXES.items():
-        end = _common_end(part, axis)
-        errors = {name: list(_at(rows, axis, end)) for name, rows in part.groupby("optimizer", sort=False)}
-        spent = f"{end:.3g}" if np.isfinite(end) else "n/a"
-        sentences.append(_verdict(f"After equal {label} ({spent}), the least error", errors, "{:.5f}"))
-    psnr = {name: list(-rows.psnr) for name, rows in results.groupby("optimizer", sort=False)}
-    sentences.append(
-        _verdict("After the last epoch, the best mean PSNR of the test slices", psnr, "{:.2f} dB", sign=-1)
-    )
-    for each, rows in select(table, network=network).groupby("engine", sort=False):
-        steps = {name: list(1000 * runs.step_s) for name, runs in rows.groupby("optimizer", sort=False)}
-        sentences.append(_verdict(f"The least time of a step by {each}", steps, "{:.1f} ms"))
-    return sentences + [f"{line}." for line in _continued(select(table, network=network))]
 
 
 def _groups(study: Study, table: pandas.DataFrame) -> list[tuple[list[str], pandas.DataFrame]]:
@@ -238,59 +200,22 @@ def _missing(study: Study, choices: Choices, table: pandas.DataFrame) -> list[st
     return lines
 
 
-def _continued(table: pandas.DataFrame) -> list[str]:
-    """Name the trainings that have no times, with the reason; results of earlier versions do not say it."""
-    if "times" not in table:
-        return []
-    return [
-        f"{row.network}, {row.optimizer} on {row.engine}, seed {row.seed}, times: {row.times!s}"
-        for row in table[table.times.astype(str).str.startswith(NOT_AVAILABLE)].itertuples()
-    ]
+def _unfinished(study: Study, choices: Choices, table: pandas.DataFrame) -> list[str]:
+    """Say that a study is not finished, and what it lacks; nothing of a finished one."""
+    if missing := _missing(study, choices, table):
+        return ["The study is not finished. All that follows is about the runs that have a result.", *missing]
+    return []
 
 
-def _common_end(part: pandas.DataFrame, axis: str) -> float:
-    """Return the cost at which the run that ends first ends."""
-    return float(part.groupby(["optimizer", "seed"])[axis].max().min())
-
-
-def _at(part: pandas.DataFrame, axis: str, end: float) -> pandas.Series[float]:
-    """Return the last error of each seed at which the cost is not above a limit; NaN for a seed without any."""
-    return part[part[axis] <= end].groupby("seed").error.last().reindex(part.seed.unique())
-
-
-def _first(part: pandas.DataFrame, axis: str, target: float) -> list[float]:
-    """Return for each seed the cost at which the error is first at most the target."""
-    return list(part[part.error <= target].groupby("seed")[axis].first())
-
-
-def _verdict(what: str, costs: dict[Any, list[float]], form: str, sign: int = 1) -> str:
-    """Name the least if its range over the seeds lies below all others', and say so if it does not.
-
-    Args:
-        what: Begins the sentence.
-        costs: Values of all seeds by optimizer; less is better.
-        form: Of a value.
-        sign: -1 where the values are shown with the opposite sign.
-    """
-    finite = {name: values for name, values in costs.items() if values and all(value == value for value in values)}
-    if not finite:
-        return f"{what}: n/a."
-    means = {name: sum(values) / len(values) for name, values in finite.items()}
-    best, *others = sorted(means, key=lambda name: means[name])
-    ranges = ", ".join(f"{name} {_range(finite[name], form, sign)}" for name in (best, *others))
-    rivals = [name for name in others if min(finite[name]) <= max(finite[best])]
-    if rivals:
-        return f"{what}: the seeds do not tell {best} from {' and '.join(rivals)} ({ranges})."
-    return f"{what}: {best} ({ranges})."
-
-
-def _range(values: Sequence[float], form: str, sign: int) -> str:
-    low, high = sorted((sign * min(values), sign * max(values)))
-    number, _, unit = form.partition(" ")
-    return f"{number.format(low)} to {number.format(high)} {unit}".strip()
+def _over_seeds(study: Study, choices: Choices, table: pandas.DataFrame) -> str:
+    """Say what the values of a table are, and of how many seeds."""
+    less = ", or as many as have a result" if _missing(study, choices, table) else ""
+    return f"mean ± standard deviation over {len(study.seeds)} seeds{less}"
 
 
 def _mean_of_seeds(values: pandas.Series[float]) -> Cell:
     if values.empty or values.isna().any():
         return None
+    if len(values) == 1:
+        return float(values.iloc[0])
     return Numbers((float(values.mean()), float(values.std())), "{} ± {}")

@@ -50,14 +50,16 @@ def read(folder: Path) -> tuple[Study, Choices, pandas.DataFrame, pandas.DataFra
     """Read a study, its choices, results and curves.
 
     Raises:
-        InputError: The folder holds no finished study, or a damaged one.
+        InputError: The folder has no results of a study yet, or damaged ones.
     """
     try:
         study = load_kept(folder / STUDY)
         table = read_csv(folder / "results.csv", RESULT_COLUMNS[4:-1], ["seed"], RESULT_COLUMNS[:-2])
         curves = read_csv(folder / "curves.csv", CURVE_COLUMNS[5:], ["seed", "epoch"], CURVE_COLUMNS[:10])
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: not the folder of a finished study ({why_unreadable(error)})") from None
+        raise InputError(
+            f"{folder}: has no results of an optimizer study that can be read ({why_unreadable(error)})"
+        ) from None
     return study, read_choices(folder / "choices.json", study), table, curves
 
 
@@ -65,7 +67,7 @@ def diverged(folder: Path) -> dict[str, str]:
     """Return why runs of a study have no result, by their names; empty for studies of earlier versions.
 
     Raises:
-        InputError: The folder holds no finished study.
+        InputError: As for `read`.
     """
     lost: dict[str, str] = read(folder)[1].get("diverged", {})
     return lost

@@ -44,11 +44,12 @@ from compare.study.rows import (
     diverged_curves,
     diverged_rows,
     parts_of,
+    read,
 )
 from compare.study.settings import Study, load_kept
 from compare.study.tuning import NONE_FINITE, choose, refusals
 
-_TABLES = ("choices.json", "curves.csv", "results.csv")
+_TABLES = ("choices.json", "curves.csv", "results.csv", "index.html", "tables.md")
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,15 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     warn_of_slow_builds(toolbox, toolboxes, reporter)  # of all engines at once, before the first part
     tuning = tuning_part(study, folder)
     with locks.held(folder):
-        if changed := _changed(study, folder):
+        changed = _changed(study, folder)
+        if changed:
             with nobody_at_work(folder, changed):
                 pass
         # Refuses what must not replace the study that is there.
         prepare(tuning.experiment, tuning.folder, toolbox, reporter)
-        if changed:
-            _put_aside(folder)
+        atomic.remove_leftovers(folder)
+        if changed != "":
+            _put_aside(folder, changed or "its settings cannot be read", reporter)
         atomic.write_text(folder / STUDY, yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
     _train(tuning, toolbox, reporter)
     check()
@@ -112,19 +115,26 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     _measure_all(list(seed_parts(study, folder, choices, refused)), toolbox, reporter, check, save)
 
 
-def _put_aside(folder: Path) -> None:
-    """Move the tables of other settings to `older`: beside the new `study.yaml` they would be read as its results."""
+def _put_aside(folder: Path, changed: str, reporter: Reporter) -> None:
+    """Move tables and page of another study to `older`: beside the new `study.yaml` they would pass for its results.
+
+    Args:
+        folder: Folder of the study.
+        changed: How the other study differs.
+        reporter: Says where they are.
+    """
     tables = [path for name in _TABLES if (path := folder / name).exists()]
     if tables:
-        records.Older(folder).keep(tables)
-        for table in tables:
-            table.unlink(missing_ok=True)  # of results.csv, `older` has a copy
+        settings = [path for path in [folder / STUDY] if path.exists()]
+        older = records.Older(folder).keep([*tables, *settings, *folder.glob("convergence-*.png")])
+        (folder / "results.csv").unlink(missing_ok=True)  # `older` has a copy
+        reporter.say(f"the tables of another study ({changed}) are in {older}")
 
 
 def _save(folder: Path, decisions: Mapping[str, Any], measured: Sequence[_Tables], complete: bool) -> None:
-    """Write the tables of the parts that were measured; until these are all, tables of as many rows stay."""
+    """Write the tables of the parts that were measured; until these are all, tables of as many runs stay."""
     results = list(chain.from_iterable(tables.results for tables in measured))
-    if not complete and len(results) <= _row_count(folder / "results.csv"):
+    if not complete and len(results) <= _run_count(folder):
         return
     diverged = dict(decisions["diverged"])
     for tables in measured:
@@ -134,16 +144,16 @@ def _save(folder: Path, decisions: Mapping[str, Any], measured: Sequence[_Tables
     write_csv(folder / "results.csv", results, RESULT_COLUMNS)
 
 
-def _row_count(table: Path) -> int:
-    """Return the number of rows of a table; 0 if it cannot be read."""
+def _run_count(folder: Path) -> int:
+    """Return of how many runs a folder has tables; 0 if one of these cannot be read."""
     try:
-        return len(table.read_text().splitlines()) - 1
-    except (OSError, ValueError):
+        return len(read(folder)[2])
+    except InputError:
         return 0
 
 
-def _changed(study: Study, folder: Path, since: bool = False) -> str:
-    """Describe how a study differs from the one that a folder keeps; empty if it does not, or there is none.
+def _changed(study: Study, folder: Path, since: bool = False) -> str | None:
+    """Describe how a study differs from the one that a folder keeps; empty if it does not, None if none can be read.
 
     Args:
         study: The study.
@@ -153,7 +163,7 @@ def _changed(study: Study, folder: Path, since: bool = False) -> str:
     try:
         return differences(load_kept(folder / STUDY), study, since)
     except InputError:
-        return ""
+        return None
 
 
 def _measure_all(

@@ -36,8 +36,8 @@ TWO_EACH = yaml.safe_load(TINY) | {
 class Interrupting(Reporter):
     """As Ctrl-C at the first step of Keras whose title has certain words."""
 
-    def __init__(self, words):
-        super().__init__(-1)
+    def __init__(self, words, verbosity=-1):
+        super().__init__(verbosity)
         self._words = f"on keras-tensorflow: {words}"
 
     def step(self, title, total):

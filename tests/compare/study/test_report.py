@@ -88,6 +88,13 @@ def test_an_optimizer_is_not_compared_at_a_cost_that_one_of_its_seeds_exceeds():
     assert text[5] == "After equal seconds of training steps (0.003), the least error: sgd (sgd 4.00000 to 4.00000)."
 
 
+def test_one_seed_does_not_tell_which_optimizer_is_ahead():
+    table, curves = made_up({"adam": [[5, 3, 2], [5, 3, 2]], "sgd": [[6, 5, 4]]}, {"adam": 0.002, "sgd": 0.001})
+    text = report.findings("n", table, curves, "keras-tensorflow")
+    assert text[3] == "In epochs, the fastest to reach it: one seed does not tell (adam 2 to 2, sgd 3 to 3)."
+    assert all("one seed does not tell" in sentence for sentence in text[1:])
+
+
 def test_the_text_is_about_the_engine_that_chose():
     """BART and the other Keras engine rank the optimizers otherwise."""
     slow, fast = [[5, 3, 2], [5, 3, 2]], [[4, 2, 1], [4, 2, 1]]
