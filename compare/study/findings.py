@@ -42,7 +42,7 @@ def findings(network: str, table: pandas.DataFrame, curves: pandas.DataFrame, en
         sentences.append(_verdict(f"In {label}, the fastest to reach it", reached, "{:.3g}"))
     for axis, label in AXES.items():
         end = common_end(part, axis)
-        errors = {name: list(at(rows, axis, end)) for name, rows in part.groupby("optimizer", sort=False)}
+        errors = {name: list(errors_at(rows, axis, end)) for name, rows in part.groupby("optimizer", sort=False)}
         spent = f"{end:.3g}" if np.isfinite(end) else "n/a"
         sentences.append(_verdict(f"After equal {label} ({spent}), the least error", errors, "{:.5f}"))
     psnr = {name: list(-rows.psnr) for name, rows in results.groupby("optimizer", sort=False)}
@@ -70,7 +70,7 @@ def common_end(part: pandas.DataFrame, axis: str) -> float:
     return float(part.groupby(["optimizer", "seed"])[axis].max().min())
 
 
-def at(part: pandas.DataFrame, axis: str, end: float) -> pandas.Series[float]:
+def errors_at(part: pandas.DataFrame, axis: str, end: float) -> pandas.Series[float]:
     """Return the last error of each seed at which the cost is not above a limit; NaN for a seed without any."""
     return part[part[axis] <= end].groupby("seed").error.last().reindex(part.seed.unique())
 

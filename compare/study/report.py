@@ -16,7 +16,7 @@ from compare.report.tables.table import NOT_FINITE, Cell, Format, Numbers, Table
 from compare.results.table import select
 from compare.study.choices import ON, Choices, on, refusals, tuned_on
 from compare.study.figures import AXES, convergence, embedded
-from compare.study.findings import at, common_end, continued, findings
+from compare.study.findings import common_end, continued, errors_at, findings
 from compare.study.rows import read
 from compare.study.settings import Study
 
@@ -143,7 +143,7 @@ def speed(study: Study, curves: pandas.DataFrame) -> Table:
             ends = {axis: common_end(part, axis) for axis in AXES}
             for optimizer in part.optimizer.unique():
                 curve = select(part, optimizer=optimizer)
-                cells = [_mean_of_seeds(at(curve, axis, ends[axis])) for axis in AXES]
+                cells = [_mean_of_seeds(errors_at(curve, axis, ends[axis])) for axis in AXES]
                 rows.append([network, optimizer, engine, *cells])
     return table_of_rows(
         "Error of the validation slices at equal cost, mean ± standard deviation over seeds",

@@ -102,8 +102,12 @@ def run(study: Study, folder: Path, toolbox: Toolbox, reporter: Reporter) -> Non
     used = {bart.path: bart for name, bart in toolboxes.items() if is_bart(name)} or {toolbox.path: toolbox}
     barts = [f"{bart.version_text} ({blas_of(bart)}, built with {bart.build})" for bart in used.values()]
     decisions = {
-        **{"machine": machine.label(machine.describe()), "bart": ", ".join(barts)},
-        **{"choices": choices, "reasons": refused, "tuned_on": study.tuned_on, "chosen_by": CHOSEN_BY},
+        "machine": machine.label(machine.describe()),
+        "bart": ", ".join(barts),
+        "choices": choices,
+        "reasons": refused,
+        "tuned_on": study.tuned_on,
+        "chosen_by": CHOSEN_BY,
         "diverged": dict.fromkeys(without_choice, f"no candidate {NONE_FINITE}"),
     }
 
