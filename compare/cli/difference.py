@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bart_bridge.errors import BartTfError, InputError
+from bart_bridge.errors import BartTfError
 
 
 def register(app: typer.Typer) -> None:
@@ -29,11 +29,9 @@ def difference(
     from compare.report.tables.difference import changes, read_settings, settings
     from compare.results import divergences
     from compare.results.table import read_results
-    from compare.running.run_files import STUDY
+    from compare.running.run_files import refuse_studies
 
-    for folder in (a, b):
-        if (folder / STUDY).exists():
-            raise InputError(f"{folder}: is an optimizer study, diff compares experiments")
+    refuse_studies((a, b), "diff compares experiments")
     first, second = read_results(a.absolute()), read_results(b.absolute())
     configured = read_settings(a.absolute()), read_settings(b.absolute())
     compared = changes(first, second)

@@ -20,7 +20,7 @@ from bart_bridge.errors import InputError, why_unreadable
 from bart_bridge.files import cfl
 from compare.running import locks, prepared_data
 from compare.running.exchange_steps import exchanges
-from compare.running.run_files import BASELINES_FOLDER, STUDY, Run, exchange_phase
+from compare.running.run_files import BASELINES_FOLDER, Run, exchange_phase, refuse_studies
 from compare.running.runner import BASELINES_PART, Part, all_parts, part_records
 from compare.settings.experiment import Experiment, load_kept
 
@@ -82,9 +82,7 @@ def merge(folders: Sequence[Path], output: Path) -> list[Taken]:
 
 
 def _common_settings(folders: Sequence[Path]) -> Experiment:
-    for folder in folders:
-        if (folder / STUDY).exists():
-            raise InputError(f"{folder}: is an optimizer study, merge takes experiments")
+    refuse_studies(folders, "merge takes experiments")
     first = load_kept(folders[0] / "experiment.yaml")
     for folder in folders[1:]:
         load_kept(folder / "experiment.yaml")

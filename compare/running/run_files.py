@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+
+from bart_bridge.errors import InputError
 
 # Of the reconstructions without a network, in the folder of an experiment.
 BASELINES_FOLDER = "references"
 # The settings of an optimizer study (`compare.study`), in a folder that has an experiment for each of its parts.
 STUDY = "study.yaml"
+
+
+def refuse_studies(folders: Iterable[Path], rule: str) -> None:
+    """Refuse folders of optimizer studies.
+
+    Args:
+        folders: Folders that should be of experiments.
+        rule: What the command does, such as "merge takes experiments".
+
+    Raises:
+        InputError: One of them is the folder of a study.
+    """
+    for folder in folders:
+        if (folder / STUDY).exists():
+            raise InputError(f"{folder}: is an optimizer study, {rule}")
 
 
 class Run:

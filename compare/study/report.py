@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,11 +105,12 @@ def quality(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
         [*names, *(_mean_of_seeds(runs[metric]) for metric in ("psnr", "ssim", "nmse"))]
         for names, runs in _groups(study, table)
     ]
+    missing = _missing(study, choices, table)
     return table_of_rows(
-        f"Quality of the test slices, {_over_seeds(study, choices, table)}",
+        f"Quality of the test slices, {_over_seeds(study, missing)}",
         _LABELS | {"PSNR / dB": ".2f", "SSIM": ".4f", "NMSE": ".5f"},
         rows,
-        [*_reasons(study, choices), *_missing(study, choices, table), _FEASIBLE],
+        [*_reasons(study, choices), *missing, _FEASIBLE],
     )
 
 
@@ -119,13 +121,14 @@ def cost(study: Study, choices: Choices, table: pandas.DataFrame) -> Table:
         costs = [1000 * runs.step_s, runs.train_s, runs.peak_rss_bytes / MIB, runs.gpu_peak_bytes / MIB]
         rows.append([*names, *map(_mean_of_seeds, [*costs, runs.state_bytes])])
     columns = {"step / ms": ".1f", "whole / s": ".1f", "peak RSS / MiB": ".0f", "peak GPU / MiB": ".0f"}
+    missing = _missing(study, choices, table)
     return table_of_rows(
-        f"Cost of training, {_over_seeds(study, choices, table)}",
+        f"Cost of training, {_over_seeds(study, missing)}",
         {**_LABELS, **columns, "state / byte": ".0f"},
         rows,
         [
             *_reasons(study, choices),
-            *_missing(study, choices, table),
+            *missing,
             f"state: what the optimizer keeps beside the weights, its counters included; {_NO_STATE}.",
             "step: the median epoch after the first, by its updates; whole: the child process with start and set-up.",
             "peak GPU is n/a where no NVIDIA GPU was used.",
@@ -207,9 +210,9 @@ def _unfinished(study: Study, choices: Choices, table: pandas.DataFrame) -> list
     return []
 
 
-def _over_seeds(study: Study, choices: Choices, table: pandas.DataFrame) -> str:
+def _over_seeds(study: Study, missing: Sequence[str]) -> str:
     """Say what the values of a table are, and of how many seeds."""
-    less = ", or as many as have a result" if _missing(study, choices, table) else ""
+    less = ", or as many as have a result" if missing else ""
     return f"mean ± standard deviation over {len(study.seeds)} seeds{less}"
 
 

@@ -49,7 +49,8 @@ from compare.study.rows import (
 from compare.study.settings import Study, load_kept
 from compare.study.tuning import NONE_FINITE, choose, refusals
 
-_TABLES = ("choices.json", "curves.csv", "results.csv", "index.html", "tables.md")
+# What a study has beside its settings and figures.
+_OUTPUTS = ("choices.json", "curves.csv", "results.csv", "index.html", "tables.md")
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,9 @@ def _put_aside(folder: Path, changed: str, reporter: Reporter) -> None:
         changed: How the other study differs.
         reporter: Says where they are.
     """
-    tables = [path for name in _TABLES if (path := folder / name).exists()]
-    if tables:
-        settings = [path for path in [folder / STUDY] if path.exists()]
-        older = records.Older(folder).keep([*tables, *settings, *folder.glob("convergence-*.png")])
+    outputs = [path for name in _OUTPUTS if (path := folder / name).exists()]
+    if outputs:
+        older = records.Older(folder).keep([*outputs, *folder.glob(STUDY), *folder.glob("convergence-*.png")])
         (folder / "results.csv").unlink(missing_ok=True)  # `older` has a copy
         reporter.say(f"the tables of another study ({changed}) are in {older}")
 

@@ -33,7 +33,7 @@ TWO_EACH = yaml.safe_load(TINY) | {
 }
 
 
-class Interrupting(Reporter):
+class _Interrupting(Reporter):
     """As Ctrl-C at the first step of Keras whose title has certain words."""
 
     def __init__(self, words, verbosity=-1):
@@ -46,13 +46,18 @@ class Interrupting(Reporter):
         return super().step(title, total)
 
 
+def interrupt(folder, toolbox, at, changes=None, verbosity=-1):
+    """Run `TWO_EACH`, with changes, until the first step of Keras whose title has certain words."""
+    study = Study.model_validate_json(json.dumps(TWO_EACH | (changes or {})))
+    with pytest.raises(KeyboardInterrupt):
+        run(study, folder, toolbox, _Interrupting(at, verbosity))
+
+
 @pytest.fixture(scope="session")
 def interrupted(shared_folder, toolbox):
     """The folder of a study of `TWO_EACH` that was interrupted after the first seed on BART."""
     folder = shared_folder / "interrupted" / "tiny"
     with FileLock(shared_folder / "interrupted.lock"):
         if not folder.exists():
-            study = Study.model_validate_json(json.dumps(TWO_EACH))
-            with pytest.raises(KeyboardInterrupt):
-                run(study, folder, toolbox, Interrupting("reconstruct"))
+            interrupt(folder, toolbox, "reconstruct")
     return folder

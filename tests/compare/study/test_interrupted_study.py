@@ -1,6 +1,5 @@
 """What an interrupted study leaves: the tables of what is finished, and never those of other settings."""
 
-import json
 import re
 import shutil
 
@@ -9,20 +8,8 @@ import yaml
 
 from bart_bridge.errors import InputError
 from compare.study import report, rows
-from compare.study.run import run
-from compare.study.settings import Study
 from tests.compare.conftest import bart_tf_in_process
-from tests.compare.study.conftest import TWO_EACH, Interrupting
-
-
-def interrupt(folder, toolbox, changes=None, at="train", verbosity=-1):
-    study = Study.model_validate_json(json.dumps(TWO_EACH | (changes or {})))
-    with pytest.raises(KeyboardInterrupt):
-        run(study, folder, toolbox, Interrupting(at, verbosity))
-
-
-def said(capsys):
-    return " ".join(capsys.readouterr().err.split())
+from tests.compare.study.conftest import TWO_EACH, interrupt
 
 
 def test_an_interrupted_study_has_the_tables_of_what_is_finished(interrupted, tmp_path):
@@ -49,7 +36,7 @@ def test_tables_of_more_runs_stay_until_all_runs_are_measured(interrupted, toolb
     heading, *lines = (folder / "results.csv").read_text().splitlines(keepends=True)
     more = "".join([heading, *lines, *lines])
     (folder / "results.csv").write_text(more)
-    interrupt(folder, toolbox, at="reconstruct")  # after the first seed on BART was read once more
+    interrupt(folder, toolbox, "reconstruct")  # after the first seed on BART was read once more
     assert (folder / "results.csv").read_text() == more
 
 
@@ -58,7 +45,7 @@ def test_tables_that_cannot_be_read_are_replaced(damaged, interrupted, toolbox, 
     folder = shutil.copytree(interrupted, tmp_path / "out")
     before = (folder / damaged).read_text()
     (folder / damaged).write_text("damaged\n" * 1000)
-    interrupt(folder, toolbox, at="reconstruct")
+    interrupt(folder, toolbox, "reconstruct")
     assert (folder / damaged).read_text() == before
 
 
@@ -70,12 +57,13 @@ def test_tables_of_other_settings_are_put_aside(readable, interrupted, toolbox, 
         (folder / "study.yaml").write_text("name: [")
     written = ["choices.json", "convergence-varnet.png", "curves.csv", "index.html", "results.csv", "tables.md"]
     before = {name: (folder / name).read_bytes() for name in [*written, "study.yaml"]}
-    interrupt(folder, toolbox, {"training": TWO_EACH["training"] | {"epochs": 4}}, verbosity=0)
+    interrupt(folder, toolbox, "train", {"training": TWO_EACH["training"] | {"epochs": 4}}, verbosity=0)
     assert yaml.safe_load((folder / "study.yaml").read_text())["training"]["epochs"] == 4
     (older,) = (folder / "older").iterdir()
     assert {path.name: path.read_bytes() for path in older.iterdir()} == before
     why = "epochs changed from 3 to 4" if readable else "its settings cannot be read"
-    assert re.search(rf"the tables of another study \([\w.]*{why}\) are in \S*older", said(capsys))
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(rf"the tables of another study \([\w.]*{why}\) are in \S*older", said)
     with pytest.raises(InputError, match="has no results of an optimizer study that can be read"):
         rows.read(folder)
     assert not any((folder / name).exists() for name in written)
